@@ -1,0 +1,1 @@
+"""The admin API over its Unix socket, and its client."""

@@ -1,0 +1,1 @@
+"""The configuration: TOML text to checked settings."""

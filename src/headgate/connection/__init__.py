@@ -1,0 +1,1 @@
+"""Drivers: one engine and one transport, in either role."""

@@ -1,0 +1,172 @@
+"""Counters: integers in slots, one shared page for each process, that survive a crash.
+
+Every metric is a row of one table; its index is a constant, so that the hot path does `values[REQUESTS] += 1` on
+a plain list and nothing there can raise or reach for an object that may be missing (invariant W1). Once in a
+sweep the list is copied into the shared page, where the keeper reads it; a crash loses at most one sweep.
+A gauge is written the same way, by its owner.
+"""
+
+import mmap
+import struct
+from dataclasses import dataclass
+from typing import Final
+
+
+@dataclass(frozen=True, slots=True)
+class Metric:
+    """One slot: a Prometheus name without prefix, its kind ("counter" or "gauge"), its labels and its help."""
+
+    name: str
+    kind: str
+    labels: tuple[tuple[str, str], ...]
+    help: str
+
+
+TABLE: Final[list[Metric]] = []
+
+
+def _counter(name: str, help: str, **labels: str) -> int:
+    TABLE.append(Metric(name, "counter", tuple(labels.items()), help))
+    return len(TABLE) - 1
+
+
+def _gauge(name: str, help: str, **labels: str) -> int:
+    TABLE.append(Metric(name, "gauge", tuple(labels.items()), help))
+    return len(TABLE) - 1
+
+
+# -- requests
+_REQUESTS = "Requests answered, by status class."
+REQUESTS_1XX: Final = _counter("requests_total", _REQUESTS, status="1xx")
+REQUESTS_2XX: Final = _counter("requests_total", _REQUESTS, status="2xx")
+REQUESTS_3XX: Final = _counter("requests_total", _REQUESTS, status="3xx")
+REQUESTS_4XX: Final = _counter("requests_total", _REQUESTS, status="4xx")
+REQUESTS_5XX: Final = _counter("requests_total", _REQUESTS, status="5xx")
+_BYTES = "Body and head bytes, by side and direction."
+DOWNSTREAM_READ: Final = _counter("bytes_total", _BYTES, side="downstream", direction="read")
+DOWNSTREAM_WRITTEN: Final = _counter("bytes_total", _BYTES, side="downstream", direction="written")
+UPSTREAM_READ: Final = _counter("bytes_total", _BYTES, side="upstream", direction="read")
+UPSTREAM_WRITTEN: Final = _counter("bytes_total", _BYTES, side="upstream", direction="written")
+
+# -- latency: a histogram is its buckets, not cumulative; the last one is +Inf
+LATENCY_BOUNDS: Final = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+LATENCY_FIRST: Final = len(TABLE)
+for _bound in (*LATENCY_BOUNDS, float("inf")):
+    _counter("request_seconds", "From the request's head to the response's last byte.", le=str(_bound))
+LATENCY_MICROSECONDS: Final = _counter("request_microseconds_sum", "Sum of request durations, in microseconds.")
+
+# -- connections
+CONNECTIONS: Final = _counter("connections_total", "Downstream connections accepted.")
+CONNECTIONS_OPEN: Final = _gauge("connections_open", "Downstream connections open now.")
+UPSTREAM_CONNECTIONS: Final = _counter("upstream_connections_total", "Connections opened to origins.")
+UPSTREAM_OPEN: Final = _gauge("upstream_connections_open", "Connections to origins open now.")
+UPSTREAM_REUSED: Final = _counter("upstream_reused_total", "Requests sent on a reused connection.")
+UPSTREAM_RETRIED: Final = _counter("upstream_retried_total", "Requests repeated after a stale reused connection.")
+TUNNELS_OPEN: Final = _gauge("tunnels_open", "Upgraded connections relayed now.")
+
+# -- TLS
+_HANDSHAKES = "TLS handshakes finished."
+HANDSHAKES_FULL: Final = _counter("handshakes_total", _HANDSHAKES, kind="full")
+HANDSHAKES_RESUMED: Final = _counter("handshakes_total", _HANDSHAKES, kind="resumed")
+HANDSHAKES_FAILED: Final = _counter("handshakes_total", _HANDSHAKES, kind="failed")
+_STAPLED = "Full handshakes whose client asked for a staple, by what it got."
+STAPLE_SENT: Final = _counter("stapled_total", _STAPLED, result="sent")
+STAPLE_ABSENT: Final = _counter("stapled_total", _STAPLED, result="absent")
+STAPLE_EXPIRED: Final = _counter("stapled_total", _STAPLED, result="expired")
+STAPLE_REVOKED: Final = _counter("stapled_total", _STAPLED, result="withheld-revoked")
+STAPLE_OFF: Final = _counter("stapled_total", _STAPLED, result="off")
+STAPLE_REFUSED: Final = _counter("stapled_total", _STAPLED, result="refused-must-staple")
+STAPLE_NOT_ASKED: Final = _counter("staple_not_asked_total", "Full handshakes whose client did not ask for a staple.")
+
+# -- refusals: every limit has its counter
+_REFUSED = "What a limit refused, by limit."
+REFUSED_CONNECTIONS: Final = _counter("refused_total", _REFUSED, limit="connections")
+REFUSED_PER_CLIENT: Final = _counter("refused_total", _REFUSED, limit="per_client")
+REFUSED_CONNECTION_RATE: Final = _counter("refused_total", _REFUSED, limit="connection_rate")
+REFUSED_ALL_CONNECTION_RATE: Final = _counter("refused_total", _REFUSED, limit="all_connection_rate")
+REFUSED_HEAD: Final = _counter("refused_total", _REFUSED, limit="head")
+REFUSED_BODY: Final = _counter("refused_total", _REFUSED, limit="body")
+REFUSED_MALFORMED: Final = _counter("refused_total", _REFUSED, limit="malformed")
+REFUSED_MISDIRECTED: Final = _counter("refused_total", _REFUSED, limit="misdirected")
+REFUSED_PLAIN_TO_TLS: Final = _counter("refused_total", _REFUSED, limit="plain-http-to-tls")
+REFUSED_RENEGOTIATION: Final = _counter("refused_total", _REFUSED, limit="key-update")
+TIMEOUT_HANDSHAKE: Final = _counter("refused_total", _REFUSED, limit="handshake-timeout")
+TIMEOUT_HEAD: Final = _counter("refused_total", _REFUSED, limit="head-timeout")
+TIMEOUT_BODY: Final = _counter("refused_total", _REFUSED, limit="body-timeout")
+TIMEOUT_WRITE: Final = _counter("refused_total", _REFUSED, limit="write-timeout")
+TIMEOUT_KEEP_ALIVE: Final = _counter("refused_total", _REFUSED, limit="keep-alive-timeout")
+ACCEPT_FAILED: Final = _counter("accept_failed_total", "accept() failed for want of descriptors or memory.")
+
+# -- bytes held for peers, by owner
+_HELD = "Bytes held for peers now, by the limit that bounds them."
+HELD_HEADS: Final = _gauge("held_bytes", _HELD, limit="head")
+HELD_DOWNSTREAM: Final = _gauge("held_bytes", _HELD, limit="downstream-buffer")
+HELD_UPSTREAM: Final = _gauge("held_bytes", _HELD, limit="upstream-buffer")
+LOG_DROPPED: Final = _counter("log_dropped_total", "Access log records dropped because the reader was slow.")
+
+# -- dialling
+_DIAL = "Dial attempts that failed, by address family and error."
+DIAL_ERRORS: Final = ("ECONNREFUSED", "ETIMEDOUT", "ENETUNREACH", "EHOSTUNREACH", "EADDRNOTAVAIL", "EMFILE", "other")
+DIAL_FAILED_FIRST: Final = len(TABLE)
+for _family in ("ipv4", "ipv6", "unix"):
+    for _error in DIAL_ERRORS:
+        _counter("dial_failed_total", _DIAL, family=_family, error=_error)
+RESOLVE_FAILED: Final = _counter("resolve_failed_total", "Names that could not be resolved.")
+
+# -- upstream failures as seen by clients
+_GATEWAY = "Responses that Headgate made because the origin gave none, by reason."
+GATEWAY_CONNECT: Final = _counter("gateway_errors_total", _GATEWAY, reason="connect")
+GATEWAY_CONNECT_TIMEOUT: Final = _counter("gateway_errors_total", _GATEWAY, reason="connect-timeout")
+GATEWAY_HEAD_TIMEOUT: Final = _counter("gateway_errors_total", _GATEWAY, reason="head-timeout")
+GATEWAY_CLOSED: Final = _counter("gateway_errors_total", _GATEWAY, reason="closed")
+GATEWAY_PROTOCOL: Final = _counter("gateway_errors_total", _GATEWAY, reason="protocol")
+GATEWAY_UNAVAILABLE: Final = _counter("gateway_errors_total", _GATEWAY, reason="unavailable")
+ABORTED_DOWNSTREAM: Final = _counter("aborted_total", "Exchanges cut short, by side.", side="downstream")
+ABORTED_UPSTREAM: Final = _counter("aborted_total", "Exchanges cut short, by side.", side="upstream")
+
+# -- staples: written by the keeper
+_FETCHES = "OCSP fetches, by outcome."
+OCSP_FETCH_OK: Final = _counter("ocsp_fetches_total", _FETCHES, outcome="ok")
+OCSP_FETCH_FAILED: Final = _counter("ocsp_fetches_total", _FETCHES, outcome="failed")
+OCSP_FETCH_REFUSED: Final = _counter("ocsp_fetches_total", _FETCHES, outcome="not-believed")
+
+# -- the process
+MEMORY_BYTES: Final = _gauge("process_resident_bytes", "Resident memory of the process.")
+OPEN_FILES: Final = _gauge("process_open_files", "Open descriptors of the process.")
+WORKER_GENERATION: Final = _gauge("process_generation", "How often this slot was started.")
+STARTED_AT: Final = _gauge("process_started_seconds", "When this process was started, seconds since the epoch.")
+
+SIZE: Final = len(TABLE)
+_PACK: Final = struct.Struct(f"<{SIZE}q")
+
+
+class CounterPage:
+    """The shared page of one slot: made before the fork, written by one process, read by the keeper."""
+
+    def __init__(self) -> None:
+        self._map = mmap.mmap(-1, _PACK.size)
+
+    def store(self, values: list[int]) -> None:
+        """Publish a process's values."""
+        _PACK.pack_into(self._map, 0, *values)
+
+    def load(self) -> list[int]:
+        """Return what was last published; zeros before the first time."""
+        return list(_PACK.unpack_from(self._map, 0))
+
+
+class Counters:
+    """The counters of this process. Hot code takes `values` once and adds to its items."""
+
+    def __init__(self, page: CounterPage | None = None) -> None:
+        self.page = page
+        # A restarted worker goes on counting where the dead one stopped; gauges begin anew.
+        self.values: list[int] = page.load() if page is not None else [0] * SIZE
+        for index, metric in enumerate(TABLE):
+            if metric.kind == "gauge":
+                self.values[index] = 0
+
+    def publish(self) -> None:
+        """Copy the values into the shared page; called once in a sweep."""
+        if self.page is not None:
+            self.page.store(self.values)

@@ -1,0 +1,1 @@
+"""Sans-I/O protocol engines; see docs/architecture.md for their contract."""

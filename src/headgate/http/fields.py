@@ -1,0 +1,76 @@
+"""Field lines: the header or trailer section of one message (RFC 9110 section 5).
+
+A section is two parallel lists. `lines` has each line as it goes on the wire, without its CRLF; `names` has the
+lower-case name of each. A line that nobody touches is never taken apart: it is copied through as it came. The
+value of line i starts right after its colon, so `len(names[i]) + 1` finds it without a search.
+Only the engines put foreign lines in here, and only after the strict grammar has passed them.
+"""
+
+from typing import Final, final
+
+OWS: Final = b" \t"
+
+
+@final
+class Fields:
+    """An ordered, mutable field section; names are compared in lower case and given in lower case."""
+
+    __slots__ = ("lines", "names")
+
+    def __init__(self, names: list[bytes], lines: list[bytes]) -> None:
+        self.names = names
+        self.lines = lines
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def __repr__(self) -> str:
+        return f"<Fields {b', '.join(self.lines).decode('latin-1')}>"
+
+    def value(self, index: int) -> bytes:
+        """Return the value of line `index` without surrounding white space."""
+        return self.lines[index][len(self.names[index]) + 1 :].strip(OWS)
+
+    def get(self, name: bytes) -> bytes | None:
+        """Return the first value called `name` (lower case), or None."""
+        if name not in self.names:
+            return None
+        return self.value(self.names.index(name))
+
+    def get_all(self, name: bytes) -> list[bytes]:
+        """Return every value called `name`, in order."""
+        return [self.value(i) for i, n in enumerate(self.names) if n == name]
+
+    def add(self, name: bytes, value: bytes, wire_name: bytes = b"") -> None:
+        """Append a line; `wire_name` keeps a spelling other than lower case. The caller vouches for the grammar."""
+        self.names.append(name)
+        self.lines.append((wire_name or name) + b": " + value)
+
+    def remove(self, name: bytes) -> int:
+        """Remove every line called `name`; return how many there were."""
+        if name not in self.names:
+            return 0
+        kept = [i for i, n in enumerate(self.names) if n != name]
+        removed = len(self.names) - len(kept)
+        self.lines = [self.lines[i] for i in kept]
+        self.names = [self.names[i] for i in kept]
+        return removed
+
+    def set(self, name: bytes, value: bytes, wire_name: bytes = b"") -> None:
+        """Replace every line called `name` by one."""
+        self.remove(name)
+        self.add(name, value, wire_name)
+
+    def copy(self) -> "Fields":
+        """Return an independent copy."""
+        return Fields(self.names[:], self.lines[:])
+
+    def items(self) -> list[tuple[bytes, bytes]]:
+        """Return (lower-case name, value) of every line, in order."""
+        return [(self.names[i], self.value(i)) for i in range(len(self.names))]
+
+    def encode(self) -> bytes:
+        """Return the section as wire bytes, each line with its CRLF, without the empty line behind it."""
+        if not self.lines:
+            return b""
+        return b"\r\n".join(self.lines) + b"\r\n"

@@ -1,0 +1,1 @@
+"""Sockets: transports, the resolver, the dialer."""

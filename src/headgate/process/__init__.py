@@ -1,0 +1,1 @@
+"""Supervisor, keeper, and the Snapshots between them and the workers."""

@@ -1,0 +1,1 @@
+"""Terminal handlers: reverse proxy and tunnel."""

@@ -1,0 +1,1 @@
+"""Listeners and the worker's data plane."""

@@ -1,0 +1,1 @@
+"""What Headgate tells about itself: access log, event log, metrics."""

@@ -1,0 +1,1 @@
+"""Identities, staples, SNI selection, policies, contexts, and TLS on a socket."""

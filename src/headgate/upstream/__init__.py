@@ -1,0 +1,1 @@
+"""The origin side: endpoints, policies, connection pools, the connector."""

@@ -1,0 +1,1 @@
+"""One small type for each way to pick an endpoint."""
