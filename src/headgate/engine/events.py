@@ -21,7 +21,17 @@ class Event:
 class Request(Event):
     """A request head. `version` is 10 or 11; with `body` 0 no Data and no EndOfMessage follow."""
 
-    __slots__ = ("body", "close", "expect_continue", "fields", "method", "stream", "target", "upgrade", "version")
+    __slots__ = (
+        "body",
+        "close",
+        "expect_continue",
+        "fields",
+        "method",
+        "stream",
+        "target",
+        "upgrade",
+        "version",
+    )
 
     def __init__(
         self, method: bytes, target: bytes, version: int, fields: Fields, body: int = 0, stream: int = 0

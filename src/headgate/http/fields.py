@@ -10,16 +10,56 @@ from typing import Final, final
 
 OWS: Final = b" \t"
 
+# What kinds of lines a section may hold, one bit each. The parser sets them once, so that the rules about a kind
+# of line cost one test when no such line is there. A bit may stay set after the last such line was removed.
+HOST: Final = 1
+CONTENT_LENGTH: Final = 2
+TRANSFER_ENCODING: Final = 4
+CONNECTION: Final = 8
+HOP_BY_HOP: Final = 16
+FORWARDED: Final = 32
+EXPECT: Final = 64
+UPGRADE: Final = 128
+VIA: Final = 256
+
+FLAGS: Final[dict[bytes, int]] = {
+    b"host": HOST,
+    b"content-length": CONTENT_LENGTH,
+    b"transfer-encoding": TRANSFER_ENCODING | HOP_BY_HOP,
+    b"connection": CONNECTION | HOP_BY_HOP,
+    b"keep-alive": HOP_BY_HOP,
+    b"proxy-connection": HOP_BY_HOP,
+    b"proxy-authenticate": HOP_BY_HOP,
+    b"proxy-authorization": HOP_BY_HOP,
+    b"te": HOP_BY_HOP,
+    b"trailer": HOP_BY_HOP,
+    b"upgrade": UPGRADE | HOP_BY_HOP,
+    b"forwarded": FORWARDED,
+    b"x-forwarded-for": FORWARDED,
+    b"x-forwarded-proto": FORWARDED,
+    b"x-forwarded-host": FORWARDED,
+    b"x-forwarded-port": FORWARDED,
+    b"x-forwarded-prefix": FORWARDED,
+    b"x-real-ip": FORWARDED,
+    b"expect": EXPECT,
+    b"via": VIA,
+}
+
 
 @final
 class Fields:
     """An ordered, mutable field section; names are compared in lower case and given in lower case."""
 
-    __slots__ = ("lines", "names")
+    __slots__ = ("flags", "lines", "names")
 
-    def __init__(self, names: list[bytes], lines: list[bytes]) -> None:
+    def __init__(self, names: list[bytes], lines: list[bytes], flags: int = -1) -> None:
         self.names = names
         self.lines = lines
+        if flags < 0:
+            flags = 0
+            for name in names:
+                flags |= FLAGS.get(name, 0)
+        self.flags = flags
 
     def __len__(self) -> int:
         return len(self.names)
@@ -45,6 +85,7 @@ class Fields:
         """Append a line; `wire_name` keeps a spelling other than lower case. The caller vouches for the grammar."""
         self.names.append(name)
         self.lines.append((wire_name or name) + b": " + value)
+        self.flags |= FLAGS.get(name, 0)
 
     def remove(self, name: bytes) -> int:
         """Remove every line called `name`; return how many there were."""
@@ -63,7 +104,7 @@ class Fields:
 
     def copy(self) -> "Fields":
         """Return an independent copy."""
-        return Fields(self.names[:], self.lines[:])
+        return Fields(self.names[:], self.lines[:], self.flags)
 
     def items(self) -> list[tuple[bytes, bytes]]:
         """Return (lower-case name, value) of every line, in order."""

@@ -1,0 +1,229 @@
+"""The server role of HTTP/1.1: receives requests, sends responses (RFC 9112).
+
+Whoever drives it: `receive(data)`, then `next_event()` until None; `send(event)` for each event of the answer, then
+`take_output()`; when `exchange_over`, `reuse()` or close as `must_close` says.
+"""
+
+from typing import Final, final
+
+from headgate.engine.events import UNKNOWN_LENGTH, Data, EndOfMessage, Event, Request, Response
+from headgate.engine.h1.connection import H1Connection
+from headgate.engine.h1.grammar import (
+    DUPLICATE,
+    check_method,
+    check_octets,
+    check_target,
+    list_tokens,
+    parse_content_length,
+    parse_fields,
+    parse_version,
+)
+from headgate.engine.h1.machine import (
+    DONE,
+    HEAD_CHUNKED,
+    HEAD_EMPTY,
+    HEAD_LENGTH,
+    HEAD_SWITCH,
+    HEAD_UNTIL_CLOSE,
+    IDLE,
+    INTERIM,
+    step,
+)
+from headgate.errors import LocalProtocolError, RemoteProtocolError
+from headgate.http.fields import CONNECTION, CONTENT_LENGTH, EXPECT, HOST, TRANSFER_ENCODING, UPGRADE
+
+_SPECIAL: Final = CONNECTION | CONTENT_LENGTH | EXPECT | TRANSFER_ENCODING | UPGRADE | DUPLICATE
+_STATUS_LINES: Final[dict[int, bytes]] = {}
+MAX_EMPTY_LINES: Final = 8  # RFC 9112 section 2.2 asks to ignore at least one before a request line
+
+
+@final
+class ServerEngine(H1Connection):
+    """One downstream connection. `request` is the request of the current exchange."""
+
+    request: Request | None = None
+
+    # -- receiving
+
+    def _receive_head(self) -> Event | None:
+        self._skip_empty_lines()
+        if self._position >= len(self._buffer):
+            return None
+        lines = self._take_head()
+        if lines is None:
+            return None
+        parts = lines[0].split(b" ")
+        if len(parts) != 3:
+            raise RemoteProtocolError(
+                400, "bad-request-line", "not three parts with single spaces between them"
+            )
+        version = parse_version(parts[2])
+        check_method(parts[0])
+        check_target(parts[1])
+        fields = parse_fields(lines, 1, self.max_fields)
+        request = Request(parts[0], parts[1], version, fields)
+        flags = fields.flags
+        if flags & HOST == 0 and version == 11:
+            raise RemoteProtocolError(
+                400, "no-host", "an HTTP/1.1 request without Host (RFC 9112 section 3.2)"
+            )
+        if version == 10:
+            request.close = True
+        if flags & _SPECIAL:
+            self._read_special(request)
+        if request.close:
+            self.must_close = True
+        if request.body == 0:
+            self.receiving = step(self.receiving, HEAD_EMPTY)
+        elif request.body > 0:
+            self._receive_left = request.body
+            self.receiving = step(self.receiving, HEAD_LENGTH)
+        else:
+            self.receiving = step(self.receiving, HEAD_CHUNKED)
+        self.request = request
+        return request
+
+    def _skip_empty_lines(self) -> None:
+        skipped = 0
+        while self._buffer.startswith(b"\r\n", self._position):
+            self._position += 2
+            skipped += 1
+            if skipped > MAX_EMPTY_LINES:
+                raise RemoteProtocolError(400, "bad-request-line", "empty lines instead of a request")
+
+    def _check_head(self, head: bytes, lines: int) -> None:
+        check_octets(head, lines)
+
+    def _check_start(self, buffer: bytes, start: int) -> None:
+        """Refuse what cannot be a request: a method begins with a token octet (TLS, SSH, garbage do not)."""
+        first = buffer[start]
+        if not (0x21 <= first <= 0x7E) and first != 0x0D:
+            raise RemoteProtocolError(400, "bad-request-line", "this is not HTTP")
+
+    def _head_too_large(self, buffer: bytes, start: int) -> RemoteProtocolError:
+        if buffer.find(b"\r\n", start, start + self.max_head) < 0:
+            return RemoteProtocolError(
+                414, "target-too-long", f"the request line exceeds {self.max_head} octets"
+            )
+        return RemoteProtocolError(431, "head-too-large", f"the head exceeds {self.max_head} octets")
+
+    def _read_special(self, request: Request) -> None:
+        """Apply the fields that decide on framing and persistence (RFC 9112 sections 6.3, 9.3; RFC 9110 10.1.1)."""
+        fields = request.fields
+        flags = fields.flags
+        fields.flags = flags & ~DUPLICATE
+        if flags & DUPLICATE:
+            raise RemoteProtocolError(400, "duplicate-field", "Host or Content-Length stands twice")
+        if flags & TRANSFER_ENCODING:
+            self._read_transfer_encoding(request)
+        elif flags & CONTENT_LENGTH:
+            request.body = parse_content_length(fields.get(b"content-length") or b"")
+        if flags & CONNECTION:
+            options = list_tokens(fields.get_all(b"connection"))
+            if b"close" in options:
+                request.close = True
+            elif request.version == 10 and b"keep-alive" in options:
+                request.close = False
+            # RFC 9110 section 7.8: an Upgrade from HTTP/1.0, or one that Connection does not name, is ignored.
+            if flags & UPGRADE and b"upgrade" in options and request.version == 11:
+                request.upgrade = fields.get(b"upgrade") or b""
+        if flags & EXPECT:
+            if (fields.get(b"expect") or b"").lower() != b"100-continue":
+                raise RemoteProtocolError(417, "bad-expectation", "the only expectation is 100-continue")
+            request.expect_continue = request.version == 11 and request.body != 0
+
+    def _read_transfer_encoding(self, request: Request) -> None:
+        """RFC 9112 section 6.1: chunked, alone and last; never beside Content-Length, never in HTTP/1.0."""
+        if request.fields.flags & CONTENT_LENGTH:
+            raise RemoteProtocolError(400, "te-and-cl", "Transfer-Encoding beside Content-Length")
+        if request.version == 10:
+            raise RemoteProtocolError(400, "te-in-http10", "Transfer-Encoding in an HTTP/1.0 request")
+        codings = list_tokens(request.fields.get_all(b"transfer-encoding"))
+        if codings != [b"chunked"]:
+            if codings and codings[-1] == b"chunked" and codings.count(b"chunked") == 1:
+                raise RemoteProtocolError(501, "unknown-coding", "a transfer coding other than chunked")
+            raise RemoteProtocolError(
+                400, "bad-transfer-encoding", "the last transfer coding is not chunked, once"
+            )
+        request.body = UNKNOWN_LENGTH
+
+    # -- sending
+
+    def send(self, event: Event) -> None:
+        """Take the next event of the answer; raises `LocalProtocolError` for one that is out of turn."""
+        if isinstance(event, Data):
+            self._write_data(event.data)
+        elif isinstance(event, Response):
+            self.send_response(event)
+        elif isinstance(event, EndOfMessage):
+            self._write_end(event.trailers)
+        else:
+            raise LocalProtocolError(f"a server cannot send {event!r}")
+
+    def send_response(self, response: Response) -> None:
+        """Write a response head. Content-Length is expected among its fields when `body` is known and not 0."""
+        status = response.status
+        if 100 <= status < 200:
+            self._send_interim(response)
+            return
+        request = self.request
+        fields = response.fields
+        lines = [_status_line(status, response.reason)]
+        lines.extend(fields.lines)
+        if response.body == UNKNOWN_LENGTH:
+            if request is not None and request.version == 11:
+                lines.append(b"Transfer-Encoding: chunked")
+                self.sending = step(self.sending, HEAD_CHUNKED)
+            else:
+                self.must_close = True
+                self.sending = step(self.sending, HEAD_UNTIL_CLOSE)
+        elif response.body == 0:
+            if fields.flags & CONTENT_LENGTH == 0 and self._needs_length(status):
+                lines.append(b"Content-Length: 0")
+            self.sending = step(self.sending, HEAD_EMPTY)
+        else:
+            if fields.flags & CONTENT_LENGTH == 0:
+                lines.append(b"Content-Length: %d" % response.body)
+            self._send_left = response.body
+            self.sending = step(self.sending, HEAD_LENGTH)
+        if self.receiving == IDLE or response.close:
+            self.must_close = True  # an answer to a request that could not be read, or the last one
+        if self.must_close:
+            lines.append(b"Connection: close")
+        elif request is not None and request.version == 10:
+            lines.append(b"Connection: keep-alive")
+        lines.append(b"\r\n")
+        self._output.append(b"\r\n".join(lines))
+
+    def _needs_length(self, status: int) -> bool:
+        """Content-Length: 0 belongs in an empty answer, but for 204, 304 and answers to HEAD (RFC 9110 8.6)."""
+        return status not in (204, 304) and (self.request is None or self.request.method != b"HEAD")
+
+    def _send_interim(self, response: Response) -> None:
+        if self.request is not None and self.request.version == 10:
+            return  # RFC 9110 section 15.2: never to an HTTP/1.0 client
+        self.sending = step(self.sending, HEAD_SWITCH if response.status == 101 else INTERIM)
+        lines = [_status_line(response.status, response.reason)]
+        lines.extend(response.fields.lines)
+        lines.append(b"\r\n")
+        self._output.append(b"\r\n".join(lines))
+
+    def switch(self) -> None:
+        """Leave HTTP after a 101, or a 2xx to CONNECT: what follows is a tunnel, `take_rest()` its beginning."""
+        if self.receiving != DONE:
+            raise LocalProtocolError("the request is not complete")
+        self.receiving = step(self.receiving, HEAD_SWITCH)
+        self.must_close = True
+
+
+def _status_line(status: int, reason: bytes) -> bytes:
+    """Return a status line; the common ones come from a table."""
+    if not reason or len(reason) > 64:
+        return b"HTTP/1.1 %d %b" % (status, reason)
+    line = _STATUS_LINES.get(status)
+    if line is not None and line.endswith(reason) and len(line) == 13 + len(reason):
+        return line
+    line = b"HTTP/1.1 %d %b" % (status, reason)
+    if 100 <= status <= 599:
+        _STATUS_LINES[status] = line
+    return line
