@@ -1,0 +1,1 @@
+"""Benchmarks against rivals, as ratios within one run: `python -m bench`."""

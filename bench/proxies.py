@@ -1,0 +1,400 @@
+"""The proxies under test: how each is configured and started.
+
+All get the same job: one worker, a plain and a TLS listener, one origin over reused connections,
+X-Forwarded-For or its like, an access log to a file or none. A `Profile` says what differs between rows.
+"""
+
+import contextlib
+import os
+import shlex
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from bench import certs, measure
+
+START_LIMIT: Final = 180.0
+
+
+class StartError(Exception):
+    """A proxy did not come up."""
+
+
+@dataclass(frozen=True)
+class Profile:
+    """What a row wants of the configuration."""
+
+    access_log: bool = False
+    certificates: int = 1
+    routes: int = 1
+
+
+@dataclass(frozen=True)
+class Job:
+    """Everything a configuration is written from."""
+
+    profile: Profile
+    directory: Path
+    certificates: Path
+    port: int
+    tls_port: int
+    origin_port: int
+
+
+def free_port() -> int:
+    """Return a port that nobody listens on now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def route_host(index: int) -> str:
+    """Return the host name of route `index`."""
+    return f"r{index:05d}.{certs.DOMAIN}"
+
+
+class Running:
+    """A proxy that serves."""
+
+    def __init__(self, name: str, process: subprocess.Popen[bytes], job: Job) -> None:
+        self.name = name
+        self.process = process
+        self.job = job
+
+    @property
+    def url(self) -> str:
+        """Base URL in clear."""
+        return f"http://127.0.0.1:{self.job.port}"
+
+    @property
+    def tls_url(self) -> str:
+        """Base URL over TLS."""
+        return f"https://127.0.0.1:{self.job.tls_port}"
+
+    def pids(self) -> list[int]:
+        """The whole process tree."""
+        return measure.tree(self.process.pid)
+
+    def stop(self) -> None:
+        """End it: SIGTERM, then SIGKILL for the tree as it was."""
+        members = self.pids()
+        self.process.terminate()
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self.process.wait(3)
+        for pid in members:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        self.process.wait()
+
+
+class Proxy:
+    """How one proxy is found, configured and started."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    def absent(self) -> str | None:
+        """Say why it cannot take part, or None."""
+        raise NotImplementedError
+
+    def work_directory(self, base: Path) -> Path:
+        """Return where its files go."""
+        return base
+
+    def command(self, job: Job) -> list[str]:
+        """Write the configuration and return the command that serves it in the foreground."""
+        raise NotImplementedError
+
+    def launch(self, job: Job, core: int) -> Running:
+        """Start it on `core` without waiting."""
+        job.directory.mkdir(parents=True, exist_ok=True)
+        command = ["taskset", "-c", str(core), *self.command(job)]
+        with (job.directory / "output").open("wb") as output:
+            process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=output, stderr=output)
+        return Running(self.name, process, job)
+
+    def start(self, job: Job, core: int) -> Running:
+        """Start it on `core` and wait until both ports accept.
+
+        Raises:
+            StartError: it ended, or did not accept in time; the message ends with what it printed.
+        """
+        running = self.launch(job, core)
+        end = time.monotonic() + START_LIMIT
+        for port in (job.port, job.tls_port):
+            while not accepts(port):
+                check_alive(running, end)
+                time.sleep(0.01)
+        return running
+
+
+def check_alive(running: Running, end: float) -> None:
+    """Raise StartError when `running` has died or `end` (monotonic) has passed."""
+    if running.process.poll() is not None:
+        why = f"ended with status {running.process.returncode}"
+    elif time.monotonic() > end:
+        why = f"does not accept after {START_LIMIT:.0f} s"
+        running.stop()
+    else:
+        return
+    tail = (running.job.directory / "output").read_text(errors="replace").strip()[-1500:]
+    raise StartError(f"{running.name}: {why}: {tail}")
+
+
+def accepts(port: int) -> bool:
+    """Say whether somebody accepts on `port`."""
+    try:
+        with socket.create_connection(("127.0.0.1", port), 1.0):
+            return True
+    except OSError:
+        return False
+
+
+class Headgate(Proxy):
+    """Headgate by its own command line, or by a template for a prototype.
+
+    The template's placeholders: {config} {port} {tls_port} {origin_port} {cert} {cert_dir} {log} (a
+    file or "off"). It has to serve in the foreground.
+    """
+
+    def __init__(self, name: str, template: str = "") -> None:
+        super().__init__(name)
+        self.template = template
+
+    def absent(self) -> str | None:
+        if self.template:
+            return None
+        if subprocess.run([*self._program(), "--version"], capture_output=True, check=False).returncode != 0:
+            return f"`{' '.join(self._program())} --version` fails; see --headgate-cmd"
+        return None
+
+    def _program(self) -> list[str]:
+        beside = Path(sys.executable).with_name("headgate")
+        return [str(beside)] if beside.exists() else [sys.executable, "-m", "headgate"]
+
+    def command(self, job: Job) -> list[str]:
+        config = job.directory / "headgate.toml"
+        config.write_text(headgate_config(job))
+        if not self.template:
+            return [*self._program(), "run", str(config)]
+        return shlex.split(
+            self.template.format(
+                config=config,
+                port=job.port,
+                tls_port=job.tls_port,
+                origin_port=job.origin_port,
+                cert=job.certificates / f"{certs.host(0)}.pem",
+                cert_dir=job.certificates,
+                log=job.directory / "access.log" if job.profile.access_log else "off",
+            )
+        )
+
+
+def headgate_config(job: Job) -> str:
+    """Return headgate.toml for `job`."""
+    access = str(job.directory / "access.log") if job.profile.access_log else "off"
+    lines = [
+        f'state_dir = "{job.directory}/state"',
+        f'runtime_dir = "{job.directory}/run"',
+        "workers = 1",
+        f'log = {{ access = "{access}" }}',
+    ]
+    # All the load comes from one address: the limits per client would measure themselves.
+    limits = '[listener.limits]\nconnections = 4000\nper_client = 4000\nconnection_rate = "1000000/s"'
+    for port, mode in ((job.port, "http"), (job.tls_port, "https")):
+        lines.append(
+            f'[[listener]]\naddresses = ["127.0.0.1:{port}"]\nmode = "{mode}"\nprotocols = ["h1"]\n{limits}'
+        )
+    lines.append(f'[[certificate]]\nfiles = "{job.certificates}/*.pem"')
+    lines.append('[[route]]\npath = "/"\nupstream = "origin"')
+    lines += [
+        f'[[route]]\nhosts = ["{route_host(index)}"]\npath = "/"\nupstream = "origin"'
+        for index in range(1, job.profile.routes)
+    ]
+    lines.append(f'[upstream.origin]\nendpoints = ["http://127.0.0.1:{job.origin_port}"]')
+    return "\n".join(lines) + "\n"
+
+
+class _Rival(Proxy):
+    """A program of the machine, or of a root laid beside it (then run by chroot, its files inside)."""
+
+    program = ""
+    version_flag = "-v"
+
+    def __init__(self, name: str, root: Path | None = None) -> None:
+        super().__init__(name)
+        self.root = root
+
+    def absent(self) -> str | None:
+        if self.root is None:
+            return None if self._path() else f"no {self.program} here (Debian: apt install {self.program})"
+        if not (self.root / "usr/sbin" / self.program).exists():
+            return f"no {self.program} under {self.root}"
+        return None if os.geteuid() == 0 else "chroot needs root"
+
+    def _path(self) -> str | None:
+        return shutil.which(self.program, path=f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin")
+
+    def work_directory(self, base: Path) -> Path:
+        return base if self.root is None else self.root / "bench" / base.name
+
+    def argv(self, *arguments: str) -> list[str]:
+        """Return the command line."""
+        if self.root is None:
+            return [self._path() or self.program, *arguments]
+        return ["chroot", str(self.root), f"/usr/sbin/{self.program}", *arguments]
+
+    def inside(self, path: Path) -> str:
+        """Return `path` as the program sees it."""
+        return str(path) if self.root is None else "/" + str(path.relative_to(self.root))
+
+
+class Haproxy(_Rival):
+    """HAProxy: one thread, reused connections, forwardfor, and a log line per request when asked."""
+
+    program = "haproxy"
+
+    def command(self, job: Job) -> list[str]:
+        log = "log global\n  option httplog\n" if job.profile.access_log else ""
+        config = f"""global
+  nbthread 1
+  maxconn 4000
+  log stdout format raw local0
+  ssl-default-bind-options ssl-min-ver TLSv1.2
+defaults
+  mode http
+  timeout client 60s
+  timeout server 60s
+  timeout connect 5s
+  timeout http-keep-alive 60s
+  option forwardfor
+  http-reuse always
+  {log}
+frontend f
+  bind 127.0.0.1:{job.port}
+  bind 127.0.0.1:{job.tls_port} ssl crt {self.inside(job.certificates)}/ alpn http/1.1
+{self._routes(job)}
+backend origin
+  server o 127.0.0.1:{job.origin_port}
+"""
+        path = job.directory / "haproxy.cfg"
+        path.write_text(config)
+        return self.argv("-db", "-f", self.inside(path))
+
+    def _routes(self, job: Job) -> str:
+        if job.profile.routes == 1:
+            return "  default_backend origin"
+        table = job.directory / "routes.map"
+        table.write_text("".join(f"{route_host(i)} origin\n" for i in range(job.profile.routes)))
+        return f"  use_backend %[req.hdr(host),lower,map({self.inside(table)},origin)]"
+
+
+class Nginx(_Rival):
+    """nginx: one worker process, keep-alive to the origin, a buffered log when asked."""
+
+    program = "nginx"
+
+    def command(self, job: Job) -> list[str]:
+        directory = self.inside(job.directory)
+        log = f"{directory}/access.log combined buffer=64k flush=1s" if job.profile.access_log else "off"
+        user = "user root;" if os.geteuid() == 0 else ""
+        config = f"""{user}
+worker_processes 1;
+daemon off;
+pid {directory}/nginx.pid;
+error_log stderr error;
+worker_rlimit_nofile 15000;
+events {{ worker_connections 6000; }}
+http {{
+  access_log {log};
+  keepalive_timeout 60s;
+  keepalive_requests 100000000;
+  server_names_hash_max_size 65536;
+  server_names_hash_bucket_size 128;
+  proxy_max_temp_file_size 0;
+  ssl_protocols TLSv1.2 TLSv1.3;
+  ssl_session_tickets on;
+  upstream origin {{
+    server 127.0.0.1:{job.origin_port};
+    keepalive 64;
+    keepalive_requests 100000000;
+  }}
+  proxy_http_version 1.1;
+  proxy_set_header Connection "";
+  proxy_set_header Host $http_host;
+  proxy_set_header X-Forwarded-For $proxy_add_x_forwarded_for;
+{self._temporary(directory)}
+{self._servers(job)}
+}}
+"""
+        path = job.directory / "nginx.conf"
+        path.write_text(config)
+        return self.argv("-p", directory, "-c", self.inside(path), "-e", "stderr")
+
+    @staticmethod
+    def _temporary(directory: str) -> str:
+        kinds = ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
+        return "\n".join(f"  {kind}_temp_path {directory}/{kind};" for kind in kinds)
+
+    def _servers(self, job: Job) -> str:
+        where = self.inside(job.certificates)
+        names = [certs.host(index) for index in range(job.profile.certificates)]
+        blocks = [
+            f"  server {{ listen 127.0.0.1:{job.tls_port} ssl; server_name {name}; "
+            f"ssl_certificate {where}/{name}.pem; ssl_certificate_key {where}/{name}.pem; "
+            "location / { proxy_pass http://origin; } }"
+            for name in names
+        ]
+        blocks.append(
+            f"  server {{ listen 127.0.0.1:{job.port} default_server; "
+            "location / { proxy_pass http://origin; } }"
+        )
+        blocks += [
+            f"  server {{ listen 127.0.0.1:{job.port}; server_name {route_host(index)}; "
+            "location / { proxy_pass http://origin; } }"
+            for index in range(1, job.profile.routes)
+        ]
+        return "\n".join(blocks)
+
+
+class Origin(Nginx):
+    """The origin: 100 bytes from memory on /, 1 MiB from a file on /1m. It is also the "direct" row."""
+
+    def command(self, job: Job) -> list[str]:
+        directory = self.inside(job.directory)
+        (job.directory / "1m").write_bytes(bytes(range(256)) * 4096)
+        user = "user root;" if os.geteuid() == 0 else ""
+        certificate = f"{self.inside(job.certificates)}/{certs.host(0)}.pem"
+        config = f"""{user}
+worker_processes 1;
+daemon off;
+pid {directory}/nginx.pid;
+error_log stderr error;
+events {{ worker_connections 6000; }}
+http {{
+  access_log off;
+  keepalive_timeout 300s;
+  keepalive_requests 100000000;
+  sendfile on;
+  default_type application/octet-stream;
+{self._temporary(directory)}
+  server {{
+    listen 127.0.0.1:{job.port};
+    listen 127.0.0.1:{job.tls_port} ssl;
+    ssl_certificate {certificate};
+    ssl_certificate_key {certificate};
+    location = /1m {{ root {directory}; }}
+    location / {{ return 200 "{"x" * 100}"; }}
+  }}
+}}
+"""
+        path = job.directory / "origin.conf"
+        path.write_text(config)
+        return self.argv("-p", directory, "-c", self.inside(path), "-e", "stderr")

@@ -1,0 +1,28 @@
+"""The rows of the table, in the order in which they run (rows with one profile stand together)."""
+
+from typing import Final
+
+from bench.rows.base import Row
+from bench.rows.handshakes import Handshake, HandshakeManyCertificates, Resumed
+from bench.rows.idle import IdleTls
+from bench.rows.many import ManyRoutes, Start
+from bench.rows.requests import Direct, Requests
+
+MIB: Final = "/1m"
+
+ROWS: Final[tuple[Row, ...]] = (
+    Direct(),
+    Requests("h1", "h1 keep-alive, proxied", goal=1.25),
+    Requests("h1-tls", "h1 over TLS, proxied", goal=1.25, tls=True),
+    Handshake(),
+    Resumed(),
+    Requests("1m", "1 MiB bodies, plain", goal=1.3, path=MIB, connections=16),
+    Requests("1m-tls", "1 MiB bodies, TLS", goal=1.3, path=MIB, connections=16, tls=True),
+    Requests("h1-fields", "h1, 15 fields, access log", goal=1.5, busy=True),
+    Requests("h1-tls-fields", "h1 TLS, 15 fields, access log", goal=1.5, busy=True, tls=True),
+    IdleTls(),
+    ManyRoutes(1000),
+    HandshakeManyCertificates(1000),
+    Start(1000, goal=1.5),
+    Start(10_000, goal=12.0),
+)
