@@ -1,0 +1,242 @@
+"""A TCP relay with faults, for tests: put one per address family in front of a server that has only one, or none.
+
+The target is dialled only after the client's first byte: `openssl ocsp`, for one, spins when a connection closes
+without a request. What the relay does can be changed while it runs, for connections accepted from then on.
+
+    with Relay(("127.0.0.1", responder_port), host="::1") as relay:
+        ...relay.port...
+        relay.behaviour = Behaviour.SILENT
+
+`BlackHole` is the network that swallows packets: its backlog is full, so that the kernel drops every SYN.
+`bind_same_port` gives both families of one name the same port.
+"""
+
+import asyncio
+import enum
+import select
+import socket
+import struct
+from collections.abc import Sequence
+from types import TracebackType
+from typing import Final, Self
+
+from headgate.testing.loop_thread import LoopThread
+
+_CHUNK: Final = 64 * 1024
+_FILLERS: Final = 64
+
+
+class Behaviour(enum.Enum):
+    """What a relay does with a connection."""
+
+    RELAY = "pass everything on, both ways"
+    SILENT = "read, and never answer"
+    TRICKLE = "pass the answer on a few bytes at a time"
+    CLOSE = "close as soon as it is accepted"
+    CLOSE_AFTER_REQUEST = "read the first bytes, then close"
+    RESET_AFTER_REQUEST = "read the first bytes, then reset"
+    ANSWER = "read the first bytes, send `answer`, then close"
+
+
+def _socket_family(host: str) -> socket.AddressFamily:
+    return socket.AF_INET6 if ":" in host else socket.AF_INET
+
+
+def bind(host: str, port: int = 0, kind: socket.SocketKind = socket.SOCK_STREAM) -> socket.socket:
+    """Return a bound socket that does not listen yet."""
+    sock = socket.socket(_socket_family(host), kind)
+    try:
+        if kind == socket.SOCK_STREAM:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if sock.family == socket.AF_INET6:
+            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        sock.bind((host, port))
+    except OSError:
+        sock.close()
+        raise
+    return sock
+
+
+def bind_same_port(*hosts: str, attempts: int = 50) -> list[socket.socket]:
+    """Return one bound stream socket for each of `hosts`, all with the same free port. Raises OSError."""
+    for _ in range(attempts):
+        socks = [bind(hosts[0])]
+        try:
+            socks += [bind(host, socks[0].getsockname()[1]) for host in hosts[1:]]
+        except OSError:
+            for sock in socks:
+                sock.close()
+            continue
+        return socks
+    raise OSError(f"no port is free on all of {', '.join(hosts)}")
+
+
+def free_port(*hosts: str) -> int:
+    """Return a port on which nothing listens now on any of `hosts`: dialling it is refused."""
+    socks = bind_same_port(*(hosts or ("127.0.0.1",)))
+    port = int(socks[0].getsockname()[1])
+    for sock in socks:
+        sock.close()
+    return port
+
+
+class Relay:
+    """Accepts on `host`, talks to `target` ((host, port); None: never dials). Counts in `accepted` and `dialled`.
+
+    `delay` is waited before the target is dialled (or the answer sent), in seconds; a trickle is `trickle_bytes`
+    every `trickle_seconds`. `sock` is a bound socket to use instead of `host` and `port`."""
+
+    def __init__(
+        self,
+        target: tuple[str, int] | None = None,
+        *,
+        host: str = "127.0.0.1",
+        port: int = 0,
+        sock: socket.socket | None = None,
+        behaviour: Behaviour = Behaviour.RELAY,
+        delay: float = 0.0,
+        trickle_bytes: int = 1,
+        trickle_seconds: float = 0.05,
+        answer: bytes = b"",
+    ) -> None:
+        self.target = target
+        self.behaviour = behaviour
+        self.delay = delay
+        self.trickle_bytes = trickle_bytes
+        self.trickle_seconds = trickle_seconds
+        self.answer = answer
+        self.accepted = 0
+        self.dialled = 0
+        self.requests: list[bytes] = []
+        listening = sock or bind(host, port)
+        self.host, self.port = listening.getsockname()[:2]
+        self.address = f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+        self._thread = LoopThread(f"relay {self.address}")
+        self._server = self._thread.call(self._listen(listening))
+
+    def __repr__(self) -> str:
+        return f"<Relay {self.address} to {self.target}: {self.behaviour.name}, {self.accepted} accepted>"
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Stop listening and cut every connection. May be called twice."""
+        if not self._thread.loop.is_closed():
+            self._thread.loop.call_soon_threadsafe(self._server.close)
+        self._thread.stop()
+
+    async def _listen(self, sock: socket.socket) -> asyncio.Server:
+        return await asyncio.start_server(self._serve, sock=sock)
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.accepted += 1
+        try:
+            await self._behave(self.behaviour, reader, writer)
+        except OSError:
+            pass  # One of the two went away: so does the other.
+        finally:
+            writer.close()
+
+    async def _behave(
+        self, behaviour: Behaviour, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+    ) -> None:
+        if behaviour is Behaviour.CLOSE:
+            return
+        first = await reader.read(_CHUNK)
+        if not first:
+            return
+        self.requests.append(first)
+        await asyncio.sleep(self.delay)
+        if behaviour is Behaviour.RESET_AFTER_REQUEST:
+            sock = writer.get_extra_info("socket")
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        elif behaviour is Behaviour.SILENT or (behaviour is Behaviour.RELAY and self.target is None):
+            while await reader.read(_CHUNK):
+                pass
+        elif behaviour is Behaviour.ANSWER or (behaviour is Behaviour.TRICKLE and self.target is None):
+            slowly = behaviour is Behaviour.TRICKLE
+            await (self._trickle(self.answer, writer) if slowly else self._pass_on(self.answer, writer))
+        elif behaviour in (Behaviour.RELAY, Behaviour.TRICKLE) and self.target is not None:
+            await self._join(self.target, first, behaviour, reader, writer)
+
+    async def _join(
+        self,
+        target: tuple[str, int],
+        first: bytes,
+        behaviour: Behaviour,
+        reader: asyncio.StreamReader,
+        writer: asyncio.StreamWriter,
+    ) -> None:
+        back, forth = await asyncio.open_connection(*target)
+        self.dialled += 1
+        try:
+            forth.write(first)
+            upwards = asyncio.ensure_future(self._copy(reader, forth, slowly=False))
+            try:
+                await self._copy(back, writer, slowly=behaviour is Behaviour.TRICKLE)
+            finally:
+                upwards.cancel()
+                await asyncio.gather(upwards, return_exceptions=True)
+        finally:
+            forth.close()
+
+    async def _copy(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, *, slowly: bool
+    ) -> None:
+        while data := await reader.read(_CHUNK):
+            await (self._trickle(data, writer) if slowly else self._pass_on(data, writer))
+        if writer.can_write_eof():
+            writer.write_eof()
+
+    async def _pass_on(self, data: bytes, writer: asyncio.StreamWriter) -> None:
+        writer.write(data)
+        await writer.drain()
+
+    async def _trickle(self, data: bytes, writer: asyncio.StreamWriter) -> None:
+        for start in range(0, len(data), self.trickle_bytes):
+            await self._pass_on(data[start : start + self.trickle_bytes], writer)
+            await asyncio.sleep(self.trickle_seconds)
+
+
+class BlackHole:
+    """An address that answers no SYN: connecting to it hangs until the client gives up."""
+
+    def __init__(self, host: str = "127.0.0.1", port: int = 0, *, sock: socket.socket | None = None) -> None:
+        self._listening = sock or bind(host, port)
+        self.host, self.port = self._listening.getsockname()[:2]
+        self.address = f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+        self._listening.listen(0)
+        self._fillers: Sequence[socket.socket] = self._fill()
+
+    def __repr__(self) -> str:
+        return f"<BlackHole {self.address}>"
+
+    def _fill(self) -> list[socket.socket]:
+        """Connect until the queue is full: until one connection is not answered for a while."""
+        fillers: list[socket.socket] = []
+        while len(fillers) < _FILLERS:
+            filler = socket.socket(self._listening.family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
+            fillers.append(filler)
+            filler.connect_ex((self.host, self.port))
+            if not select.select([], [filler], [], 0.15)[1]:
+                return fillers
+        raise OSError(f"{self.address} goes on accepting: this kernel drops no SYN")
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Give the address back; it refuses connections from then on."""
+        for sock in (*self._fillers, self._listening):
+            sock.close()
