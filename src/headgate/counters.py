@@ -53,9 +53,7 @@ LATENCY_BOUNDS: Final = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0
 LATENCY_FIRST: Final = len(TABLE)
 for _bound in (*LATENCY_BOUNDS, float("inf")):
     _counter("request_seconds", "From the request's head to the response's last byte.", le=str(_bound))
-LATENCY_MICROSECONDS: Final = _counter(
-    "request_microseconds_sum", "Sum of request durations, in microseconds."
-)
+LATENCY_MICROSECONDS: Final = _counter("request_microseconds_sum", "Sum of request durations, in microseconds.")
 
 # -- connections
 CONNECTIONS: Final = _counter("connections_total", "Downstream connections accepted.")
@@ -63,9 +61,7 @@ CONNECTIONS_OPEN: Final = _gauge("connections_open", "Downstream connections ope
 UPSTREAM_CONNECTIONS: Final = _counter("upstream_connections_total", "Connections opened to origins.")
 UPSTREAM_OPEN: Final = _gauge("upstream_connections_open", "Connections to origins open now.")
 UPSTREAM_REUSED: Final = _counter("upstream_reused_total", "Requests sent on a reused connection.")
-UPSTREAM_RETRIED: Final = _counter(
-    "upstream_retried_total", "Requests repeated after a stale reused connection."
-)
+UPSTREAM_RETRIED: Final = _counter("upstream_retried_total", "Requests repeated after a stale reused connection.")
 TUNNELS_OPEN: Final = _gauge("tunnels_open", "Upgraded connections relayed now.")
 
 # -- TLS
@@ -80,9 +76,7 @@ STAPLE_EXPIRED: Final = _counter("stapled_total", _STAPLED, result="expired")
 STAPLE_REVOKED: Final = _counter("stapled_total", _STAPLED, result="withheld-revoked")
 STAPLE_OFF: Final = _counter("stapled_total", _STAPLED, result="off")
 STAPLE_REFUSED: Final = _counter("stapled_total", _STAPLED, result="refused-must-staple")
-STAPLE_NOT_ASKED: Final = _counter(
-    "staple_not_asked_total", "Full handshakes whose client did not ask for a staple."
-)
+STAPLE_NOT_ASKED: Final = _counter("staple_not_asked_total", "Full handshakes whose client did not ask for a staple.")
 
 # -- refusals: every limit has its counter
 _REFUSED = "What a limit refused, by limit."
@@ -112,7 +106,7 @@ LOG_DROPPED: Final = _counter("log_dropped_total", "Access log records dropped b
 
 # -- dialling
 _DIAL = "Dial attempts that failed, by address family and error."
-# "overtaken": a later attempt answered while this one was still silent; all the time is what a black hole looks like.
+# "overtaken": a later attempt answered while this one was still silent. Black holes look like that, all the time.
 DIAL_ERRORS: Final = (
     "ECONNREFUSED",
     "ETIMEDOUT",
@@ -153,9 +147,7 @@ OCSP_FETCH_REFUSED: Final = _counter("ocsp_fetches_total", _FETCHES, outcome="no
 MEMORY_BYTES: Final = _gauge("process_resident_bytes", "Resident memory of the process.")
 OPEN_FILES: Final = _gauge("process_open_files", "Open descriptors of the process.")
 WORKER_GENERATION: Final = _gauge("process_generation", "How often this slot was started.")
-STARTED_AT: Final = _gauge(
-    "process_started_seconds", "When this process was started, seconds since the epoch."
-)
+STARTED_AT: Final = _gauge("process_started_seconds", "When this process was started, seconds since the epoch.")
 
 SIZE: Final = len(TABLE)
 _PACK: Final = struct.Struct(f"<{SIZE}q")
