@@ -1,0 +1,62 @@
+"""What the composition root hands to the supervisor: plain settings, and the parts that higher ranks build."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from headgate.clock import Clock
+from headgate.process.channel import Json
+from headgate.process.notify import Notifier
+from headgate.process.privileges import Account
+from headgate.process.snapshot import Certificate, Snapshot
+from headgate.process.start import BoundAddress, KeeperMain, WorkerMain
+
+
+class Events(Protocol):
+    """Where events go (telemetry's event log)."""
+
+    def event(self, name: str, level: str = "info", **fields: object) -> None: ...
+
+
+class CertificateSource(Protocol):
+    """The certificate files: `load` reads them all, `poll` again what changed (None: nothing did).
+
+    A file that cannot be used is reported by the source itself, and the version before it stays.
+    """
+
+    def load(self) -> Sequence[Certificate]: ...
+
+    def poll(self) -> Sequence[Certificate] | None: ...
+
+    def problems(self) -> dict[str, str]: ...
+
+
+@dataclass(frozen=True, slots=True)
+class SupervisorSettings:
+    """What the supervisor itself needs of the configuration; times in seconds."""
+
+    state_dir: Path
+    runtime_dir: Path
+    addresses: tuple[BoundAddress, ...]
+    workers: int
+    account: Account | None = None
+    startup_wait: float = 10.0
+    drain_timeout: float = 30.0
+    watch_interval: float = 2.0
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """What the composition root injects. `settings` is the configuration as it goes into the Snapshot;
+    `make_tickets` runs before any worker is forked; `listening` once, when all workers first listen."""
+
+    worker_main: WorkerMain
+    keeper_main: KeeperMain
+    certificates: CertificateSource
+    settings: dict[str, Json]
+    events: Events
+    clock: Clock
+    notifier: Notifier
+    make_tickets: Callable[[], object] = lambda: None
+    listening: Callable[[Sequence[BoundAddress], Snapshot], None] = lambda addresses, snapshot: None

@@ -1,0 +1,57 @@
+"""What a child is born with: everything that crosses a fork and cannot be put into a message.
+
+Whatever can be sent travels in the Snapshot, which is the first message on `control`; so a start, a restart
+and a reload are the same for a child.
+"""
+
+import socket
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import TypeAlias
+
+from headgate.counters import CounterPage
+
+
+@dataclass(frozen=True, slots=True)
+class BoundAddress:
+    """One address of one listener: `listener` is its place in the configuration, `host` a literal IP
+    address."""
+
+    listener: int
+    host: str
+    port: int
+
+    def __str__(self) -> str:
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+
+@dataclass(slots=True)
+class WorkerStart:
+    """The start of one worker.
+
+    `control` is the child's end of the channel. `sockets` are bound and not yet listening, each with the
+    index of its listener; the worker calls `listen()` when LISTEN comes. `tickets` is what the ticket
+    factory made before the fork, or None. `generation` counts the starts of this slot from 1.
+    """
+
+    slot: int
+    generation: int
+    control: socket.socket
+    sockets: Sequence[tuple[int, socket.socket]]
+    page: CounterPage
+    tickets: object = None
+
+
+@dataclass(slots=True)
+class KeeperStart:
+    """The start of the keeper; `pages` are the counter pages of all worker slots in order, `page` its own."""
+
+    generation: int
+    control: socket.socket
+    page: CounterPage
+    pages: Sequence[CounterPage] = field(default_factory=list)
+    supervisor_pid: int = 0
+
+
+WorkerMain: TypeAlias = Callable[[WorkerStart], None]
+KeeperMain: TypeAlias = Callable[[KeeperStart], None]

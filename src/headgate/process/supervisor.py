@@ -1,0 +1,544 @@
+"""The supervisor: binds, forks, watches, restarts. It never reads a peer's byte.
+
+Synchronous and single-threaded: one selector over the control channels and the signal pipe, and a handful of
+deadlines. Order of a start, and why:
+
+1. directories, lock, a probe of every address: what the operator must repair ends the start here;
+2. the spawner, from which keepers are forked: before any private key is read (see `spawner`);
+3. the keeper, which loads its libraries while we go on;
+4. certificates; the first Snapshot goes to the keeper without keys, and its first fetches begin;
+5. ticket contexts, which workers must inherit to share their keys;
+6. per slot: bind, fork, close our copies, send the Snapshot;
+7. LISTEN, once the keeper has tried every must-staple certificate or `startup_wait` is over.
+
+A restart is steps 3 or 6 again with the Snapshot of the day, staples included. SIGTERM and SIGINT drain, a
+second one ends the drain; SIGUSR1 reopens logs; SIGHUP is not built yet and says so.
+"""
+
+import gc
+import os
+import selectors
+import signal
+import socket
+from collections.abc import Sequence
+from typing import Final
+
+from headgate.process.channel import Channel, ChannelError, Json, Kind, Message, encode_frame, socket_pair
+from headgate.process.child import Child, Input, State
+from headgate.process.directories import RUNTIME_MODE, STATE_MODE, StateLock, make_directory
+from headgate.process.fork import fork_child
+from headgate.process.parts import Parts, SupervisorSettings
+from headgate.process.privileges import become
+from headgate.process.snapshot import Certificate, Snapshot
+from headgate.process.sockets import BindError, bind_slot, check_free, close_all
+from headgate.process.spawner import Spawner, SpawnError
+from headgate.process.start import BoundAddress, KeeperStart, WorkerStart
+
+SIGNALS: Final = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1, signal.SIGCHLD)
+# The keeper has no connections to finish; it gets this long to write what it holds.
+KEEPER_GRACE: Final = 3.0
+# Between the end of a channel and the end of its process.
+EXIT_GRACE: Final = 5.0
+
+
+class Supervisor:
+    """One gate. `run` is its whole life."""
+
+    def __init__(self, settings: SupervisorSettings, parts: Parts) -> None:
+        self._settings = settings
+        self._parts = parts
+        self._events = parts.events
+        self._now = parts.clock.now
+        self._workers = [Child(f"worker {slot}", slot) for slot in range(settings.workers)]
+        self._keeper = Child("keeper", -1)
+        self._addresses: Sequence[BoundAddress] = settings.addresses
+        self._snapshot = Snapshot(0, parts.settings)
+        self._fingerprints: dict[str, str] = {}
+        self._tickets: object = None
+        self._selector = selectors.DefaultSelector()
+        self._wake_in, self._wake_out = socket.socketpair()
+        self._lock: StateLock | None = None
+        self._spawner: Spawner | None = None
+        self._may_listen = False
+        self._announced = False
+        self._status_due = False
+        self._listen_deadline: float | None = None
+        self._drain_deadline: float | None = None
+        self._keeper_deadline: float | None = None
+        self._next_watch = 0.0
+        self._next_watchdog = 0.0
+
+    # -- life
+
+    def run(self) -> int:
+        """Start, supervise, drain; return the exit code. Raises `HeadgateError` when the start fails."""
+        try:
+            self._prepare()
+            self._start()
+            while not self._finished():
+                self._turn()
+            self._events.event("stopped")
+            return 0
+        finally:
+            self._end()
+
+    def _prepare(self) -> None:
+        settings = self._settings
+        make_directory(settings.state_dir, STATE_MODE, settings.account, "state_dir")
+        make_directory(settings.runtime_dir, RUNTIME_MODE, settings.account, "runtime_dir")
+        self._lock = StateLock(settings.state_dir)
+        self._addresses = check_free(settings.addresses)
+        for end in (self._wake_in, self._wake_out):
+            end.setblocking(False)
+        self._selector.register(self._wake_in, selectors.EVENT_READ, None)
+        for number in SIGNALS:
+            signal.signal(number, _woken)
+        signal.set_wakeup_fd(self._wake_out.fileno(), warn_on_full_buffer=False)
+        # Objects of the parent are not walked in the children, so that their pages stay shared.
+        gc.collect()
+        gc.freeze()
+        self._spawner = Spawner(self._keeper_life, self._forget)
+
+    def _start(self) -> None:
+        self._start_keeper()
+        self._take_certificates(self._parts.certificates.load())
+        self._send_snapshot(self._keeper)
+        now = self._now()
+        self._listen_deadline = now + self._settings.startup_wait
+        self._next_watch = now + self._settings.watch_interval
+        self._tickets = self._parts.make_tickets()
+        for worker in self._workers:
+            self._start_worker(worker, first=True)
+
+    def _finished(self) -> bool:
+        if self._drain_deadline is None:
+            return False
+        return all(child.state is State.DOWN for child in (*self._workers, self._keeper))
+
+    def _end(self) -> None:
+        """Leave nothing behind, whatever happened: children of a start that failed are ended at once."""
+        signal.set_wakeup_fd(-1)
+        for child in (*self._workers, self._keeper):
+            if child.pid and not self._announced:
+                child.kill()
+                _reap(child.pid)
+            if child.channel is not None:
+                child.channel.close()  # after a failure of our own: end of file makes them drain
+        if self._spawner is not None:
+            self._spawner.close()
+            _reap(self._spawner.pid)
+        if self._lock is not None:
+            self._lock.close()
+        self._selector.close()
+        self._wake_in.close()
+        self._wake_out.close()
+
+    # -- one turn of the loop
+
+    def _turn(self) -> None:
+        if self._status_due:
+            self._send_status()
+        timeout = max(0.0, self._next_deadline() - self._now())
+        for key, mask in self._selector.select(timeout):
+            if key.data is None:
+                self._read_signals()
+            else:
+                self._serve(key.data, mask)
+        self._on_deadlines()
+
+    def _next_deadline(self) -> float:
+        waited = [self._listen_deadline, self._keeper_deadline or self._drain_deadline]
+        for child in (*self._workers, self._keeper):
+            waited += (child.restart_at, child.kill_at)
+        if self._parts.notifier.interval:
+            waited.append(self._next_watchdog)
+        if self._drain_deadline is None:
+            waited.append(self._next_watch)
+        return min(deadline for deadline in waited if deadline is not None)
+
+    def _on_deadlines(self) -> None:
+        now = self._now()
+        if self._parts.notifier.interval and now >= self._next_watchdog:
+            self._next_watchdog = now + self._parts.notifier.interval
+            self._parts.notifier.send("WATCHDOG=1")
+        for child in (*self._workers, self._keeper):
+            if child.kill_at is not None and now >= child.kill_at:
+                child.kill_at = None
+                child.kill()
+        if self._drain_deadline is not None:
+            self._drain_further(now)
+            return
+        if self._listen_deadline is not None and now >= self._listen_deadline:
+            self._events.event(
+                "startup-wait-over",
+                "warning",
+                seconds=self._settings.startup_wait,
+                next="listening without the staples of all must-staple certificates",
+            )
+            self._open_listeners()
+        for worker in self._workers:
+            if worker.restart_at is not None and now >= worker.restart_at:
+                self._start_worker(worker)
+        if self._keeper.restart_at is not None and now >= self._keeper.restart_at:
+            self._start_keeper()
+            self._send_snapshot(self._keeper)
+        if now >= self._next_watch:
+            self._next_watch = now + self._settings.watch_interval
+            self._watch()
+
+    # -- signals
+
+    def _read_signals(self) -> None:
+        try:
+            numbers = self._wake_in.recv(4096)
+        except BlockingIOError:
+            return
+        for number in dict.fromkeys(numbers):
+            if number in (signal.SIGTERM, signal.SIGINT):
+                self._begin_drain(signal.Signals(number).name)
+            elif number == signal.SIGHUP:
+                self._events.event(
+                    "reload-not-built",
+                    "warning",
+                    reason="reloading the configuration comes in a later release",
+                    next="nothing changes; certificate files are taken up without a reload",
+                )
+            elif number == signal.SIGUSR1:
+                self._events.event("logs-reopened")
+                self._send_all(encode_frame(Kind.REOPEN_LOGS))
+            elif number == signal.SIGCHLD:
+                self._reap_children()
+
+    def _reap_children(self) -> None:
+        while True:
+            try:
+                pid, status = os.waitpid(-1, os.WNOHANG)
+            except ChildProcessError:
+                return
+            if pid == 0:
+                return
+            for child in (*self._workers, self._keeper):
+                if child.pid == pid:
+                    self._exited(child, status)
+            if self._spawner is not None and pid == self._spawner.pid:
+                self._spawner_died()
+
+    def _exited(self, child: Child, status: int) -> None:
+        pid, lived = child.pid, self._now() - child.started
+        self._read_last_words(child)
+        self._unregister(child)
+        planned = child.state is State.DRAINING
+        delay = child.exited(status, self._now())
+        self._status_due = True
+        if self._drain_deadline is not None:
+            child.restart_at = None
+        level = "info" if planned and status == 0 else "error"
+        following = "none: draining" if child.restart_at is None else f"restart in {delay:g} s"
+        self._events.event(
+            "child-exited",
+            level,
+            child=child.name,
+            pid=pid,
+            how=child.last_exit,
+            lived=round(lived, 3),
+            next=following,
+        )
+
+    def _read_last_words(self, child: Child) -> None:
+        """A child that reported and died in one breath was heard: its staples count."""
+        try:
+            while child.channel is not None and not child.channel.eof:
+                messages = child.channel.receive()
+                if not messages:
+                    return
+                for message in messages:
+                    self._message(child, message)
+        except ChannelError:
+            return  # it is dead already
+
+    def _spawner_died(self) -> None:
+        self._events.event(
+            "spawner-exited",
+            "error",
+            reason="the process that keepers are forked from is gone",
+            next="this keeper goes on; should it die, staples are not renewed until headgate is started again",
+        )
+
+    # -- children
+
+    def _start_worker(self, worker: Child, *, first: bool = False) -> None:
+        """Bind, fork, close our copies, send the Snapshot. What fails at the first start is raised."""
+        try:
+            sockets = bind_slot(self._addresses)
+        except BindError as exc:
+            if first:
+                raise
+            self._start_failed(worker, str(exc))
+            return
+        ours, theirs = socket_pair()
+        worker.generation += 1
+        start = WorkerStart(worker.slot, worker.generation, theirs, sockets, worker.page, self._tickets)
+
+        def life() -> int:
+            ours.close()
+            self._forget()
+            become(self._settings.account)
+            self._parts.worker_main(start)
+            return 0
+
+        try:
+            pid = fork_child(worker.name, life)
+        except OSError as exc:
+            ours.close()
+            self._start_failed(worker, f"fork: {exc.strerror} (errno {exc.errno})")
+            return
+        finally:
+            theirs.close()
+            close_all(sockets)
+        self._register(worker, pid, ours)
+        self._send_snapshot(worker)
+
+    def _start_keeper(self) -> None:
+        ours, theirs = socket_pair()
+        self._keeper.generation += 1
+        try:
+            assert self._spawner is not None
+            pid = self._spawner.fork(theirs, self._keeper.generation)
+        except SpawnError as exc:
+            ours.close()
+            self._start_failed(self._keeper, str(exc))
+            return
+        finally:
+            theirs.close()
+        self._register(self._keeper, pid, ours)
+
+    def _keeper_life(self, control: socket.socket, generation: int) -> int:
+        """The keeper's whole life, in a process forked from the spawner."""
+        become(self._settings.account)
+        pages = [worker.page for worker in self._workers]
+        start = KeeperStart(generation, control, self._keeper.page, pages, os.getppid())
+        self._parts.keeper_main(start)
+        return 0
+
+    def _forget(self) -> None:
+        """In a child: close every copy of what is the supervisor's. A control socket kept open here would
+        keep another child from reading end of file when the supervisor dies."""
+        for child in (*self._workers, self._keeper):
+            if child.channel is not None:
+                child.channel.close()
+        if self._spawner is not None:
+            self._spawner.close()
+        if self._lock is not None:
+            self._lock.close()
+        self._selector.close()
+        self._wake_in.close()
+        self._wake_out.close()
+
+    def _start_failed(self, child: Child, reason: str) -> None:
+        delay = child.failed(self._now())
+        self._status_due = True
+        self._events.event(
+            "child-not-started", "error", child=child.name, reason=reason, next=f"another try in {delay:g} s"
+        )
+
+    def _register(self, child: Child, pid: int, sock: socket.socket) -> None:
+        child.forked(pid, Channel(sock), self._now())
+        self._selector.register(sock.fileno(), selectors.EVENT_READ, child)
+        self._status_due = True
+        level = "info" if child.generation == 1 else "warning"
+        self._events.event("child-started", level, child=child.name, pid=pid, generation=child.generation)
+
+    def _unregister(self, child: Child) -> None:
+        if child.channel is not None and child.channel.fileno() in self._selector.get_map():
+            self._selector.unregister(child.channel.fileno())
+
+    # -- messages
+
+    def _serve(self, child: Child, mask: int) -> None:
+        channel = child.channel
+        if channel is None:
+            return
+        try:
+            if mask & selectors.EVENT_WRITE:
+                channel.flush()
+                self._poll(child, channel)
+            if mask & selectors.EVENT_READ:
+                for message in channel.receive():
+                    self._message(child, message)
+        except ChannelError as exc:
+            self._distrust(child, exc)
+        if channel.eof:
+            # It is about to exit; a child that only closed its end cannot be led any more.
+            self._unregister(child)
+            child.kill_at = self._now() + EXIT_GRACE
+
+    def _distrust(self, child: Child, exc: ChannelError) -> None:
+        self._events.event(
+            "child-distrusted", "error", child=child.name, pid=child.pid, reason=str(exc), next="it is killed"
+        )
+        self._unregister(child)
+        child.kill()
+
+    def _message(self, child: Child, message: Message) -> None:
+        if message.kind is Kind.READY:
+            starting = child.state is State.STARTING
+            child.step(Input.READY)
+            child.snapshot = message.integer("snapshot")
+            if starting and child is not self._keeper and self._may_listen:
+                self._send(child, encode_frame(Kind.LISTEN))
+        elif message.kind is Kind.LISTENING and child is not self._keeper:
+            child.step(Input.LISTENING)
+            self._announce()
+        elif message.kind is Kind.STAPLE and child is self._keeper:
+            self._staple(message)
+        elif message.kind is Kind.STAPLES_TRIED and child is self._keeper:
+            self._open_listeners()
+        else:
+            raise ChannelError(f"{child.name} may not send {message.kind.name}")
+        self._status_due = True
+
+    def _staple(self, message: Message) -> None:
+        """Keep and pass on what the keeper sent; its value is not looked into."""
+        name, fingerprint = message.text("name"), message.text("fingerprint")
+        if self._fingerprints.get(name) != fingerprint:
+            return  # the certificate was replaced while its staple was on the way
+        self._snapshot.staples[name] = message.value
+        frame = encode_frame(Kind.STAPLE, message.value)
+        for worker in self._workers:
+            self._send(worker, frame)
+
+    def _send(self, child: Child, frame: bytes) -> None:
+        if child.channel is None:
+            return
+        try:
+            child.channel.send(frame)
+        except ChannelError as exc:
+            self._distrust(child, exc)
+            return
+        self._poll(child, child.channel)
+
+    def _send_all(self, frame: bytes) -> None:
+        for child in (*self._workers, self._keeper):
+            self._send(child, frame)
+
+    def _poll(self, child: Child, channel: Channel) -> None:
+        """Wait for writability exactly while something is unsent."""
+        if channel.fileno() in self._selector.get_map():
+            writing = selectors.EVENT_WRITE if channel.unsent else 0
+            self._selector.modify(channel.fileno(), selectors.EVENT_READ | writing, child)
+
+    def _send_snapshot(self, child: Child) -> None:
+        snapshot = self._snapshot.without_keys() if child is self._keeper else self._snapshot
+        self._send(child, encode_frame(Kind.SNAPSHOT, snapshot.to_json()))
+
+    def _send_status(self) -> None:
+        self._status_due = False
+        self._send(self._keeper, encode_frame(Kind.STATUS, self._status()))
+
+    def _status(self) -> Json:
+        problems: dict[str, Json] = dict(self._parts.certificates.problems())
+        return {
+            "supervisor": os.getpid(),
+            "snapshot": self._snapshot.number,
+            "listening": self._may_listen,
+            "draining": self._drain_deadline is not None,
+            "addresses": [{"listener": a.listener, "address": str(a)} for a in self._addresses],
+            "workers": [worker.to_json() for worker in self._workers],
+            "keeper": self._keeper.to_json(),
+            "certificate_problems": problems,
+        }
+
+    # -- listening, certificates, drain
+
+    def _open_listeners(self) -> None:
+        self._listen_deadline = None
+        if self._may_listen:
+            return
+        self._may_listen = True
+        for worker in self._workers:
+            if worker.state is State.READY:
+                self._send(worker, encode_frame(Kind.LISTEN))
+
+    def _announce(self) -> None:
+        if self._announced or any(worker.state is not State.LISTENING for worker in self._workers):
+            return
+        self._announced = True
+        self._events.event("listening", addresses=[str(address) for address in self._addresses])
+        self._parts.listening(self._addresses, self._snapshot)
+        self._notify("READY=1", f"STATUS=listening on {len(self._addresses)} addresses")
+
+    def _notify(self, *lines: str) -> None:
+        problem = self._parts.notifier.send(*lines)
+        if problem:
+            self._events.event("notify-failed", "warning", reason=problem, lines=list(lines))
+
+    def _watch(self) -> None:
+        certificates = self._parts.certificates.poll()
+        if certificates is None:
+            return
+        self._take_certificates(certificates)
+        frame = encode_frame(Kind.SNAPSHOT, self._snapshot.to_json())
+        for worker in self._workers:
+            self._send(worker, frame)
+        self._send_snapshot(self._keeper)
+        self._status_due = True
+
+    def _take_certificates(self, certificates: Sequence[Certificate]) -> None:
+        """Make the next Snapshot; staples of certificates that are still the same go along."""
+        self._fingerprints = {item.name: item.fingerprint for item in certificates}
+        staples: dict[str, Json] = {
+            name: value
+            for name, value in self._snapshot.staples.items()
+            if isinstance(value, dict) and value.get("fingerprint") == self._fingerprints.get(name)
+        }
+        number = self._snapshot.number + 1
+        self._snapshot = Snapshot(number, self._parts.settings, tuple(certificates), staples)
+        self._events.event("snapshot", number=number, certificates=len(certificates))
+
+    def _begin_drain(self, cause: str) -> None:
+        now = self._now()
+        if self._drain_deadline is not None:
+            self._events.event("drain-cut-short", "warning", cause=cause)
+            self._drain_deadline = now
+            return
+        seconds = self._settings.drain_timeout
+        self._drain_deadline = now + seconds
+        self._listen_deadline = None
+        self._events.event("draining", cause=cause, seconds=seconds)
+        self._notify("STOPPING=1", f"STATUS=draining for up to {seconds:g} s")
+        for child in (*self._workers, self._keeper):
+            child.restart_at = None
+        for worker in self._workers:
+            if worker.state is not State.DOWN:
+                worker.step(Input.DRAIN)
+                self._send(worker, encode_frame(Kind.DRAIN, {"seconds": seconds}))
+        self._status_due = True
+
+    def _drain_further(self, now: float) -> None:
+        """Workers first; the keeper answers `headgate status` until they are gone."""
+        left = [worker for worker in self._workers if worker.state is not State.DOWN]
+        if left and self._drain_deadline is not None and now >= self._drain_deadline:
+            for worker in left:
+                self._events.event("drain-killed", "warning", child=worker.name, pid=worker.pid)
+                worker.kill()
+            self._drain_deadline = now + 1.0
+        if left or self._keeper.state is State.DOWN:
+            return
+        if self._keeper_deadline is None:
+            self._keeper_deadline = now + KEEPER_GRACE
+            self._keeper.step(Input.DRAIN)
+            self._send(self._keeper, encode_frame(Kind.DRAIN, {"seconds": KEEPER_GRACE}))
+        elif now >= self._keeper_deadline:
+            self._keeper_deadline = now + 1.0
+            self._keeper.kill()
+
+
+def _woken(number: int, frame: object) -> None:
+    """A handler must exist for the wake-up descriptor to be written; the work is done in the loop."""
+
+
+def _reap(pid: int) -> None:
+    try:
+        os.waitpid(pid, 0)
+    except ChildProcessError:
+        pass

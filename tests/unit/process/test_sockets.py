@@ -1,0 +1,84 @@
+"""Binding, and what is said when it fails."""
+
+import errno
+import os
+import socket
+
+import pytest
+
+from headgate.process.sockets import BindError, bind_slot, check_free, close_all, find_holder, likely_cause
+from headgate.process.start import BoundAddress
+
+
+def test_every_slot_binds_the_same_port():
+    [address] = check_free([BoundAddress(0, "127.0.0.1", 0)])
+    assert address.port > 0
+    slots = [bind_slot([address]) for _ in range(3)]
+    assert {sock.getsockname() for slot in slots for _, sock in slot} == {("127.0.0.1", address.port)}
+    for slot in slots:
+        # Bound, and not listening: nobody is answered before the worker is ready.
+        assert slot[0][1].getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN) == 0
+        assert not slot[0][1].get_inheritable()
+        close_all(slot)
+
+
+def test_both_families_on_one_port():
+    with socket.socket(socket.AF_INET6) as probe:
+        probe.bind(("::", 0))
+        port = probe.getsockname()[1]
+    slot = bind_slot([BoundAddress(0, "0.0.0.0", port), BoundAddress(1, "::", port)])
+    assert [listener for listener, _ in slot] == [0, 1]
+    assert slot[1][1].getsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY) == 1
+    close_all(slot)
+
+
+def test_a_failed_address_leaves_no_socket_open():
+    free = BoundAddress(0, "127.0.0.1", 0)
+    before = len(os.listdir("/proc/self/fd"))
+    with pytest.raises(BindError):
+        bind_slot([free, BoundAddress(0, "192.0.2.1", 1)])
+    with pytest.raises(BindError):
+        check_free([free, BoundAddress(0, "192.0.2.1", 1)])
+    assert len(os.listdir("/proc/self/fd")) == before
+
+
+def test_foreign_address():
+    with pytest.raises(BindError) as caught:
+        check_free([BoundAddress(0, "192.0.2.1", 8080)])
+    assert caught.value.errno == errno.EADDRNOTAVAIL
+    assert str(caught.value) == (
+        "cannot bind 192.0.2.1:8080: Cannot assign requested address (EADDRNOTAVAIL, errno 99): "
+        "no interface of this machine has that address"
+    )
+
+
+def test_the_holder_of_a_port_is_found_although_it_shares():
+    with socket.socket() as holder:
+        holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        holder.bind(("127.0.0.1", 0))
+        holder.listen()
+        port = holder.getsockname()[1]
+        with pytest.raises(BindError, match=rf"held by .* \(process {os.getpid()}\)"):
+            check_free([BoundAddress(0, "127.0.0.1", port)])
+    assert find_holder(port) == ""
+
+
+@pytest.mark.parametrize(
+    ("number", "port", "words"),
+    [
+        (errno.EACCES, 80, "need root"),
+        (errno.EACCES, 8080, "see the error"),
+        (errno.EAFNOSUPPORT, 80, "without IPv6"),
+        (errno.EADDRINUSE, 1, "another program"),
+    ],
+)
+def test_causes(number, port, words):
+    if number == errno.EACCES and port == 80:
+        with open("/proc/sys/net/ipv4/ip_unprivileged_port_start") as limit:
+            words = words if int(limit.read()) > 80 else "see the error"
+    assert words in likely_cause(BoundAddress(0, "::1", port), number)
+
+
+def test_addresses_in_print():
+    assert str(BoundAddress(0, "::1", 443)) == "[::1]:443"
+    assert str(BoundAddress(0, "127.0.0.1", 80)) == "127.0.0.1:80"
