@@ -30,6 +30,7 @@ FLAGS: Final[dict[bytes, int]] = {
     b"keep-alive": HOP_BY_HOP,
     b"proxy-connection": HOP_BY_HOP,
     b"proxy-authenticate": HOP_BY_HOP,
+    b"proxy-authentication-info": HOP_BY_HOP,
     b"proxy-authorization": HOP_BY_HOP,
     b"te": HOP_BY_HOP,
     b"trailer": HOP_BY_HOP,
@@ -46,6 +47,21 @@ FLAGS: Final[dict[bytes, int]] = {
 }
 
 
+def flags_of(name: bytes) -> int:
+    """Return the kinds that a line called `name` (lower case) is of; parsers remember the answer for each name.
+
+    All of X-Forwarded-* is FORWARDED, known or not (login proxies have an X-Forwarded-User), and so is the spelling
+    with underscores: origins behind CGI-like gateways cannot tell X_Forwarded_For from X-Forwarded-For.
+    """
+    flags = FLAGS.get(name, -1)
+    if flags >= 0:
+        return flags
+    name = name.replace(b"_", b"-")
+    if name.startswith(b"x-forwarded-") or name == b"x-real-ip":
+        return FORWARDED
+    return 0
+
+
 @final
 class Fields:
     """An ordered, mutable field section; names are compared in lower case and given in lower case."""
@@ -58,7 +74,7 @@ class Fields:
         if flags < 0:
             flags = 0
             for name in names:
-                flags |= FLAGS.get(name, 0)
+                flags |= flags_of(name)
         self.flags = flags
 
     def __len__(self) -> int:
@@ -85,7 +101,7 @@ class Fields:
         """Append a line; `wire_name` keeps a spelling other than lower case. The caller vouches for the grammar."""
         self.names.append(name)
         self.lines.append((wire_name or name) + b": " + value)
-        self.flags |= FLAGS.get(name, 0)
+        self.flags |= flags_of(name)
 
     def remove(self, name: bytes) -> int:
         """Remove every line called `name`; return how many there were."""

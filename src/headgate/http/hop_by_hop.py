@@ -1,0 +1,189 @@
+"""What belongs to one connection and must not be forwarded (RFC 9110 sections 7.6.1 and 7.6.3).
+
+Removed: Connection and what it nominates, Keep-Alive, Proxy-Connection, TE, Transfer-Encoding and Upgrade. The
+engines frame every message anew, so nothing is lost. The finer points:
+
+- TE: the member `trailers` survives, alone, because trailer sections are forwarded; it is then nominated in a
+  Connection line of our own (RFC 9110 section 10.1.4).
+- Upgrade survives when the caller says that the exchange may become a tunnel, again with Connection of our own.
+- Trailer stays: it announces trailer fields that are forwarded and is no connection option in RFC 9110.
+- Proxy-Authorization, Proxy-Authenticate and Proxy-Authentication-Info are for the proxy that asked (section 11.7).
+  A gate is an origin to its clients and asks for nothing, so credentials meant for a proxy stop here and no origin
+  can make a client's browser send them.
+- Connection may nominate only what a sender put there for us alone (section 7.6.1 forbids nominating anything
+  meant for every recipient). A client that names Host, Cookie, Authorization, X-Forwarded-For and the like wants a
+  field dropped on which the origin bases a decision: those nominations are ignored. Fields that middleware and
+  `forwarded` add come after this step, and are out of a client's reach.
+
+Order: strip, then forwarded, then edits, then Via. A section without such lines costs one test of its flags.
+"""
+
+from typing import Final
+
+from headgate.http.fields import (
+    CONNECTION,
+    FORWARDED,
+    HOP_BY_HOP,
+    TRANSFER_ENCODING,
+    UPGRADE,
+    VIA,
+    Fields,
+    flags_of,
+)
+
+NEVER_FORWARDED: Final = frozenset(
+    (
+        b"connection",
+        b"keep-alive",
+        b"proxy-authenticate",
+        b"proxy-authentication-info",
+        b"proxy-authorization",
+        b"proxy-connection",
+        b"te",
+        b"transfer-encoding",
+        b"upgrade",
+    )
+)
+# Meant for every recipient: a nomination of these is ignored. X-Forwarded-* is recognised by its flag.
+PROTECTED: Final = frozenset(
+    (
+        b"accept",
+        b"accept-encoding",
+        b"age",
+        b"authorization",
+        b"cache-control",
+        b"content-encoding",
+        b"content-language",
+        b"content-length",
+        b"content-location",
+        b"content-range",
+        b"content-security-policy",
+        b"content-type",
+        b"cookie",
+        b"date",
+        b"etag",
+        b"expect",
+        b"expires",
+        b"host",
+        b"if-match",
+        b"if-modified-since",
+        b"if-none-match",
+        b"if-range",
+        b"if-unmodified-since",
+        b"last-modified",
+        b"location",
+        b"max-forwards",
+        b"origin",
+        b"pragma",
+        b"range",
+        b"referer",
+        b"sec-websocket-accept",
+        b"sec-websocket-extensions",
+        b"sec-websocket-key",
+        b"sec-websocket-protocol",
+        b"sec-websocket-version",
+        b"server",
+        b"set-cookie",
+        b"strict-transport-security",
+        b"trailer",
+        b"user-agent",
+        b"vary",
+        b"via",
+        b"warning",
+        b"www-authenticate",
+    )
+)
+_VIA_10: Final = b"via: 1.0 headgate"
+_VIA_11: Final = b"via: 1.1 headgate"
+
+
+def strip_request(fields: Fields, upgrade: bytes = b"") -> None:
+    """Remove what is for this connection only from a request that is forwarded.
+
+    `upgrade` is the protocol that the origin may switch to, b"" for none; with it Upgrade is kept.
+    """
+    if fields.flags & HOP_BY_HOP == 0:
+        return
+    trailers = b"te" in fields.names and _wants_trailers(fields)
+    _strip(fields)
+    if upgrade or trailers:
+        _add_connection(fields, upgrade, trailers)
+
+
+def strip_response(fields: Fields, upgrade: bytes = b"") -> None:
+    """Remove what is for this connection only from a response; `upgrade` is kept for a 101."""
+    if fields.flags & HOP_BY_HOP == 0:
+        return
+    _strip(fields)
+    if upgrade:
+        _add_connection(fields, upgrade, False)
+
+
+def strip_trailers(fields: Fields) -> None:
+    """Remove from a trailer section what may decide on framing, routing or identity (RFC 9110 section 6.5.1)."""
+    names = fields.names
+    i = len(names)
+    while i > 0:
+        i -= 1
+        name = names[i]
+        if name in NEVER_FORWARDED or name in PROTECTED or flags_of(name) & FORWARDED:
+            del names[i]
+            del fields.lines[i]
+
+
+def add_via(fields: Fields, version: int) -> None:
+    """Append ourselves to Via: `version` is that of the message as we received it, 10 or 11."""
+    fields.names.append(b"via")
+    fields.lines.append(_VIA_11 if version == 11 else _VIA_10)
+    fields.flags |= VIA
+
+
+def _strip(fields: Fields) -> None:
+    names = fields.names
+    lines = fields.lines
+    drop = NEVER_FORWARDED
+    if fields.flags & CONNECTION:
+        nominated = _nominated(fields)
+        if nominated:
+            drop = NEVER_FORWARDED.union(nominated)
+    i = len(names)
+    while i > 0:
+        i -= 1
+        if names[i] in drop:
+            del names[i]
+            del lines[i]
+    fields.flags &= ~(HOP_BY_HOP | CONNECTION | TRANSFER_ENCODING | UPGRADE)
+
+
+def _nominated(fields: Fields) -> list[bytes]:
+    """Return the field names that Connection nominates and that may be removed."""
+    nominated: list[bytes] = []
+    names = fields.names
+    for i in range(len(names)):
+        if names[i] != b"connection":
+            continue
+        value = fields.value(i).lower()
+        if value == b"keep-alive" or value == b"close":
+            continue
+        for part in value.split(b","):
+            name = part.strip(b" \t")
+            if name not in PROTECTED and name not in NEVER_FORWARDED and flags_of(name) & FORWARDED == 0:
+                nominated.append(name)
+    return nominated
+
+
+def _wants_trailers(fields: Fields) -> bool:
+    for value in fields.get_all(b"te"):
+        for part in value.split(b","):
+            if part.strip(b" \t").lower() == b"trailers":
+                return True
+    return False
+
+
+def _add_connection(fields: Fields, upgrade: bytes, trailers: bool) -> None:
+    if upgrade:
+        fields.add(b"upgrade", upgrade, b"Upgrade")
+    if trailers:
+        fields.add(b"te", b"trailers", b"TE")
+    options = b"upgrade, te" if upgrade and trailers else b"upgrade" if upgrade else b"te"
+    fields.add(b"connection", options, b"Connection")
