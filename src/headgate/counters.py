@@ -102,6 +102,7 @@ _HELD = "Bytes held for peers now, by the limit that bounds them."
 HELD_HEADS: Final = _gauge("held_bytes", _HELD, limit="head")
 HELD_DOWNSTREAM: Final = _gauge("held_bytes", _HELD, limit="downstream-buffer")
 HELD_UPSTREAM: Final = _gauge("held_bytes", _HELD, limit="upstream-buffer")
+HELD_LOG: Final = _gauge("held_bytes", _HELD, limit="log-buffer")
 LOG_DROPPED: Final = _counter("log_dropped_total", "Access log records dropped because the reader was slow.")
 
 # -- dialling
@@ -142,6 +143,26 @@ _FETCHES = "OCSP fetches, by outcome."
 OCSP_FETCH_OK: Final = _counter("ocsp_fetches_total", _FETCHES, outcome="ok")
 OCSP_FETCH_FAILED: Final = _counter("ocsp_fetches_total", _FETCHES, outcome="failed")
 OCSP_FETCH_REFUSED: Final = _counter("ocsp_fetches_total", _FETCHES, outcome="not-believed")
+OCSP_FETCH_DISPLACED: Final = _counter("ocsp_fetches_total", _FETCHES, outcome="displaced")
+OCSP_SOURCE_REFUSED: Final = _counter(
+    "ocsp_sources_refused_total", "Stored, file and admin responses not believed."
+)
+OCSP_STORE_FAILED: Final = _counter("ocsp_store_failed_total", "Staples that could not be read or written.")
+OCSP_WITHDRAWN: Final = _counter("ocsp_withdrawn_total", "Staples withdrawn because they ended.")
+STAPLE_STATES: Final = (
+    "fresh",
+    "expiring",
+    "expired",
+    "pending",
+    "none",
+    "revoked",
+    "off",
+    "no-responder",
+    "no-issuer",
+)
+STAPLES_FIRST: Final = len(TABLE)
+for _state in STAPLE_STATES:
+    _gauge("staples", "Certificates by the state of their staple.", state=_state)
 
 # -- the process
 MEMORY_BYTES: Final = _gauge("process_resident_bytes", "Resident memory of the process.")
