@@ -32,6 +32,7 @@ _PROTO: Final = b"x-forwarded-proto"
 _HOST: Final = b"x-forwarded-host"
 _PORT: Final = b"x-forwarded-port"
 _NAMES: Final = [_FOR, _PROTO, _HOST, _PORT, _FORWARDED]
+_NAMES_WITHOUT_HOST: Final = [_FOR, _PROTO, _PORT, _FORWARDED]
 # What a trusted peer's section loses before our lines are added; its other X-Forwarded-* lines are its business.
 _REWRITTEN: Final = frozenset((*_NAMES, b"x-real-ip"))
 
@@ -109,14 +110,15 @@ class ForwardedPeer:
         if host != info.host or not self._lines:
             info = self._info = ForwardedInfo(self.peer, self._scheme, host, self._port)
             self._lines = _make_lines(self.peer or b"unknown", info, self._element(host))
-        fields.names.extend(_NAMES)
+        fields.names.extend(_NAMES if host else _NAMES_WITHOUT_HOST)
         fields.lines.extend(self._lines)
         fields.flags |= FORWARDED
         return info
 
     def _element(self, host: bytes) -> bytes:
         """Return our own member of Forwarded."""
-        return b"for=" + _format_node(self.peer) + b";host=" + _format_host(host) + b";proto=" + self._scheme
+        asked = b";host=" + _format_host(host) if host else b""
+        return b"for=" + _format_node(self.peer) + asked + b";proto=" + self._scheme
 
     def _append(self, fields: Fields, host: bytes) -> ForwardedInfo:
         """Keep what a trusted peer wrote and add the peer itself."""
@@ -133,7 +135,7 @@ class ForwardedPeer:
         _remove(fields, False)
         texts = [element.text for element in elements] or [b"for=" + _format_node(node) for node in chain]
         texts.append(self._element(host))
-        fields.names.extend(_NAMES)
+        fields.names.extend(_NAMES if info.host else _NAMES_WITHOUT_HOST)
         fields.lines.extend(_make_lines(b", ".join([*chain, self.peer]), info, b", ".join(texts)))
         return info
 
@@ -248,14 +250,13 @@ def _last(fields: Fields, name: bytes) -> bytes:
 
 
 def _make_lines(chain: bytes, info: ForwardedInfo, forwarded: bytes) -> list[bytes]:
-    """Return the lines that `_NAMES` names."""
-    return [
-        b"x-forwarded-for: " + chain,
-        b"x-forwarded-proto: " + info.scheme,
-        b"x-forwarded-host: " + info.host,
-        b"x-forwarded-port: %d" % info.port,
-        b"forwarded: " + forwarded,
-    ]
+    """Return the lines that `_NAMES` names, or `_NAMES_WITHOUT_HOST` when an HTTP/1.0 client named none."""
+    lines = [b"x-forwarded-for: " + chain, b"x-forwarded-proto: " + info.scheme]
+    if info.host:
+        lines.append(b"x-forwarded-host: " + info.host)
+    lines.append(b"x-forwarded-port: %d" % info.port)
+    lines.append(b"forwarded: " + forwarded)
+    return lines
 
 
 def _format_node(address: bytes) -> bytes:

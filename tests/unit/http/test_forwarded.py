@@ -109,6 +109,13 @@ def test_a_unix_peer_is_unknown():
     assert fields[b"forwarded"].startswith(b"for=unknown;")
 
 
+@pytest.mark.parametrize("lines", [[], [b"X-Forwarded-For: 203.0.113.5"]])
+def test_an_http10_request_without_host_names_none(lines):
+    _, fields, _ = apply(*lines, host=b"")
+    assert set(fields) == set(OURS) - {b"x-forwarded-host"}
+    assert fields[b"forwarded"].endswith(b"for=10.0.0.1;proto=http")
+
+
 def test_a_host_that_nobody_checked_cannot_leave_its_quotes():
     _, fields, _ = apply(host=b'a";for=1.1.1.1')
     assert fields[b"forwarded"] == b'for=10.0.0.1;host="";proto=http'

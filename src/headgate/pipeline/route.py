@@ -1,0 +1,144 @@
+"""Routes, and the router that finds the one for a request.
+
+The most specific route wins. Of all routes whose hosts and path both fit, first the host decides (exact, then the
+longest wildcard, then any host), then the path (exact, then the longest prefix, then regular expressions in the order
+of the file). A host whose own paths do not fit does not hide the others: with `example.com` routing /api/ alone,
+`example.com/healthz` goes on to `*.com` and to any host, and is 404 only when none of them takes it. A route for any
+host, such as one for /.well-known/, would otherwise vanish from exactly the hosts that have routes.
+
+Answers are remembered by host and path in one dictionary, emptied when full, so that a thousand routes cost what one
+does. Two routes with the same host and the same path are an error: one of them could never be reached.
+"""
+
+from collections.abc import Sequence
+from typing import Final, final
+
+from headgate.errors import ConfigError
+from headgate.pipeline.matchers import KINDS, NOTHING, PREFIX, BadPattern, HostTable
+from headgate.pipeline.middleware.headers import FieldEdits
+from headgate.pipeline.middleware.redirect import Redirect
+from headgate.pipeline.middleware.respond import Respond
+
+# At most some 500 bytes an entry: 2 MiB for each router. Long keys are rare and are looked up each time.
+MAX_REMEMBERED: Final = 4096
+MAX_REMEMBERED_LENGTH: Final = 320
+
+_NO_EDITS: Final = FieldEdits()
+
+
+@final
+class Route:
+    """Which requests, and what is done with them: exactly one of `upstream`, `redirect` and `respond`.
+
+    `hosts` are names or "*.example.com", none for any host. `path` is of the kind PREFIX, EXACT or REGEX.
+    `handler` belongs to the composition root, which puts there whatever answers the requests of this route.
+    """
+
+    __slots__ = (
+        "handler",
+        "hosts",
+        "kind",
+        "name",
+        "path",
+        "redirect",
+        "request_edits",
+        "respond",
+        "response_edits",
+        "upstream",
+    )
+
+    def __init__(
+        self,
+        name: str,
+        hosts: Sequence[str] = (),
+        path: str = "/",
+        kind: int = PREFIX,
+        upstream: str = "",
+        redirect: Redirect | None = None,
+        respond: Respond | None = None,
+        request_edits: FieldEdits = _NO_EDITS,
+        response_edits: FieldEdits = _NO_EDITS,
+    ) -> None:
+        self.name = name
+        self.hosts: tuple[str, ...] = tuple(hosts)
+        self.path = path
+        self.kind = kind
+        self.upstream = upstream
+        self.redirect = redirect
+        self.respond = respond
+        self.request_edits = request_edits
+        self.response_edits = response_edits
+        self.handler: object = None
+
+    def __repr__(self) -> str:
+        hosts = ", ".join(self.hosts) or "any host"
+        target = repr(self.redirect or self.respond) if not self.upstream else self.upstream
+        return f"<Route {self.name}: {hosts} {KINDS[self.kind]} {self.path} -> {target}>"
+
+
+_MISS: Final = Route("")
+
+
+@final
+class Router:
+    """The routes of one configuration. Raises `ConfigError` listing everything that is wrong with them."""
+
+    __slots__ = ("_hosts", "_known", "routes")
+
+    def __init__(self, routes: Sequence[Route]) -> None:
+        self.routes: tuple[Route, ...] = tuple(routes)
+        self._hosts = HostTable()
+        self._known: dict[bytes, Route] = {}
+        problems: list[str] = []
+        for entry in range(len(self.routes)):
+            problems.extend(self._add(entry))
+        if not problems:
+            try:
+                self._hosts.compile()
+            except BadPattern as error:
+                problems.append(str(error))
+        if problems:
+            raise ConfigError("\n".join(problems))
+
+    def __repr__(self) -> str:
+        return f"<Router {len(self.routes)} routes>"
+
+    def _add(self, entry: int) -> list[str]:
+        """Add a route under each of its hosts; return what is wrong with it."""
+        route = self.routes[entry]
+        problems: list[str] = []
+        for host in route.hosts or ("",):
+            try:
+                taken = self._hosts.paths(host).add(route.kind, route.path, entry)
+            except BadPattern as error:
+                problems.append(f"route {route.name}: {error}")
+                continue
+            if taken >= 0 and taken != entry:
+                problems.append(
+                    f"route {route.name}: {host or 'any host'} {route.path} goes to route"
+                    f" {self.routes[taken].name} already"
+                )
+        return problems
+
+    def match(self, host: bytes, path: bytes) -> Route | None:
+        """Return the route for a host (lower case, without port, b"" when unknown) and a normal path, or None: 404.
+
+        The "*" of `OPTIONS *` asks about the server as a whole and goes where "/" goes.
+        """
+        key = host + path
+        route = self._known.get(key)
+        if route is None:
+            route = self._find(host, path)
+            if len(key) <= MAX_REMEMBERED_LENGTH:
+                if len(self._known) >= MAX_REMEMBERED:
+                    self._known.clear()
+                self._known[key] = route
+        return None if route is _MISS else route
+
+    def _find(self, host: bytes, path: bytes) -> Route:
+        entry = self._hosts.find(host, b"/" if path == b"*" else path)
+        return _MISS if entry == NOTHING else self.routes[entry]
+
+    def knows(self, host: bytes) -> bool:
+        """Whether any route takes this host, whatever the path."""
+        return self._hosts.knows(host)
