@@ -182,11 +182,13 @@ class CounterPage:
 
     def store(self, values: list[int]) -> None:
         """Publish a process's values."""
-        _PACK.pack_into(self._map, 0, *values)
+        # One copy of finished bytes: pack_into would clear the page first and then write it byte by byte, and a
+        # reader in between would see counters that fell to zero.
+        self._map[:] = _PACK.pack(*values)
 
     def load(self) -> list[int]:
         """Return what was last published; zeros before the first time."""
-        return list(_PACK.unpack_from(self._map, 0))
+        return list(_PACK.unpack(self._map[:]))
 
 
 class Counters:
