@@ -1,0 +1,196 @@
+"""Checks that need more than one value: names that point nowhere, two of what may be there once, contradictions.
+
+Each check yields every fault that it sees. The configuration it is handed may have lost what the earlier checks
+refused, so whatever could be absent for that reason is looked up in `source`, the tree as the file has it.
+"""
+
+import difflib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from headgate.config.kinds import parse_address
+from headgate.config.listener import Listener
+from headgate.config.model import Config
+from headgate.config.problems import Finding
+from headgate.config.route import Route
+from headgate.config.table import Location
+
+_MATCHERS: Final = ("path_exact", "path", "path_regex")
+_ACTIONS: Final = ("upstream", "redirect", "respond")
+_PRELOAD_SECONDS: Final = 365 * 86_400  # what hstspreload.org asks for
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """The file behind a configuration. `routes[i]` is what the file says about the i-th route."""
+
+    tree: Mapping[str, object]
+    routes: list[Mapping[str, object]]
+
+    def has(self, key: str) -> bool:
+        """Tell whether the file has a top-level `key` that is not empty."""
+        return bool(self.tree.get(key))
+
+    def upstreams(self) -> list[str]:
+        """Return the names of all upstreams in the file, valid or not."""
+        upstreams = self.tree.get("upstream")
+        return list(upstreams) if isinstance(upstreams, dict) else []
+
+
+def check(config: Config, source: Source) -> Iterator[Finding]:
+    """Yield every fault of `config` as a whole."""
+    yield from _check_listeners(config, source)
+    yield from _check_addresses(config)
+    yield from _check_certificates(config)
+    for index, route in enumerate(config.route):
+        yield from _check_route(("route", index), route, source.routes[index], source.upstreams())
+    yield from _check_same_routes(config, source)
+    yield from _check_upstreams(config)
+
+
+def _check_listeners(config: Config, source: Source) -> Iterator[Finding]:
+    if not source.has("listener"):
+        yield Finding(
+            ("listener",), "missing", "at least one [[listener]]", hint="nothing would be served without"
+        )
+    for index, listener in enumerate(config.listener):
+        location: Location = ("listener", index)
+        if listener.mode == "https" and not source.has("certificate"):
+            hint = 'add [[certificate]] with files = "…", or mode = "http" here'
+            yield Finding(location, "a listener with mode https, and no [[certificate]] at all", hint=hint)
+        if listener.mode == "https" and listener.redirect:
+            yield Finding(
+                (*location, "redirect"), "redirects to itself", hint='it is meant for mode = "http"'
+            )
+        if listener.mode == "http" and "tls" in listener.model_fields_set:
+            yield Finding((*location, "tls"), "has no effect with mode http")
+        else:
+            yield from _check_client_auth((*location, "tls"), listener)
+
+
+def _check_client_auth(location: Location, listener: Listener) -> Iterator[Finding]:
+    tls = listener.tls
+    if tls.client_auth != "off" and tls.client_ca is None:
+        hint = "a client certificate must be verified against something"
+        yield Finding((*location, "client_auth"), f"{tls.client_auth}, and no client_ca", hint=hint)
+    for name in ("client_ca", "client_crl"):
+        if tls.client_auth == "off" and getattr(tls, name) is not None:
+            hint = 'set client_auth = "optional" or "required"'
+            yield Finding((*location, name), "has no effect with client_auth off", hint=hint)
+
+
+def _check_addresses(config: Config) -> Iterator[Finding]:
+    taken: set[str] = set()
+    places: list[tuple[Location, str]] = [
+        (("listener", index, "addresses", place), address)
+        for index, listener in enumerate(config.listener)
+        for place, address in enumerate(listener.addresses)
+    ]
+    if config.metrics is not None:
+        places.append((("metrics", "address"), config.metrics.address))
+    for location, address in places:
+        if address in taken:
+            yield Finding(location, f"{address} is taken by a listener above")
+        elif parse_address(address)[1] != 0:  # port 0 is a new port every time
+            taken.add(address)
+
+
+def _check_certificates(config: Config) -> Iterator[Finding]:
+    seen: set[str] = set()
+    if config.ocsp.min_interval > config.ocsp.max_interval:
+        yield Finding(("ocsp", "min_interval"), "is longer than max_interval")
+    for index, certificate in enumerate(config.certificate):
+        location: Location = ("certificate", index)
+        if certificate.files in seen:
+            yield Finding((*location, "files"), "the same files as in a [[certificate]] above")
+        seen.add(certificate.files)
+        rules = config.ocsp_of(certificate)
+        own = certificate.ocsp.min_interval is not None or certificate.ocsp.max_interval is not None
+        if own and rules.min_interval > rules.max_interval:
+            yield Finding((*location, "ocsp"), "min_interval is longer than max_interval")
+
+
+def _check_route(
+    location: Location, route: Route, source: Mapping[str, object], upstreams: list[str]
+) -> Iterator[Finding]:
+    matchers = [name for name in source if name in _MATCHERS]
+    if len(matchers) > 1:
+        yield Finding(
+            (*location, matchers[1]),
+            f"stands beside {matchers[0]}",
+            "only one of path, path_exact, path_regex",
+        )
+    actions = [name for name in source if name in _ACTIONS]
+    if not actions:
+        yield Finding(location, "a route without an action", "one of upstream, redirect, respond")
+    elif len(actions) > 1:
+        yield Finding(
+            (*location, actions[1]), f"stands beside {actions[0]}", "only one of upstream, redirect, respond"
+        )
+    if route.upstream is not None and route.upstream not in upstreams:
+        yield _absent_upstream((*location, "upstream"), route.upstream, upstreams)
+    yield from _check_response(location, route)
+
+
+def _absent_upstream(location: Location, name: str, upstreams: list[str]) -> Finding:
+    near = difflib.get_close_matches(name, upstreams, n=1)
+    if near:
+        hint = f'did you mean "{near[0]}"?'
+    elif "://" in name:
+        hint = 'an upstream has a name; its URL goes into endpoints = ["…"] under [upstream.NAME]'
+    else:
+        hint = f"add [upstream.{name}]" + (
+            f"; there are {', '.join(sorted(upstreams)[:8])}" if upstreams else ""
+        )
+    return Finding(location, f'there is no upstream "{name}"', hint=hint)
+
+
+def _check_response(location: Location, route: Route) -> Iterator[Finding]:
+    if route.respond is not None and route.respond.status in (204, 205, 304) and route.respond.body:
+        yield Finding((*location, "respond", "body"), f"a {route.respond.status} has no content (RFC 9110)")
+    hsts = route.hsts
+    if (
+        hsts is not None
+        and hsts.preload
+        and not (hsts.include_subdomains and hsts.max_age >= _PRELOAD_SECONDS)
+    ):
+        want = 'include_subdomains = true and max_age = "365d" or more beside it'
+        yield Finding((*location, "hsts", "preload"), "", want)
+
+
+def _check_same_routes(config: Config, source: Source) -> Iterator[Finding]:
+    seen: dict[tuple[str, str, str], int] = {}
+    for index, route in enumerate(config.route):
+        if any(
+            getattr(route, name) is None for name in ("hosts", *_MATCHERS) if name in source.routes[index]
+        ):
+            continue  # what it would take was refused above
+        kind = next((name for name in _MATCHERS if getattr(route, name) is not None), "path")
+        path = getattr(route, kind) or "/"
+        if kind == "path":
+            path = path.rstrip("/")
+        for host in route.hosts or ("",):
+            first = seen.setdefault((host, kind, path), index)
+            if first != index:
+                where = f"{host or 'any host'}{path or '/'}"
+                yield Finding(("route", index), f"takes the same requests as a route above ({where})")
+                break
+
+
+def _check_upstreams(config: Config) -> Iterator[Finding]:
+    for name, upstream in config.upstream.items():
+        location: Location = ("upstream", name)
+        if not name or not all(c.isascii() and (c.isalnum() or c in "_-.") for c in name) or len(name) > 64:
+            yield Finding(location, "", "a name of up to 64 letters, digits, dots, dashes and underscores")
+        seen: set[str] = set()
+        for place, endpoint in enumerate(upstream.endpoints):
+            if endpoint.url in seen:
+                yield Finding(
+                    (*location, "endpoints", place),
+                    f"{endpoint.url} stands there twice",
+                    hint="give it a weight",
+                )
+            seen.add(endpoint.url)
+        if "tls" in upstream.model_fields_set and not any(url.startswith("https:") for url in seen):
+            yield Finding((*location, "tls"), "has no effect: no endpoint begins with https://")

@@ -1,0 +1,89 @@
+"""Listeners: where Headgate accepts connections, how it speaks TLS there, and what one client may cost."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from headgate.config.kinds import Address, FileName
+from headgate.config.table import Count, Flag, Table
+from headgate.config.units import Duration, Rate, RateLimit, Size, SizeOrUnlimited
+
+
+class ListenerTls(Table):
+    """How TLS is spoken on this listener; only with `mode = "https"`. A client certificate is a matter of the
+    listener and never of a host name: a session ticket that was issued under one name resumes under another."""
+
+    min_version: Literal["1.2", "1.3"] = "1.2"
+    """The lowest version of TLS that is accepted."""
+    unknown_name: Literal["first", "reject"] = "first"
+    """What a client gets that sends no server name, or one that no certificate covers: the first certificate of
+    the file, or the alert `unrecognized_name`."""
+    client_auth: Literal["off", "optional", "required"] = "off"
+    """Whether a client is asked for a certificate, and whether it is turned away without one."""
+    client_ca: FileName | None = None
+    """PEM file with the authorities that client certificates are verified against."""
+    client_crl: FileName | None = None
+    """PEM file with their revocation lists; a client certificate on one of them is refused."""
+
+
+class ListenerTimeouts(Table):
+    """How long a client may take."""
+
+    handshake: Duration = 10.0
+    """For the TLS handshake, from the accepted connection to its end. Reason: a handshake costs us a signature; who
+    has not finished by then is counted and closed."""
+    head: Duration = 10.0
+    """For a request's head, from its first byte to its last. Reason: a head that trickles in (slowloris) holds a
+    connection slot and its buffer; HAProxy's guides say 10 s for the same."""
+    body_idle: Duration = 30.0
+    """Between two pieces of a request's body. Reason: an upload may take hours, silence in it may not."""
+    write_idle: Duration = 60.0
+    """Between two pieces that a client takes of its response. Reason: a reader that stopped holds the response's
+    buffers, ours and the origin's."""
+    keep_alive: Duration = 60.0
+    """Between two requests on one connection. Reason: an idle TLS connection still holds about 30 KiB; nginx keeps
+    75 s, browsers give up after 60 to 300 s."""
+
+
+class ListenerLimits(Table):
+    """What clients may make one worker hold. Every refusal has its own counter (`headgate_refused_total`)."""
+
+    connections: Annotated[Count, Field(ge=1, le=10_000_000)] = 20_000
+    """Connections open at once in each worker; the ones beyond are closed at once. Reason: with 36 KiB each they are
+    700 MiB. Lowered with a warning when the limit on open files (RLIMIT_NOFILE) cannot be raised to twice that: each
+    may need a second descriptor towards an origin."""
+    per_client: Annotated[Count, Field(ge=1, le=10_000_000)] = 256
+    """Connections open at once from one client network (/32 of IPv4, /56 of IPv6) in each worker. Reason: a browser
+    opens 6 to a host; 256 leaves room for an office behind one address, and 1 % of `connections` to a single one."""
+    connection_rate: RateLimit = Rate(500)
+    """New connections, and so handshakes, from one client network in each worker. Reason: a full handshake costs
+    some 175 µs of CPU, so that 500 in a second take less than a tenth of a core."""
+    all_connection_rate: RateLimit = Rate(5000)
+    """New connections from everybody together, in each worker. Reason: 5000 full handshakes are about what one core
+    can do; beyond, those that are served should finish rather than all be late."""
+    head: Size = 64 * 1024
+    """Request line and header fields together; answered with 431 (414 for the request line). Reason: node takes
+    16 KiB, HAProxy 16, nginx 32, Tomcat 8; large cookies and tokens pass 16."""
+    body: SizeOrUnlimited = 0
+    """A request's content; answered with 413. Reason: bodies are streamed and cost no memory, so that "0"
+    (unlimited) is safe for Headgate; the limit is there for origins."""
+
+
+class Listener(Table):
+    """Addresses, and what is spoken there. `[[listener]]` may stand as often as needed."""
+
+    addresses: Annotated[tuple[Address, ...], Field(min_length=1)]
+    """IP addresses with ports, such as `"0.0.0.0:443"` and `"[::]:443"`. IPv6 sockets take IPv6 only, so that each
+    family is named."""
+    mode: Literal["https", "http"] = "https"
+    """`https` terminates TLS; `http` does not. (`forward` and `tcp` are not built yet.)"""
+    protocols: Annotated[tuple[Literal["h1"], ...], Field(min_length=1)] = ("h1",)
+    """HTTP versions offered. `h2` and `h3` join when they are built; to ask for them today is an error."""
+    redirect: Flag = False
+    """With `mode = "http"`: every request is answered with 308 to the same URL under https."""
+    allow_in_path: tuple[Literal["encoded-slash", "backslash"], ...] = ()
+    """What is let through in paths that is refused with 400 otherwise: `encoded-slash` is %2F, `backslash` is `\\`
+    and %5C. Origins disagree on what these mean, so that a route can be walked around with them."""
+    tls: ListenerTls = ListenerTls()
+    timeouts: ListenerTimeouts = ListenerTimeouts()
+    limits: ListenerLimits = ListenerLimits()

@@ -1,0 +1,57 @@
+"""Words that are known and not built yet.
+
+Someone who asks for HTTP/3 must not read "unknown key" and look for a typing error, nor be served without it: each
+word of the plan that this version does not do is an error that says so. A row leaves this table when its feature
+lands.
+"""
+
+from dataclasses import dataclass
+from typing import Final
+
+from headgate.config.table import Location
+
+
+@dataclass(frozen=True, slots=True)
+class Unbuilt:
+    """A key ("*" is any name or index), the values of it that are meant (none: all), and what it would be."""
+
+    key: tuple[str, ...]
+    values: tuple[object, ...]
+    what: str
+
+
+TABLE: Final = (
+    Unbuilt(("listener", "*", "mode"), ("forward",), "forward proxying"),
+    Unbuilt(("listener", "*", "mode"), ("tcp",), "TCP pass-through"),
+    Unbuilt(("listener", "*", "protocols", "*"), ("h2",), "HTTP/2"),
+    Unbuilt(("listener", "*", "protocols", "*"), ("h3",), "HTTP/3"),
+    Unbuilt(("listener", "*", "advertise_port"), (), "HTTP/3 and its Alt-Svc"),
+    Unbuilt(("listener", "*", "proxy_protocol"), (), "the PROXY protocol"),
+    Unbuilt(("upstream", "*", "balance"), ("least-requests",), "balancing by least requests"),
+    Unbuilt(("upstream", "*", "balance"), ("ring-hash",), "balancing by hash"),
+    Unbuilt(("upstream", "*", "balance"), ("first",), "balancing to the first endpoint"),
+    Unbuilt(("upstream", "*", "health"), (), "active health checks"),
+    Unbuilt(("upstream", "*", "tcp_fast_open"), (True,), "TCP Fast Open"),
+    Unbuilt(("upstream", "*", "tls", "certificate"), (), "client certificates towards origins"),
+    Unbuilt(("upstream", "*", "tls", "key"), (), "client certificates towards origins"),
+    Unbuilt(("cache", "enabled"), (True,), "the cache"),
+    Unbuilt(("cache", "*"), (), "the cache"),
+    Unbuilt(("acme",), (), "ACME"),
+    Unbuilt(("cluster",), (), "clustering"),
+)
+
+
+def unbuilt(location: Location, value: object) -> str:
+    """Return what is not built yet about `value` at `location`; empty when nothing is."""
+    for row in TABLE:
+        if len(row.key) != len(location):
+            continue
+        if any(want not in ("*", step) for want, step in zip(row.key, location, strict=True)):
+            continue
+        if row.key[-1] == "*" and location[-1] == "enabled":
+            continue  # `enabled = false` is allowed, whatever else stands in that table is not
+        if not row.values or any(
+            value is want or (value == want and isinstance(value, str)) for want in row.values
+        ):
+            return row.what
+    return ""

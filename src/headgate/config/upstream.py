@@ -1,0 +1,58 @@
+"""Upstreams: named groups of endpoints."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field, model_validator
+
+from headgate.config.kinds import FileName, OriginUrl, ServerName
+from headgate.config.table import Count, Flag, Table
+from headgate.config.units import Duration
+
+
+class Endpoint(Table):
+    """One address of an upstream: a URL in quotes, or a table with these keys."""
+
+    url: OriginUrl
+    """`http://host:port`, `https://host:port` or `unix:/path`. A name is resolved again and again, and all of its
+    addresses are tried."""
+    weight: Annotated[Count, Field(ge=1, le=1000)] = 1
+    """Its share of the requests, compared with the other endpoints."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _from_url(cls, value: object) -> object:
+        return {"url": value} if isinstance(value, str) else value
+
+
+class UpstreamTls(Table):
+    """TLS towards https endpoints."""
+
+    verify: Flag = True
+    """Whether the endpoint's certificate must be valid for its name. Switch it off only on a network you own."""
+    ca: FileName | None = None
+    """PEM file with the authorities that are trusted; absent: those of the system."""
+    name: ServerName | None = None
+    """The name that is asked for (SNI) and that the certificate must carry; absent: the host of the URL."""
+
+
+class Upstream(Table):
+    """A named group of endpoints that answer the same requests: `[upstream.NAME]`."""
+
+    endpoints: Annotated[tuple[Endpoint, ...], Field(min_length=1)]
+    """URLs, or tables such as `{ url = "https://10.0.0.2:8443", weight = 2 }`."""
+    balance: Literal["two-choices", "round-robin"] = "two-choices"
+    """How an endpoint is picked. `two-choices`: of two at random, the one with fewer requests under way;
+    `round-robin`: each in its turn. (`least-requests`, `ring-hash` and `first` are not built yet.)"""
+    connect_timeout: Duration = 5.0
+    """For a new connection: name, all addresses, TLS handshake. Answered with 504 when it passes."""
+    head_timeout: Duration = 60.0
+    """From the end of the request to the head of the response. Answered with 504. Reason: nginx has the same 60 s;
+    slow reports need more, and should ask for it by name."""
+    body_idle: Duration = 60.0
+    """Between two pieces of a response's body; the response is cut short then. Reason: nginx's 60 s; an origin that
+    went silent holds its client's connection."""
+    idle_timeout: Duration = 60.0
+    """How long a connection without a request is kept for the next one. Reason: it should end before the origin's own
+    limit (node 5 s, Apache 5 s, nginx 75 s, gunicorn 2 s); a request that meets a closing connection is sent again on
+    a new one."""
+    tls: UpstreamTls = UpstreamTls()

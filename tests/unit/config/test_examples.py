@@ -1,0 +1,51 @@
+"""Every example loads, and the full one has every key."""
+
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from headgate.config.loader import load, loads
+from headgate.config.problems import all_tables
+
+ROOT = Path(__file__).parents[3]
+EXAMPLES = sorted((ROOT / "examples").glob("*.toml"))
+
+
+@pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.name)
+def test_it_loads(path):
+    config = load(path, {}, files=False)
+    assert config.listener
+    assert config.route
+
+
+def test_the_smallest_has_five_lines():
+    text = (ROOT / "examples/minimal.toml").read_text()
+    assert len(text.splitlines()) == 5
+    assert text in (ROOT / "docs/configuration.md").read_text()
+
+
+def test_the_full_one_has_every_key():
+    tree = tomllib.loads((ROOT / "examples/full.toml").read_text())
+
+    def has(node, path):
+        if not path:
+            return True
+        if isinstance(node, list):
+            return any(has(element, path) for element in node)
+        if path[0] == "NAME":
+            return any(has(value, path[1:]) for value in node.values())
+        return isinstance(node, dict) and path[0] in node and has(node[path[0]], path[1:])
+
+    for header, table in all_tables():
+        path = [step for step in header.strip("[]").split(".") if step]
+        for name in table.model_fields:
+            assert has(tree, [*path, name]), f"{header} {name}"
+
+
+def test_the_container_takes_its_variables():
+    text = (ROOT / "examples/behind-balancer.toml").read_text()
+    config = loads(text, environ={"WORKERS": "2", "PORT": "9000", "APP_URL": "http://app:80"}, files=False)
+    assert config.workers == 2
+    assert config.listener[0].addresses == ("0.0.0.0:9000",)
+    assert config.upstream["app"].endpoints[0].url == "http://app:80"

@@ -1,0 +1,73 @@
+"""Words of the plan that are not built yet are errors that say so, with their lines."""
+
+import pytest
+from gate_text import config_of, edited, told
+
+from headgate.config.unbuilt import TABLE, unbuilt
+
+ENDPOINTS = 'endpoints = ["http://10.0.0.1:8080"]'
+
+
+@pytest.mark.parametrize(
+    ("change", "lines"),
+    [
+        (
+            ('mode = "https"', 'mode = "tcp"'),
+            ['5: listener.mode: not built yet: TCP pass-through, got "tcp"'],
+        ),
+        (
+            ('mode = "https"', 'mode = "forward"'),
+            ['5: listener.mode: not built yet: forward proxying, got "forward"'],
+        ),
+        (
+            ('mode = "https"', 'protocols = ["h1", "h2", "h3"]'),
+            [
+                '5: listener.protocols[1]: not built yet: HTTP/2, got "h2"',
+                '5: listener.protocols[2]: not built yet: HTTP/3, got "h3"',
+            ],
+        ),
+        (
+            ('mode = "https"', 'protocols = ["h2"]'),
+            ['5: listener.protocols: not built yet: HTTP/2, got "h2"'],
+        ),
+        (
+            ('mode = "https"', "advertise_port = 8443"),
+            ["5: listener.advertise_port: not built yet: HTTP/3 and its Alt-Svc, got 8443"],
+        ),
+        (
+            (ENDPOINTS, ENDPOINTS + '\nbalance = "ring-hash"'),
+            ['23: upstream.api.balance: not built yet: balancing by hash, got "ring-hash"'],
+        ),
+        (
+            (ENDPOINTS, ENDPOINTS + '\n[upstream.api.health]\npath = "/"'),
+            ["23: upstream.api.health: not built yet: active health checks"],
+        ),
+        (
+            (ENDPOINTS, ENDPOINTS + "\n[cache]\nenabled = true\nsize = '1GiB'"),
+            [
+                "24: cache.enabled: not built yet: the cache, got true",
+                '25: cache.size: not built yet: the cache, got "1GiB"',
+            ],
+        ),
+        ((ENDPOINTS, ENDPOINTS + "\n[acme]\nemail = 'a@b.c'"), ["23: acme: not built yet: ACME"]),
+    ],
+)
+def test_what_is_not_built_yet(change, lines):
+    assert told(edited(change)) == lines
+
+
+def test_a_variable_cannot_smuggle_one_in():
+    text = edited(('mode = "https"', 'mode = "${MODE}"'))
+    assert told(text, {"MODE": "tcp"}) == ['5: listener.mode: not built yet: TCP pass-through, got "tcp"']
+
+
+def test_what_is_switched_off_is_no_error():
+    config_of(edited((ENDPOINTS, ENDPOINTS + "\n[cache]\nenabled = false")))
+
+
+@pytest.mark.parametrize("row", TABLE, ids=lambda row: ".".join(row.key))
+def test_every_row_can_be_met(row):
+    location = tuple("x" if step == "*" else step for step in row.key)
+    assert unbuilt(location, row.values[0] if row.values else 1) in {
+        other.what for other in TABLE if other.key == row.key
+    }
