@@ -21,20 +21,21 @@ FORWARDED: Final = 32
 EXPECT: Final = 64
 UPGRADE: Final = 128
 VIA: Final = 256
+OTHER_HOP: Final = 512  # a hop-by-hop line other than Connection
 
 FLAGS: Final[dict[bytes, int]] = {
     b"host": HOST,
     b"content-length": CONTENT_LENGTH,
-    b"transfer-encoding": TRANSFER_ENCODING | HOP_BY_HOP,
+    b"transfer-encoding": TRANSFER_ENCODING | HOP_BY_HOP | OTHER_HOP,
     b"connection": CONNECTION | HOP_BY_HOP,
-    b"keep-alive": HOP_BY_HOP,
-    b"proxy-connection": HOP_BY_HOP,
-    b"proxy-authenticate": HOP_BY_HOP,
-    b"proxy-authentication-info": HOP_BY_HOP,
-    b"proxy-authorization": HOP_BY_HOP,
-    b"te": HOP_BY_HOP,
+    b"keep-alive": HOP_BY_HOP | OTHER_HOP,
+    b"proxy-connection": HOP_BY_HOP | OTHER_HOP,
+    b"proxy-authenticate": HOP_BY_HOP | OTHER_HOP,
+    b"proxy-authentication-info": HOP_BY_HOP | OTHER_HOP,
+    b"proxy-authorization": HOP_BY_HOP | OTHER_HOP,
+    b"te": HOP_BY_HOP | OTHER_HOP,
     b"trailer": HOP_BY_HOP,
-    b"upgrade": UPGRADE | HOP_BY_HOP,
+    b"upgrade": UPGRADE | HOP_BY_HOP | OTHER_HOP,
     b"forwarded": FORWARDED,
     b"x-forwarded-for": FORWARDED,
     b"x-forwarded-proto": FORWARDED,

@@ -24,6 +24,7 @@ from headgate.http.fields import (
     CONNECTION,
     FORWARDED,
     HOP_BY_HOP,
+    OTHER_HOP,
     TRANSFER_ENCODING,
     UPGRADE,
     VIA,
@@ -93,6 +94,15 @@ PROTECTED: Final = frozenset(
         b"www-authenticate",
     )
 )
+_NOMINATES_NOTHING: Final = frozenset(
+    (
+        b"Connection: keep-alive",
+        b"Connection: Keep-Alive",
+        b"connection: keep-alive",
+        b"Connection: close",
+        b"connection: close",
+    )
+)
 _VIA_10: Final = b"via: 1.0 headgate"
 _VIA_11: Final = b"via: 1.1 headgate"
 
@@ -104,7 +114,7 @@ def strip_request(fields: Fields, upgrade: bytes = b"") -> None:
     """
     if fields.flags & HOP_BY_HOP == 0:
         return
-    trailers = b"te" in fields.names and _wants_trailers(fields)
+    trailers = fields.flags & OTHER_HOP != 0 and b"te" in fields.names and _wants_trailers(fields)
     _strip(fields)
     if upgrade or trailers:
         _add_connection(fields, upgrade, trailers)
@@ -141,6 +151,15 @@ def add_via(fields: Fields, version: int) -> None:
 def _strip(fields: Fields) -> None:
     names = fields.names
     lines = fields.lines
+    if fields.flags & OTHER_HOP == 0 and b"connection" in names:
+        # Browsers and origins send one Connection line that nominates nothing; it goes without a walk.
+        at = names.index(b"connection")
+        if lines[at] in _NOMINATES_NOTHING:
+            names.pop(at)
+            lines.pop(at)
+            if b"connection" not in names:
+                fields.flags &= ~(HOP_BY_HOP | CONNECTION)
+                return
     drop = NEVER_FORWARDED
     if fields.flags & CONNECTION:
         nominated = _nominated(fields)
@@ -152,7 +171,7 @@ def _strip(fields: Fields) -> None:
         if names[i] in drop:
             del names[i]
             del lines[i]
-    fields.flags &= ~(HOP_BY_HOP | CONNECTION | TRANSFER_ENCODING | UPGRADE)
+    fields.flags &= ~(HOP_BY_HOP | OTHER_HOP | CONNECTION | TRANSFER_ENCODING | UPGRADE)
 
 
 def _nominated(fields: Fields) -> list[bytes]:
@@ -162,9 +181,9 @@ def _nominated(fields: Fields) -> list[bytes]:
     for i in range(len(names)):
         if names[i] != b"connection":
             continue
-        value = fields.value(i).lower()
-        if value == b"keep-alive" or value == b"close":
+        if fields.lines[i] in _NOMINATES_NOTHING:
             continue
+        value = fields.value(i).lower()
         for part in value.split(b","):
             name = part.strip(b" \t")
             if name not in PROTECTED and name not in NEVER_FORWARDED and flags_of(name) & FORWARDED == 0:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from headgate.http.fields import Fields
+from headgate.http.fields import CONNECTION, HOP_BY_HOP, Fields
 from headgate.http.hop_by_hop import (
     NEVER_FORWARDED,
     PROTECTED,
@@ -44,6 +44,23 @@ def test_rfc9110_7_6_1_removes_what_connection_nominates():
     )
     strip_request(fields)
     assert fields.lines == []
+
+
+@pytest.mark.parametrize("value", [b"keep-alive", b"Keep-Alive", b"close", b"KEEP-ALIVE", b""])
+def test_a_lone_connection_line_goes(value):
+    for strip in (strip_request, strip_response):
+        fields = section(b"Host: a", b"Connection: " + value, b"Accept: */*")
+        strip(fields)
+        assert fields.lines == [b"Host: a", b"Accept: */*"]
+        assert fields.names == [b"host", b"accept"]
+        assert fields.flags & (HOP_BY_HOP | CONNECTION) == 0
+
+
+def test_a_second_connection_line_is_not_overlooked():
+    for others in ([b"Connection: X-A"], [b"Connection: close", b"Connection: X-A"]):
+        fields = section(b"Connection: keep-alive", *others, b"X-A: 1", b"X-B: 1")
+        strip_request(fields)
+        assert fields.lines == [b"X-B: 1"]
 
 
 def test_a_section_without_such_lines_is_not_touched():
