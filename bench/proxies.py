@@ -208,6 +208,7 @@ def headgate_config(job: Job) -> str:
     ]
     # All the load comes from one address: the limits per client would measure themselves.
     limits = '[listener.limits]\nconnections = 4000\nper_client = 4000\nconnection_rate = "1000000/s"'
+    limits += '\nall_connection_rate = "1000000/s"'
     for port, mode in ((job.port, "http"), (job.tls_port, "https")):
         lines.append(
             f'[[listener]]\naddresses = ["127.0.0.1:{port}"]\nmode = "{mode}"\nprotocols = ["h1"]\n{limits}'
