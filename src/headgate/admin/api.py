@@ -1,0 +1,92 @@
+"""The admin API: JSON over the admin socket.
+
+| request | answer |
+|---|---|
+| `GET /status` | processes, listeners, problems |
+| `GET /ocsp` | one row for each certificate |
+| `GET /ocsp/NAME` | one row, with the response as text; NAME as in the table, percent-encoded |
+| `POST /ocsp/refresh[?name=NAME]` | asks now; 202 with the names |
+| `GET /metrics` | the metrics as text |
+
+Errors are `{"error": "…"}` with 404, 405 or 503. What is behind the requests is injected as `Control`.
+"""
+
+from collections.abc import Sequence
+from typing import Final, Protocol
+
+import orjson
+
+from headgate.admin.http import SmallRequest, SmallResponse, path_name
+
+METRICS_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
+_OCSP: Final = "/ocsp/"
+
+
+class Control(Protocol):
+    """What the keeper can tell and do. Rows are JSON-ready; a method may raise `LookupError` for unknown
+    names."""
+
+    def status(self) -> dict[str, object]: ...
+
+    def ocsp(self) -> Sequence[dict[str, object]]: ...
+
+    def ocsp_text(self, name: str) -> dict[str, object]: ...
+
+    def refresh(self, name: str | None) -> Sequence[str]: ...
+
+    def metrics(self) -> bytes: ...
+
+
+class AdminApi:
+    """Routes requests to a `Control`."""
+
+    def __init__(self, control: Control) -> None:
+        self._control = control
+
+    async def __call__(self, request: SmallRequest) -> SmallResponse:
+        """Answer one request."""
+        try:
+            return self._route(request)
+        except LookupError as exc:
+            return _json({"error": str(exc.args[0]) if exc.args else "not found"}, 404)
+
+    def _route(self, request: SmallRequest) -> SmallResponse:
+        if request.path == "/ocsp/refresh":
+            if request.method != "POST":
+                return _not_allowed(b"POST")
+            return _json({"refreshing": list(self._control.refresh(request.query.get("name")))}, 202)
+        if request.path not in ("/status", "/ocsp", "/metrics") and not request.path.startswith(_OCSP):
+            return _json({"error": f"there is no {request.path}"}, 404)
+        if request.method not in ("GET", "HEAD"):
+            return _not_allowed(b"GET, HEAD")
+        if request.path == "/status":
+            return _json(self._control.status())
+        if request.path == "/ocsp":
+            return _json({"certificates": list(self._control.ocsp())})
+        if request.path == "/metrics":
+            return SmallResponse(200, self._control.metrics(), METRICS_TYPE)
+        return _json(self._control.ocsp_text(path_name(request.path, _OCSP)))
+
+
+class MetricsApi:
+    """What the metrics port serves: `/metrics` and nothing else."""
+
+    def __init__(self, control: Control) -> None:
+        self._control = control
+
+    async def __call__(self, request: SmallRequest) -> SmallResponse:
+        """Answer one request."""
+        if request.path != "/metrics":
+            return SmallResponse(404, b"the metrics are at /metrics\n", "text/plain; charset=utf-8")
+        if request.method not in ("GET", "HEAD"):
+            return _not_allowed(b"GET, HEAD")
+        return SmallResponse(200, self._control.metrics(), METRICS_TYPE)
+
+
+def _json(value: object, status: int = 200) -> SmallResponse:
+    return SmallResponse(status, orjson.dumps(value) + b"\n")
+
+
+def _not_allowed(methods: bytes) -> SmallResponse:
+    body = orjson.dumps({"error": f"use {methods.decode()}"}) + b"\n"
+    return SmallResponse(405, body, headers=((b"allow", methods),))

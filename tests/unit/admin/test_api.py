@@ -1,0 +1,124 @@
+"""The admin API and its client, over a real socket."""
+
+import asyncio
+import threading
+from pathlib import Path
+
+import pytest
+
+from headgate.admin.api import AdminApi, MetricsApi
+from headgate.admin.client import AdminClient, AdminError, NoGateError
+from headgate.admin.http import SmallRequest, SmallServer
+
+ROW = {"name": "/etc/a b.pem", "state": "good"}
+
+
+class FakeControl:
+    def __init__(self):
+        self.asked = []
+
+    def status(self):
+        return {"version": "1"}
+
+    def ocsp(self):
+        return [ROW]
+
+    def ocsp_text(self, name):
+        if name != ROW["name"]:
+            raise LookupError(f"there is no certificate {name}")
+        return {**ROW, "text": "OCSP Response Data"}
+
+    def refresh(self, name):
+        self.asked.append(name)
+        return [ROW["name"]]
+
+    def metrics(self):
+        return b"headgate_up 1\n"
+
+
+def ask(api, method, path, **query):
+    return asyncio.run(api(SmallRequest(method, path, query)))
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status"),
+    [
+        ("GET", "/status", 200),
+        ("HEAD", "/status", 200),
+        ("POST", "/status", 405),
+        ("GET", "/ocsp", 200),
+        ("DELETE", "/ocsp", 405),
+        ("GET", "/ocsp/%2Fetc%2Fa%20b.pem", 200),
+        ("GET", "/ocsp//etc/a%20b.pem", 200),
+        ("GET", "/ocsp/other", 404),
+        ("POST", "/ocsp/refresh", 202),
+        ("GET", "/ocsp/refresh", 405),
+        ("GET", "/metrics", 200),
+        ("GET", "/", 404),
+        ("GET", "/statuses", 404),
+    ],
+)
+def test_routes(method, path, status):
+    assert ask(AdminApi(FakeControl()), method, path).status == status
+
+
+def test_405_names_what_is_allowed():
+    assert ask(AdminApi(FakeControl()), "GET", "/ocsp/refresh").headers == ((b"allow", b"POST"),)
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status"), [("GET", "/metrics", 200), ("POST", "/metrics", 405), ("GET", "/ocsp", 404)]
+)
+def test_metrics_port_has_metrics_only(method, path, status):
+    response = ask(MetricsApi(FakeControl()), method, path)
+    assert response.status == status
+    assert (response.body == b"headgate_up 1\n") == (status == 200)
+
+
+@pytest.fixture
+def client(tmp_path):
+    """A client of a live server in a thread."""
+    control, path = FakeControl(), tmp_path / "admin.sock"
+    loop, ready = asyncio.new_event_loop(), threading.Event()
+
+    async def main():
+        server = SmallServer(AdminApi(control), lambda name, exc: None)
+        await server.listen_unix(path)
+        stop.append(asyncio.Event())
+        ready.set()
+        await stop[0].wait()
+        server.close()
+
+    stop = []
+    thread = threading.Thread(target=lambda: loop.run_until_complete(main()))
+    thread.start()
+    assert ready.wait(10)
+    one = AdminClient(path)
+    one.control = control
+    yield one
+    loop.call_soon_threadsafe(stop[0].set)
+    thread.join(10)
+    loop.close()
+
+
+def test_client_asks_for_everything(client):
+    assert client.status() == {"version": "1"}
+    assert client.ocsp() == [ROW]
+    assert client.ocsp_text(ROW["name"])["text"] == "OCSP Response Data"
+    assert client.refresh() == [ROW["name"]]
+    assert client.refresh("a&b=c d") == [ROW["name"]]
+    assert client.control.asked == [None, "a&b=c d"]
+    assert client.metrics() == "headgate_up 1\n"
+
+
+def test_client_passes_on_the_gates_words(client):
+    with pytest.raises(AdminError, match="there is no certificate x") as caught:
+        client.ocsp_text("x")
+    assert caught.value.status == 404
+
+
+def test_nobody_there(tmp_path):
+    with pytest.raises(NoGateError, match=r"no gate answers at .*: No such file"):
+        AdminClient(tmp_path / "admin.sock").status()
+    with pytest.raises(NoGateError):
+        AdminClient(Path("/" + "x" * 200)).status()
