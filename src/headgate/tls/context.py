@@ -217,25 +217,35 @@ class ServerTls:
 
     def _build(self, choice: Choice) -> SSL.Context | None:
         """Make the context of a choice; identities that OpenSSL refuses are reported and left out."""
-        context = server_context(self.policy)
-        usable: list[Identity] = []
-        for identity in choice.identities:
+        usable = list(choice.identities)
+        while usable:
+            context = server_context(self.policy)
+            refused = self._load(context, usable)
+            if refused is None:
+                choice.identities = tuple(usable)
+                self._equip(context, choice)
+                return context
+            # Begun anew: what was loaded half may have pushed out the certificate of another.
+            usable.remove(refused)
+        choice.failure = "OpenSSL refuses every certificate for it"
+        return None
+
+    def _load(self, context: SSL.Context, identities: Sequence[Identity]) -> Identity | None:
+        """Load all; return the one that cannot be loaded."""
+        for identity in identities:
             try:
                 load_into(context, identity)
-                usable.append(identity)
             except (SSL.Error, IdentityError, OSError) as error:
-                choice.failure = f"OpenSSL refuses it: {error}"
-                self._report(identity.name, choice.failure)
-        if not usable:
-            return None
-        choice.failure = ""
-        choice.identities = tuple(usable)
+                self._report(identity.name, f"OpenSSL refuses it: {error}")
+                return identity
+        return None
+
+    def _equip(self, context: SSL.Context, choice: Choice) -> None:
         context.set_ocsp_server_callback(self._on_staple, choice)
         if self.policy.alpn:
             context.set_alpn_select_callback(self._on_alpn)
         if self._verifier is not None:
             self._verifier.equip(context)
-        return context
 
 
 def staple_for(identity: Identity, wall: float) -> tuple[int, bytes]:
@@ -267,6 +277,7 @@ def load_into(context: SSL.Context, identity: Identity) -> None:
     finally:
         os.close(descriptor)
     context.use_privatekey(load_key(identity.key_pem))
+    context.check_privatekey()
 
 
 def _picked(conn: SSL.Connection, choice: Choice) -> Identity:

@@ -3,6 +3,7 @@
 import select
 import socket
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from types import SimpleNamespace
 
@@ -25,6 +26,15 @@ from headgate.tls.tickets import TicketRing
 from headgate.tls.transport import TlsTransport
 
 DEADLINE = 10.0
+_open: list[socket.socket] = []
+
+
+@pytest.fixture(autouse=True)
+def _close_sockets() -> Iterator[None]:
+    """Close whatever a test left open, so that none has to."""
+    yield
+    while _open:
+        _open.pop().close()
 
 
 def identity_of(leaf: Leaf, name: str = "", rules: StapleRules | None = None, root: bool = True) -> Identity:
@@ -44,6 +54,7 @@ def socket_pair() -> tuple[socket.socket, socket.socket]:
     for sock in (server, client):
         sock.setblocking(False)
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        _open.append(sock)
     return server, client
 
 
