@@ -23,6 +23,7 @@ from headgate.tls.openssl import PostHandshake, ReadBuffer
 from headgate.tls.transport import TlsTransport
 
 READ_BUFFER: Final = 256 * 1024
+MAX_NAME: Final = 253  # RFC 1035 section 2.3.4, as text
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,12 +64,7 @@ class ClientTls:
         conn = SSL.Connection(self._context, sock)
         conn.set_connect_state()
         if not _is_address(host):
-            try:
-                conn.set_tlsext_host_name(host.encode("idna") if not host.isascii() else host.encode())
-            except (UnicodeError, SSL.Error) as error:
-                raise TransportError(
-                    "upstream-name-invalid", 0, f"{host!r} cannot be a server name"
-                ) from error
+            conn.set_tlsext_host_name(_server_name(host))
         return conn
 
     def check(self, conn: SSL.Connection, host: str) -> None:
@@ -130,6 +126,16 @@ def _client_context(settings: ClientTlsSettings) -> SSL.Context:
         except (SSL.Error, IdentityError, OSError) as error:
             raise ConfigError(f"the upstream's client certificate cannot be used: {error}") from error
     return context
+
+
+def _server_name(host: str) -> bytes:
+    try:
+        name = host.encode("ascii") if host.isascii() else host.encode("idna")
+    except UnicodeError as error:
+        raise TransportError("upstream-name-invalid", 0, f"{host[:255]!r} cannot be a server name") from error
+    if not name or len(name) > MAX_NAME or b"\0" in name:
+        raise TransportError("upstream-name-invalid", 0, f"{host[:255]!r} cannot be a server name")
+    return name
 
 
 def _is_address(host: str) -> bool:

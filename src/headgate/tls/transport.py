@@ -426,12 +426,12 @@ def _failure(what: str, why: int, result: int) -> TransportError:
     """Return the error for a read or write that failed for good, and empty the error queue."""
     number = last_errno()
     reasons = take_errors()
-    if reasons:
-        return TransportError(_word(reasons[0]), 0, f"TLS {what}: {', '.join(reasons)}")
     if why == ERROR_SYSCALL and result < 0 and number:
         return TransportError(_errno_word(number), number, f"TLS {what}")
-    if why in (ERROR_SYSCALL, ERROR_SSL):
+    if reasons:
+        return TransportError(_word(reasons[0]), 0, f"TLS {what}: {', '.join(reasons)}")
+    if why == ERROR_SYSCALL:
         return TransportError("eof-without-close-notify", 0, f"TLS {what}")
-    if why == ERROR_ZERO_RETURN:
-        return TransportError("closed", 0, f"TLS {what}: the peer said close_notify")
+    if why in (ERROR_SSL, ERROR_ZERO_RETURN):
+        return TransportError("closed", 0, f"TLS {what}: the connection ended before")
     return TransportError("tls-error", 0, f"TLS {what}: SSL_get_error says {why}")

@@ -1,0 +1,116 @@
+"""TLS towards origins: whom we believe, and what is said when we do not."""
+
+import select
+import time
+
+import pytest
+from OpenSSL import SSL
+
+from headgate.errors import ConfigError, TransportError
+from headgate.net.transport import DONE
+from headgate.testing.pki import Authority
+from headgate.tls.client import ClientTls, ClientTlsSettings
+from headgate.tls.policy import TlsPolicy
+
+
+def connect(kit, gate, tls: ClientTls, host: str):
+    """Return (client transport, server transport) after a handshake; raises what the client raises."""
+    server_sock, client_sock = kit.socket_pair()
+    server, client = gate.tls.accept(server_sock), tls.connect(client_sock, host)
+    until = time.monotonic() + 10
+    done = {client: False, server: False}
+    while not all(done.values()) and time.monotonic() < until:
+        for end in (client, server):
+            if not done[end]:
+                try:
+                    done[end] = end.handshake() == DONE
+                except TransportError:
+                    if end is client:
+                        raise
+                    done[end] = True
+        select.select([server_sock, client_sock], [], [], 0.01)
+    return client, server
+
+
+@pytest.fixture
+def gate(kit, root):
+    leaf = root.leaf("origin.test", "*.wild.test", "127.0.0.1")
+    return kit.Gate([kit.identity_of(leaf)])
+
+
+@pytest.mark.parametrize("host", ["origin.test", "x.wild.test", "127.0.0.1"])
+def test_the_right_certificate_is_believed(kit, gate, root, host):
+    tls = ClientTls(ClientTlsSettings(authorities=root.pem))
+    client, server = connect(kit, gate, tls, host)
+    assert server.server_name() == (b"" if host == "127.0.0.1" else host.encode())
+    assert client.alpn() == b"http/1.1"
+    client.write(b"hello")
+    select.select([server.fileno()], [], [], 5)
+    assert server.read(100) == b"hello"
+    server.write(b"world")
+    until = time.monotonic() + 5
+    got = None
+    while got is None and time.monotonic() < until:  # the tickets of TLS 1.3 come first
+        select.select([client.fileno()], [], [], 5)
+        got = client.read(100)
+    assert got == b"world"
+
+
+@pytest.mark.parametrize("host", ["other.test", "x.y.wild.test", "127.0.0.2", "::1"])
+def test_rfc9525_a_certificate_for_another_name_is_refused(kit, gate, root, host):
+    tls = ClientTls(ClientTlsSettings(authorities=root.pem))
+    with pytest.raises(TransportError) as caught:
+        connect(kit, gate, tls, host)
+    assert caught.value.reason == "certificate-name-mismatch"
+    assert host in caught.value.detail
+
+
+@pytest.mark.parametrize("authorities", [b"", Authority.root("Stranger").pem])
+def test_an_unknown_authority_is_refused(kit, gate, authorities):
+    tls = ClientTls(ClientTlsSettings(authorities=authorities))
+    with pytest.raises(TransportError) as caught:
+        connect(kit, gate, tls, "origin.test")
+    assert caught.value.reason == "certificate-verify-failed"
+
+
+def test_verify_false_believes_anybody(kit, gate):
+    connect(kit, gate, ClientTls(ClientTlsSettings(verify=False)), "whoever.test")
+
+
+def test_a_configured_name_replaces_the_endpoints(kit, gate, root):
+    tls = ClientTls(ClientTlsSettings(authorities=root.pem, name="origin.test"))
+    _, server = connect(kit, gate, tls, "127.0.0.9")
+    assert server.server_name() == b"origin.test"
+
+
+def test_our_certificate_is_sent_when_asked_for(kit, root):
+    authority = Authority.root("Clients")
+    policy = TlsPolicy("a", client_auth="required", client_ca=authority.pem)
+    gate = kit.Gate([kit.identity_of(root.leaf("origin.test"))], policy)
+    identity = kit.identity_of(authority.leaf("gate", client=True))
+    tls = ClientTls(ClientTlsSettings(authorities=root.pem, identity=identity))
+    _, server = connect(kit, gate, tls, "origin.test")
+    assert gate.tls.client_certificate(server.connection).subject == "CN=gate"
+
+
+def test_an_origin_below_tls_1_2_is_refused(kit, gate):
+    tls = ClientTls(ClientTlsSettings(verify=False))
+    conn = tls.open(None, "origin.test")
+    with pytest.raises(SSL.WantReadError):
+        conn.do_handshake()
+    assert b"\x03\x02" not in conn.bio_read(65536)[9:11]
+
+
+def test_settings_that_cannot_be_used(kit, root):
+    with pytest.raises(ConfigError, match="upstream's ca"):
+        ClientTls(ClientTlsSettings(authorities=b"nothing"))
+    for host in ("", "a" * 254, "a\0b", "ä" * 100):
+        with pytest.raises(TransportError, match="upstream-name-invalid"):
+            ClientTls(ClientTlsSettings(verify=False)).open(None, host)
+
+
+def test_repr(root):
+    assert (
+        repr(ClientTls(ClientTlsSettings(authorities=root.pem)))
+        == "<ClientTls verify=True authorities=configured>"
+    )
