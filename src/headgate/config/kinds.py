@@ -5,6 +5,7 @@ Each validator returns the one spelling that the rest of Headgate compares (host
 """
 
 import ipaddress
+import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -217,7 +218,7 @@ def _file_name(value: object, info: ValidationInfo) -> str:
     if value.startswith("~"):
         raise fault("a file name", "~ is a shell's; write the folder out, or ${HOME}")
     base = info.context.get("base") if isinstance(info.context, dict) else None
-    return str(Path(base) / value) if base is not None else value
+    return os.path.join(base, value) if base is not None else value
 
 
 def _schema(title: str) -> WithJsonSchema:

@@ -252,7 +252,7 @@ def _expand(draft: _Draft, environ: Mapping[str, str]) -> None:
 def _refuse_unbuilt(draft: _Draft) -> None:
     refused: set[Location] = set()
     for location, value in draft.leaves():
-        if what := unbuilt(draft.origin(location), value):
+        if what := unbuilt(location, value):
             got = shown(value) if not isinstance(value, dict | list) else ""
             draft.report(Finding(location, f"not built yet: {what}", got=got))
             refused.add(location)

@@ -41,11 +41,16 @@ TABLE: Final = (
 )
 
 
+# A file may have tens of thousands of values, and hardly any has a row: table and depth tell at once.
+_ROWS: Final = {
+    place: [row for row in TABLE if (row.key[0], len(row.key)) == place]
+    for place in {(row.key[0], len(row.key)) for row in TABLE}
+}
+
+
 def unbuilt(location: Location, value: object) -> str:
     """Return what is not built yet about `value` at `location`; empty when nothing is."""
-    for row in TABLE:
-        if len(row.key) != len(location):
-            continue
+    for row in _ROWS.get((str(location[0]), len(location)), ()):
         if any(want not in ("*", step) for want, step in zip(row.key, location, strict=True)):
             continue
         if row.key[-1] == "*" and location[-1] == "enabled":
