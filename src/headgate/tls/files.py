@@ -15,7 +15,6 @@ import os
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Final
 
 from headgate.tls.identity import (
@@ -157,7 +156,7 @@ def _find_key(place: Place, chain: bytes) -> bytes:
 
 
 def _with_suffix(chain: str) -> str:
-    return str(Path(chain).with_suffix(".key"))
+    return os.path.splitext(chain)[0] + ".key"
 
 
 def _key_for(chain: str, table: CertificateFiles) -> str:
@@ -188,6 +187,6 @@ def _read(path: str, limit: int) -> bytes:
 def _response(path: str) -> bytes:
     """Return the response beside a chain, b"" when there is none; whether it is any good is the stapler's to say."""
     try:
-        return _read(path, MAX_RESPONSE)
+        return _read(path, MAX_RESPONSE) if os.path.exists(path) else b""
     except IdentityError:
         return b""

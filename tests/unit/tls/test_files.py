@@ -87,7 +87,7 @@ def test_one_broken_file_is_named_and_the_others_load(tmp_path, root):
     broken = {
         "empty.pem": (b"", "there is no certificate in it"),
         "garbage.pem": (b"\xff" * 100, "there is no certificate in it"),
-        "half.pem": ((good.pem + good.key_pem)[:-60], "there is no private key in it, nor beside it"),
+        "half.pem": ((good.pem + good.key_pem)[:-60], "there is no private key in it"),
         "mixed.pem": (good.pem + other.key_pem, "the private key does not belong to the certificate"),
         "huge.pem": (good.pem + bytes(1024 * 1024), "larger than"),
     }
