@@ -1,16 +1,14 @@
 """The admin API: JSON over the admin socket.
 
-| request | answer |
-|---|---|
-| `GET /status` | processes, listeners, problems |
-| `GET /ocsp` | one row for each certificate |
-| `GET /ocsp/NAME` | one row, with the response as text; NAME as in the table, percent-encoded |
-| `POST /ocsp/refresh[?name=NAME]` | asks now; 202 with the names |
-| `GET /metrics` | the metrics as text |
+| request | answer | |---|---| | `GET /status` | processes, listeners, problems | | `GET /ocsp` | one row
+for each certificate | | `GET /ocsp/NAME` | one row, with the response as text; NAME as in the table,
+percent-encoded | | `POST /ocsp/refresh[?name=NAME][&wait=SECONDS]` | asks now; 202 with the names, 200 when
+all rounds ended in time | | `GET /metrics` | the metrics as text |
 
 Errors are `{"error": "…"}` with 404, 405 or 503. What is behind the requests is injected as `Control`.
 """
 
+import asyncio
 from collections.abc import Sequence
 from typing import Final, Protocol
 
@@ -20,6 +18,8 @@ from headgate.admin.http import SmallRequest, SmallResponse, path_name
 
 METRICS_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
 _OCSP: Final = "/ocsp/"
+# Longer than one responder's whole timeout, shorter than the patience of whoever typed it.
+MAX_WAIT: Final = 60.0
 
 
 class Control(Protocol):
@@ -34,6 +34,8 @@ class Control(Protocol):
 
     def refresh(self, name: str | None) -> Sequence[str]: ...
 
+    async def refreshed(self, names: Sequence[str]) -> None: ...
+
     def metrics(self) -> bytes: ...
 
 
@@ -46,15 +48,13 @@ class AdminApi:
     async def __call__(self, request: SmallRequest) -> SmallResponse:
         """Answer one request."""
         try:
+            if request.path == "/ocsp/refresh":
+                return await self._refresh(request)
             return self._route(request)
         except LookupError as exc:
             return _json({"error": str(exc.args[0]) if exc.args else "not found"}, 404)
 
     def _route(self, request: SmallRequest) -> SmallResponse:
-        if request.path == "/ocsp/refresh":
-            if request.method != "POST":
-                return _not_allowed(b"POST")
-            return _json({"refreshing": list(self._control.refresh(request.query.get("name")))}, 202)
         if request.path not in ("/status", "/ocsp", "/metrics") and not request.path.startswith(_OCSP):
             return _json({"error": f"there is no {request.path}"}, 404)
         if request.method not in ("GET", "HEAD"):
@@ -66,6 +66,20 @@ class AdminApi:
         if request.path == "/metrics":
             return SmallResponse(200, self._control.metrics(), METRICS_TYPE)
         return _json(self._control.ocsp_text(path_name(request.path, _OCSP)))
+
+    async def _refresh(self, request: SmallRequest) -> SmallResponse:
+        if request.method != "POST":
+            return _not_allowed(b"POST")
+        wait = float(request.query.get("wait", "0"))  # a ValueError is answered with 400
+        if not wait >= 0.0:  # not a number is refused too
+            raise ValueError("wait is a number of seconds")
+        names = list(self._control.refresh(request.query.get("name")))
+        try:
+            async with asyncio.timeout(min(wait, MAX_WAIT)):
+                await self._control.refreshed(names)
+        except TimeoutError:
+            return _json({"refreshing": names, "ended": False}, 202)
+        return _json({"refreshing": names, "ended": True})
 
 
 class MetricsApi:

@@ -57,18 +57,22 @@ class AdminClient:
         """Return one row with the response as text."""
         return self._object(self._ask("GET", "/ocsp/" + quote(name, safe="")))
 
-    def refresh(self, name: str | None = None) -> list[str]:
-        """Have one staple, or all of them, fetched now; return the names."""
-        query = "" if name is None else "?name=" + quote(name, safe="")
-        names = self._object(self._ask("POST", "/ocsp/refresh" + query)).get("refreshing")
-        return [str(item) for item in names] if isinstance(names, list) else []
+    def refresh(self, name: str | None = None, wait: float = 0.0) -> tuple[list[str], bool]:
+        """Have one staple, or all of them, fetched now, and wait up to `wait` seconds for the outcome.
+
+        Returns the names, and whether all have an outcome.
+        """
+        query = f"?wait={wait:g}" + ("" if name is None else "&name=" + quote(name, safe=""))
+        answer = self._object(self._ask("POST", "/ocsp/refresh" + query, wait))
+        names = answer.get("refreshing")
+        return [str(item) for item in names] if isinstance(names, list) else [], answer.get("ended") is True
 
     def metrics(self) -> str:
         """Return the metrics as text."""
         return self._ask("GET", "/metrics").decode()
 
-    def _ask(self, method: str, target: str) -> bytes:
-        connection = _UnixConnection(self.path, self._timeout)
+    def _ask(self, method: str, target: str, wait: float = 0.0) -> bytes:
+        connection = _UnixConnection(self.path, self._timeout + wait)
         try:
             connection.request(method, target)
             response = connection.getresponse()

@@ -331,6 +331,11 @@ class AsyncChannel:
             self._drained.clear()
             self._loop.add_writer(self._socket.fileno(), self._flush)
 
+    @property
+    def unsent(self) -> int:
+        """Bytes that wait until the socket is writable."""
+        return self._outbox.unsent
+
     async def drained(self) -> None:
         """Wait until everything that was sent is out."""
         await self._drained.wait()

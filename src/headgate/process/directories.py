@@ -36,12 +36,25 @@ def make_directory(path: Path, mode: int, owner: Account | None, key: str) -> No
         if created:
             path.chmod(mode)  # whatever the umask is
         found = path.stat()
-        if not stat.S_ISDIR(found.st_mode):
-            raise StateError(f"{key} {path} is not a directory")
+        _insist(path, found, owner, key)
         if owner is not None and os.geteuid() == 0 and found.st_uid == 0 and owner.uid != 0:
             _hand_over(path, owner)
     except OSError as exc:
         raise StateError(f"{key} {path}: {exc.strerror} (errno {exc.errno})") from exc
+
+
+def _insist(path: Path, found: os.stat_result, owner: Account | None, key: str) -> None:
+    """Refuse a directory that others could have put there (in /tmp) or can write to."""
+    if not stat.S_ISDIR(found.st_mode):
+        raise StateError(f"{key} {path} is not a directory")
+    trusted = {0, os.geteuid()} | ({owner.uid} if owner is not None else set())
+    for uid in (found.st_uid, path.lstat().st_uid):
+        if uid not in trusted:
+            raise StateError(f"{key} {path} belongs to another user (uid {uid}); take another directory")
+    if found.st_mode & 0o022:
+        raise StateError(
+            f"{key} {path}: others may write to it (mode {stat.S_IMODE(found.st_mode):04o}); chmod go-w"
+        )
 
 
 def _hand_over(path: Path, owner: Account) -> None:

@@ -1,4 +1,5 @@
-"""What the composition root hands to the supervisor: plain settings, and the parts that higher ranks build."""
+"""What the composition root hands to the supervisor: plain settings, and the parts that higher ranks
+build."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -16,7 +17,7 @@ from headgate.process.start import BoundAddress, KeeperMain, WorkerMain
 class Events(Protocol):
     """Where events go (telemetry's event log)."""
 
-    def event(self, name: str, level: str = "info", **fields: object) -> None: ...
+    def event(self, name: str, level: str = "info", *, limit_key: str = "", **fields: object) -> None: ...
 
 
 class CertificateSource(Protocol):

@@ -38,8 +38,8 @@ class Certificate:
 class Snapshot:
     """All that a child works from.
 
-    `settings` is the configuration as JSON; `staples` has the payload of the last STAPLE message by certificate
-    name: {"name", "fingerprint", "staple"}, of which "staple" is for `decode_staple`.
+    `settings` is the configuration as JSON; `staples` has the payload of the last STAPLE message by
+    certificate name: {"name", "fingerprint", "staple"}, of which "staple" is for `decode_staple`.
     """
 
     number: int

@@ -46,6 +46,8 @@ class Supervisor:
 
     def __init__(self, settings: SupervisorSettings, parts: Parts) -> None:
         self._settings = settings
+        self._pid = os.getpid()
+        self._problems: dict[str, str] = {}
         self._parts = parts
         self._events = parts.events
         self._now = parts.clock.now
@@ -102,6 +104,7 @@ class Supervisor:
     def _start(self) -> None:
         self._start_keeper()
         self._take_certificates(self._parts.certificates.load())
+        self._note_problems()
         self._send_snapshot(self._keeper)
         now = self._now()
         self._listen_deadline = now + self._settings.startup_wait
@@ -183,8 +186,10 @@ class Supervisor:
             self._start_keeper()
             self._send_snapshot(self._keeper)
         if now >= self._next_watch:
-            self._next_watch = now + self._settings.watch_interval
             self._watch()
+            # Ten thousand files take a while to look at: never more than a twentieth of the time.
+            spent = self._now() - now
+            self._next_watch = self._now() + max(self._settings.watch_interval, 20 * spent)
 
     # -- signals
 
@@ -316,7 +321,7 @@ class Supervisor:
         """The keeper's whole life, in a process forked from the spawner."""
         become(self._settings.account)
         pages = [worker.page for worker in self._workers]
-        start = KeeperStart(generation, control, self._keeper.page, pages, os.getppid())
+        start = KeeperStart(generation, control, self._keeper.page, pages, self._pid)
         self._parts.keeper_main(start)
         return 0
 
@@ -436,9 +441,9 @@ class Supervisor:
         self._send(self._keeper, encode_frame(Kind.STATUS, self._status()))
 
     def _status(self) -> Json:
-        problems: dict[str, Json] = dict(self._parts.certificates.problems())
+        problems: dict[str, Json] = dict(self._problems)
         return {
-            "supervisor": os.getpid(),
+            "supervisor": self._pid,
             "snapshot": self._snapshot.number,
             "listening": self._may_listen,
             "draining": self._drain_deadline is not None,
@@ -474,6 +479,7 @@ class Supervisor:
 
     def _watch(self) -> None:
         certificates = self._parts.certificates.poll()
+        self._note_problems()
         if certificates is None:
             return
         self._take_certificates(certificates)
@@ -482,6 +488,12 @@ class Supervisor:
             self._send(worker, frame)
         self._send_snapshot(self._keeper)
         self._status_due = True
+
+    def _note_problems(self) -> None:
+        problems = self._parts.certificates.problems()
+        if problems != self._problems:
+            self._problems = problems
+            self._status_due = True
 
     def _take_certificates(self, certificates: Sequence[Certificate]) -> None:
         """Make the next Snapshot; staples of certificates that are still the same go along."""

@@ -13,13 +13,13 @@ from pathlib import Path
 
 import pytest
 
-PROGRAM = Path(__file__).with_name("fake_gate.py")
+HERE = Path(__file__).parent
 
 
 class Gate:
     """A running fake gate; every event it ever wrote is in `events`."""
 
-    def __init__(self, directory, environment=None, **options):
+    def __init__(self, directory, environment=None, program="fake_gate.py", **options):
         self.directory = directory
         (directory / "certificates").mkdir(exist_ok=True)
         self.options = {
@@ -31,7 +31,7 @@ class Gate:
         }
         self.events = []
         self.process = subprocess.Popen(
-            [sys.executable, str(PROGRAM), json.dumps(self.options)],
+            [sys.executable, str(HERE / program), json.dumps(self.options)],
             stderr=subprocess.PIPE,
             env={**os.environ, **(environment or {})},
         )
@@ -119,8 +119,8 @@ def gate(directory):
     """Make gates; each is ended after the test."""
     started = []
 
-    def make(environment=None, **options):
-        started.append(Gate(directory, environment, **options))
+    def make(environment=None, program="fake_gate.py", **options):
+        started.append(Gate(directory, environment, program, **options))
         return started[-1]
 
     yield make

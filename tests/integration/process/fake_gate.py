@@ -56,7 +56,7 @@ class Certificates:
 async def worker(start):
     channel = AsyncChannel(start.control)
     finished = asyncio.Event()
-    told = {"staples": {}, "snapshot": 0, "reopened": 0, "tickets": start.tickets}
+    told = {"staples": {}, "snapshot": 0, "reopened": 0, "tickets": repr(start.tickets)}
     servers, open_connections = [], set()
 
     async def serve(reader, writer):
@@ -173,7 +173,7 @@ def main():
         events=EVENTS,
         clock=SystemClock(),
         notifier=Notifier(os.environ),
-        make_tickets=lambda: ["ring"],
+        make_tickets=lambda: "ring",
         listening=lambda addresses, snapshot: EVENTS.event("panel", ports=[a.port for a in addresses]),
     )
     try:

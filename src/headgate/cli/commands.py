@@ -1,0 +1,183 @@
+"""The commands and their options; what they do is in the modules beside this one, imported when it is
+needed."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from headgate.errors import ConfigError, HeadgateError
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    help="An edge proxy whose OCSP staple never fails silently.",
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+ocsp_app = typer.Typer(
+    help="Staples: a table of all certificates, or one of them.", invoke_without_command=True
+)
+app.add_typer(ocsp_app, name="ocsp")
+
+DEFAULT_CONFIG = Path("headgate.toml")
+
+ConfigArgument = Annotated[Path, typer.Argument(metavar="[headgate.toml]", help="The configuration file.")]
+ConfigOption = Annotated[
+    Path | None, typer.Option("--config", "-c", help="Talk to the gate that this file configures.")
+]
+RuntimeOption = Annotated[
+    Path | None,
+    typer.Option("--runtime-dir", help="Talk to the gate whose admin socket is in this directory."),
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")]
+
+
+def run_commands(arguments: list[str]) -> int:
+    """Run one command line; return the exit code."""
+    from headgate.admin.client import NoGateError
+    from headgate.cli.output import FAILED, NO_GATE, OK, USAGE, complain
+
+    try:
+        # Usage errors are printed and turned into exit code 2 by the library; only our own errors come out.
+        app(arguments, prog_name="headgate")
+    except SystemExit as exc:
+        return exc.code if isinstance(exc.code, int) else OK if exc.code is None else FAILED
+    except ConfigError as exc:
+        complain(str(exc))
+        return USAGE
+    except NoGateError as exc:
+        complain(str(exc))
+        return NO_GATE
+    except HeadgateError as exc:
+        complain(str(exc))
+        return FAILED
+    return OK
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        from headgate.build_info import version_line
+
+        typer.echo(version_line())
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    version: Annotated[
+        bool, typer.Option("--version", "-V", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    """Options of all commands."""
+
+
+@app.command()
+def run(path: ConfigArgument = DEFAULT_CONFIG) -> None:
+    """Run a gate in the foreground: SIGTERM drains it, SIGUSR1 opens the logs anew."""
+    from headgate.cli.running import run_file
+
+    raise typer.Exit(run_file(path))
+
+
+@app.command()
+def serve(
+    to: Annotated[
+        str, typer.Option("--to", metavar="URL", help="The origin, such as http://127.0.0.1:3000.")
+    ],
+    host: Annotated[
+        list[str] | None,
+        typer.Option("--host", help="IP address to listen on; may be repeated. [127.0.0.1]"),
+    ] = None,
+    http_port: Annotated[int, typer.Option(help="Port for http.", min=0, max=65535)] = 8080,
+    https_port: Annotated[int, typer.Option(help="Port for https.", min=0, max=65535)] = 8443,
+    state_dir: Annotated[Path | None, typer.Option(help="Where the local CA and the state are kept.")] = None,
+    runtime_dir: Annotated[Path | None, typer.Option(help="Where the admin socket is.")] = None,
+) -> None:
+    """A proxy in one line: http and https towards one origin, with a certificate of a local CA."""
+    from headgate.cli.serving import serve_origin
+
+    hosts = host or ["127.0.0.1"]
+    raise typer.Exit(serve_origin(to, hosts, http_port, https_port, state_dir, runtime_dir))
+
+
+@app.command()
+def validate(path: ConfigArgument = DEFAULT_CONFIG, as_json: JsonOption = False) -> None:
+    """Check a configuration and its certificates; nothing is started."""
+    from headgate.cli.validation import validate_file
+
+    raise typer.Exit(validate_file(path, as_json))
+
+
+@app.command()
+def status(
+    config: ConfigOption = None, runtime_dir: RuntimeOption = None, as_json: JsonOption = False
+) -> None:
+    """Show what a running gate's processes do."""
+    from headgate.cli.talking import find_gate, show_status
+
+    raise typer.Exit(show_status(find_gate(config, runtime_dir), as_json))
+
+
+@app.command()
+def reload(config: ConfigOption = None, runtime_dir: RuntimeOption = None) -> None:
+    """Not built yet: start the gate again to change its configuration. Certificate files need no reload."""
+    from headgate.cli.output import FAILED, complain
+
+    complain(
+        "reload comes in a later release; until then start the gate again. "
+        "Changed certificate files are taken up without a reload."
+    )
+    raise typer.Exit(FAILED)
+
+
+@ocsp_app.callback()
+def ocsp(
+    context: typer.Context,
+    config: ConfigOption = None,
+    runtime_dir: RuntimeOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Show the staples of a running gate. Exits with 4 when a must-staple certificate has none."""
+    context.obj = (config, runtime_dir, as_json)
+    if context.invoked_subcommand is None:
+        from headgate.cli.staples import show_staples
+        from headgate.cli.talking import find_gate
+
+        raise typer.Exit(show_staples(find_gate(config, runtime_dir), as_json))
+
+
+@ocsp_app.command("show")
+def ocsp_show(
+    context: typer.Context,
+    name: Annotated[str, typer.Argument(help="A certificate file, or an unambiguous end of its path.")],
+    text: Annotated[bool, typer.Option("--text", help="Print the response itself as text.")] = False,
+    config: ConfigOption = None,
+    runtime_dir: RuntimeOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Show everything about one certificate's staple."""
+    from headgate.cli.staples import show_staple
+    from headgate.cli.talking import find_gate
+
+    before = context.obj
+    gate = find_gate(config or before[0], runtime_dir or before[1])
+    raise typer.Exit(show_staple(gate, name, text=text, as_json=as_json or before[2]))
+
+
+@ocsp_app.command("refresh")
+def ocsp_refresh(
+    context: typer.Context,
+    name: Annotated[str | None, typer.Argument(help="A certificate; absent: all of them.")] = None,
+    wait: Annotated[float, typer.Option(help="Seconds to wait for the outcome.", min=0, max=60)] = 30.0,
+    config: ConfigOption = None,
+    runtime_dir: RuntimeOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Ask the responders now, and show what came of it."""
+    from headgate.cli.staples import refresh_staples
+    from headgate.cli.talking import find_gate
+
+    before = context.obj
+    gate = find_gate(config or before[0], runtime_dir or before[1])
+    raise typer.Exit(refresh_staples(gate, name, wait, as_json or before[2]))

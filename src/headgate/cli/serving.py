@@ -1,0 +1,50 @@
+"""`headgate serve --to URL`: a local CA, a certificate for this machine, and the gate."""
+
+import os
+import socket
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from headgate.cli.local_ca import ensure_certificate
+from headgate.cli.running import run_config
+from headgate.config.defaults import default_state_dir
+from headgate.config.serve import serve_config
+from headgate.errors import ConfigError
+from headgate.process.directories import STATE_MODE, make_directory
+
+
+def serve_origin(
+    to: str,
+    hosts: Sequence[str],
+    http_port: int,
+    https_port: int,
+    state_dir: Path | None,
+    runtime_dir: Path | None,
+) -> int:
+    """Serve one origin; return the exit code. Raises `HeadgateError`."""
+    state = (state_dir or default_state_dir(os.environ, os.geteuid())).absolute()
+    make_directory(state, STATE_MODE, None, "state_dir")
+    made = ensure_certificate(state / "local-ca", ["localhost", socket.gethostname()], hosts)
+    try:
+        config = serve_config(
+            to,
+            made.chain,
+            made.key,
+            hosts=hosts,
+            http_port=http_port,
+            https_port=https_port,
+            state_dir=state,
+            runtime_dir=runtime_dir,
+        )
+    except ValueError as exc:
+        raise ConfigError(f"--to {to}: {exc}") from exc
+    hints = (
+        f"try    curl --cacert {made.ca} https://localhost:{https_port}/",
+        f"trust  sudo cp {made.ca} /usr/local/share/ca-certificates/headgate-local.crt"
+        " && sudo update-ca-certificates   (browsers: import that file as an authority)",
+    )
+    if not sys.stderr.isatty():
+        for hint in hints:
+            sys.stderr.write(hint + "\n")
+    return run_config(config, *hints)

@@ -1,0 +1,77 @@
+"""Finding a running gate, and what it says about its processes."""
+
+import os
+import time
+from pathlib import Path
+from typing import Final
+
+from headgate.admin.client import AdminClient
+from headgate.cli.output import OK, console, moment, print_json, size, state_text, table
+from headgate.config.defaults import CONFIG_NAME, default_runtime_dir
+from headgate.errors import ConfigError
+
+_SOCKET: Final = "admin.sock"
+
+
+def find_gate(config: Path | None, runtime_dir: Path | None) -> AdminClient:
+    """Return a client for the gate that the options name, or the `headgate.toml` here, or the defaults.
+
+    Raises `ConfigError` when the file that was named cannot be used.
+    """
+    if runtime_dir is not None:
+        return AdminClient(runtime_dir / _SOCKET)
+    here = Path(CONFIG_NAME)
+    if config is not None or here.is_file():
+        from headgate.config.loader import load
+
+        try:
+            return AdminClient(load(config or here, files=False).admin_socket)
+        except ConfigError:
+            if config is not None:
+                raise  # else nobody named it; it may belong to something else
+    return AdminClient(default_runtime_dir(os.environ, os.geteuid()) / _SOCKET)
+
+
+def show_status(gate: AdminClient, as_json: bool) -> int:
+    """Print the processes, listeners and problems of a gate."""
+    status = gate.status()
+    if as_json:
+        print_json(status)
+        return OK
+    out = console()
+    now = time.time()
+    mood = "draining" if status.get("draining") else "listening" if status.get("listening") else "starting"
+    out.print(
+        f"headgate {status.get('version')}, {mood}, snapshot {status.get('snapshot')}, "
+        f"keeper started {moment(status.get('keeper_started'), now)}"
+    )
+    out.print()
+    processes = table("process", "pid", "state", "memory", "files", "connections", "requests")
+    for row in _rows(status.get("processes")):
+        processes.add_row(
+            str(row.get("name")),
+            str(row.get("pid") or "-"),
+            state_text(row.get("state")),
+            size(row.get("memory_bytes")),
+            str(row.get("open_files") or "-"),
+            str(row.get("connections", "-")),
+            str(row.get("requests", "-")),
+        )
+    out.print(processes)
+    out.print()
+    listeners = table("listener", "address")
+    for row in _rows(status.get("addresses")):
+        listeners.add_row(str(row.get("listener")), str(row.get("address")))
+    out.print(listeners)
+    problems = status.get("certificate_problems")
+    if isinstance(problems, dict) and problems:
+        out.print()
+        wrong = table("certificate file", "problem")
+        for file, reason in problems.items():
+            wrong.add_row(str(file), str(reason))
+        out.print(wrong)
+    return OK
+
+
+def _rows(value: object) -> list[dict[str, object]]:
+    return [row for row in value if isinstance(row, dict)] if isinstance(value, list) else []

@@ -1,0 +1,125 @@
+"""Certificates on their way: from the shelf of files (tls/watch) into Snapshots, and back in a child.
+
+The supervisor reads and checks the files; children get text. A file that cannot be used is told once for each
+reason, and what served before it goes on.
+"""
+
+from collections.abc import Callable, Sequence
+
+from headgate.clock import Clock
+from headgate.config.model import Config
+from headgate.ocsp.subject import Subject
+from headgate.process.parts import Events
+from headgate.process.snapshot import Certificate
+from headgate.tls.files import CertificateFiles, Problem
+from headgate.tls.identity import Identity, StapleRules, from_pem
+from headgate.tls.watch import CertificateShelf
+
+
+def rules_of(config: Config, section: int) -> StapleRules:
+    """Return what is done with the staples of one [[certificate]] table."""
+    ocsp = config.ocsp_of(config.certificate[section])
+    return StapleRules(ocsp.stapling, ocsp.must_staple, ocsp.revoked)
+
+
+def tables_of(config: Config) -> list[CertificateFiles]:
+    """Return the [[certificate]] tables as the shelf wants them."""
+    return [
+        CertificateFiles(
+            str(table.files),
+            str(table.key or ""),
+            str(table.issuer or ""),
+            rules=rules_of(config, section),
+            section=section,
+        )
+        for section, table in enumerate(config.certificate)
+    ]
+
+
+class ShelfSource:
+    """The supervisor's `CertificateSource`. `tend` is called at every poll (ticket rings let go of old
+    keys)."""
+
+    def __init__(
+        self, config: Config, clock: Clock, events: Events, tend: Callable[[], None] = lambda: None
+    ) -> None:
+        self._shelf = CertificateShelf(tables_of(config), clock)
+        self._events = events
+        self._tend = tend
+        self._told: dict[str, Problem] = {}
+
+    def load(self) -> Sequence[Certificate]:
+        """Read everything; what cannot be used is told."""
+        identities = self._shelf.load()
+        self._tell()
+        return [encode_identity(identity) for identity in identities]
+
+    def poll(self) -> Sequence[Certificate] | None:
+        """Look for changes; None when there are none."""
+        self._tend()
+        identities = self._shelf.poll()
+        self._tell()
+        return None if identities is None else [encode_identity(identity) for identity in identities]
+
+    def identities(self) -> Sequence[Identity]:
+        """Return what is served now."""
+        return self._shelf.identities()
+
+    def problems(self) -> dict[str, str]:
+        """Return what is wrong now, by file."""
+        return {problem.file: problem.reason for problem in self._told.values()}
+
+    def _tell(self) -> None:
+        now = {str(problem): problem for problem in self._shelf.problems()}
+        for text, problem in now.items():
+            if text not in self._told:
+                self._events.event(
+                    "certificate-problem",
+                    "error" if problem.fatal else "warning",
+                    limit_key=problem.file,
+                    file=problem.file,
+                    reason=problem.reason,
+                    next="it is not served" if problem.fatal else "it is served",
+                )
+        for text, problem in self._told.items():
+            if text not in now and not any(other.file == problem.file for other in now.values()):
+                self._events.event("certificate-mended", limit_key=problem.file, file=problem.file)
+        self._told = now
+
+
+def encode_identity(identity: Identity) -> Certificate:
+    """Return an identity as it travels."""
+    return Certificate(
+        name=identity.name,
+        section=identity.section,
+        chain=identity.chain_pem.decode("latin-1"),
+        fingerprint=identity.fingerprint,
+        key=identity.key_pem.decode("latin-1"),
+        issuer=identity.issuer_pem.decode("latin-1"),
+        response=identity.response,
+    )
+
+
+def decode_identity(certificate: Certificate, config: Config) -> Identity:
+    """Return the identity that a worker serves. Raises `IdentityError`, though the supervisor made it
+    before."""
+    return from_pem(
+        certificate.name,
+        certificate.chain.encode("latin-1"),
+        certificate.key.encode("latin-1"),
+        rules=rules_of(config, certificate.section),
+        section=certificate.section,
+        issuer_pem=certificate.issuer.encode("latin-1"),
+        response=certificate.response,
+    )
+
+
+def decode_subject(certificate: Certificate, config: Config) -> Subject:
+    """Return what the stapler works on. Raises `SubjectError`."""
+    return Subject.from_pem(
+        certificate.name,
+        certificate.chain.encode("latin-1"),
+        issuer_pem=certificate.issuer.encode("latin-1") or None,
+        file_response=certificate.response or None,
+        stapling=rules_of(config, certificate.section).stapling,
+    )

@@ -1,0 +1,309 @@
+"""The keeper: the control plane in one asyncio process without any private key.
+
+It runs the stapler and hands every change to the supervisor, which passes it on to the workers; it answers
+on the admin socket and the metrics port. Its death costs nobody a handshake: workers serve what they have
+until it ends, and the next keeper begins with what is on disk.
+
+What fails here does not end it: a metrics port that is taken is tried again, a certificate that cannot be
+read is told and skipped. Only two things end a keeper: the supervisor (DRAIN, or the end of the channel)
+and a defect in the stapler, which is told and exits with 1, so that a new one is started.
+"""
+
+import asyncio
+import random
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, Protocol
+
+import orjson
+
+from headgate.admin.api import AdminApi, MetricsApi
+from headgate.admin.http import AdminSocketError, Handler, SmallServer
+from headgate.clock import Clock
+from headgate.config.kinds import parse_address
+from headgate.config.model import Config
+from headgate.counters import (
+    MEMORY_BYTES,
+    OPEN_FILES,
+    STARTED_AT,
+    WORKER_GENERATION,
+    CounterPage,
+    Counters,
+)
+from headgate.http.fetch import Fetch
+from headgate.ocsp.settings import OcspSettings
+from headgate.ocsp.stapler import Stapler
+from headgate.ocsp.store import StapleStore
+from headgate.ocsp.subject import Subject, SubjectError
+from headgate.process.certificates import decode_subject, rules_of
+from headgate.process.channel import AsyncChannel, Json, Kind, Message
+from headgate.process.control import KeeperControl
+from headgate.process.memory import MemoryWatch
+from headgate.process.parts import Events
+from headgate.process.snapshot import Snapshot, decode_snapshot, encode_staple
+from headgate.process.start import KeeperStart
+from headgate.tasks import spawn
+from headgate.telemetry.process_stats import open_files, resident_bytes
+from headgate.tls.staple import Staple
+
+SWEEP: Final = 1.0
+LISTEN_AGAIN: Final = 10.0
+# What may wait in the channel before staples are held back in their dictionary, where newer replace older.
+UNSENT_HIGH: Final = 1024 * 1024
+
+_LEVELS: Final = {
+    "staple-failed": "error",
+    "responder-failed": "warning",
+    "staple-withdrawn": "error",
+    "certificate-revoked": "error",
+    "staple-source-refused": "warning",
+    "staple-store-failed": "error",
+    "issuer-missing": "warning",
+    "clock-jumped": "warning",
+    "defect": "error",
+}
+
+
+class EventSink(Events, Protocol):
+    """The event log as the keeper uses it."""
+
+    def sweep(self) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class FetchParts:
+    """A client for the stapler, and how to end it."""
+
+    fetch: Fetch
+    close: Callable[[], Awaitable[None]]
+
+
+MakeFetch = Callable[[Config, Counters], FetchParts]
+
+
+class Keeper:
+    """One generation of the keeper. `run` is its whole life and returns the exit status."""
+
+    def __init__(self, start: KeeperStart, events: EventSink, clock: Clock, make_fetch: MakeFetch) -> None:
+        self._start = start
+        self._events = events
+        self._clock = clock
+        self._make_fetch = make_fetch
+        self._counters = Counters(start.page)
+        self._counters.values[WORKER_GENERATION] = start.generation
+        self._counters.values[STARTED_AT] = int(clock.wall())
+        self._supervisor_page = CounterPage()
+        self._fingerprints: dict[str, str] = {}
+        self._pending: dict[str, Staple | None] = {}
+        self._publishing = asyncio.Event()
+        self._stopping = asyncio.Event()
+        self._status = 0
+        self._servers: list[SmallServer] = []
+
+    async def run(self) -> int:
+        """Serve until the supervisor says otherwise."""
+        self._channel = AsyncChannel(self._start.control)
+        message = await self._channel.receive()
+        if message is None or message.kind is not Kind.SNAPSHOT:
+            return 0 if message is None else 1
+        self._take(decode_snapshot(message))
+        parts = self._make_fetch(self._config, self._counters)
+        self._stapler = self._make_stapler(parts.fetch)
+        self._control = self._make_control()
+        tasks = [
+            spawn("stapler", self._stapler.run(), self._broke),
+            spawn("messages", self._messages(), self._broke),
+            spawn("staples", self._send_staples(), self._broke),
+            spawn("sweep", self._sweep(), self._broke),
+            spawn("first round", self._first_round(), self._broke),
+            *self._listen(),
+        ]
+        self._channel.send(Kind.READY, {"snapshot": self._number})
+        try:
+            await self._stopping.wait()
+        finally:
+            for server in self._servers:
+                server.close()
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+            await parts.close()
+            self._counters.publish()
+            self._channel.close()
+        return self._status
+
+    def _broke(self, name: str, exc: BaseException) -> None:
+        self._events.event(
+            "defect",
+            "error",
+            where=f"keeper: {name}",
+            error=f"{type(exc).__name__}: {exc}",
+            next="this keeper exits and is started again",
+        )
+        self._status = 1
+        self._stopping.set()
+
+    # -- the Snapshot
+
+    def _take(self, snapshot: Snapshot) -> None:
+        self._number = snapshot.number
+        self._config = Config.from_json(orjson.dumps(snapshot.settings))
+        self._fingerprints = {item.name: item.fingerprint for item in snapshot.certificates}
+        self._sections = {item.name: item.section for item in snapshot.certificates}
+        self._subjects: list[Subject] = []
+        for certificate in snapshot.certificates:
+            try:
+                self._subjects.append(decode_subject(certificate, self._config))
+            except SubjectError as exc:
+                self._events.event(
+                    "certificate-problem",
+                    "error",
+                    limit_key=certificate.name,
+                    file=certificate.name,
+                    reason=str(exc),
+                    next="it gets no staple",
+                )
+
+    def _make_stapler(self, fetch: Fetch) -> Stapler:
+        ocsp = self._config.ocsp
+        return Stapler(
+            self._subjects,
+            fetch,
+            StapleStore(self._config.state_dir / "staples"),
+            self._clock,
+            random.random,
+            self._publish,
+            self._stapler_event,
+            self._counters,
+            OcspSettings(
+                timeout=ocsp.timeout, min_interval=ocsp.min_interval, max_interval=ocsp.max_interval
+            ),
+        )
+
+    def _make_control(self) -> KeeperControl:
+        pages = {f"worker-{slot}": page for slot, page in enumerate(self._start.pages)}
+        pages["keeper"] = self._start.page
+        pages["supervisor"] = self._supervisor_page
+        return KeeperControl(
+            self._stapler, pages, self._clock, self._start.supervisor_pid, self._staples_revoked
+        )
+
+    def _staples_revoked(self, name: str) -> bool:
+        section = self._sections.get(name)
+        return section is not None and rules_of(self._config, section).revoked == "staple"
+
+    async def _messages(self) -> None:
+        while (message := await self._channel.receive()) is not None:
+            if message.kind is Kind.DRAIN:
+                break
+            self._message(message)
+        self._stopping.set()
+
+    def _message(self, message: Message) -> None:
+        if message.kind is Kind.SNAPSHOT:
+            self._take(decode_snapshot(message))
+            self._stapler.update_subjects(self._subjects)
+            self._channel.send(Kind.READY, {"snapshot": self._number})
+        elif message.kind is Kind.STATUS and isinstance(message.value, dict):
+            self._control.supervisor = message.value
+
+    # -- staples
+
+    def _stapler_event(self, name: str, fields: dict[str, object]) -> None:
+        level = _LEVELS.get(name, "info")
+        self._events.event(name, level, limit_key=str(fields.get("certificate", "")), **fields)
+
+    def _publish(self, name: str, staple: Staple | None) -> None:
+        self._pending[name] = staple
+        self._publishing.set()
+
+    async def _send_staples(self) -> None:
+        """Hand changes to the supervisor; while it does not read, newer ones replace older ones."""
+        while True:
+            await self._publishing.wait()
+            self._publishing.clear()
+            while self._pending:
+                self._flush_staples()
+                await self._channel.drained()
+
+    def _flush_staples(self) -> None:
+        while self._pending and self._channel.unsent < UNSENT_HIGH:
+            name = next(iter(self._pending))
+            staple = self._pending.pop(name)
+            fingerprint = self._fingerprints.get(name)
+            if fingerprint is not None:
+                value: dict[str, Json] = {"name": name, "fingerprint": fingerprint}
+                self._channel.send(Kind.STAPLE, {**value, "staple": encode_staple(staple)})
+
+    async def _first_round(self) -> None:
+        """Tell the supervisor when the must-staple certificates have been tried; its listeners wait for
+        that."""
+        await asyncio.sleep(0)  # the stapler's first fetches begin before anybody may listen
+        demanding = [subject.name for subject in self._subjects if subject.must_staple]
+        await self._stapler.first_round(demanding)
+        while self._pending:
+            self._flush_staples()
+            await self._channel.drained()
+        self._channel.send(Kind.STAPLES_TRIED)
+
+    # -- the sockets
+
+    def _listen(self) -> list["asyncio.Task[None]"]:
+        path = self._config.admin_socket
+        tasks = [self._serve("admin-socket", str(path), AdminApi(self._control), path)]
+        if self._config.metrics is not None:
+            address = self._config.metrics.address
+            tasks.append(self._serve("metrics", address, MetricsApi(self._control), None))
+        return tasks
+
+    def _serve(self, what: str, where: str, handler: Handler, path: Path | None) -> "asyncio.Task[None]":
+        server = SmallServer(handler, self._handler_failed)
+        self._servers.append(server)
+
+        async def listen() -> None:
+            while True:
+                try:
+                    if path is not None:
+                        await server.listen_unix(path)
+                    else:
+                        host, port = parse_address(where)
+                        await server.listen_tcp(host, port)
+                except AdminSocketError as exc:
+                    self._events.event(
+                        f"{what}-failed", "error", reason=str(exc), next=f"another try in {LISTEN_AGAIN:g} s"
+                    )
+                    await asyncio.sleep(LISTEN_AGAIN)
+                else:
+                    self._events.event(f"{what}-open", address=where)
+                    return
+
+        return spawn(what, listen(), self._broke)
+
+    def _handler_failed(self, name: str, exc: BaseException) -> None:
+        self._events.event("defect", "error", where=f"admin: {name}", error=f"{type(exc).__name__}: {exc}")
+
+    # -- the sweep
+
+    async def _sweep(self) -> None:
+        watch = MemoryWatch(self._config.limits.memory_warning, len(self._start.pages), self._events)
+        while True:
+            try:
+                self._measure()
+                watch.look(self._control.worker_pids())
+            except Exception as exc:
+                # Figures are worth less than staples.
+                error = f"{type(exc).__name__}: {exc}"
+                self._events.event("defect", "error", where="keeper: sweep", error=error)
+            self._events.sweep()
+            await asyncio.sleep(SWEEP)
+
+    def _measure(self) -> None:
+        values = self._counters.values
+        values[MEMORY_BYTES] = resident_bytes()
+        values[OPEN_FILES] = open_files()
+        self._counters.publish()
+        supervisor = Counters(self._supervisor_page)
+        supervisor.values[MEMORY_BYTES] = resident_bytes(self._start.supervisor_pid)
+        supervisor.values[OPEN_FILES] = open_files(self._start.supervisor_pid)
+        supervisor.publish()
