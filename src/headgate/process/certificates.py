@@ -67,7 +67,11 @@ class ShelfSource:
 
     def problems(self) -> dict[str, str]:
         """Return what is wrong now, by file."""
-        return {problem.file: problem.reason for problem in self._told.values()}
+        found: dict[str, str] = {}
+        for problem in self._told.values():
+            before = found.get(problem.file)
+            found[problem.file] = f"{before}; {problem.reason}" if before else problem.reason
+        return found
 
     def _tell(self) -> None:
         now = {str(problem): problem for problem in self._shelf.problems()}

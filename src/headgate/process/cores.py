@@ -14,7 +14,7 @@ def usable_cores(cgroup_file: Path = Path("/proc/self/cgroup"), cgroup_root: Pat
     A quota of 1.5 cores counts as 2: two workers share it better than one can use it.
     """
     cores = len(os.sched_getaffinity(0))
-    return max(1, min(cores, math.ceil(_quota(cgroup_file, cgroup_root))))
+    return max(1, math.ceil(min(cores, _quota(cgroup_file, cgroup_root))))
 
 
 def _quota(cgroup_file: Path, cgroup_root: Path) -> float:

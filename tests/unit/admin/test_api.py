@@ -16,6 +16,8 @@ ROW = {"name": "/etc/a b.pem", "state": "good"}
 class FakeControl:
     def __init__(self):
         self.asked = []
+        self.ended = asyncio.Event()
+        self.ended.set()
 
     def status(self):
         return {"version": "1"}
@@ -31,6 +33,9 @@ class FakeControl:
     def refresh(self, name):
         self.asked.append(name)
         return [ROW["name"]]
+
+    async def refreshed(self, names):
+        await self.ended.wait()
 
     def metrics(self):
         return b"headgate_up 1\n"
@@ -51,7 +56,7 @@ def ask(api, method, path, **query):
         ("GET", "/ocsp/%2Fetc%2Fa%20b.pem", 200),
         ("GET", "/ocsp//etc/a%20b.pem", 200),
         ("GET", "/ocsp/other", 404),
-        ("POST", "/ocsp/refresh", 202),
+        ("POST", "/ocsp/refresh", 200),
         ("GET", "/ocsp/refresh", 405),
         ("GET", "/metrics", 200),
         ("GET", "/", 404),
@@ -60,6 +65,19 @@ def ask(api, method, path, **query):
 )
 def test_routes(method, path, status):
     assert ask(AdminApi(FakeControl()), method, path).status == status
+
+
+@pytest.mark.parametrize(("wait", "status"), [("0", 202), ("0.01", 202)])
+def test_refresh_waits_no_longer_than_asked(wait, status):
+    control = FakeControl()
+    control.ended.clear()
+    assert ask(AdminApi(control), "POST", "/ocsp/refresh", wait=wait).status == status
+
+
+@pytest.mark.parametrize("wait", ["x", "nan", "-1"])
+def test_refresh_with_a_wait_that_is_none(wait):
+    with pytest.raises(ValueError):  # the server answers it with 400
+        ask(AdminApi(FakeControl()), "POST", "/ocsp/refresh", wait=wait)
 
 
 def test_405_names_what_is_allowed():
@@ -105,8 +123,8 @@ def test_client_asks_for_everything(client):
     assert client.status() == {"version": "1"}
     assert client.ocsp() == [ROW]
     assert client.ocsp_text(ROW["name"])["text"] == "OCSP Response Data"
-    assert client.refresh() == [ROW["name"]]
-    assert client.refresh("a&b=c d") == [ROW["name"]]
+    assert client.refresh() == ([ROW["name"]], True)
+    assert client.refresh("a&b=c d", 5.0) == ([ROW["name"]], True)
     assert client.control.asked == [None, "a&b=c d"]
     assert client.metrics() == "headgate_up 1\n"
 
