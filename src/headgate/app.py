@@ -95,7 +95,11 @@ def run_gate(
         rings.by_listener = make_rings(config, clock)
         return rings
 
-    certificates = ShelfSource(config, clock, events, rings.tend)
+    def tend() -> None:
+        rings.tend()
+        events.sweep()
+
+    certificates = ShelfSource(config, clock, events, tend)
 
     def listening(addresses: Sequence[BoundAddress], snapshot: Snapshot) -> None:
         report = report_start(config, certificates, addresses, snapshot)

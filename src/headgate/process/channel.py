@@ -33,8 +33,10 @@ MAX_FROM_SUPERVISOR: Final = 512 * 1024 * 1024
 # Precedent: SCM_MAX_FD of Linux is 253. One message of ours carries one listener set at most.
 MAX_DESCRIPTORS: Final = 64
 READ_SIZE: Final = 256 * 1024
-# What a child may leave unread, beyond one Snapshot, before the supervisor gives it up.
+# What a child may leave unread before the supervisor gives it up: so much in small frames, and so many Snapshots.
 MAX_UNSENT: Final = 64 * 1024 * 1024
+MAX_UNSENT_LARGE: Final = 3
+LARGE: Final = 1024 * 1024
 
 
 class Kind(IntEnum):
@@ -156,24 +158,30 @@ def _read(sock: socket.socket) -> tuple[bytes, list[int]] | None:
 class _Outbox:
     """Frames on their way to a socket that may be full. A frame's descriptors go with its first byte."""
 
-    __slots__ = ("_frames", "_limit", "unsent")
+    __slots__ = ("_frames", "_large", "_limit", "unsent")
 
     def __init__(self, limit: int) -> None:
-        self._frames: deque[tuple[memoryview, list[int]]] = deque()
+        self._frames: deque[tuple[memoryview, list[int], bool]] = deque()
         self._limit = limit
+        self._large = 0  # bytes of large frames that are not wholly sent
         self.unsent = 0
 
     def put(self, frame: bytes, descriptors: list[int]) -> None:
-        # One frame always fits, however large: the limit is on what piles up behind it.
-        if self.unsent and self.unsent > self._limit:
+        # A large frame is one Snapshot: its size is the configuration's doing and not that of a slow reader, so it
+        # is their number that counts.
+        large = len(frame) > LARGE
+        waiting = sum(1 for _, _, is_large in self._frames if is_large) if large else 0
+        if waiting >= MAX_UNSENT_LARGE or self.unsent - self._large > self._limit:
             raise ChannelError(f"{self.unsent} bytes are unread by the other side")
-        self._frames.append((memoryview(frame), descriptors))
+        self._frames.append((memoryview(frame), descriptors, large))
         self.unsent += len(frame)
+        if large:
+            self._large += len(frame)
 
     def flush(self, sock: socket.socket) -> bool:
         """Write what the socket takes; True when nothing is left. A peer that is gone empties the box."""
         while self._frames:
-            view, descriptors = self._frames[0]
+            view, descriptors, large = self._frames[0]
             try:
                 if descriptors:
                     sent = socket.send_fds(sock, [view], descriptors)
@@ -183,13 +191,15 @@ class _Outbox:
                 return False
             except (BrokenPipeError, ConnectionResetError):
                 self._frames.clear()  # end of file will be read, and says the same
-                self.unsent = 0
+                self.unsent = self._large = 0
                 return True
             self.unsent -= sent
+            if large:
+                self._large -= sent
             if sent == len(view):
                 self._frames.popleft()
             else:
-                self._frames[0] = (view[sent:], [])
+                self._frames[0] = (view[sent:], [], large)
         return True
 
 

@@ -110,6 +110,7 @@ class Supervisor:
         self._listen_deadline = now + self._settings.startup_wait
         self._next_watch = now + self._settings.watch_interval
         self._tickets = self._parts.make_tickets()
+        gc.freeze()
         for worker in self._workers:
             self._start_worker(worker, first=True)
 
@@ -469,8 +470,15 @@ class Supervisor:
             return
         self._announced = True
         self._events.event("listening", addresses=[str(address) for address in self._addresses])
-        self._parts.listening(self._addresses, self._snapshot)
+        try:
+            self._parts.listening(self._addresses, self._snapshot)
+        except Exception as exc:
+            self._defect("start report", exc)
         self._notify("READY=1", f"STATUS=listening on {len(self._addresses)} addresses")
+
+    def _defect(self, where: str, exc: Exception) -> None:
+        error = f"{type(exc).__name__}: {exc}"
+        self._events.event("defect", "error", where=f"supervisor: {where}", error=error, next="it goes on")
 
     def _notify(self, *lines: str) -> None:
         problem = self._parts.notifier.send(*lines)
@@ -478,8 +486,13 @@ class Supervisor:
             self._events.event("notify-failed", "warning", reason=problem, lines=list(lines))
 
     def _watch(self) -> None:
-        certificates = self._parts.certificates.poll()
-        self._note_problems()
+        try:
+            certificates = self._parts.certificates.poll()
+            self._note_problems()
+        except Exception as exc:
+            # Nothing on a disk may cost the processes that serve.
+            self._defect("certificate files", exc)
+            return
         if certificates is None:
             return
         self._take_certificates(certificates)

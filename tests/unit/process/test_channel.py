@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from headgate.process.channel import (
     HEAD,
     MAX_DESCRIPTORS,
+    MAX_UNSENT_LARGE,
     AsyncChannel,
     Channel,
     ChannelError,
@@ -98,18 +99,25 @@ def test_channel_never_blocks_and_gives_up_a_child_that_does_not_read():
     ours, theirs = socket_pair()
     channel = Channel(ours, unsent_limit=1000)
     large = encode_frame(Kind.SNAPSHOT, "x" * 5_000_000)
-    channel.send(large)  # one frame always fits, however large
-    assert channel.unsent > 4_000_000
+    for _ in range(MAX_UNSENT_LARGE):
+        channel.send(large)
+    assert channel.unsent > 14_000_000
     with pytest.raises(ChannelError, match="unread by the other side"):
-        channel.send(encode_frame(Kind.DRAIN))
+        channel.send(large)
+    small = encode_frame(Kind.STAPLE, "x" * 500)
+    channel.send(small)  # a Snapshot on its way is no reason to refuse what comes behind it
+    channel.send(small)
+    with pytest.raises(ChannelError, match="unread by the other side"):
+        channel.send(small)
     reader = FrameReader(6_000_000)
     got = []
-    while not got:
+    while len(got) < MAX_UNSENT_LARGE + 2:
         channel.flush()
         reader.receive(theirs.recv(1 << 20), [])
-        got = read_all(reader)
+        got += read_all(reader)
     assert channel.unsent == 0
-    assert len(got[0][1]) == 5_000_000
+    assert [len(value) for _, value in got] == [5_000_000] * MAX_UNSENT_LARGE + [500, 500]
+    channel.send(small)
     channel.close()
     theirs.close()
 
