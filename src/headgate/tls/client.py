@@ -101,6 +101,9 @@ class _Connecting:
     def failed(self, conn: SSL.Connection | None, reason: str) -> str:
         return reason
 
+    def flooded(self) -> None:
+        pass  # the driver tells of it: an origin is somebody we know
+
 
 def _client_context(settings: ClientTlsSettings) -> SSL.Context:
     context = SSL.Context(SSL.TLS_CLIENT_METHOD)

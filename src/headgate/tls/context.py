@@ -24,6 +24,7 @@ from headgate.clock import Clock
 from headgate.counters import (
     HANDSHAKES_FULL,
     HANDSHAKES_RESUMED,
+    REFUSED_RENEGOTIATION,
     STAPLE_ABSENT,
     STAPLE_EXPIRED,
     STAPLE_OFF,
@@ -154,6 +155,10 @@ class ServerTls:
                 self._values[STAPLE_REFUSED] += 1
             return record.refusal
         return reason
+
+    def flooded(self) -> None:
+        """Count a connection that is refused for KeyUpdates or attempts to renegotiate."""
+        self._values[REFUSED_RENEGOTIATION] += 1
 
     def client_certificate(self, conn: SSL.Connection) -> ClientCertificate | None:
         """Return the verified certificate of the client, None when it has none or was not asked."""

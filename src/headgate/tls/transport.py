@@ -104,6 +104,10 @@ class TlsRole(Protocol):
         """The handshake failed; return the reason to give."""
         ...
 
+    def flooded(self) -> None:
+        """A peer is refused for what it makes us do without sending data."""
+        ...
+
 
 @final
 class TlsTransport(Transport):
@@ -297,6 +301,7 @@ class TlsTransport(Transport):
             # An answer to a KeyUpdate waits for a peer that does not read.
             self._blocked += 1
             if self._blocked > MAX_BLOCKED_READS:
+                self._role.flooded()
                 raise TransportError("key-update-flood", 0, "the peer does not take the answers it asks for")
             return None
         self._events.take()  # the alert that OpenSSL sent is nobody else's
@@ -305,6 +310,7 @@ class TlsTransport(Transport):
     def _count_quiet(self) -> None:
         self._quiet += self._events.take()
         if self._quiet > MAX_QUIET_EVENTS:
+            self._role.flooded()
             raise TransportError("key-update-flood", 0, f"{self._quiet} TLS messages in a row without data")
 
     def pending(self) -> bool:

@@ -169,6 +169,30 @@ def test_identities_are_replaced_for_new_handshakes(kit, root, ecdsa):
     assert outcome.leaf() == new.fingerprint
 
 
+def test_staple_swapped_between_and_within_handshakes_is_always_a_whole_one(kit, root, ecdsa):
+    clock = FakeClock()
+    identity = kit.identity_of(ecdsa)
+    gate = kit.Gate([identity], clock=clock)
+    staples = [staple_of(root, ecdsa, clock, life=life) for life in (100.0, 200.0, 300.0)]
+    seen = set()
+    for number in range(150):
+        identity.staple = staples[number % 3]
+        client = kit.Client()
+        server, sock = kit.socket_pair()
+        conn = client.open(sock, b"a.test")
+        with pytest.raises(SSL.WantReadError):
+            conn.do_handshake()
+        identity.staple = staples[(number + 1) % 3]
+        assert kit.run_handshake(gate.tls.accept(server), conn).done
+        (sent,) = client.staples
+        assert sent == identity.staple.der
+        seen.add(sent)
+        server.close()
+        sock.close()
+    assert len(seen) == 3
+    assert counted(gate) == {STAPLE_SENT: 150}
+
+
 def test_ten_names_of_one_identity_share_a_context(kit, root):
     gate = kit.Gate([kit.identity_of(root.leaf(*(f"n{index}.test" for index in range(10))))])
     for index in range(10):

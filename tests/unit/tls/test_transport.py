@@ -7,6 +7,7 @@ import time
 import pytest
 from OpenSSL import SSL
 
+from headgate.counters import REFUSED_RENEGOTIATION
 from headgate.errors import TransportError
 from headgate.net.transport import DONE, WANT_READ
 from headgate.tls.policy import TlsPolicy
@@ -367,7 +368,7 @@ def test_facts_after_the_handshake(opened):
 # -- floods
 
 
-def test_one_read_takes_one_key_update_and_too_many_are_refused(opened):
+def test_one_read_takes_one_key_update_and_too_many_are_refused(opened, gate):
     # The real thing, with openssl's client, is in tests/integration/tls/test_floods.py; this is the bound itself.
     server, client = opened
     server._events.events = MAX_QUIET_EVENTS
@@ -380,6 +381,7 @@ def test_one_read_takes_one_key_update_and_too_many_are_refused(opened):
     with pytest.raises(TransportError) as caught:
         server.read(100)
     assert caught.value.reason == "key-update-flood"
+    assert gate.count(REFUSED_RENEGOTIATION) == 1
 
 
 def test_rfc9325_3_5_renegotiation_is_refused(kit, ecdsa):
