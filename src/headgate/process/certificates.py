@@ -101,6 +101,7 @@ def encode_identity(identity: Identity) -> Certificate:
         key=identity.key_pem.decode("latin-1"),
         issuer=identity.issuer_pem.decode("latin-1"),
         response=identity.response,
+        must_staple=identity.must_staple,
     )
 
 

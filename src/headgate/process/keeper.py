@@ -35,19 +35,23 @@ from headgate.http.fetch import Fetch
 from headgate.ocsp.settings import OcspSettings
 from headgate.ocsp.stapler import Stapler
 from headgate.ocsp.store import StapleStore
-from headgate.ocsp.subject import Subject, SubjectError
-from headgate.process.certificates import decode_subject, rules_of
+from headgate.process.certificates import rules_of
 from headgate.process.channel import AsyncChannel, Json, Kind, Message
 from headgate.process.control import KeeperControl
 from headgate.process.memory import MemoryWatch
 from headgate.process.parts import Events
 from headgate.process.snapshot import Snapshot, decode_snapshot, encode_staple
 from headgate.process.start import KeeperStart
+from headgate.process.subjects import SubjectShelf
 from headgate.tasks import spawn
 from headgate.telemetry.process_stats import open_files, resident_bytes
 from headgate.tls.staple import Staple
 
 SWEEP: Final = 1.0
+# A certificate takes half a millisecond to read: the stapler starts with the first few hundred (all must-staple ones
+# among them), the rest follows in pieces between which the keeper does its other work.
+FIRST_BATCH: Final = 200
+BATCH: Final = 1000
 LISTEN_AGAIN: Final = 10.0
 # What may wait in the channel before staples are held back in their dictionary, where newer replace older.
 UNSENT_HIGH: Final = 1024 * 1024
@@ -95,6 +99,9 @@ class Keeper:
         self._counters.values[STARTED_AT] = int(clock.wall())
         self._supervisor_page = CounterPage()
         self._fingerprints: dict[str, str] = {}
+        self._subjects = SubjectShelf(events)
+        self._taken = asyncio.Event()
+        self._number = 0
         self._pending: dict[str, Staple | None] = {}
         self._publishing = asyncio.Event()
         self._stopping = asyncio.Event()
@@ -108,6 +115,8 @@ class Keeper:
         if message is None or message.kind is not Kind.SNAPSHOT:
             return 0 if message is None else 1
         self._take(decode_snapshot(message))
+        await self._subjects.decode(self._snapshot.certificates, self._config, FIRST_BATCH)
+        self._fingerprints = self._subjects.fingerprints()
         parts = self._make_fetch(self._config, self._counters)
         self._stapler = self._make_stapler(parts.fetch)
         self._control = self._make_control()
@@ -117,9 +126,9 @@ class Keeper:
             spawn("staples", self._send_staples(), self._broke),
             spawn("sweep", self._sweep(), self._broke),
             spawn("first round", self._first_round(), self._broke),
+            spawn("subjects", self._follow_snapshots(), self._broke),
             *self._listen(),
         ]
-        self._channel.send(Kind.READY, {"snapshot": self._number})
         try:
             await self._stopping.wait()
         finally:
@@ -147,28 +156,34 @@ class Keeper:
     # -- the Snapshot
 
     def _take(self, snapshot: Snapshot) -> None:
-        self._number = snapshot.number
+        self._snapshot = snapshot
         self._config = Config.from_json(orjson.dumps(snapshot.settings))
-        self._fingerprints = {item.name: item.fingerprint for item in snapshot.certificates}
         self._sections = {item.name: item.section for item in snapshot.certificates}
-        self._subjects: list[Subject] = []
-        for certificate in snapshot.certificates:
-            try:
-                self._subjects.append(decode_subject(certificate, self._config))
-            except SubjectError as exc:
-                self._events.event(
-                    "certificate-problem",
-                    "error",
-                    limit_key=certificate.name,
-                    file=certificate.name,
-                    reason=str(exc),
-                    next="it gets no staple",
-                )
+        self._taken.set()
+
+    async def _follow_snapshots(self) -> None:
+        """Bring the stapler into line with the Snapshot of the day."""
+        while True:
+            await self._taken.wait()
+            self._taken.clear()
+            snapshot, config = self._snapshot, self._config
+            whole = False
+            while not whole and snapshot is self._snapshot:
+                whole = await self._subjects.decode(snapshot.certificates, config, BATCH)
+                # A first Snapshot is taken up piece by piece, a later one as a whole: nothing that is held may
+                # be dropped because its turn to be read has not come.
+                if snapshot is self._snapshot and (whole or self._number == 0):
+                    # Before the call, which publishes: a staple goes out under the certificate it was made for.
+                    self._fingerprints = self._subjects.fingerprints()
+                    self._stapler.update_subjects(self._subjects.of(snapshot.certificates))
+            if whole:
+                self._number = snapshot.number
+                self._channel.send(Kind.READY, {"snapshot": snapshot.number})
 
     def _make_stapler(self, fetch: Fetch) -> Stapler:
         ocsp = self._config.ocsp
         return Stapler(
-            self._subjects,
+            self._subjects.of(self._snapshot.certificates),
             fetch,
             StapleStore(self._config.state_dir / "staples"),
             self._clock,
@@ -203,8 +218,6 @@ class Keeper:
     def _message(self, message: Message) -> None:
         if message.kind is Kind.SNAPSHOT:
             self._take(decode_snapshot(message))
-            self._stapler.update_subjects(self._subjects)
-            self._channel.send(Kind.READY, {"snapshot": self._number})
         elif message.kind is Kind.STATUS and isinstance(message.value, dict):
             self._control.supervisor = message.value
 
@@ -240,7 +253,8 @@ class Keeper:
         """Tell the supervisor when the must-staple certificates have been tried; its listeners wait for
         that."""
         await asyncio.sleep(0)  # the stapler's first fetches begin before anybody may listen
-        demanding = [subject.name for subject in self._subjects if subject.must_staple]
+        certificates = self._snapshot.certificates
+        demanding = [certificate.name for certificate in certificates if certificate.must_staple]
         await self._stapler.first_round(demanding)
         while self._pending:
             self._flush_staples()

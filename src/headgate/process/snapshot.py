@@ -32,6 +32,7 @@ class Certificate:
     key: str = field(default="", repr=False)
     issuer: str = ""
     response: bytes = b""
+    must_staple: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +76,7 @@ def _encode_certificate(item: Certificate) -> Json:
         "key": item.key,
         "issuer": item.issuer,
         "response": b64encode(item.response).decode(),
+        "must_staple": item.must_staple,
     }
 
 
@@ -109,6 +111,7 @@ def _decode_certificate(item: Json) -> Certificate:
         key=part.text("key"),
         issuer=part.text("issuer"),
         response=b64decode(part.text("response")),
+        must_staple=part.item("must_staple") is True,
     )
 
 

@@ -6,7 +6,9 @@ from headgate.process.channel import ChannelError, FrameReader, Kind, Message, e
 from headgate.process.snapshot import Certificate, Snapshot, decode_snapshot, decode_staple, encode_staple
 from headgate.tls.staple import Staple
 
-CERTIFICATE = Certificate("a.pem", 1, "CHAIN", "f00d", key="KEY", issuer="ISSUER", response=b"\x00\xff")
+CERTIFICATE = Certificate(
+    "a.pem", 1, "CHAIN", "f00d", key="KEY", issuer="ISSUER", response=b"\x00\xff", must_staple=True
+)
 STAPLE = Staple(b"\x30\x00\xff", 1.5, 2.5, "revoked")
 SNAPSHOT = Snapshot(
     7,
