@@ -18,11 +18,15 @@ import uvloop
 from headgate.clock import SystemClock
 from headgate.config.kinds import parse_address
 from headgate.config.model import Config
+from headgate.counters import Counters
+from headgate.http.fetch import Fetch
+from headgate.net.dialer import Dialer
+from headgate.net.resolver import Resolver, ResolverSettings
 from headgate.process.certificates import ShelfSource
 from headgate.process.channel import Json
 from headgate.process.cores import usable_cores
 from headgate.process.descriptors import affordable, raise_file_limit, wanted_files
-from headgate.process.keeper import Keeper, MakeFetch
+from headgate.process.keeper import FetchParts, Keeper, MakeFetch
 from headgate.process.notify import Notifier
 from headgate.process.parts import Events, Parts, SupervisorSettings
 from headgate.process.policies import TicketRings, make_rings
@@ -133,12 +137,23 @@ def run_gate(
     return Supervisor(settings, parts).run()
 
 
-def run_keeper(start: KeeperStart, make_fetch: MakeFetch | None = None) -> None:
+def make_fetch(config: Config, counters: Counters) -> FetchParts:
+    """Return the client that the keeper asks responders with."""
+    names = config.resolver
+    resolver = Resolver(
+        ResolverSettings(nameservers=names.nameservers, system=names.system), counters=counters
+    )
+    dialer = Dialer(resolver, counters=counters, prefer=names.prefer)
+    fetch: Fetch = importlib.import_module("headgate.upstream.fetch").HttpFetch(dialer)
+    return FetchParts(fetch, resolver.close)
+
+
+def run_keeper(start: KeeperStart, make_fetch: MakeFetch = make_fetch) -> None:
     """Be the keeper: the whole life of its process. Ends the process when it failed."""
     events = EventLog(process="keeper")
 
     async def main() -> int:
-        return await Keeper(start, events, SystemClock(), make_fetch or _make_fetch()).run()
+        return await Keeper(start, events, SystemClock(), make_fetch).run()
 
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         status = runner.run(main())
@@ -249,7 +264,3 @@ def _within_file_limit(config: Config, events: Events) -> Config:
 def _worker_main() -> WorkerMain:
     found: WorkerMain = importlib.import_module("headgate.process.worker").worker_main
     return found
-
-
-def _make_fetch() -> MakeFetch:
-    raise NotImplementedError

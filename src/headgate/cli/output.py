@@ -37,7 +37,9 @@ _STATE_STYLES: Final = {
 def console(stream: IO[str] | None = None) -> Console:
     """Return a console on `stream` (default: stdout); plain and wide when it is no terminal."""
     stream = stream if stream is not None else sys.stdout
-    return Console(file=stream, width=None if stream.isatty() else _PIPE_WIDTH, highlight=False)
+    width = None if stream.isatty() else _PIPE_WIDTH
+    # No markup: a file may be called [red].pem, and an address is no emoji.
+    return Console(file=stream, width=width, highlight=False, markup=False, emoji=False)
 
 
 def table(*columns: str) -> Table:
