@@ -61,19 +61,17 @@ async def worker(start):
 
     async def serve(reader, writer):
         open_connections.add(writer)
-        while await reader.readline():
-            about = {
-                "slot": start.slot,
-                "generation": start.generation,
-                "pid": os.getpid(),
-                "uid": os.getuid(),
-            }
-            limits = {"groups": os.getgroups(), "gid": os.getgid()}
-            writer.write(json.dumps({**about, **limits, **told}).encode() + b"\n")
-            await writer.drain()
-        open_connections.discard(writer)
-        finished.set()
-        writer.close()
+        try:
+            while await reader.readline():
+                about = {"slot": start.slot, "generation": start.generation, "pid": os.getpid()}
+                account = {"uid": os.getuid(), "gid": os.getgid(), "groups": os.getgroups()}
+                writer.write(json.dumps({**about, **account, **told}).encode() + b"\n")
+                await writer.drain()
+        finally:
+            # Nothing here may keep a worker from ending: there is nobody left to kill it.
+            open_connections.discard(writer)
+            finished.set()
+            writer.close()
 
     while (message := await channel.receive()) is not None:
         if message.kind is Kind.SNAPSHOT:
@@ -101,7 +99,7 @@ async def worker(start):
     for server in servers:
         server.close()
     if OPTIONS.get("never_drains"):
-        await asyncio.sleep(600)
+        await asyncio.sleep(60)
     EVENTS.event("worker-drains", slot=start.slot, open=len(open_connections))
     while open_connections:
         finished.clear()
