@@ -23,7 +23,7 @@ from typing import Final, Self
 from headgate.testing.loop_thread import LoopThread
 
 _CHUNK: Final = 64 * 1024
-_FILLERS: Final = 64
+_FILLERS: Final = 8
 
 
 class Behaviour(enum.Enum):
@@ -72,7 +72,9 @@ def bind_same_port(*hosts: str, attempts: int = 50) -> list[socket.socket]:
 
 
 def free_port(*hosts: str) -> int:
-    """Return a port on which nothing listens now on any of `hosts`: dialling it is refused."""
+    """Return a port on which nothing listens now on any of `hosts`, for a server that wants a number.
+
+    Others may take it since; for an address that refuses, `Refusing` is safe."""
     socks = bind_same_port(*(hosts or ("127.0.0.1",)))
     port = int(socks[0].getsockname()[1])
     for sock in socks:
@@ -204,6 +206,30 @@ class Relay:
             await asyncio.sleep(self.trickle_seconds)
 
 
+class Refusing:
+    """An address that refuses every connection: bound, so that nobody else can take it, but not listening."""
+
+    def __init__(self, host: str = "127.0.0.1", port: int = 0, *, sock: socket.socket | None = None) -> None:
+        self._bound = sock or bind(host, port)
+        self.host, self.port = self._bound.getsockname()[:2]
+        self.address = f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+    def __repr__(self) -> str:
+        return f"<Refusing {self.address}>"
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Give the address back."""
+        self._bound.close()
+
+
 class BlackHole:
     """An address that answers no SYN: connecting to it hangs until the client gives up."""
 
@@ -218,15 +244,21 @@ class BlackHole:
         return f"<BlackHole {self.address}>"
 
     def _fill(self) -> list[socket.socket]:
-        """Connect until the queue is full: until one connection is not answered for a while."""
-        fillers: list[socket.socket] = []
-        while len(fillers) < _FILLERS:
-            filler = socket.socket(self._listening.family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
-            fillers.append(filler)
+        """Knock with more connections than the queue of one holds; nobody ever accepts them."""
+        fillers = [
+            socket.socket(self._listening.family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
+            for _ in range(_FILLERS)
+        ]
+        for filler in fillers:
             filler.connect_ex((self.host, self.port))
-            if not select.select([], [filler], [], 0.15)[1]:
-                return fillers
-        raise OSError(f"{self.address} goes on accepting: this kernel drops no SYN")
+        answered = select.select([], fillers, [], 5.0)[1]
+        if not 0 < len(answered) < _FILLERS:
+            for sock in (*fillers, self._listening):
+                sock.close()
+            raise OSError(
+                f"{self.address} answered {len(answered)} of {_FILLERS} SYNs: its queue cannot be filled"
+            )
+        return fillers
 
     def __enter__(self) -> Self:
         return self

@@ -14,7 +14,7 @@ import asyncio, errno, json, socket, subprocess, sys, tempfile
 from headgate.counters import DIAL_ERRORS, DIAL_FAILED_FIRST, Counters
 from headgate.net.dialer import Dialer, DialError
 from headgate.net.resolver import Resolver, ResolverSettings
-from headgate.testing.relay import Relay, free_port
+from headgate.testing.relay import Relay
 
 def sysctl(name, value):
     with open("/proc/sys/net/" + name, "w") as file:

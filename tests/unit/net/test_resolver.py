@@ -1,6 +1,7 @@
 """The resolver against a real DNS server on loopback, with every fault that one can have."""
 
 import asyncio
+import socket
 import threading
 
 import pytest
@@ -17,7 +18,6 @@ from headgate.net.resolver import (
     ResolverSettings,
 )
 from headgate.testing.dns import DnsServer
-from headgate.testing.relay import free_port
 
 
 class HandClock:
@@ -264,9 +264,13 @@ def test_one_servfail_is_asked_of_the_next_server(make, server):
 
 
 def test_closed_port_is_noticed_at_once(make):
-    address = f"127.0.0.1:{free_port()}"
-    with pytest.raises(ResolveError, match=f"{address} ECONNREFUSED") as caught:
-        resolve(make(address, stagger=60, try_timeout=60), "app.example")
+    # Bound, so that nobody else can take the port, and connected elsewhere: what comes from us finds no socket.
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.connect(("127.0.0.1", 9))
+        address = f"127.0.0.1:{taken.getsockname()[1]}"
+        with pytest.raises(ResolveError, match=f"{address} ECONNREFUSED") as caught:
+            resolve(make(address, stagger=60, try_timeout=60), "app.example")
     assert caught.value.reason == "failure"
 
 
@@ -275,7 +279,7 @@ def test_silent_server_costs_one_stagger_and_then_comes_second(make, server):
         silent.fault(silent=True)
         server.add("a.example", "A", "192.0.2.1")
         server.add("b.example", "A", "192.0.2.2")
-        resolver = make(silent.address, server.address, stagger=0.05)
+        resolver = make(silent.address, server.address, stagger=0.05, try_timeout=3600)
         assert resolve(resolver, "a.example", "b.example") == (v4("192.0.2.2"),)
         assert silent.questions("a.example", "A") == 1
         assert silent.questions("b.example") == 0  # rotation: who answered is asked first
@@ -284,7 +288,7 @@ def test_silent_server_costs_one_stagger_and_then_comes_second(make, server):
 def test_lost_datagrams_are_sent_again(make, server):
     server.add("app.example", "A", "192.0.2.1")
     server.fault("A", silent=True, times=1)
-    assert resolve(make(server.address, stagger=0.05), "app.example") == (v4("192.0.2.1"),)
+    assert resolve(make(server.address, stagger=0.05, try_timeout=3600), "app.example") == (v4("192.0.2.1"),)
     assert server.questions("app.example", "A") == 2
 
 
