@@ -2,6 +2,7 @@
 
 import asyncio
 import base64
+import contextlib
 import errno
 from collections import Counter
 from collections.abc import Callable
@@ -52,6 +53,7 @@ class World:
         self.running = 0
         self.peak = 0
         self.resolver_down = False
+        self.ending = False
 
     def host(
         self, name: str, behaviour: object = "silent", *, latency: float = 0.02, **addresses: object
@@ -97,11 +99,10 @@ class World:
 
     async def _talk(self, request, host, address, behaviour, attempts) -> FetchResponse:
         if behaviour == "stuck":
-            while True:
-                try:
+            while not self.ending:
+                with contextlib.suppress(asyncio.CancelledError):
                     await asyncio.get_running_loop().create_future()
-                except asyncio.CancelledError:
-                    continue
+            raise asyncio.CancelledError
         if behaviour == "silent" or host.latency > request.timeout:
             await self.clock.sleep(request.timeout)
             milliseconds = request.timeout * 1000.0
@@ -265,6 +266,7 @@ def scenario(bench):
                 async with asyncio.timeout(50):
                     await body(bench)
             finally:
+                bench.world.ending = True
                 await bench.stop()
 
         asyncio.run(whole())
