@@ -26,6 +26,7 @@ class Request(Event):
         "close",
         "expect_continue",
         "fields",
+        "host",
         "method",
         "stream",
         "target",
@@ -45,6 +46,7 @@ class Request(Event):
         self.close = False
         self.expect_continue = False
         self.upgrade = b""
+        self.host = b""  # the value of Host, as it came
 
     def __repr__(self) -> str:
         return f"<Request {self.method.decode('latin-1')} {self.target.decode('latin-1')} body={self.body}>"

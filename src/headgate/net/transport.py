@@ -4,13 +4,27 @@ The driver calls `read` when the descriptor is readable and `write` whenever it 
 A native base class rather than a `Protocol`: mypyc calls it 2.4 times faster.
 """
 
+from typing import Final
 
+from mypy_extensions import mypyc_attr
+
+# What `handshake` says.
+DONE: Final = 0
+WANT_READ: Final = 1
+WANT_WRITE: Final = 2
+
+
+@mypyc_attr(allow_interpreted_subclasses=True)
 class Transport:
     """Base of all transports. A broken pipe raises `TransportError`, never `OSError` or a TLS library's error."""
 
     def fileno(self) -> int:
         """Return the descriptor to poll."""
         raise NotImplementedError
+
+    def handshake(self) -> int:
+        """Go on with the handshake as far as it goes: DONE, WANT_READ or WANT_WRITE. Plain transports are DONE."""
+        return DONE
 
     def read(self, limit: int) -> bytes | None:
         """Return up to `limit` bytes, b"" at the end of the stream, None when nothing is there yet."""

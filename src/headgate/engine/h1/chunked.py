@@ -8,7 +8,7 @@ than `MAX_EXTENSIONS` in one message is refused, as is one whose size line excee
 import re
 from typing import Final, final
 
-from headgate.engine.h1.grammar import check_octets, parse_fields
+from headgate.engine.h1.grammar import parse_fields
 from headgate.errors import RemoteProtocolError
 from headgate.http.fields import CONTENT_LENGTH, HOST, TRANSFER_ENCODING, Fields
 
@@ -113,10 +113,8 @@ class ChunkedReader:
             )
         if end < 0:
             return -1
-        section = buffer[position:end]
-        lines = section.split(b"\r\n")
-        check_octets(section, len(lines))
-        trailers = parse_fields(lines, 0)
+        lines = buffer[position:end].split(b"\r\n")
+        trailers = parse_fields(lines, 0).fields
         # RFC 9110 section 6.5.1: framing and routing must not come behind the content.
         if trailers.flags & (CONTENT_LENGTH | TRANSFER_ENCODING | HOST):
             raise RemoteProtocolError(400, "bad-trailer", "a trailer names framing or routing")

@@ -9,13 +9,7 @@ from typing import Final, final
 
 from headgate.engine.events import UNKNOWN_LENGTH, Data, EndOfMessage, Event, Request, Response
 from headgate.engine.h1.connection import H1Connection
-from headgate.engine.h1.grammar import (
-    DUPLICATE,
-    check_octets,
-    list_tokens,
-    parse_content_length,
-    parse_fields,
-)
+from headgate.engine.h1.grammar import CLOSE, DUPLICATE, KEEP_ALIVE, Section, list_tokens, parse_fields
 from headgate.engine.h1.machine import (
     DONE,
     FAIL,
@@ -29,10 +23,9 @@ from headgate.engine.h1.machine import (
     step,
 )
 from headgate.errors import LocalProtocolError, RemoteProtocolError
-from headgate.http.fields import CONNECTION, CONTENT_LENGTH, TRANSFER_ENCODING
+from headgate.http.fields import CONTENT_LENGTH, TRANSFER_ENCODING
 
 _STATUS_LINE: Final = re.compile(rb"HTTP/1\.([0-9]) ([1-5][0-9]{2})(?: ([\t\x20-\x7e\x80-\xff]*))?")
-_SPECIAL: Final = CONNECTION | CONTENT_LENGTH | TRANSFER_ENCODING | DUPLICATE
 MAX_INTERIM: Final = 16  # responses with 1xx before the final one; browsers stop at about that many
 
 
@@ -59,7 +52,7 @@ class ClientEngine(H1Connection):
     def send_request(self, request: Request) -> None:
         """Write a request head. Content-Length is expected among its fields when `body` is known and not 0."""
         body = request.body
-        lines = [b"%b %b HTTP/1.1" % (request.method, request.target)]
+        lines = [request.method + b" " + request.target + b" HTTP/1.1"]
         lines.extend(request.fields.lines)
         if body == 0:
             self.sending = step(self.sending, HEAD_EMPTY)
@@ -85,16 +78,13 @@ class ClientEngine(H1Connection):
         if lines is None:
             return None
         version, status, reason = self._status_line(lines[0])
-        fields = parse_fields(lines, 1, self.max_fields)
-        response = Response(status, reason, version, fields)
+        section = parse_fields(lines, 1, self.max_fields)
+        response = Response(status, reason, version, section.fields)
         if status < 200:
             return self._receive_interim(response)
-        given = self._framing(response)
-        if version == 10:
-            response.close = True
-        if fields.flags & CONNECTION:
-            options = list_tokens(fields.get_all(b"connection"))
-            response.close = b"close" in options or (response.close and b"keep-alive" not in options)
+        flags = section.flags
+        response.close = flags & CLOSE != 0 or (version == 10 and flags & KEEP_ALIVE == 0)
+        given = self._framing(response, section)
         if response.close:
             self.must_close = True
         self.receiving = step(self.receiving, given)
@@ -124,28 +114,23 @@ class ClientEngine(H1Connection):
         self.receiving = step(self.receiving, INTERIM)
         return response
 
-    def _framing(self, response: Response) -> int:
+    def _framing(self, response: Response, section: Section) -> int:
         """Decide how the content is framed (RFC 9112 section 6.3) and return the machine's input."""
-        fields = response.fields
-        flags = fields.flags
+        flags = section.flags
         status = response.status
         request = self.request
         method = request.method if request is not None else b""
-        length = -1
-        if flags & _SPECIAL:
-            fields.flags = flags & ~DUPLICATE
-            if flags & DUPLICATE:
-                raise RemoteProtocolError(502, "duplicate-field", "Content-Length stands twice")
-            if flags & CONTENT_LENGTH:
-                if flags & TRANSFER_ENCODING:
-                    raise RemoteProtocolError(502, "te-and-cl", "Transfer-Encoding beside Content-Length")
-                length = parse_content_length(fields.get(b"content-length") or b"")
+        length = section.length
+        if flags & DUPLICATE:
+            raise RemoteProtocolError(502, "duplicate-field", "Content-Length stands twice")
+        if flags & CONTENT_LENGTH and flags & TRANSFER_ENCODING:
+            raise RemoteProtocolError(502, "te-and-cl", "Transfer-Encoding beside Content-Length")
         if method == b"CONNECT" and status < 300:
             self.must_close = True
             return HEAD_SWITCH
         if method == b"HEAD" or status in (204, 304):
             if status == 204:
-                fields.remove(b"content-length")  # RFC 9110 section 8.6: must not be sent with 204
+                response.fields.remove(b"content-length")  # RFC 9110 section 8.6: must not be sent with 204
             return HEAD_EMPTY
         if flags & TRANSFER_ENCODING:
             return self._transfer_encoding(response)
@@ -167,9 +152,6 @@ class ClientEngine(H1Connection):
             raise RemoteProtocolError(502, "unknown-coding", "a transfer coding other than chunked, once")
         response.body = UNKNOWN_LENGTH
         return HEAD_CHUNKED
-
-    def _check_head(self, head: bytes, lines: int) -> None:
-        check_octets(head, lines)
 
     def _check_start(self, buffer: bytes, start: int) -> None:
         """Refuse what cannot be a status line as soon as it shows."""

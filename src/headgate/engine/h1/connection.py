@@ -126,6 +126,12 @@ class H1Connection:
         """Return the lines of the next head, or None while it is incomplete; bounded by `max_head`."""
         buffer = self._buffer
         start = self._position
+        if start == 0 and self._scanned == 0:
+            # The usual case: a head, and perhaps the beginning of its content, arrived in one piece.
+            head, found, rest = buffer.partition(b"\r\n\r\n")
+            if found and len(head) <= self.max_head:
+                self._buffer = rest
+                return head.split(b"\r\n")
         end = buffer.find(b"\r\n\r\n", max(start, self._scanned - 3))
         if end < 0:
             self._scanned = len(buffer)
@@ -135,15 +141,9 @@ class H1Connection:
             return None
         if end - start > self.max_head:
             raise self._head_too_large(buffer, start)
-        head = buffer[start:end]
         self._position = end + 4
         self._scanned = end + 4
-        lines = head.split(b"\r\n")
-        self._check_head(head, len(lines))
-        return lines
-
-    def _check_head(self, head: bytes, lines: int) -> None:
-        raise NotImplementedError
+        return buffer[start:end].split(b"\r\n")
 
     def _check_start(self, buffer: bytes, start: int) -> None:
         """Refuse an incomplete head that can no longer become one, before its timeout does."""

@@ -1,62 +1,105 @@
 """The grammar of an HTTP/1.1 head: request line, status line, field lines (RFC 9112 sections 2 to 5).
 
-How a head is read, and why it is cheap: one `bytes.translate` deletes every octet that may stand in a head; what
-is left must be exactly the CRLFs between the lines, so a bare CR, a bare LF, a NUL or any other control octet
-cannot survive. The head is split once. Each field name is looked up in a table of spellings seen before; only a
-new one is checked octet by octet. Values are not touched.
+Why reading a head is cheap: it is split once, and each line is looked up in a memo of lines that were seen and found
+right before. User agents, accept lists, hosts, content types, the origin's server name: most lines of most heads
+stand there, and cost one hash and one comparison. Only a new line is taken apart and checked octet by octet. The
+memo is of a pure function, bounded, and emptied when full; a peer that sends nothing but new lines costs what
+parsing costs.
 
 Strictness is the defence against request smuggling: no obs-fold (section 5.2), no white space before the colon
-(section 5.1), no bare line feeds (section 2.2 would allow them).
+(section 5.1), no bare CR or LF (section 2.2 would allow the latter), no NUL, no other control octet. Lines are what
+stands between CRLFs, so a bare CR or LF is inside a line, where no grammar has it.
 """
 
 import re
 from typing import Final, final
 
 from headgate.errors import RemoteProtocolError
-from headgate.http.fields import CONTENT_LENGTH, FLAGS, HOST, Fields
+from headgate.http.fields import CONNECTION, CONTENT_LENGTH, HOST, Fields, flags_of
 
 # node.js 16 KiB, Apache 8 KiB a line, nginx 4 x 8 KiB, HAProxy 15 KiB in all, IIS 16 KiB: cookies make 64 KiB real.
 MAX_HEAD: Final = 64 * 1024
 # Apache 100, HAProxy 101, gunicorn 100; a browser sends some 20.
 MAX_FIELDS: Final = 128
-# Spellings of field names that were seen and found right; beyond this many, new ones are checked each time.
-MAX_NAMES: Final = 4096
-MAX_NAME_REMEMBERED: Final = 64
+# Lines that are remembered, and how long one may be: at most some 3 MiB for a worker.
+MAX_LINES: Final = 4096
+MAX_LINE_REMEMBERED: Final = 256
 
-_TEXT: Final = bytes([9, *range(0x20, 0x7F), *range(0x80, 0x100)])
 _TOKEN: Final = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 _TARGET: Final = re.compile(rb"[\x21-\x7e]+")
-_DIGITS: Final = re.compile(rb"[0-9]{1,18}")
+_VALUE: Final = re.compile(rb"[\t\x20-\x7e\x80-\xff]*")
 _METHODS: Final = frozenset(
     (b"GET", b"HEAD", b"POST", b"PUT", b"DELETE", b"OPTIONS", b"PATCH", b"TRACE", b"CONNECT")
 )
-_CRLFS: Final = [b"\r\n" * n for n in range(MAX_FIELDS + 4)]
 
+# Beside the kinds of `http.fields`: what a section says about its connection.
 DUPLICATE: Final = 1 << 20  # a second Host or Content-Length line
+CLOSE: Final = 1 << 21
+KEEP_ALIVE: Final = 1 << 22
+OPTION_UPGRADE: Final = 1 << 23
+
+
+_KINDS: Final = DUPLICATE - 1
 
 
 @final
-class KnownName:
-    """A spelling of a field name: its lower-case form and the kind of line it makes."""
+class Line:
+    """A field line that passed the grammar. `number` is a Content-Length's value, -1 for one that is no number."""
 
-    __slots__ = ("flags", "name")
+    __slots__ = ("flags", "line", "name", "number", "value")
 
-    def __init__(self, name: bytes, flags: int) -> None:
+    def __init__(self, line: bytes, name: bytes, value: bytes, flags: int, number: int) -> None:
+        self.line = line
         self.name = name
+        self.value = value
         self.flags = flags
+        self.number = number
 
 
-_names: Final[dict[bytes, KnownName]] = {}
+@final
+class Section:
+    """A parsed field section and what its special lines say: Host's value and Content-Length's number."""
+
+    __slots__ = ("fields", "flags", "host", "length")
+
+    def __init__(self, fields: Fields, flags: int, host: bytes, length: int) -> None:
+        self.fields = fields
+        self.flags = flags
+        self.host = host
+        self.length = length
 
 
-def _learn(spelling: bytes) -> KnownName | None:
-    """Check a name that was not seen before (a token, RFC 9110 section 5.6.2); None when it is none."""
-    if _TOKEN.fullmatch(spelling) is None:
-        return None
-    name = spelling.lower()
-    known = KnownName(name, FLAGS.get(name, 0))
-    if len(_names) < MAX_NAMES and len(spelling) <= MAX_NAME_REMEMBERED:
-        _names[spelling] = known
+_lines: Final[dict[bytes, Line]] = {}
+
+
+def _read_line(line: bytes) -> Line:
+    """Take a line apart that was not seen before; raises `RemoteProtocolError`."""
+    colon = line.find(b":")
+    if colon <= 0 or _TOKEN.fullmatch(line, 0, colon) is None:
+        raise _reject(line)
+    if _VALUE.fullmatch(line, colon + 1) is None:
+        raise RemoteProtocolError(
+            400, "bad-octet", "a bare CR or LF, a NUL or another control octet in the head"
+        )
+    name = line[:colon].lower()
+    value = line[colon + 1 :].strip(b" \t")
+    flags = flags_of(name)
+    number = -1
+    if flags & CONTENT_LENGTH:
+        number = parse_content_length(value)
+    elif flags & CONNECTION:
+        options = list_tokens([value])
+        if b"close" in options:
+            flags |= CLOSE
+        if b"keep-alive" in options:
+            flags |= KEEP_ALIVE
+        if b"upgrade" in options:
+            flags |= OPTION_UPGRADE
+    known = Line(line, name, value, flags, number)
+    if len(line) <= MAX_LINE_REMEMBERED:
+        if len(_lines) >= MAX_LINES:
+            _lines.clear()
+        _lines[line] = known
     return known
 
 
@@ -72,45 +115,67 @@ def _reject(line: bytes) -> RemoteProtocolError:
     return RemoteProtocolError(400, "bad-field", "a field name is not a token")
 
 
-def check_octets(section: bytes, lines: int) -> None:
-    """Refuse a section of that many lines (CRLFs between them) with a bare CR or LF, a NUL or another control."""
-    if lines >= len(_CRLFS):
-        raise RemoteProtocolError(431, "too-many-fields", f"more than {MAX_FIELDS} field lines")
-    if section.translate(None, _TEXT) != _CRLFS[lines - 1]:
-        raise RemoteProtocolError(
-            400, "bad-octet", "a bare CR or LF, a NUL or another control octet in the head"
-        )
-
-
-def parse_fields(lines: list[bytes], first: int, max_fields: int = MAX_FIELDS) -> Fields:
-    """Read `lines[first:]`, whose octets have passed `check_octets`, as field lines.
-
-    Raises `RemoteProtocolError` 400 or 431. `flags` of the result has `DUPLICATE` for a second Host or
-    Content-Length.
-    """
+def parse_fields(lines: list[bytes], first: int, max_fields: int = MAX_FIELDS) -> Section:
+    """Read `lines[first:]` as field lines. Raises `RemoteProtocolError` 400 or 431."""
     count = len(lines)
     if count - first > max_fields:
         raise RemoteProtocolError(431, "too-many-fields", f"more than {max_fields} field lines")
     names: list[bytes] = []
+    kept: list[bytes] = []
     flags = 0
+    host = b""
+    length = -1
     for i in range(first, count):
         line = lines[i]
-        colon = line.find(b":")
-        if colon <= 0:
-            raise _reject(line)
-        known = _names.get(line[:colon])
+        known = _lines.get(line)
         if known is None:
-            known = _learn(line[:colon])
-            if known is None:
-                raise _reject(line)
+            known = _read_line(line)
         kind = known.flags
         if kind != 0:
             if kind & flags & (HOST | CONTENT_LENGTH):
                 flags |= DUPLICATE
             flags |= kind
+            if kind & HOST:
+                host = known.value
+            elif kind & CONTENT_LENGTH:
+                length = known.number
         names.append(known.name)
-    del lines[:first]
-    return Fields(names, lines, flags)
+        kept.append(known.line)
+    return Section(Fields(names, kept, flags & _KINDS), flags, host, length)
+
+
+@final
+class RequestLine:
+    """A request line that passed the grammar; `version` is 10 or 11."""
+
+    __slots__ = ("method", "target", "version")
+
+    def __init__(self, method: bytes, target: bytes, version: int) -> None:
+        self.method = method
+        self.target = target
+        self.version = version
+
+
+_request_lines: Final[dict[bytes, RequestLine]] = {}
+
+
+def parse_request_line(line: bytes) -> RequestLine:
+    """Read a request line (RFC 9112 section 3): three parts with single spaces. Raises 400 or 505."""
+    known = _request_lines.get(line)
+    if known is not None:
+        return known
+    parts = line.split(b" ")
+    if len(parts) != 3:
+        raise RemoteProtocolError(400, "bad-request-line", "not three parts with single spaces between them")
+    version = parse_version(parts[2])
+    check_method(parts[0])
+    check_target(parts[1])
+    known = RequestLine(parts[0], parts[1], version)
+    if len(line) <= MAX_LINE_REMEMBERED:
+        if len(_request_lines) >= MAX_LINES:
+            _request_lines.clear()
+        _request_lines[line] = known
+    return known
 
 
 def parse_version(version: bytes) -> int:
@@ -144,7 +209,7 @@ def check_target(target: bytes) -> None:
 
 def parse_content_length(value: bytes) -> int:
     """Read a Content-Length (RFC 9110 section 8.6): digits alone, no list, at most 18 of them."""
-    if _DIGITS.fullmatch(value) is None:
+    if not value.isdigit() or len(value) > 18:
         raise RemoteProtocolError(400, "bad-content-length", "Content-Length is not a number")
     return int(value)
 

@@ -66,13 +66,10 @@ TABLE: Final[dict[tuple[State, Input], State]] = {
     **{(state, Input.FAIL): State.FAILED for state in State},
 }
 
-# The same table, flat: a list is indexed in a few nanoseconds, a dict of pairs is not.
-_INPUTS: Final = len(Input)
-_NEXT: Final[list[int]] = [
-    int(TABLE.get((state, given), -1))
-    for state in State
-    for given in Input  # type: ignore[call-overload]
-]
+# The same table, flat: bytes are indexed in two nanoseconds, a dict of pairs is not.
+_INPUTS: Final = 11
+_MISSING: Final = 255
+_NEXT: Final = bytes(int(TABLE.get((state, given), _MISSING)) for state in State for given in Input)
 
 IDLE: Final = 0
 LENGTH: Final = 1
@@ -99,6 +96,6 @@ FAIL: Final = 10
 def step(state: int, given: int) -> int:
     """Return the state that follows; raises `LocalProtocolError` for a pair that the table does not have."""
     following = _NEXT[state * _INPUTS + given]
-    if following < 0:
+    if following == _MISSING:
         raise LocalProtocolError(f"{Input(given).name} in state {State(state).name}")
     return following

@@ -9,14 +9,14 @@ from typing import Final, final
 from headgate.engine.events import UNKNOWN_LENGTH, Data, EndOfMessage, Event, Request, Response
 from headgate.engine.h1.connection import H1Connection
 from headgate.engine.h1.grammar import (
+    CLOSE,
     DUPLICATE,
-    check_method,
-    check_octets,
-    check_target,
+    KEEP_ALIVE,
+    OPTION_UPGRADE,
+    Section,
     list_tokens,
-    parse_content_length,
     parse_fields,
-    parse_version,
+    parse_request_line,
 )
 from headgate.engine.h1.machine import (
     DONE,
@@ -30,9 +30,9 @@ from headgate.engine.h1.machine import (
     step,
 )
 from headgate.errors import LocalProtocolError, RemoteProtocolError
-from headgate.http.fields import CONNECTION, CONTENT_LENGTH, EXPECT, HOST, TRANSFER_ENCODING, UPGRADE
+from headgate.http.fields import CONTENT_LENGTH, EXPECT, HOST, TRANSFER_ENCODING, UPGRADE
 
-_SPECIAL: Final = CONNECTION | CONTENT_LENGTH | EXPECT | TRANSFER_ENCODING | UPGRADE | DUPLICATE
+_SPECIAL: Final = CLOSE | KEEP_ALIVE | CONTENT_LENGTH | EXPECT | TRANSFER_ENCODING | UPGRADE | DUPLICATE
 _STATUS_LINES: Final[dict[int, bytes]] = {}
 MAX_EMPTY_LINES: Final = 8  # RFC 9112 section 2.2 asks to ignore at least one before a request line
 
@@ -46,23 +46,19 @@ class ServerEngine(H1Connection):
     # -- receiving
 
     def _receive_head(self) -> Event | None:
-        self._skip_empty_lines()
-        if self._position >= len(self._buffer):
-            return None
+        if self._buffer[self._position] == 0x0D:
+            self._skip_empty_lines()
+            if self._position >= len(self._buffer):
+                return None
         lines = self._take_head()
         if lines is None:
             return None
-        parts = lines[0].split(b" ")
-        if len(parts) != 3:
-            raise RemoteProtocolError(
-                400, "bad-request-line", "not three parts with single spaces between them"
-            )
-        version = parse_version(parts[2])
-        check_method(parts[0])
-        check_target(parts[1])
-        fields = parse_fields(lines, 1, self.max_fields)
-        request = Request(parts[0], parts[1], version, fields)
-        flags = fields.flags
+        line = parse_request_line(lines[0])
+        section = parse_fields(lines, 1, self.max_fields)
+        version = line.version
+        request = Request(line.method, line.target, version, section.fields)
+        request.host = section.host
+        flags = section.flags
         if flags & HOST == 0 and version == 11:
             raise RemoteProtocolError(
                 400, "no-host", "an HTTP/1.1 request without Host (RFC 9112 section 3.2)"
@@ -70,7 +66,7 @@ class ServerEngine(H1Connection):
         if version == 10:
             request.close = True
         if flags & _SPECIAL:
-            self._read_special(request)
+            self._read_special(request, section)
         if request.close:
             self.must_close = True
         if request.body == 0:
@@ -91,9 +87,6 @@ class ServerEngine(H1Connection):
             if skipped > MAX_EMPTY_LINES:
                 raise RemoteProtocolError(400, "bad-request-line", "empty lines instead of a request")
 
-    def _check_head(self, head: bytes, lines: int) -> None:
-        check_octets(head, lines)
-
     def _check_start(self, buffer: bytes, start: int) -> None:
         """Refuse what cannot be a request: a method begins with a token octet (TLS, SSH, garbage do not)."""
         first = buffer[start]
@@ -107,28 +100,24 @@ class ServerEngine(H1Connection):
             )
         return RemoteProtocolError(431, "head-too-large", f"the head exceeds {self.max_head} octets")
 
-    def _read_special(self, request: Request) -> None:
+    def _read_special(self, request: Request, section: Section) -> None:
         """Apply the fields that decide on framing and persistence (RFC 9112 sections 6.3, 9.3; RFC 9110 10.1.1)."""
-        fields = request.fields
-        flags = fields.flags
-        fields.flags = flags & ~DUPLICATE
+        flags = section.flags
         if flags & DUPLICATE:
             raise RemoteProtocolError(400, "duplicate-field", "Host or Content-Length stands twice")
         if flags & TRANSFER_ENCODING:
             self._read_transfer_encoding(request)
         elif flags & CONTENT_LENGTH:
-            request.body = parse_content_length(fields.get(b"content-length") or b"")
-        if flags & CONNECTION:
-            options = list_tokens(fields.get_all(b"connection"))
-            if b"close" in options:
-                request.close = True
-            elif request.version == 10 and b"keep-alive" in options:
-                request.close = False
-            # RFC 9110 section 7.8: an Upgrade from HTTP/1.0, or one that Connection does not name, is ignored.
-            if flags & UPGRADE and b"upgrade" in options and request.version == 11:
-                request.upgrade = fields.get(b"upgrade") or b""
+            request.body = section.length
+        if flags & CLOSE:
+            request.close = True
+        elif request.version == 10 and flags & KEEP_ALIVE:
+            request.close = False
+        # RFC 9110 section 7.8: an Upgrade from HTTP/1.0, or one that Connection does not name, is ignored.
+        if flags & UPGRADE and flags & OPTION_UPGRADE and request.version == 11:
+            request.upgrade = request.fields.get(b"upgrade") or b""
         if flags & EXPECT:
-            if (fields.get(b"expect") or b"").lower() != b"100-continue":
+            if (request.fields.get(b"expect") or b"").lower() != b"100-continue":
                 raise RemoteProtocolError(417, "bad-expectation", "the only expectation is 100-continue")
             request.expect_continue = request.version == 11 and request.body != 0
 

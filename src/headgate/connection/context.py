@@ -1,0 +1,25 @@
+"""What is known of a downstream connection beside its bytes: who, through which listener, with which TLS."""
+
+from typing import final
+
+from headgate.http.forwarded import ForwardedPeer
+
+
+@final
+class ConnectionContext:
+    """Made at accept, completed by the handshake. `policy` names the TLS policy whose hosts may be asked for."""
+
+    def __init__(self, listener: str, peer: str, port: int, scheme: bytes, forwarded: ForwardedPeer) -> None:
+        self.listener = listener
+        self.peer = peer
+        self.port = port
+        self.scheme = scheme
+        self.forwarded = forwarded
+        self.network = ""  # the key of the per-client limits
+        self.policy = 0
+        self.sni = ""
+        self.tls_version = ""
+        self.cipher = ""
+        self.resumed = False
+        self.client_subject = ""
+        self.owner: object | None = None  # the listener

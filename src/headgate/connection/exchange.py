@@ -1,0 +1,114 @@
+"""An exchange: one request, its response, and what the log will say about them.
+
+Who talks to whom: the driver of the downstream connection makes an `Exchange` and gives it to its `Handler`. The
+handler answers through `exchange.downstream`, at once or whenever it can; while it cannot take the request's
+content it leaves `accepting` False, and nothing more is read from the client. No awaiting, no closures: each
+side calls a method of the other.
+"""
+
+from __future__ import annotations
+
+from typing import final
+
+from mypy_extensions import mypyc_attr, trait
+
+from headgate.engine.events import Request, Response
+from headgate.http.fields import Fields
+
+
+@trait
+class Downstream:
+    """Where an answer goes: the client's side of an exchange."""
+
+    def respond(self, response: Response) -> None:
+        """Queue a head, interim or final."""
+        raise NotImplementedError
+
+    def write(self, data: bytes) -> None:
+        """Queue content."""
+        raise NotImplementedError
+
+    def finish(self, trailers: Fields | None) -> None:
+        """Queue the end of the content (only after a head that announced any)."""
+        raise NotImplementedError
+
+    def flush(self) -> bool:
+        """Write what is queued; to be called once at the end of each turn.
+
+        False: the client does not take it all; produce nothing more before `downstream_drained`.
+        """
+        raise NotImplementedError
+
+    def abort(self, reason: str) -> None:
+        """The answer cannot be completed: close, so that the client sees that it is cut short."""
+        raise NotImplementedError
+
+    def resume(self) -> None:
+        """The handler takes the request's content again (`accepting` is True)."""
+        raise NotImplementedError
+
+
+@mypyc_attr(allow_interpreted_subclasses=True)
+class Handler:
+    """Answers exchanges. One object serves all of them: what belongs to one is kept on the `Exchange`."""
+
+    def handle(self, exchange: Exchange) -> None:
+        """Begin: the request's head is there. Content follows only while `exchange.accepting`."""
+        raise NotImplementedError
+
+    def request_data(self, exchange: Exchange, data: bytes) -> None:
+        """Take content of the request."""
+        raise NotImplementedError
+
+    def request_end(self, exchange: Exchange, trailers: Fields | None) -> None:
+        """The request's content is complete."""
+        raise NotImplementedError
+
+    def downstream_drained(self, exchange: Exchange) -> None:
+        """The client takes bytes again after a `write` that said False."""
+        raise NotImplementedError
+
+    def downstream_closed(self, exchange: Exchange) -> None:
+        """The client is gone, or its request broke: let go of everything."""
+        raise NotImplementedError
+
+
+class TunnelOwner:
+    """Who a downstream connection belongs to once it has left HTTP."""
+
+    def close(self, reason: str) -> None:
+        """End the tunnel; `reason` "" is a proper end."""
+        raise NotImplementedError
+
+
+@final
+class Exchange:
+    """One request and its answer. Times are loop times in seconds; the strings are for the log."""
+
+    def __init__(self, downstream: Downstream, request: Request, started: float) -> None:
+        self.downstream = downstream
+        self.request = request
+        self.started = started
+        self.handler: Handler | None = None
+        self.attempt: object | None = None  # the handler's own
+        self.accepting = True
+        self.more = False  # content of the request is buffered already
+        self.status = 0
+        self.responded = False
+        self.bytes_in = 0
+        self.bytes_out = 0
+        self.host = b""
+        self.path = b""
+        self.query = b""
+        self.client = ""
+        self.route = ""
+        self.upstream = ""
+        self.endpoint = ""
+        self.upstream_started = 0.0
+        self.upstream_head = 0.0
+        self.retries = 0
+        self.reason = ""
+        self.detail = ""
+
+    def __repr__(self) -> str:
+        return f"<Exchange {self.request!r} status={self.status}>"

@@ -1,0 +1,129 @@
+"""What both drivers of a stream connection share: reading, writing what the kernel does not take at once, interest.
+
+A driver owns one transport. It is woken by the poller, moves bytes between transport and engine, and goes back to
+sleep; it never waits. At most one read's worth of input and one turn's worth of output is held: output that the
+socket does not take is kept in `_unsent`, and whoever produces it is told to stop.
+"""
+
+from typing import Final
+
+from headgate.errors import TransportError
+from headgate.net.poller import READ, WRITE, Pollable, Poller
+from headgate.net.transport import Transport
+
+# A read begins small, grows while the peer fills it, and shrinks again: big bodies cost few calls, small ones no
+# memory. 16 KiB is a TLS record; beyond 256 KiB a call is no longer the cost.
+READ_MIN: Final = 16 * 1024
+READ_MAX: Final = 256 * 1024
+# More output than this is not taken from a producer before the socket took what is there.
+HIGH_WATER: Final = 64 * 1024
+NEVER: Final = float("inf")
+
+
+class StreamDriver(Pollable):
+    """Base of the downstream and the upstream driver. `deadline` is the loop time after which `on_deadline` comes."""
+
+    def __init__(self, transport: Transport, poller: Poller) -> None:
+        self.transport = transport
+        self.poller = poller
+        self.deadline: float = NEVER
+        self.closed = False
+        self._interest = 0
+        self._fd = -1
+        self._read_size = READ_MIN
+        self._unsent = b""
+        self._unsent_at = 0
+
+    def watch(self, interest: int) -> None:
+        """Begin to be woken."""
+        self._fd = self.transport.fileno()
+        self._interest = interest
+        self.poller.add(self._fd, self, interest)
+
+    def _want(self, interest: int) -> None:
+        """Change what wakes this driver."""
+        if interest != self._interest and not self.closed:
+            self._interest = interest
+            self.poller.change(self._fd, interest)
+
+    def pause_reading(self) -> None:
+        """Take no more from the peer for now."""
+        self._want(self._interest & ~READ)
+
+    def resume_reading(self) -> None:
+        """Take bytes from the peer again."""
+        self._want(self._interest | READ)
+
+    @property
+    def reading(self) -> bool:
+        """Whether the peer's bytes wake this driver."""
+        return self._interest & READ != 0
+
+    def _read(self) -> bytes | None:
+        """Read once, adapting the size; raises `TransportError`."""
+        size = self._read_size
+        data = self.transport.read(size)
+        if data is not None:
+            got = len(data)
+            if got == size:
+                if size < READ_MAX:
+                    self._read_size = size * 2
+            elif got * 4 < size and size > READ_MIN:
+                self._read_size = size // 2
+        return data
+
+    @property
+    def unsent(self) -> int:
+        """Bytes that the socket did not take yet."""
+        return len(self._unsent) - self._unsent_at
+
+    def _write(self, data: bytes) -> bool:
+        """Write `data`, keeping what the socket does not take; tell whether all is gone. Raises `TransportError`."""
+        if self._unsent_at < len(self._unsent):
+            if data:
+                self._unsent = self._unsent[self._unsent_at :] + data
+                self._unsent_at = 0
+            return False
+        taken = self.transport.write(data)
+        if taken == len(data):
+            return True
+        self._unsent = data
+        self._unsent_at = taken
+        self._want(self._interest | WRITE)
+        return False
+
+    def _write_unsent(self) -> bool:
+        """Go on writing what was kept; tell whether all is gone. Raises `TransportError`."""
+        data = self._unsent
+        at = self._unsent_at
+        while at < len(data):
+            taken = self.transport.write(data if at == 0 else data[at : at + READ_MAX])
+            if taken == 0:
+                break
+            at += taken
+        if at < len(data):
+            self._unsent_at = at
+            return False
+        self._unsent = b""
+        self._unsent_at = 0
+        self._want(self._interest & ~WRITE)
+        return True
+
+    def close_transport(self) -> None:
+        """Close at once and let go of what is held. May be called twice."""
+        if not self.closed:
+            self.closed = True
+            self.deadline = NEVER
+            if self._fd >= 0:
+                self.poller.remove(self._fd)
+            self.transport.close()
+            self._unsent = b""
+            self._unsent_at = 0
+
+    def on_deadline(self, now: float) -> None:
+        """The deadline has passed."""
+        raise NotImplementedError
+
+    def _fail(self, error: TransportError) -> None:
+        """The transport broke."""
+        raise NotImplementedError

@@ -1,0 +1,236 @@
+"""The driver of a connection to an origin: one transport, one HTTP/1.1 client engine, one request at a time.
+
+Between two requests the connection is idle and belongs to its pool; a byte or an end that comes then is unasked
+for, and the pool drops it. During a request everything goes to the `ResponseReceiver`.
+"""
+
+from __future__ import annotations
+
+from typing import final
+
+from mypy_extensions import mypyc_attr, trait
+
+from headgate.connection.stream_driver import NEVER, StreamDriver
+from headgate.counters import UPSTREAM_OPEN, UPSTREAM_READ, UPSTREAM_WRITTEN
+from headgate.engine.events import Data, EndOfMessage, Request, Response
+from headgate.engine.h1.client import ClientEngine
+from headgate.engine.h1.machine import SWITCHED
+from headgate.errors import RemoteProtocolError, TransportError
+from headgate.http.fields import Fields
+from headgate.net.poller import READ, Poller
+from headgate.net.transport import Transport
+
+
+@trait
+class ResponseReceiver:
+    """Who asked: gets the response of one request, piece by piece."""
+
+    def upstream_response(self, connection: UpstreamConnection, response: Response) -> None:
+        """A head, interim or final."""
+        raise NotImplementedError
+
+    def upstream_data(self, connection: UpstreamConnection, data: bytes) -> None:
+        """Content."""
+        raise NotImplementedError
+
+    def upstream_end(self, connection: UpstreamConnection, trailers: Fields | None) -> None:
+        """The content is complete (also comes after a head without content)."""
+        raise NotImplementedError
+
+    def upstream_turn(self, connection: UpstreamConnection) -> None:
+        """All that one read brought was delivered: flush."""
+        raise NotImplementedError
+
+    def upstream_failed(self, connection: UpstreamConnection, reason: str, detail: str) -> None:
+        """The response will not be completed; the connection is closed."""
+        raise NotImplementedError
+
+    def upstream_drained(self, connection: UpstreamConnection) -> None:
+        """The origin takes bytes again after a `send` that said False."""
+        raise NotImplementedError
+
+    def upstream_timeout(self, connection: UpstreamConnection) -> None:
+        """The deadline that the receiver set has passed."""
+        raise NotImplementedError
+
+
+@mypyc_attr(allow_interpreted_subclasses=True)
+class UpstreamOwner:
+    """The pool: hears of connections that end while idle, and of defects."""
+
+    def upstream_gone(self, connection: UpstreamConnection) -> None:
+        """The connection is closed and must not be used again."""
+        raise NotImplementedError
+
+    def crashed(self, where: str, error: Exception) -> None:
+        """A defect of ours ended something: tell it loudly."""
+        raise NotImplementedError
+
+
+@final
+class UpstreamConnection(StreamDriver):
+    """One connection to one endpoint. `uses` counts the requests that were sent on it."""
+
+    def __init__(
+        self,
+        transport: Transport,
+        poller: Poller,
+        owner: UpstreamOwner,
+        values: list[int],
+        address: str,
+        max_head: int,
+    ) -> None:
+        super().__init__(transport, poller)
+        self.engine = ClientEngine(max_head)
+        self.owner = owner
+        self.values = values
+        self.address = address
+        self.receiver: ResponseReceiver | None = None
+        self.exchange: object | None = None
+        self.uses = 0
+        self.idle_since = 0.0
+        values[UPSTREAM_OPEN] += 1
+        self.watch(READ)
+
+    def __repr__(self) -> str:
+        return f"<UpstreamConnection {self.address} uses={self.uses} {self.engine!r}>"
+
+    # -- sending
+
+    def send_request(self, request: Request, receiver: ResponseReceiver, exchange: object) -> None:
+        """Send a head; content follows by `send`. Failures arrive at the receiver, never here."""
+        self.receiver = receiver
+        self.exchange = exchange
+        self.uses += 1
+        self.engine.send_request(request)
+
+    def send(self, data: bytes) -> bool:
+        """Queue content. False: enough for now, `upstream_drained` says when to go on."""
+        self.engine._write_data(data)
+        return self.unsent == 0
+
+    def send_end(self, trailers: Fields | None) -> None:
+        """Queue the end of the content."""
+        self.engine._write_end(trailers)
+
+    def flush(self) -> bool:
+        """Write what is queued; tell whether the origin took all of it."""
+        output = self.engine.take_output()
+        if self.closed:
+            return True
+        self.values[UPSTREAM_WRITTEN] += len(output)
+        try:
+            return self._write(output)
+        except TransportError:
+            # The origin may have answered before it closed (413, 401): read that first, it explains more.
+            self._unsent = b""
+            self._unsent_at = 0
+            return True
+
+    # -- being woken
+
+    def on_readable(self) -> None:
+        try:
+            data = self._read()
+        except TransportError as error:
+            self._broken(error.reason, error.detail)
+            return
+        if data is None:
+            return
+        engine = self.engine
+        if self.receiver is None:
+            self._broken("closed-idle", "")
+            return
+        if data:
+            self.values[UPSTREAM_READ] += len(data)
+            engine.receive(data)
+        else:
+            engine.receive_eof()
+        self.advance()
+        if not self.closed and self.reading and self.transport.pending():
+            self.on_readable()
+
+    def advance(self) -> None:
+        """Deliver everything the engine has, then let the receiver flush."""
+        engine = self.engine
+        receiver = self.receiver
+        if receiver is None:
+            return
+        try:
+            while True:
+                event = engine.next_event()
+                if event is None:
+                    break
+                if isinstance(event, Data):
+                    receiver.upstream_data(self, event.data)
+                elif isinstance(event, Response):
+                    receiver.upstream_response(self, event)
+                    if event.body == 0 and event.status >= 200:
+                        receiver.upstream_end(self, None)
+                elif isinstance(event, EndOfMessage):
+                    receiver.upstream_end(self, event.trailers)
+                if self.receiver is not receiver:
+                    return  # the exchange ended on this event
+                if engine.receiving == SWITCHED:
+                    break
+        except RemoteProtocolError as error:
+            self._broken(error.reason, error.detail)
+            return
+        receiver.upstream_turn(self)
+
+    def on_writable(self) -> None:
+        try:
+            done = self._write_unsent()
+        except TransportError as error:
+            self._broken(error.reason, error.detail)
+            return
+        if done and self.receiver is not None:
+            self.receiver.upstream_drained(self)
+
+    def on_deadline(self, now: float) -> None:
+        self.deadline = NEVER
+        if self.receiver is not None:
+            self.receiver.upstream_timeout(self)
+        else:
+            self.close()
+
+    def on_crash(self, error: Exception) -> None:
+        self.owner.crashed("upstream", error)
+        self._broken("internal", str(error))
+
+    # -- ends
+
+    def release(self) -> bool:
+        """Let go of the exchange; tell whether the connection can carry another one (else it is closed)."""
+        self.receiver = None
+        self.exchange = None
+        self.deadline = NEVER
+        if self.closed or not self.engine.reusable or self.unsent > 0:
+            self.close()
+            return False
+        self.engine.reuse()
+        if not self.reading:
+            self.resume_reading()
+        return True
+
+    def detach(self) -> bytes:
+        """Leave HTTP: the transport now belongs to a tunnel. Return what the origin sent behind its head."""
+        self.receiver = None
+        self.exchange = None
+        self.deadline = NEVER
+        return self.engine.take_rest()
+
+    def _broken(self, reason: str, detail: str) -> None:
+        receiver = self.receiver
+        self.receiver = None
+        self.close()
+        if receiver is not None:
+            receiver.upstream_failed(self, reason, detail)
+
+    def close(self) -> None:
+        """Close at once. The receiver is not told: it is the one who closes, or was told before."""
+        if not self.closed:
+            self.receiver = None
+            self.values[UPSTREAM_OPEN] -= 1
+            self.close_transport()
+            self.owner.upstream_gone(self)

@@ -1,0 +1,349 @@
+"""The reverse proxy: one exchange, one endpoint of an upstream, and everything that can go wrong between them.
+
+Life of an attempt: pick → take an idle connection or dial → send head → relay content both ways → give the
+connection back. The object serves all exchanges of its upstream; what belongs to one attempt is an `Attempt` on the
+exchange. Backpressure goes by interest: who cannot be written to stops the other side from being read.
+
+Repeating a request. A failed dial moves on to another endpoint: nothing was sent. A reused connection that ends
+before the first byte of an answer was most likely closed by the origin while the request was on its way; the request
+is then repeated once, on a fresh connection, with content only while all of it is still held (`MAX_REPLAY`).
+"""
+
+from __future__ import annotations
+
+from typing import Final, final
+
+from headgate.connection.downstream import DownstreamConnection
+from headgate.connection.exchange import Exchange, Handler
+from headgate.connection.stream_driver import NEVER
+from headgate.connection.upstream import ResponseReceiver, UpstreamConnection
+from headgate.counters import (
+    GATEWAY_CLOSED,
+    GATEWAY_CONNECT,
+    GATEWAY_CONNECT_TIMEOUT,
+    GATEWAY_HEAD_TIMEOUT,
+    GATEWAY_PROTOCOL,
+    UPSTREAM_RETRIED,
+)
+from headgate.engine.events import Response
+from headgate.http.fields import HOP_BY_HOP, Fields
+from headgate.http.hop_by_hop import strip_response
+from headgate.net.poller import Poller
+from headgate.pipeline.middleware.headers import FieldEdits
+from headgate.proxy.answers import answer_error
+from headgate.proxy.tunnel import Tunnel
+from headgate.upstream.endpoint import ConnectionWaiter, Endpoint
+from headgate.upstream.upstream import Upstream
+
+# Content kept for the one safe repetition; nginx keeps a whole request (client_body_buffer_size 16 KiB in memory).
+MAX_REPLAY: Final = 64 * 1024
+# Endpoints dialled for one request.
+MAX_DIALS: Final = 3
+_CLOSED: Final = frozenset(("closed", "econnreset", "epipe", "enotconn"))
+
+
+@final
+class Attempt:
+    """One try of an exchange against one endpoint. `replay` is the content sent so far, None when too much."""
+
+    def __init__(self, endpoint: Endpoint) -> None:
+        self.endpoint = endpoint
+        self.connection: UpstreamConnection | None = None
+        self.replay: list[bytes] | None = []
+        self.replay_size = 0
+        self.replay_end = False
+        self.replay_trailers: Fields | None = None
+        self.sent_all = False
+        self.dials = 0
+
+
+@final
+class ReverseProxy(Handler, ResponseReceiver, ConnectionWaiter):
+    """Answers every exchange from one upstream."""
+
+    def __init__(
+        self,
+        upstream: Upstream,
+        poller: Poller,
+        values: list[int],
+        response_edits: FieldEdits,
+        tunnel_idle: float,
+    ) -> None:
+        self.upstream = upstream
+        self.poller = poller
+        self.values = values
+        self.edits = response_edits
+        self.edit = not response_edits.empty
+        self.tunnel_idle = tunnel_idle
+
+    def __repr__(self) -> str:
+        return f"<ReverseProxy {self.upstream!r}>"
+
+    # -- the request's way
+
+    def handle(self, exchange: Exchange) -> None:
+        exchange.upstream = self.upstream.name
+        attempt = Attempt(self.upstream.pick())
+        exchange.attempt = attempt
+        self._begin(exchange, attempt)
+
+    def _begin(self, exchange: Exchange, attempt: Attempt) -> None:
+        endpoint = attempt.endpoint
+        exchange.endpoint = endpoint.url
+        endpoint.active += 1
+        connection = endpoint.take()
+        if connection is not None:
+            self._send_head(exchange, attempt, connection)
+        else:
+            self._dial(exchange, attempt)
+
+    def _dial(self, exchange: Exchange, attempt: Attempt) -> None:
+        exchange.accepting = False
+        attempt.dials += 1
+        attempt.endpoint.dial(exchange, self)
+
+    def _send_head(self, exchange: Exchange, attempt: Attempt, connection: UpstreamConnection) -> None:
+        request = exchange.request
+        attempt.connection = connection
+        exchange.upstream_started = self.poller.now
+        connection.send_request(request, self, exchange)
+        if request.body == 0:
+            attempt.sent_all = True
+            connection.deadline = self.poller.now + self.upstream.head_timeout
+            connection.flush()
+            return
+        connection.deadline = NEVER  # the client's own timeout runs while its content is awaited
+        if not exchange.more or not exchange.accepting:
+            connection.flush()
+
+    def connected(self, exchange: Exchange, connection: UpstreamConnection) -> None:
+        attempt = exchange.attempt
+        if not isinstance(attempt, Attempt) or attempt.connection is not None:
+            # The client left meanwhile: the connection is good for somebody else.
+            self._spare(connection)
+            return
+        self._send_head(exchange, attempt, connection)
+        self._replay(exchange, attempt, connection)
+        if exchange.request.body != 0 and not attempt.sent_all:
+            exchange.accepting = True
+            exchange.downstream.resume()
+
+    def _spare(self, connection: UpstreamConnection) -> None:
+        owner = connection.owner
+        if isinstance(owner, Endpoint):
+            owner.keep(connection)
+
+    def _replay(self, exchange: Exchange, attempt: Attempt, connection: UpstreamConnection) -> None:
+        """Send again what an earlier try has sent already."""
+        replay = attempt.replay
+        if replay:
+            for piece in replay:
+                connection.send(piece)
+        if attempt.replay_end:
+            connection.send_end(attempt.replay_trailers)
+            self._request_sent(attempt, connection)
+        if replay or attempt.replay_end:
+            connection.flush()
+
+    def connect_failed(self, exchange: Exchange, reason: str, detail: str) -> None:
+        attempt = exchange.attempt
+        if not isinstance(attempt, Attempt) or attempt.connection is not None:
+            return
+        attempt.endpoint.active -= 1
+        others = [endpoint for endpoint in self.upstream.endpoints if endpoint is not attempt.endpoint]
+        if others and attempt.dials < min(MAX_DIALS, len(others) + 1):
+            exchange.retries += 1
+            attempt.endpoint = others[attempt.dials % len(others)]
+            self._begin(exchange, attempt)
+            return
+        exchange.attempt = None
+        if reason == "timeout":
+            self.values[GATEWAY_CONNECT_TIMEOUT] += 1
+            self._answer_error(exchange, 504, "connect-timeout", detail)
+        else:
+            self.values[GATEWAY_CONNECT] += 1
+            self._answer_error(exchange, 502, "connect", detail)
+
+    def _answer_error(self, exchange: Exchange, status: int, reason: str, detail: str) -> None:
+        """Answer in words; the details (addresses, errno) are for the log alone."""
+        exchange.detail = detail
+        answer_error(exchange, status, reason)
+        if exchange.request.body != 0:
+            exchange.downstream.resume()
+
+    def request_data(self, exchange: Exchange, data: bytes) -> None:
+        attempt = exchange.attempt
+        if not isinstance(attempt, Attempt):
+            return
+        connection = attempt.connection
+        if connection is None:
+            return
+        replay = attempt.replay
+        if replay is not None:
+            attempt.replay_size += len(data)
+            if connection.uses == 1 or attempt.replay_size > MAX_REPLAY:
+                attempt.replay = None
+            else:
+                replay.append(data)
+        connection.send(data)
+        if not connection.flush():
+            exchange.accepting = False
+            connection.deadline = self.poller.now + self.upstream.body_idle
+
+    def request_end(self, exchange: Exchange, trailers: Fields | None) -> None:
+        attempt = exchange.attempt
+        if not isinstance(attempt, Attempt) or attempt.connection is None:
+            return
+        attempt.replay_end = True
+        attempt.replay_trailers = trailers
+        attempt.connection.send_end(trailers)
+        self._request_sent(attempt, attempt.connection)
+        attempt.connection.flush()
+
+    def _request_sent(self, attempt: Attempt, connection: UpstreamConnection) -> None:
+        attempt.sent_all = True
+        connection.deadline = self.poller.now + self.upstream.head_timeout
+
+    def upstream_drained(self, connection: UpstreamConnection) -> None:
+        exchange = connection.exchange
+        if isinstance(exchange, Exchange):
+            attempt = exchange.attempt
+            if isinstance(attempt, Attempt) and not attempt.sent_all:
+                connection.deadline = NEVER
+                exchange.accepting = True
+                exchange.downstream.resume()
+
+    # -- the response's way
+
+    def upstream_response(self, connection: UpstreamConnection, response: Response) -> None:
+        exchange = connection.exchange
+        if not isinstance(exchange, Exchange):
+            return
+        if response.status < 200:
+            self._interim(exchange, connection, response)
+            return
+        exchange.upstream_head = self.poller.now
+        fields = response.fields
+        if fields.flags & HOP_BY_HOP:
+            strip_response(fields)
+        if self.edit:
+            self.edits.apply(fields)
+        response.close = False  # the origin's connection, not the client's
+        exchange.downstream.respond(response)
+
+    def upstream_data(self, connection: UpstreamConnection, data: bytes) -> None:
+        exchange = connection.exchange
+        if isinstance(exchange, Exchange):
+            exchange.downstream.write(data)
+
+    def upstream_end(self, connection: UpstreamConnection, trailers: Fields | None) -> None:
+        exchange = connection.exchange
+        if not isinstance(exchange, Exchange):
+            return
+        attempt = exchange.attempt
+        exchange.attempt = None
+        if isinstance(attempt, Attempt):
+            attempt.endpoint.active -= 1
+            attempt.endpoint.give_back(connection)
+        exchange.handler = None
+        exchange.accepting = True
+        downstream = exchange.downstream
+        downstream.finish(trailers)
+        downstream.flush()
+
+    def upstream_turn(self, connection: UpstreamConnection) -> None:
+        exchange = connection.exchange
+        if not isinstance(exchange, Exchange):
+            return
+        if exchange.downstream.flush():
+            if exchange.responded:
+                connection.deadline = self.poller.now + self.upstream.body_idle
+        elif connection.exchange is exchange:
+            connection.pause_reading()
+            connection.deadline = NEVER  # the client's write timeout runs
+
+    def downstream_drained(self, exchange: Exchange) -> None:
+        attempt = exchange.attempt
+        if isinstance(attempt, Attempt) and attempt.connection is not None:
+            attempt.connection.deadline = self.poller.now + self.upstream.body_idle
+            attempt.connection.resume_reading()
+
+    def _interim(self, exchange: Exchange, connection: UpstreamConnection, response: Response) -> None:
+        """Pass 100 and 103 on (RFC 9110 section 15.2); 101 ends HTTP on both connections."""
+        upgraded = response.fields.get(b"upgrade") or b""
+        strip_response(response.fields)
+        if response.status != 101:
+            if response.status != 100 or exchange.request.expect_continue:
+                exchange.downstream.respond(response)
+            return
+        downstream = exchange.downstream
+        if not isinstance(downstream, DownstreamConnection):
+            return
+        response.fields.add(b"connection", b"upgrade", b"Connection")
+        response.fields.add(b"upgrade", upgraded, b"Upgrade")
+        downstream.respond(response)
+        attempt = exchange.attempt
+        exchange.attempt = None
+        if isinstance(attempt, Attempt):
+            attempt.endpoint.active -= 1
+        late = connection.detach()
+        early = downstream.detach()
+        if downstream.closed:
+            connection.close()
+            return
+        Tunnel(downstream, connection, early, late, self.tunnel_idle)
+
+    # -- what goes wrong
+
+    def upstream_failed(self, connection: UpstreamConnection, reason: str, detail: str) -> None:
+        exchange = connection.exchange
+        if not isinstance(exchange, Exchange):
+            return
+        attempt = exchange.attempt
+        if not isinstance(attempt, Attempt):
+            return
+        attempt.endpoint.active -= 1
+        untouched = not exchange.responded and not connection.engine.answered
+        if untouched and reason in _CLOSED and connection.uses > 1 and self._may_repeat(exchange, attempt):
+            self.values[UPSTREAM_RETRIED] += 1
+            exchange.retries += 1
+            attempt.connection = None
+            attempt.sent_all = False
+            attempt.endpoint.active += 1
+            self._dial(exchange, attempt)
+            return
+        exchange.attempt = None
+        word = "closed" if reason in _CLOSED else reason
+        self.values[GATEWAY_CLOSED if word == "closed" else GATEWAY_PROTOCOL] += 1
+        self._give_up(exchange, 502, f"upstream-{word}", detail)
+
+    def _may_repeat(self, exchange: Exchange, attempt: Attempt) -> bool:
+        return exchange.request.body == 0 or attempt.replay is not None
+
+    def upstream_timeout(self, connection: UpstreamConnection) -> None:
+        exchange = connection.exchange
+        if not isinstance(exchange, Exchange):
+            return
+        attempt = exchange.attempt
+        exchange.attempt = None
+        if isinstance(attempt, Attempt):
+            attempt.endpoint.active -= 1
+        connection.close()
+        self.values[GATEWAY_HEAD_TIMEOUT] += 1
+        self._give_up(exchange, 504, "upstream-timeout", f"{connection.address} was silent")
+
+    def _give_up(self, exchange: Exchange, status: int, reason: str, detail: str) -> None:
+        if exchange.responded:
+            exchange.detail = detail
+            exchange.downstream.abort(reason)
+        else:
+            self._answer_error(exchange, status, reason, detail)
+
+    def downstream_closed(self, exchange: Exchange) -> None:
+        attempt = exchange.attempt
+        exchange.attempt = None
+        if not isinstance(attempt, Attempt):
+            return
+        attempt.endpoint.active -= 1
+        if attempt.connection is not None:
+            attempt.connection.close()

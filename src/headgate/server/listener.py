@@ -1,0 +1,189 @@
+"""A listener: one listening socket in one worker, and the connections that came through it.
+
+Accepting is greedy but bounded for each wake-up. A connection over a limit is closed at once, before a byte of it is
+read: a refused client costs one accept and one close. Out of descriptors, the listener keeps one in reserve to accept
+and close with, so that clients hear of it at once instead of hanging in the queue, and then rests a moment.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import socket
+from typing import Final, Protocol, final
+
+from headgate.connection.context import ConnectionContext
+from headgate.connection.downstream import DownstreamConnection, DownstreamObserver
+from headgate.connection.exchange import Handler
+from headgate.connection.settings import ConnectionSettings
+from headgate.counters import ACCEPT_FAILED, CONNECTIONS, CONNECTIONS_OPEN
+from headgate.http.forwarded import Forwarder
+from headgate.net.poller import READ, Pollable, Poller
+from headgate.net.tcp import TcpTransport
+from headgate.net.transport import Transport
+from headgate.server.limits import ConnectionLimits, client_network
+
+# Connections accepted in one wake-up: more would make those that are open wait (HAProxy takes 4, nginx 1).
+MAX_ACCEPTS: Final = 16
+# How long a listener rests when the system has no descriptors or memory left.
+REST_SECONDS: Final = 0.1
+# accept(2): the system is overloaded, as opposed to this one connection being broken.
+_OVERLOADED: Final = frozenset((errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM))
+
+
+class Secure(Protocol):
+    """Makes the TLS transport of a new connection."""
+
+    def __call__(self, sock: socket.socket) -> Transport: ...
+
+
+@final
+class Listener(Pollable):
+    """One listening socket. `connections` are all that came through it and are still open."""
+
+    def __init__(
+        self,
+        name: str,
+        sock: socket.socket,
+        *,
+        poller: Poller,
+        handler: Handler,
+        observer: DownstreamObserver,
+        settings: ConnectionSettings,
+        limits: ConnectionLimits,
+        forwarder: Forwarder,
+        values: list[int],
+        secure: Secure | None = None,
+        policy: int = 0,
+    ) -> None:
+        self.name = name
+        self.connections: set[DownstreamConnection] = set()
+        self.limits = limits
+        self.rest_until = 0.0
+        self.accepting = False
+        self._sock = sock
+        self._fd = sock.fileno()
+        self._port: int = sock.getsockname()[1] if sock.family != socket.AF_UNIX else 0
+        self._tcp = sock.family != socket.AF_UNIX
+        self._poller = poller
+        self._handler = handler
+        self._observer = observer
+        self._settings = settings
+        self._forwarder = forwarder
+        self._values = values
+        self._secure = secure
+        self._policy = policy
+        self._scheme = b"http" if secure is None else b"https"
+        self._reserve = _spare_descriptor()
+        sock.setblocking(False)
+
+    def __repr__(self) -> str:
+        return f"<Listener {self.name} {len(self.connections)} connections>"
+
+    def start(self, backlog: int = 4096) -> None:
+        """Begin to accept. The kernel caps `backlog` at net.core.somaxconn."""
+        self._sock.listen(backlog)
+        self._poller.add(self._fd, self, READ)
+        self.accepting = True
+
+    def on_readable(self) -> None:
+        for _ in range(MAX_ACCEPTS):
+            try:
+                sock, address = self._sock.accept()
+            except BlockingIOError:
+                return
+            except OSError as error:
+                self._accept_failed(error)
+                return
+            self._admit(sock, address)
+
+    def _admit(self, sock: socket.socket, address: object) -> None:
+        peer = str(address[0]) if isinstance(address, tuple) else ""
+        if peer.startswith("::ffff:"):
+            peer = peer[7:]
+        network = client_network(peer)
+        refused = self.limits.admit(network, self._poller.now)
+        if refused:
+            # A reset frees the kernel's side at once; lingering would let a flood fill it with TIME_WAIT.
+            sock.close()
+            return
+        self._values[CONNECTIONS] += 1
+        self._values[CONNECTIONS_OPEN] += 1
+        sock.setblocking(False)
+        if self._tcp:
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        forwarded = self._forwarder.connection(peer.encode(), self._scheme, self._port)
+        port = int(address[1]) if isinstance(address, tuple) and len(address) > 1 else 0
+        context = ConnectionContext(self.name, peer, port, self._scheme, forwarded)
+        context.network = network
+        context.policy = self._policy
+        context.owner = self
+        secure = self._secure
+        transport: Transport = TcpTransport(sock) if secure is None else secure(sock)
+        connection = DownstreamConnection(
+            transport, self._poller, self._handler, self._observer, self._settings, self._values, context
+        )
+        self.connections.add(connection)
+        connection.start(secure=secure is not None)
+
+    def _accept_failed(self, error: OSError) -> None:
+        if error.errno not in _OVERLOADED:
+            return  # ECONNABORTED and the like: that client has left
+        self._values[ACCEPT_FAILED] += 1
+        os.close(self._reserve)
+        try:
+            sock, _ = self._sock.accept()
+            sock.close()
+        except OSError:
+            pass  # nobody waits, or somebody else took the descriptor
+        try:
+            self._reserve = _spare_descriptor()
+        except OSError:
+            self._reserve = -1
+        self._rest()
+
+    def _rest(self) -> None:
+        """Stop accepting for a moment: level-triggered, the queue would wake us for nothing until a place is free."""
+        if self.accepting:
+            self.accepting = False
+            self._poller.remove(self._fd)
+            self.rest_until = self._poller.now + REST_SECONDS
+
+    def wake(self) -> None:
+        """Go on accepting after a rest; called by the sweep."""
+        self.rest_until = 0.0
+        if self._reserve < 0:
+            try:
+                self._reserve = _spare_descriptor()
+            except OSError:
+                self.rest_until = self._poller.now + REST_SECONDS
+                return
+        self._poller.add(self._fd, self, READ)
+        self.accepting = True
+
+    def on_writable(self) -> None:
+        return
+
+    def on_crash(self, error: Exception) -> None:
+        self._observer.crashed(f"listener {self.name}", error)
+
+    def gone(self, connection: DownstreamConnection, network: str) -> None:
+        """A connection of ours is closed."""
+        self.connections.discard(connection)
+        self.limits.leave(network)
+        self._values[CONNECTIONS_OPEN] -= 1
+
+    def close(self) -> None:
+        """Stop accepting for good; open connections go on."""
+        if self.accepting:
+            self.accepting = False
+            self._poller.remove(self._fd)
+        self.rest_until = 0.0
+        self._sock.close()
+        if self._reserve >= 0:
+            os.close(self._reserve)
+            self._reserve = -1
+
+
+def _spare_descriptor() -> int:
+    return os.open("/dev/null", os.O_RDONLY | os.O_CLOEXEC)
