@@ -6,7 +6,6 @@ pages of what they all use. Nothing is opened or started at import.
 
 import asyncio
 import codecs
-import importlib
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -34,8 +33,10 @@ from headgate.process.privileges import find_account
 from headgate.process.snapshot import Snapshot, decode_staple
 from headgate.process.start import BoundAddress, KeeperMain, KeeperStart, WorkerMain
 from headgate.process.supervisor import Supervisor
+from headgate.process.worker import worker_main as process_worker_main
 from headgate.telemetry.event_log import EventLog
 from headgate.tls.staple import Staple
+from headgate.upstream.fetch import Fetcher
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,7 +124,7 @@ def run_gate(
         drain_timeout=config.drain_timeout,
     )
     parts = Parts(
-        worker_main=worker_main or _worker_main(),
+        worker_main=worker_main or process_worker_main,
         keeper_main=keeper_main or run_keeper,
         certificates=certificates,
         settings=_settings_json(config),
@@ -144,7 +145,7 @@ def make_fetch(config: Config, counters: Counters) -> FetchParts:
         ResolverSettings(nameservers=names.nameservers, system=names.system), counters=counters
     )
     dialer = Dialer(resolver, counters=counters, prefer=names.prefer)
-    fetch: Fetch = importlib.import_module("headgate.upstream.fetch").HttpFetch(dialer)
+    fetch: Fetch = Fetcher(dialer)
     return FetchParts(fetch, resolver.close)
 
 
@@ -259,8 +260,3 @@ def _within_file_limit(config: Config, events: Events) -> Config:
         next="raise the hard limit (LimitNOFILE= of the service, ulimit -Hn), or lower limits.connections",
     )
     return config.model_copy(update={"listener": tuple(listeners)})
-
-
-def _worker_main() -> WorkerMain:
-    found: WorkerMain = importlib.import_module("headgate.process.worker").worker_main
-    return found

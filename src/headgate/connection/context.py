@@ -15,11 +15,9 @@ class ConnectionContext:
         self.port = port
         self.scheme = scheme
         self.forwarded = forwarded
+        self.secure = scheme == b"https"
         self.network = ""  # the key of the per-client limits
-        self.policy = 0
-        self.sni = ""
+        self.sni = b""
         self.tls_version = ""
-        self.cipher = ""
-        self.resumed = False
-        self.client_subject = ""
+        self.log_fields = b""  # what the access log says of the connection, encoded once
         self.owner: object | None = None  # the listener

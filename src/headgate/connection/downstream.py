@@ -12,6 +12,7 @@ from typing import Final, final
 
 from mypy_extensions import mypyc_attr
 
+from headgate.connection.context import ConnectionContext
 from headgate.connection.exchange import Downstream, Exchange, Handler, TunnelOwner
 from headgate.connection.settings import ConnectionSettings
 from headgate.connection.stream_driver import NEVER, StreamDriver
@@ -94,7 +95,7 @@ class DownstreamConnection(StreamDriver, Downstream):
         observer: DownstreamObserver,
         settings: ConnectionSettings,
         values: list[int],
-        context: object,
+        context: ConnectionContext,
     ) -> None:
         super().__init__(transport, poller)
         self.engine = ServerEngine(settings.max_head)
@@ -273,7 +274,7 @@ class DownstreamConnection(StreamDriver, Downstream):
             self.deadline = self.poller.now + self.settings.head
 
     def _begin(self, request: Request) -> None:
-        exchange = Exchange(self, request, self.poller.now)
+        exchange = Exchange(self, self.context, request, self.poller.now)
         self.exchange = exchange
         self.requests += 1
         limit = self.settings.max_body
@@ -467,7 +468,7 @@ class DownstreamConnection(StreamDriver, Downstream):
         elif error.code not in (408, 413):
             values[REFUSED_MALFORMED] += 1
         if exchange is None:
-            exchange = Exchange(self, Request(b"-", b"-", 11, Fields([], [])), self.poller.now)
+            exchange = Exchange(self, self.context, Request(b"-", b"-", 11, Fields([], [])), self.poller.now)
             self.exchange = exchange
         handler = exchange.handler
         exchange.handler = None

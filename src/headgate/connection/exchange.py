@@ -12,8 +12,10 @@ from typing import final
 
 from mypy_extensions import mypyc_attr, trait
 
+from headgate.connection.context import ConnectionContext
 from headgate.engine.events import Request, Response
 from headgate.http.fields import Fields
+from headgate.http.forwarded import ForwardedInfo
 
 
 @trait
@@ -85,8 +87,11 @@ class TunnelOwner:
 class Exchange:
     """One request and its answer. Times are loop times in seconds; the strings are for the log."""
 
-    def __init__(self, downstream: Downstream, request: Request, started: float) -> None:
+    def __init__(
+        self, downstream: Downstream, context: ConnectionContext, request: Request, started: float
+    ) -> None:
         self.downstream = downstream
+        self.context = context
         self.request = request
         self.started = started
         self.handler: Handler | None = None
@@ -97,10 +102,10 @@ class Exchange:
         self.responded = False
         self.bytes_in = 0
         self.bytes_out = 0
+        self.secure = False  # came over TLS
         self.host = b""
         self.path = b""
-        self.query = b""
-        self.client = ""
+        self.asked: ForwardedInfo | None = None  # what is believed of the client
         self.route = ""
         self.upstream = ""
         self.endpoint = ""

@@ -4,6 +4,8 @@ from headgate.connection.exchange import Exchange
 from headgate.engine.events import Response
 from headgate.http.fields import Fields
 from headgate.http.status import reason_phrase
+from headgate.pipeline.middleware.headers import FieldEdits
+from headgate.pipeline.middleware.reply import Reply
 
 
 def answer(exchange: Exchange, status: int, reason: str, body: bytes, fields: Fields | None = None) -> None:
@@ -30,6 +32,12 @@ def answer(exchange: Exchange, status: int, reason: str, body: bytes, fields: Fi
         downstream.write(body)
         downstream.finish(None)
     downstream.flush()
+
+
+def answer_reply(exchange: Exchange, reply: Reply, edits: FieldEdits, reason: str = "") -> None:
+    """Send a reply of the pipeline, with the route's edits."""
+    edits.apply(reply.fields, exchange.secure)
+    answer(exchange, reply.status, reason, reply.body, reply.fields)
 
 
 def answer_error(exchange: Exchange, status: int, reason: str, detail: str = "") -> None:

@@ -12,13 +12,12 @@ from typing import final
 from mypy_extensions import mypyc_attr
 
 from headgate.connection.context import ConnectionContext
-from headgate.connection.downstream import DownstreamConnection
 from headgate.connection.exchange import Exchange, Handler
 from headgate.counters import REFUSED_MISDIRECTED
 from headgate.errors import RemoteProtocolError
 from headgate.http.fields import HOST, Fields
 from headgate.http.hop_by_hop import add_via, strip_request
-from headgate.http.target import parse_authority, parse_target
+from headgate.http.target import STRICT, parse_authority, parse_target
 from headgate.pipeline.route import Router
 from headgate.proxy.answers import answer_error
 
@@ -27,43 +26,44 @@ from headgate.proxy.answers import answer_error
 class HostPolicy:
     """Tells which hosts a connection may be asked for."""
 
-    def allows(self, policy: int, host: bytes) -> bool:
-        """Tell whether a listener with this TLS policy answers for `host` (lower case, without port)."""
+    def allows(self, context: ConnectionContext, host: bytes) -> bool:
+        """Tell whether this connection is good for `host` (lower case, without port)."""
         return True
 
 
 @final
 class Dispatcher(Handler):
-    """The first handler of every exchange."""
+    """The first handler of every exchange of one listener. `allow` is what `parse_target` lets through in paths."""
 
-    def __init__(self, router: Router, values: list[int], hosts: HostPolicy | None) -> None:
+    def __init__(
+        self, router: Router, values: list[int], hosts: HostPolicy | None = None, allow: int = STRICT
+    ) -> None:
         self.router = router
         self.values = values
         self.hosts = hosts
+        self.allow = allow
 
     def handle(self, exchange: Exchange) -> None:
         request = exchange.request
         fields = request.fields
         if request.method == b"CONNECT":
             raise RemoteProtocolError(405, "connect-refused", "this is a reverse proxy")
-        target = parse_target(request.method, request.target)
+        target = parse_target(request.method, request.target, self.allow)
         authority = target.authority
         if authority:
             # RFC 9112 section 3.2.2: the absolute-form overrides Host, and what is sent on must agree with it.
             fields.set(b"host", authority, b"Host")
         else:
             authority = request.host
-        host = parse_authority(authority)[0] if authority else b""
-        downstream = exchange.downstream
-        if not isinstance(downstream, DownstreamConnection):
-            return
-        context = downstream.context
-        if not isinstance(context, ConnectionContext):
-            return
+        host = b""
+        if authority or request.version == 11:
+            host = parse_authority(authority)[0]
+        context = exchange.context
         exchange.host = authority
         exchange.path = target.origin
+        exchange.secure = context.secure
         hosts = self.hosts
-        if hosts is not None and not hosts.allows(context.policy, host):
+        if hosts is not None and not hosts.allows(context, host):
             self.values[REFUSED_MISDIRECTED] += 1
             answer_error(exchange, 421, "misdirected", "this connection was not made for that host")
             return
@@ -72,20 +72,20 @@ class Dispatcher(Handler):
             answer_error(exchange, 404, "no-route", "")
             return
         exchange.route = route.name
+        handler = route.handler
+        if not isinstance(handler, Handler):
+            answer_error(exchange, 503, "no-handler", "")
+            return
         request.target = target.origin
         strip_request(fields, request.upgrade)
         info = context.forwarded.apply(fields, authority)
-        exchange.client = info.client.decode()
+        exchange.asked = info
         if fields.flags & HOST == 0:
             fields.set(b"host", b"", b"Host")  # HTTP/1.0; what goes to the origin is HTTP/1.1
         edits = route.request_edits
         if not edits.empty:
             edits.apply(fields)
         add_via(fields, request.version)
-        handler = route.handler
-        if not isinstance(handler, Handler):
-            answer_error(exchange, 503, "no-handler", "")
-            return
         exchange.handler = handler
         handler.handle(exchange)
 

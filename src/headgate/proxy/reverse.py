@@ -227,7 +227,7 @@ class ReverseProxy(Handler, ResponseReceiver, ConnectionWaiter):
         if fields.flags & HOP_BY_HOP:
             strip_response(fields)
         if self.edit:
-            self.edits.apply(fields)
+            self.edits.apply(fields, exchange.secure)
         response.close = False  # the origin's connection, not the client's
         exchange.downstream.respond(response)
 
@@ -270,8 +270,8 @@ class ReverseProxy(Handler, ResponseReceiver, ConnectionWaiter):
 
     def _interim(self, exchange: Exchange, connection: UpstreamConnection, response: Response) -> None:
         """Pass 100 and 103 on (RFC 9110 section 15.2); 101 ends HTTP on both connections."""
-        upgraded = response.fields.get(b"upgrade") or b""
-        strip_response(response.fields)
+        upgraded = response.fields.get(b"upgrade") or b"" if response.status == 101 else b""
+        strip_response(response.fields, upgraded)
         if response.status != 101:
             if response.status != 100 or exchange.request.expect_continue:
                 exchange.downstream.respond(response)
@@ -279,8 +279,6 @@ class ReverseProxy(Handler, ResponseReceiver, ConnectionWaiter):
         downstream = exchange.downstream
         if not isinstance(downstream, DownstreamConnection):
             return
-        response.fields.add(b"connection", b"upgrade", b"Connection")
-        response.fields.add(b"upgrade", upgraded, b"Upgrade")
         downstream.respond(response)
         attempt = exchange.attempt
         exchange.attempt = None

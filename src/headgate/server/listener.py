@@ -54,7 +54,6 @@ class Listener(Pollable):
         forwarder: Forwarder,
         values: list[int],
         secure: Secure | None = None,
-        policy: int = 0,
     ) -> None:
         self.name = name
         self.connections: set[DownstreamConnection] = set()
@@ -72,7 +71,6 @@ class Listener(Pollable):
         self._forwarder = forwarder
         self._values = values
         self._secure = secure
-        self._policy = policy
         self._scheme = b"http" if secure is None else b"https"
         self._reserve = _spare_descriptor()
         sock.setblocking(False)
@@ -116,7 +114,6 @@ class Listener(Pollable):
         port = int(address[1]) if isinstance(address, tuple) and len(address) > 1 else 0
         context = ConnectionContext(self.name, peer, port, self._scheme, forwarded)
         context.network = network
-        context.policy = self._policy
         context.owner = self
         secure = self._secure
         transport: Transport = TcpTransport(sock) if secure is None else secure(sock)

@@ -1,0 +1,268 @@
+"""From a Snapshot to the objects of a worker's data plane: routes, upstreams, listeners and what they share."""
+
+from __future__ import annotations
+
+import random
+import socket
+from collections.abc import Sequence
+from typing import Final
+
+from headgate.clock import Clock
+from headgate.config.kinds import format_address, parse_address, parse_origin
+from headgate.config.listener import Listener as ListenerConfig
+from headgate.config.model import Config
+from headgate.config.route import Route as RouteConfig
+from headgate.config.upstream import Upstream as UpstreamConfig
+from headgate.connection.context import ConnectionContext
+from headgate.connection.exchange import Handler
+from headgate.connection.settings import ConnectionSettings
+from headgate.counters import Counters
+from headgate.errors import ConfigError
+from headgate.http.forwarded import Forwarder
+from headgate.http.networks import Networks
+from headgate.http.target import ALLOW_BACKSLASH, ALLOW_ENCODED_SLASH
+from headgate.net.dialer import Dialer
+from headgate.net.poller import Poller
+from headgate.net.resolver import Resolver, ResolverSettings
+from headgate.pipeline.matchers import EXACT, PREFIX, REGEX
+from headgate.pipeline.middleware.headers import FieldEdits, format_hsts
+from headgate.pipeline.middleware.redirect import Redirect
+from headgate.pipeline.middleware.respond import Respond
+from headgate.pipeline.route import Route, Router
+from headgate.proxy.dispatch import Dispatcher, HostPolicy
+from headgate.proxy.fixed import HttpsRedirectHandler, RedirectHandler, RespondHandler
+from headgate.proxy.reverse import ReverseProxy
+from headgate.server.limits import ConnectionLimits
+from headgate.server.listener import Listener
+from headgate.server.observer import Observer
+from headgate.tls.client import ClientTls, ClientTlsSettings
+from headgate.tls.context import ServerTls
+from headgate.upstream.connector import DialingConnector
+from headgate.upstream.endpoint import Endpoint
+from headgate.upstream.policies.policy import Policy
+from headgate.upstream.policies.round_robin import RoundRobin
+from headgate.upstream.policies.two_choices import TwoChoices
+from headgate.upstream.upstream import Upstream
+
+_ALLOW: Final = {"encoded-slash": ALLOW_ENCODED_SLASH, "backslash": ALLOW_BACKSLASH}
+# A tunnel without a byte in either direction for this long is over; WebSocket pings come every 20 to 60 s.
+TUNNEL_IDLE: Final = 3600.0
+
+
+class CoveredHosts(HostPolicy):
+    """A TLS connection is good for the name it was made for, and for what the listener's certificates cover.
+
+    Who asks for anything else gets 421 (RFC 9110 section 15.5.20) and comes again with another handshake. A client
+    that sent no name (probes by address) is not held to one.
+    """
+
+    def __init__(self, tls: ServerTls) -> None:
+        self._tls = tls
+
+    def allows(self, context: ConnectionContext, host: bytes) -> bool:
+        return not context.sni or host == context.sni or self._tls.covers(host)
+
+
+class DataPlane:
+    """Everything that one worker serves with. Certificates change within it, the rest only with the worker."""
+
+    def __init__(self, config: Config, counters: Counters, observer: Observer, clock: Clock) -> None:
+        """Build routes and upstreams. Raises `ConfigError` for what only shows when it is built."""
+        self.config = config
+        self.counters = counters
+        self.observer = observer
+        self.clock = clock
+        self.poller = Poller()
+        names = config.resolver
+        self.resolver = Resolver(
+            ResolverSettings(nameservers=names.nameservers, system=names.system), counters=counters
+        )
+        self.dialer = Dialer(self.resolver, counters=counters, prefer=names.prefer)
+        self.listeners: list[Listener] = []
+        self.endpoints: list[Endpoint] = []
+        self.upstreams = {name: self._upstream(name, table) for name, table in config.upstream.items()}
+        self.router = Router([self._route(index, table) for index, table in enumerate(config.route)])
+        self._forwarder = Forwarder(Networks(config.trusted_proxies))
+        self._limits: dict[int, ConnectionLimits] = {}
+
+    def __repr__(self) -> str:
+        return f"<DataPlane {len(self.listeners)} listeners, {len(self.upstreams)} upstreams>"
+
+    # -- upstreams
+
+    def _upstream(self, name: str, table: UpstreamConfig) -> Upstream:
+        tls = None
+        if any(endpoint.url.startswith("https:") for endpoint in table.endpoints):
+            tls = ClientTls(
+                ClientTlsSettings(
+                    verify=table.tls.verify,
+                    authorities=table.tls.ca.read_bytes() if table.tls.ca is not None else b"",
+                    name=table.tls.name or "",
+                )
+            )
+        connector = DialingConnector(self.dialer, tls, self._dial_crashed)
+        endpoints = []
+        for item in table.endpoints:
+            origin = parse_origin(item.url)
+            host = f"unix:{origin.path}" if origin.scheme == "unix" else origin.host
+            endpoints.append(
+                Endpoint(
+                    item.url,
+                    "http" if origin.scheme == "unix" else origin.scheme,
+                    host.strip("[]"),
+                    origin.port,
+                    poller=self.poller,
+                    connector=connector,
+                    values=self.counters.values,
+                    defect=self.observer.crashed,
+                    weight=item.weight,
+                    connect_timeout=table.connect_timeout,
+                    idle_timeout=table.idle_timeout,
+                )
+            )
+        self.endpoints.extend(endpoints)
+        policy: Policy = RoundRobin() if table.balance == "round-robin" else TwoChoices(random.random)
+        return Upstream(name, endpoints, policy, head_timeout=table.head_timeout, body_idle=table.body_idle)
+
+    def _dial_crashed(self, name: str, error: BaseException) -> None:
+        self.observer.crashed(name, error if isinstance(error, Exception) else RuntimeError(repr(error)))
+
+    # -- routes
+
+    def _route(self, index: int, table: RouteConfig) -> Route:
+        try:
+            return self._built_route(index, table)
+        except ValueError as error:
+            raise ConfigError(f"route[{index}]: {error}") from error
+
+    def _built_route(self, index: int, table: RouteConfig) -> Route:
+        kind, path = PREFIX, table.path or "/"
+        if table.path_exact is not None:
+            kind, path = EXACT, table.path_exact
+        elif table.path_regex is not None:
+            kind, path = REGEX, table.path_regex
+        hsts = ""
+        if table.hsts is not None:
+            hsts = format_hsts(int(table.hsts.max_age), table.hsts.include_subdomains, table.hsts.preload)
+        response_edits = FieldEdits(table.set_response_headers, table.remove_response_headers, hsts)
+        route = Route(
+            f"{','.join(table.hosts or ()) or '*'}{path}",
+            table.hosts or (),
+            path,
+            kind,
+            upstream=table.upstream or "",
+            redirect=Redirect(table.redirect.to, table.redirect.status) if table.redirect else None,
+            respond=_respond(table),
+            request_edits=FieldEdits(table.set_request_headers, table.remove_request_headers, request=True),
+            response_edits=response_edits,
+        )
+        route.handler = self._handler(route)
+        return route
+
+    def _handler(self, route: Route) -> Handler:
+        if route.redirect is not None:
+            return RedirectHandler(route.redirect, route.response_edits)
+        if route.respond is not None:
+            return RespondHandler(route.respond, route.response_edits)
+        upstream = self.upstreams[route.upstream]
+        return ReverseProxy(upstream, self.poller, self.counters.values, route.response_edits, TUNNEL_IDLE)
+
+    # -- listeners
+
+    def add_listener(self, index: int, sock: socket.socket, tls: ServerTls | None) -> Listener:
+        """Build one listener on a bound socket; it accepts only once it is started."""
+        table = self.config.listener[index]
+        values = self.counters.values
+        limits = self._limits.get(index)
+        if limits is None:
+            limits = self._limits[index] = _limits_of(table, values)
+        handler: Handler
+        if table.redirect:
+            handler = HttpsRedirectHandler(self.router, self._https_port())
+        else:
+            allow = 0
+            for word in table.allow_in_path:
+                allow |= _ALLOW[word]
+            handler = Dispatcher(self.router, values, CoveredHosts(tls) if tls is not None else None, allow)
+        host, port = sock.getsockname()[:2]
+        listener = Listener(
+            format_address(host, port),
+            sock,
+            poller=self.poller,
+            handler=handler,
+            observer=self.observer,
+            settings=_settings_of(table),
+            limits=limits,
+            forwarder=self._forwarder,
+            values=values,
+            secure=tls.accept if tls is not None else None,
+        )
+        self.listeners.append(listener)
+        return listener
+
+    def _https_port(self) -> int:
+        """Where clients find https: the first https listener's port."""
+        for table in self.config.listener:
+            if table.mode == "https":
+                return parse_address(table.addresses[0])[1]
+        return 443
+
+    @property
+    def open_connections(self) -> int:
+        """Downstream connections that are open now."""
+        return sum(len(listener.connections) for listener in self.listeners)
+
+    def drain(self) -> None:
+        """Accept no more; idle connections end now, busy ones with their answer."""
+        for listener in self.listeners:
+            listener.close()
+            for connection in list(listener.connections):
+                connection.drain()
+
+    def close(self) -> None:
+        """End everything at once."""
+        for listener in self.listeners:
+            listener.close()
+            for connection in list(listener.connections):
+                connection.close()
+        for endpoint in self.endpoints:
+            endpoint.close()
+
+
+def _respond(table: RouteConfig) -> Respond | None:
+    respond = table.respond
+    if respond is None:
+        return None
+    return Respond(respond.status, respond.body.encode(), respond.content_type, respond.headers)
+
+
+def _limits_of(table: ListenerConfig, values: list[int]) -> ConnectionLimits:
+    limits = table.limits
+    return ConnectionLimits(
+        values,
+        limits.connections,
+        limits.per_client,
+        limits.connection_rate.per_second,
+        limits.all_connection_rate.per_second,
+    )
+
+
+def _settings_of(table: ListenerConfig) -> ConnectionSettings:
+    timeouts = table.timeouts
+    return ConnectionSettings(
+        handshake=timeouts.handshake,
+        head=timeouts.head,
+        body_idle=timeouts.body_idle,
+        write_idle=timeouts.write_idle,
+        keep_alive=timeouts.keep_alive,
+        max_head=table.limits.head,
+        max_body=table.limits.body,
+    )
+
+
+def sockets_by_listener(sockets: Sequence[tuple[int, socket.socket]]) -> dict[int, list[socket.socket]]:
+    """Group a worker's sockets by their listener."""
+    grouped: dict[int, list[socket.socket]] = {}
+    for index, sock in sockets:
+        grouped.setdefault(index, []).append(sock)
+    return grouped

@@ -1,0 +1,258 @@
+"""The worker: one process, one loop, the whole data plane.
+
+It begins with a Snapshot, says READY, listens when it is told to, swaps staples and certificates as messages bring
+them, and drains when it is told to or when the supervisor is gone. Nothing here is on the path of a request.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import os
+import time
+from collections.abc import Sequence
+from typing import Final
+
+import orjson
+import uvloop
+
+from headgate.clock import SystemClock
+from headgate.config.model import Config
+from headgate.counters import MEMORY_BYTES, OPEN_FILES, STARTED_AT, WORKER_GENERATION, Counters
+from headgate.process.certificates import decode_identity
+from headgate.process.channel import AsyncChannel, Json, Kind, Message
+from headgate.process.data_plane import DataPlane
+from headgate.process.policies import TicketRings
+from headgate.process.snapshot import Snapshot, decode_snapshot, decode_staple
+from headgate.process.start import WorkerStart
+from headgate.server.observer import Observer
+from headgate.server.sweep import SWEEP_SECONDS, sweep
+from headgate.telemetry.access_log import AccessLog
+from headgate.telemetry.event_log import EventLog
+from headgate.telemetry.log_writer import open_writer
+from headgate.telemetry.process_stats import memory_limit, open_files, resident_bytes
+from headgate.tls.context import ServerTls
+from headgate.tls.identity import Identity, IdentityError
+
+# Memory and descriptors are read from /proc, which is not worth doing in each sweep.
+STATS_SECONDS: Final = 5.0
+# Without a supervisor nobody ends us: drain for so long at most.
+ORPHAN_DRAIN: Final = 30.0
+# The access log is written at least this often.
+LOG_SECONDS: Final = 0.1
+
+
+def worker_main(start: WorkerStart) -> None:
+    """Be a worker: the whole life of its process."""
+    events = EventLog(process=f"worker-{start.slot}")
+    # What was there before the fork is shared with the supervisor: the collector must not touch its pages.
+    gc.freeze()
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(Worker(start, events).run())
+    events.close()
+
+
+class Worker:
+    """One worker process."""
+
+    def __init__(self, start: WorkerStart, events: EventLog) -> None:
+        self._start = start
+        self._events = events
+        self._clock = SystemClock()
+        self._counters = Counters(start.page)
+        self._values = self._counters.values
+        self._identities: dict[str, Identity] = {}
+        self._tls: dict[int, ServerTls] = {}
+        self._plane: DataPlane | None = None
+        self._log = AccessLog(None)
+        self._workers = 1
+        self._memory_share = 0.8
+        self._memory_warned = False
+        self._stats_at = 0.0
+
+    # -- life
+
+    async def run(self) -> None:
+        """Serve until told to end."""
+        values = self._values
+        values[WORKER_GENERATION] = self._start.generation
+        values[STARTED_AT] = int(self._clock.wall())
+        channel = AsyncChannel(self._start.control)
+        message = await channel.receive()
+        if message is None:
+            return
+        snapshot = decode_snapshot(message)
+        plane = self._build(snapshot)
+        loop = asyncio.get_running_loop()
+        loop.add_reader(plane.poller.fileno(), plane.poller.dispatch)
+        channel.send(Kind.READY, {"snapshot": snapshot.number})
+        sweeper = loop.create_task(self._sweep(plane), name="sweep")
+        logger = loop.create_task(self._write_log(), name="access log")
+        try:
+            seconds = await self._obey(channel, plane)
+            await self._drain(plane, seconds)
+        finally:
+            sweeper.cancel()
+            logger.cancel()
+            loop.remove_reader(plane.poller.fileno())
+            plane.close()
+            self._log.close()
+            self._counters.publish()
+            await plane.resolver.close()
+            channel.close()
+
+    async def _obey(self, channel: AsyncChannel, plane: DataPlane) -> float:
+        """Do what the supervisor says; return how long to drain."""
+        while True:
+            message = await channel.receive()
+            if message is None:
+                self._events.event(
+                    "supervisor-gone", "error", next=f"drain for {ORPHAN_DRAIN:.0f} s and exit"
+                )
+                return ORPHAN_DRAIN
+            if message.kind is Kind.LISTEN:
+                for listener in plane.listeners:
+                    listener.start()
+                channel.send(Kind.LISTENING, None)
+            elif message.kind is Kind.STAPLE:
+                self._take_staple(message.value)
+            elif message.kind is Kind.SNAPSHOT:
+                snapshot = decode_snapshot(message)
+                self._take_certificates(snapshot, plane)
+                channel.send(Kind.READY, {"snapshot": snapshot.number})
+            elif message.kind is Kind.REOPEN_LOGS:
+                self._log.reopen()
+            elif message.kind is Kind.DRAIN:
+                seconds = message.item("seconds")
+                return float(seconds) if isinstance(seconds, int | float) else ORPHAN_DRAIN
+
+    async def _drain(self, plane: DataPlane, seconds: float) -> None:
+        plane.drain()
+        end = self._clock.now() + seconds
+        while plane.open_connections and self._clock.now() < end:  # noqa: ASYNC110 - nothing in the data path sets events
+            await asyncio.sleep(0.05)
+        left = plane.open_connections
+        if left:
+            self._events.event(
+                "drain-timeout", "warning", connections=left, seconds=seconds, next="closed now"
+            )
+
+    # -- building
+
+    def _build(self, snapshot: Snapshot) -> DataPlane:
+        config = Config.from_json(orjson.dumps(snapshot.settings))
+        self._log = self._open_log(config)
+        observer = Observer(self._log, self._events.event)
+        plane = DataPlane(config, self._counters, observer, self._clock)
+        self._memory_share = config.limits.memory_warning
+        self._plane = plane
+        self._identities = self._decode(snapshot, config)
+        self._take_staples(snapshot)
+        rings = self._start.tickets
+        for index, sock in self._start.sockets:
+            tls = None
+            if config.listener[index].mode == "https" and isinstance(rings, TicketRings):
+                tls = self._tls.get(index)
+                if tls is None:
+                    tls = self._tls[index] = ServerTls(
+                        rings.by_listener[index],
+                        list(self._identities.values()),
+                        self._values,
+                        self._clock,
+                        self._certificate_unusable,
+                    )
+            plane.add_listener(index, sock, tls)
+        return plane
+
+    def _open_log(self, config: Config) -> AccessLog:
+        def complain(what: str, detail: str) -> None:
+            self._events.event(what, "error", detail=detail)
+
+        try:
+            return AccessLog(open_writer(config.log.access, self._values, complain, self._clock.now))
+        except OSError as error:
+            self._events.event(
+                "access-log-failed",
+                "error",
+                file=config.log.access,
+                errno=error.errno,
+                reason=error.strerror,
+                next="requests are served without a log; SIGUSR1 does not help, a restart does",
+            )
+            return AccessLog(None)
+
+    def _decode(self, snapshot: Snapshot, config: Config) -> dict[str, Identity]:
+        """Read the certificates; one that was served already stays the same object, with its contexts."""
+        identities: dict[str, Identity] = {}
+        for certificate in snapshot.certificates:
+            held = self._identities.get(certificate.name)
+            if held is not None and held.fingerprint == certificate.fingerprint:
+                identities[certificate.name] = held
+                continue
+            try:
+                identities[certificate.name] = decode_identity(certificate, config)
+            except IdentityError as error:
+                self._certificate_unusable(certificate.name, str(error))
+        return identities
+
+    def _certificate_unusable(self, name: str, reason: str) -> None:
+        self._events.event("certificate-unusable", "error", limit_key=name, file=name, reason=reason)
+
+    def _take_certificates(self, snapshot: Snapshot, plane: DataPlane) -> None:
+        self._identities = self._decode(snapshot, plane.config)
+        self._take_staples(snapshot)
+        identities: Sequence[Identity] = list(self._identities.values())
+        for tls in self._tls.values():
+            tls.set_identities(identities)
+
+    def _take_staples(self, snapshot: Snapshot) -> None:
+        for value in snapshot.staples.values():
+            self._take_staple(value)
+
+    def _take_staple(self, value: Json) -> None:
+        """Swap one staple: one assignment, which a handshake sees whole or not at all."""
+        part = Message(Kind.STAPLE, value)
+        identity = self._identities.get(part.text("name"))
+        if identity is not None and identity.fingerprint == part.text("fingerprint"):
+            identity.staple = decode_staple(part.item("staple"))
+
+    # -- now and then
+
+    async def _write_log(self) -> None:
+        while self._log.enabled:
+            await asyncio.sleep(LOG_SECONDS)
+            self._log.flush()
+
+    async def _sweep(self, plane: DataPlane) -> None:
+        while True:
+            await asyncio.sleep(SWEEP_SECONDS)
+            try:
+                plane.poller.now = time.monotonic()
+                sweep(plane.listeners, plane.endpoints, self._values, plane.poller.now)
+                self._observe_process()
+                self._events.sweep()
+                self._counters.publish()
+            except Exception as error:
+                plane.observer.crashed("sweep", error)
+
+    def _observe_process(self) -> None:
+        now = self._clock.now()
+        if now < self._stats_at:
+            return
+        self._stats_at = now + STATS_SECONDS
+        held = resident_bytes()
+        self._values[MEMORY_BYTES] = held
+        self._values[OPEN_FILES] = open_files()
+        plane = self._plane
+        workers = (plane.config.workers if plane is not None else 0) or len(os.sched_getaffinity(0))
+        bound = int(memory_limit() * self._memory_share / workers)
+        if held > bound and not self._memory_warned:
+            self._events.event(
+                "memory-high",
+                "warning",
+                resident=held,
+                bound=bound,
+                share=self._memory_share,
+                next="nothing is closed; lower limits.connections or give the machine more memory",
+            )
+        self._memory_warned = held > bound

@@ -1,0 +1,115 @@
+"""What happens beside the data: the access log record of each exchange, and the events of failing connections."""
+
+from __future__ import annotations
+
+import time
+import traceback
+from typing import Protocol, final
+
+from headgate.connection.context import ConnectionContext
+from headgate.connection.downstream import DownstreamConnection, DownstreamObserver
+from headgate.connection.exchange import Exchange
+from headgate.server.listener import Listener
+from headgate.telemetry.access_log import AccessLog, connection_fields
+from headgate.tls.transport import TlsTransport
+
+
+class Event(Protocol):
+    """Where events go (`EventLog.event`)."""
+
+    def __call__(self, name: str, level: str = "info", *, limit_key: str = "", **fields: object) -> None: ...
+
+
+@final
+class Observer(DownstreamObserver):
+    """One for each worker."""
+
+    def __init__(self, log: AccessLog, event: Event) -> None:
+        self.log = log
+        self.event = event
+
+    def exchange_over(self, connection: DownstreamConnection, exchange: Exchange) -> None:
+        log = self.log
+        if exchange.detail:
+            # The response names the reason only; address, errno and milliseconds are for the operator.
+            self.event(
+                "upstream-failed",
+                "warning",
+                limit_key=exchange.endpoint,
+                upstream=exchange.upstream,
+                endpoint=exchange.endpoint,
+                reason=exchange.reason,
+                detail=exchange.detail,
+                status=exchange.status,
+            )
+        if not log.enabled:
+            return
+        context = exchange.context
+        if not context.log_fields:
+            context.log_fields = _connection_fields(context)
+        request = exchange.request
+        fields = request.fields
+        took = -1.0
+        if exchange.upstream_head > 0.0:
+            took = exchange.upstream_head - exchange.upstream_started
+        log.record(
+            context.log_fields,
+            time.time(),
+            request.method,
+            exchange.host,
+            exchange.path or request.target,
+            exchange.status,
+            exchange.bytes_in,
+            exchange.bytes_out,
+            connection.poller.now - exchange.started,
+            exchange.upstream,
+            exchange.endpoint,
+            took,
+            exchange.retries,
+            exchange.route,
+            exchange.reason,
+            fields.get(b"user-agent") or b"",
+            fields.get(b"x-request-id") or b"",
+        )
+
+    def handshake_over(self, connection: DownstreamConnection) -> None:
+        transport = connection.transport
+        if isinstance(transport, TlsTransport):
+            context = connection.context
+            context.sni = transport.server_name().lower()
+            context.tls_version = transport.version()
+
+    def connection_failed(self, connection: DownstreamConnection, reason: str, detail: str) -> None:
+        context = connection.context
+        # One key for each reason: a flood of one kind must not hide the others.
+        self.event(
+            "connection-failed",
+            "info",
+            limit_key=reason,
+            reason=reason,
+            detail=detail,
+            peer=context.peer,
+            listener=context.listener,
+        )
+
+    def connection_closed(self, connection: DownstreamConnection) -> None:
+        context = connection.context
+        owner = context.owner
+        if isinstance(owner, Listener):
+            owner.gone(connection, context.network)
+
+    def crashed(self, where: str, error: Exception) -> None:
+        text = "".join(traceback.format_exception(error))
+        self.event(
+            "defect",
+            "error",
+            where=where,
+            error=repr(error),
+            traceback=text[-3000:],
+            next="closed; the rest goes on",
+        )
+
+
+def _connection_fields(context: ConnectionContext) -> bytes:
+    peer = f"[{context.peer}]:{context.port}" if ":" in context.peer else f"{context.peer}:{context.port}"
+    return connection_fields(peer, context.listener, "HTTP/1.1", context.tls_version, context.sni)
