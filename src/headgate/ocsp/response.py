@@ -234,7 +234,7 @@ def _check_signed(response: ocsp.OCSPResponse, issuer: x509.Certificate, wall: f
             return _check_signature(response, issuer)
         except NotBelieved as error:
             failure = error  # an authority and its delegate may share a name
-    for candidate in _candidates(response):
+    for candidate in _candidates(response, issuer):
         try:
             _check_delegate(candidate, issuer, wall)
             return _check_signature(response, candidate)
@@ -243,12 +243,13 @@ def _check_signed(response: ocsp.OCSPResponse, issuer: x509.Certificate, wall: f
     raise failure
 
 
-def _candidates(response: ocsp.OCSPResponse) -> list[x509.Certificate]:
+def _candidates(response: ocsp.OCSPResponse, issuer: x509.Certificate) -> list[x509.Certificate]:
+    """Return the certificates sent along that the responder id names, but for the issuer's own: its key was tried."""
     try:
         sent = response.certificates[:MAX_SIGNERS]
+        return [c for c in sent if _is_named(response, c) and c.public_key() != issuer.public_key()]
     except BAD_CERTIFICATE as error:
         raise NotBelieved(Reason.MALFORMED, f"certificates: {_first_line(error)}") from error
-    return [certificate for certificate in sent if _is_named(response, certificate)]
 
 
 def _is_named(response: ocsp.OCSPResponse, certificate: x509.Certificate) -> bool:

@@ -106,6 +106,7 @@ class Stapler:
             self._loaded = True
             for entry in self._entries.values():
                 self._begin(entry)
+            self._note_progress()
 
     async def run(self) -> None:
         """Keep staples fresh until cancelled; cancels its rounds when it ends."""
@@ -427,12 +428,12 @@ class Stapler:
         self._load(entry)
         wall = self._clock.wall()
         held = entry.usable(wall)
-        if entry.askable:
+        if entry.askable and entry.due == NEVER:  # else somebody has asked for a refresh already
             if held is not None and held.next_update - wall > (held.next_update - held.this_update) / 2.0:
                 self._schedule_refresh(entry, max_age=0.0)
             else:
                 self._set_due(entry, 0.0)
-        elif entry.subject.responders and entry.subject.stapling == "auto":
+        elif not entry.askable and entry.subject.responders and entry.subject.stapling == "auto":
             self._event(*report.issuer_missing(entry))
         self._attend_end(entry, wall)
 

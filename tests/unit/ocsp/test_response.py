@@ -102,8 +102,11 @@ def test_weak_ecdsa_signature_is_refused():
 def test_bad_signature_is_refused(authority, leaf, subject):
     single = Single(leaf, "good", NOW, NOW + HOUR)
     for responder_id in ("key", "name"):
-        der = ocsp_response([single], authority, corrupt_signature=True, responder_id=responder_id)
-        assert refused(der, subject) is Reason.BAD_SIGNATURE
+        for sent in ([], [authority.certificate]):
+            der = ocsp_response(
+                [single], authority, certificates=sent, corrupt_signature=True, responder_id=responder_id
+            )
+            assert refused(der, subject) is Reason.BAD_SIGNATURE
 
 
 def test_signature_of_another_kind_than_the_signers_key_is_refused(authority, leaf, subject):

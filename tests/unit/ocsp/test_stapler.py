@@ -694,6 +694,24 @@ def test_first_round_ends_when_each_was_tried_or_holds_a_staple(scenario):
     scenario(body)
 
 
+def test_first_round_may_be_waited_for_before_the_stapler_runs(scenario):
+    async def body(b):
+        leaf, now = b.leaf("a.test"), b.clock.wall()
+        file = b.authority.ocsp(leaf, this_update=now, next_update=now + DAY)
+        asked = b.leaf("b.test", URL)
+        held = b.authority.ocsp(asked, this_update=now, next_update=now + DAY)
+        stapler = b.build(b.subject(leaf, file_response=file), b.subject(asked, file_response=held))
+        waiting = asyncio.ensure_future(stapler.first_round(["a.test", "b.test"]))
+        await settle()
+        assert not waiting.done()
+        b.task = asyncio.ensure_future(stapler.run())
+        await settle()
+        assert waiting.done()
+        assert b.world.hosts == {}, "nothing was asked"
+
+    scenario(body)
+
+
 def test_offer_follows_the_same_rules(scenario):
     async def body(b):
         leaf, now = b.leaf("a.test", URL), b.clock.wall()
