@@ -2,6 +2,10 @@
 
 HEADGATE_PURE=1 skips compiling, HEADGATE_REQUIRE_COMPILED=1 makes a missing compiler an error.
 A compiler that is there and fails is always an error: a quiet fallback would ship the slow proxy as the fast one.
+
+All hot modules become one shared library (`headgate__mypyc`), so that calls between them are C calls, beside one
+small extension per module. mypyc sees real types only when the libraries that hot modules import are installed:
+`make setup` installs them first and builds without isolation.
 """
 
 import os
@@ -12,6 +16,7 @@ import tomllib
 from pathlib import Path
 
 from setuptools import setup
+from setuptools.command.build_ext import build_ext
 from setuptools.extension import Extension
 
 HERE = Path(__file__).parent
@@ -20,9 +25,12 @@ HOT = tomllib.loads((HERE / "pyproject.toml").read_text())["tool"]["headgate"]["
 
 def missing_tool() -> str | None:
     """Name what this machine lacks to compile, or None."""
-    compiler = os.environ.get("CC") or (sysconfig.get_config_var("CC") or "cc").split()[0]
-    if shutil.which(compiler) is None and shutil.which("cc") is None:
-        return f"no C compiler ({compiler}; Debian: apt install gcc)"
+    compiler = (os.environ.get("CC") or sysconfig.get_config_var("CC") or "cc").split()[0]
+    if shutil.which(compiler) is None:
+        if "CC" in os.environ or shutil.which("cc") is None:
+            return f"no C compiler ({compiler}; Debian: apt install gcc libc6-dev)"
+        # This interpreter was built by a compiler that is not here: the machine's own is as good.
+        os.environ["CC"] = "cc"
     header = Path(sysconfig.get_paths()["include"]) / "Python.h"
     if not header.exists():
         return f"no Python headers ({header}; Debian: apt install python3-dev)"
@@ -34,7 +42,7 @@ def extensions() -> list[Extension]:
     pure = os.environ.get("HEADGATE_PURE") == "1"
     required = os.environ.get("HEADGATE_REQUIRE_COMPILED") == "1"
     if pure and required:
-        raise SystemExit("HEADGATE_PURE=1 and HEADGATE_REQUIRE_COMPILED=1 contradict each other")
+        raise SystemExit("headgate: HEADGATE_PURE=1 and HEADGATE_REQUIRE_COMPILED=1 contradict each other")
     if pure or not HOT:
         return []
     missing = missing_tool()
@@ -45,13 +53,40 @@ def extensions() -> list[Extension]:
         return []
     from mypyc.build import mypycify
 
-    paths = [str(Path("src") / (name.replace(".", "/") + ".py")) for name in HOT]
+    paths = [source_of(name) for name in HOT]
     return mypycify(
         ["--strict", "--config-file=pyproject.toml", *paths],
         opt_level="3",
-        debug_level="0",
+        debug_level="0",  # -g0: debug information makes the library seven times as large
         group_name="headgate",
     )
 
 
-setup(ext_modules=extensions())
+def source_of(name: str) -> str:
+    """Return the path of a hot module's source, relative to this folder as setuptools wants it."""
+    path = Path("src") / (name.replace(".", "/") + ".py")
+    if not (HERE / path).exists():
+        raise SystemExit(
+            f"headgate: [tool.headgate] compiled in pyproject.toml lists {name}, but there is no {path}"
+        )
+    return str(path)
+
+
+class CheckedBuild(build_ext):
+    """`build_ext` that does not believe itself: each listed module must have become a file."""
+
+    def run(self) -> None:
+        """Compile, then look."""
+        super().run()
+        for extension in self.extensions:
+            built = Path(self.get_ext_fullpath(extension.name))
+            if not built.exists():
+                raise SystemExit(f"headgate: the compiler reported no error, but {built} was not built")
+
+
+# Commands such as `sdist` or `egg_info` need no compiler and should not wait minutes for mypyc.
+NEEDS_EXTENSIONS = {"bdist_wheel", "build", "build_ext", "install", "develop", "editable_wheel"}
+setup(
+    ext_modules=extensions() if NEEDS_EXTENSIONS & set(sys.argv) else [],
+    cmdclass={"build_ext": CheckedBuild},
+)

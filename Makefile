@@ -1,0 +1,55 @@
+# Every target sets up what it needs, on a fresh clone too: python3 (>= 3.11) with venv, a C compiler and Python
+# headers are all that must be there; what is missing is named. Another Python: make PYTHON=python3.13 test
+
+PYTHON ?= python3
+VENV   ?= .venv
+BIN    := $(VENV)/bin
+# Arguments for pytest: make test TESTS=tests/unit/ocsp
+TESTS  ?=
+
+.DEFAULT_GOAL := help
+.PHONY: help setup build run test check bench soak clean
+
+help:
+	@echo "make run     set everything up and start a demo: local CA, OCSP responder, origin, gate"
+	@echo "make test    set everything up and run the tests, compiled and pure (TESTS=path for some)"
+	@echo "make check   lint, format, types, import ranks"
+	@echo "make bench   compare with the rivals that are installed; results go to bench/results/"
+	@echo "make soak    long rounds: fuzz, floods, kills"
+	@echo "make setup   the environment alone      make build   a wheel in dist/      make clean"
+
+setup:
+	@command -v $(PYTHON) >/dev/null 2>&1 || { \
+	  echo "headgate: no $(PYTHON) here; Debian: apt install python3 python3-venv python3-dev gcc libc6-dev" >&2; exit 1; }
+	@$(PYTHON) tools/bootstrap.py $(VENV)
+
+build: setup
+	@rm -rf build
+	@$(BIN)/python -m pip wheel --disable-pip-version-check --no-build-isolation --no-deps --wheel-dir dist .
+	@rm -rf build src/headgate.egg-info
+
+run: setup
+	@$(BIN)/headgate demo
+
+test: setup
+	@$(BIN)/python tools/suite.py $(TESTS)
+
+check: setup
+	@echo "headgate: ruff, mypy, house rules"
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+	@PYTHONPATH=src $(BIN)/python -m pytest -q tests/unit/test_house.py
+
+bench: setup
+	@$(BIN)/python -m bench
+
+# Hypothesis takes its number of examples from the profile that tests/conftest.py registers.
+soak: setup
+	@HEADGATE_SOAK=1 HEADGATE_EXPECT=$$(cut -d: -f1 $(VENV)/headgate-mode | cut -d' ' -f1) \
+	  $(BIN)/python -m pytest -q -m soak --timeout=7200 $(TESTS) || [ $$? -eq 5 ]
+	@if [ -f fuzz/__main__.py ]; then HEADGATE_SOAK=1 $(BIN)/python -m fuzz; fi
+
+clean:
+	rm -rf $(VENV) build dist src/*.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .demo
+	find src tests bench fuzz tools -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,286 @@
+"""The rules of the house, read off the sources: who imports whom, what engines may touch, what is compiled, how long
+files are, which module has tests. docs/architecture.md states them; this holds them.
+"""
+
+import ast
+import re
+import subprocess
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from headgate import build_info
+
+ROOT = Path(__file__).parents[2]
+SOURCE = ROOT / "src" / "headgate"
+LONGEST = 800
+
+# Lowest first. A module imports from a lower rank or from its own room; within one rank a later room may use an
+# earlier one (net asks http what an address is), never the other way round.
+RANKS = (
+    ("errors", "clock", "tasks", "counters", "build_info"),
+    ("http", "net"),
+    ("engine", "telemetry"),
+    ("tls",),
+    ("ocsp",),
+    ("connection", "pipeline"),
+    ("upstream",),
+    ("server", "proxy"),
+    ("config", "admin"),
+    ("process",),
+    ("app",),
+    ("cli",),
+    ("__main__",),
+)
+ORDER = {room: index for index, room in enumerate(room for rank in RANKS for room in rank)}
+ENGINE_ORDER = ("events", "h1")
+
+IMPURE = frozenset(
+    [
+        "OpenSSL",
+        "asyncio",
+        "datetime",
+        "logging",
+        "os",
+        "random",
+        "secrets",
+        "select",
+        "selectors",
+        "signal",
+        "socket",
+        "ssl",
+        "subprocess",
+        "threading",
+        "time",
+        "uvloop",
+    ]
+)
+
+# Modules whose tests have another name, and why.
+TESTED_ELSEWHERE = {
+    "http.fetch": "declares shapes; upstream/test_fetch.py drives them",
+    "engine.events": "records without logic, in every engine test",
+    "ocsp.timers": "driven by test_stapler",
+    "ocsp.report": "driven by test_stapler and admin/test_ocsp_text",
+    "ocsp.sources": "driven by test_stapler",
+    "tls.handshake": "a record, in test_context and test_transport",
+    "config.upstream": "a table, in test_model and test_loader",
+}
+MIRRORED = ("engine", "http", "ocsp", "tls", "config")
+
+
+def modules():
+    """Yield (dotted name without "headgate.", path) for every module."""
+    for path in sorted(SOURCE.rglob("*.py")):
+        parts = path.relative_to(SOURCE).with_suffix("").parts
+        name = ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+        if name:
+            yield name, path
+
+
+MODULES = dict(modules())
+
+
+def is_typing_only(node):
+    return isinstance(node, ast.If) and ast.unparse(node.test) in ("TYPE_CHECKING", "typing.TYPE_CHECKING")
+
+
+def imports(tree):
+    """Yield (line, dotted module) of every import, lazy ones and those for types only too."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            for alias in node.names:
+                yield node.lineno, alias.name
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"relative import in line {node.lineno}"
+            for alias in node.names:
+                yield node.lineno, f"{node.module}.{alias.name}"
+
+
+def target(dotted):
+    """Return the module of ours that an imported name lies in, without "headgate.", or None."""
+    if not dotted.startswith("headgate."):
+        return None
+    parts = dotted.split(".")[1:]
+    while parts and ".".join(parts) not in MODULES:
+        parts.pop()
+    return ".".join(parts) or None
+
+
+def breaches(name, tree):
+    """Return what a module imports against the ranks, one line each."""
+    room = name.split(".")[0]
+    found = []
+    for line, dotted in imports(tree):
+        other = target(dotted)
+        if other is None:
+            continue
+        theirs = other.split(".")[0]
+        if theirs == "testing" and room != "testing":
+            found.append(f"{name}:{line} imports {other}: `testing` is for tests")
+        elif room != "testing" and theirs != room and ORDER[theirs] > ORDER[room]:
+            found.append(f"{name}:{line} imports {other}: {theirs} ranks above {room}")
+        elif room == theirs == "engine":
+            mine, its = name.split(".")[1:2], other.split(".")[1:2]
+            if mine and its and ENGINE_ORDER.index(its[0]) > ENGINE_ORDER.index(mine[0]):
+                found.append(f"{name}:{line} imports {other}: {its[0]} ranks above {mine[0]} inside engine")
+    return found
+
+
+def parsed(path):
+    return ast.parse(path.read_text(encoding="utf-8"), str(path))
+
+
+def test_every_room_has_a_rank():
+    assert {name.split(".")[0] for name in MODULES} - set(ORDER) <= {"testing"}
+
+
+def test_imports_follow_the_ranks():
+    assert [line for name, path in MODULES.items() for line in breaches(name, parsed(path))] == []
+
+
+@pytest.mark.parametrize(
+    ("name", "source"),
+    [
+        ("net.tcp", "from headgate.upstream.endpoint import Endpoint"),
+        ("http.fields", "from headgate.net import tcp"),
+        ("tls.context", "def late():\n    import headgate.config.model"),
+        ("proxy.reverse", "from headgate.testing.clock import FakeClock"),
+        ("engine.events", "from headgate.engine.h1.server import ServerEngine"),
+    ],
+)
+def test_a_breach_is_found(name, source):
+    assert len(breaches(name, ast.parse(source))) == 1
+
+
+def test_no_cyclic_imports():
+    """Modules, not rooms: a cycle within a room is one too. What is imported for types only does not count."""
+    graph = {}
+    for name, path in MODULES.items():
+        tree = parsed(path)
+        top = [node for node in tree.body if not is_typing_only(node)]
+        names = {target(dotted) for _, dotted in imports(ast.Module(top, [])) if target(dotted) != name}
+        graph[name] = sorted(other for other in names if other is not None)
+    # Depth first: a module met again while it is still being visited closes a circle.
+    done, path_now = set(), []
+
+    def visit(name):
+        assert name not in path_now, "cycle: " + " -> ".join([*path_now[path_now.index(name) :], name])
+        if name in done:
+            return
+        path_now.append(name)
+        for other in graph[name]:
+            visit(other)
+        path_now.pop()
+        done.add(name)
+
+    for name in graph:
+        visit(name)
+
+
+def test_engines_are_pure():
+    found = [
+        f"{name}:{line} imports {dotted}"
+        for name, path in MODULES.items()
+        if name.split(".")[0] == "engine"
+        for line, dotted in imports(parsed(path))
+        if dotted.split(".")[0] in IMPURE
+    ]
+    assert found == []
+
+
+def test_the_lint_rule_for_engines_bans_the_same():
+    table = tomllib.loads((SOURCE / "engine" / "ruff.toml").read_text())
+    banned = set(table["lint"]["flake8-tidy-imports"]["banned-api"])
+    assert banned <= IMPURE
+    assert {"asyncio", "socket", "ssl", "time", "random", "os", "secrets", "logging"} <= banned
+
+
+def test_engines_never_assert():
+    """What a peer sends is never checked by `assert`: -O would take the check away."""
+    found = [
+        f"{name}:{node.lineno}"
+        for name, path in MODULES.items()
+        if name.split(".")[0] == "engine"
+        for node in ast.walk(parsed(path))
+        if isinstance(node, ast.Assert)
+    ]
+    assert found == []
+
+
+def test_compiled_modules():
+    listed = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["headgate"]["compiled"]
+    assert list(build_info.COMPILED) == listed
+    assert len(set(listed)) == len(listed)
+    assert [name for name in listed if name.removeprefix("headgate.") not in MODULES] == []
+
+
+def test_no_compiled_file_stands_in_the_sources():
+    """It would be imported instead of the file beside it, in a run that calls itself pure."""
+    assert list((ROOT / "src").rglob("*.so")) == []
+
+
+def test_no_file_is_too_long():
+    found = {
+        str(path.relative_to(ROOT)): length
+        for folder in ("src", "bench", "fuzz", "tools")
+        for path in (ROOT / folder).rglob("*.py")
+        if (length := len(path.read_text(encoding="utf-8").splitlines())) > LONGEST
+    }
+    assert found == {}
+
+
+def untested():
+    """Return the modules of the mirrored rooms without tests.
+
+    a/b.py has test_b*.py in the folder a of some kind of test, or tests there that import it by name.
+    """
+    stems, imported = set(), set()
+    for path in (ROOT / "tests").rglob("test_*.py"):
+        folder = path.parent.relative_to(ROOT / "tests").parts[1:]
+        stems.add((folder, path.stem))
+        imported |= {(folder[:1], target(dotted)) for _, dotted in imports(parsed(path))}
+    missing = []
+    for name, path in MODULES.items():
+        *folder, leaf = name.split(".")
+        if not folder or folder[0] not in MIRRORED or path.stem == "__init__":
+            continue
+        named = any(where == tuple(folder) and stem.startswith(f"test_{leaf}") for where, stem in stems)
+        if not named and ((folder[0],), name) not in imported:
+            missing.append(name)
+    return missing
+
+
+def test_modules_have_tests():
+    assert [name for name in untested() if name not in TESTED_ELSEWHERE] == []
+
+
+def test_the_list_of_exceptions_is_no_longer_than_needed():
+    assert sorted(set(TESTED_ELSEWHERE) - set(untested())) == []
+
+
+# The project is built and read anywhere: nothing in it names the machine it was written on, or where it downloads.
+FOREIGN = re.compile(
+    r"(?<![\w.])/(?:work|root|home/(?!x/)[a-z]+|Users/[a-z]+)/[a-z]|pypi\.org/simple|index-url|(?:[0-9]{1,3}\.){3}[0-9]{1,3}:3141"
+)
+
+
+def tracked_texts():
+    listed = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, check=False)
+    if listed.returncode == 0:
+        paths = [ROOT / name for name in listed.stdout.decode().split("\0") if name]
+    else:  # a tree without git: an unpacked archive
+        paths = [path for folder in ("src", "tests", "docs", "tools") for path in (ROOT / folder).rglob("*")]
+    for path in paths:
+        if path.is_file() and path.suffix not in (".png", ".der", ".pyc") and path != Path(__file__):
+            yield path, path.read_text(encoding="utf-8", errors="replace")
+
+
+def test_the_tree_names_no_machine():
+    found = [
+        f"{path.relative_to(ROOT)}:{text.count(chr(10), 0, match.start()) + 1}: {match.group()}"
+        for path, text in tracked_texts()
+        for match in FOREIGN.finditer(text)
+    ]
+    assert found == []
