@@ -8,6 +8,7 @@ supervisor tells them to drain. It never returns into the supervisor's stack: wh
 
 import os
 import signal
+import stat
 import sys
 import traceback
 from collections.abc import Callable
@@ -55,6 +56,8 @@ def run_child(name: str, main: Callable[[], int]) -> NoReturn:
         # One write of whole lines: others write to the same stderr.
         text = f"headgate {name} (process {os.getpid()}) crashed\n{traceback.format_exc()}"
         try:
+            if stat.S_ISREG(os.fstat(2).st_mode):
+                os.lseek(2, 0, os.SEEK_END)  # events are appended by others: this must not go over them
             os.write(2, text.encode("utf-8", "replace"))
         except OSError:
             pass

@@ -213,9 +213,12 @@ class StreamWriter:
 
 
 def nonblocking_twin(fd: int) -> int:
-    """Return a descriptor of our own for what `fd` is open on, non-blocking, leaving `fd` itself as it is."""
+    """Return a descriptor of our own for what `fd` is open on, leaving `fd` itself as it is: for a regular file one
+    that appends, else one that does not block."""
+    # A new open file begins at offset 0: without O_APPEND each process would write over what the others wrote.
+    flag = os.O_APPEND if stat.S_ISREG(os.fstat(fd).st_mode) else os.O_NONBLOCK
     try:
-        return os.open(f"/proc/self/fd/{fd}", os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY)
+        return os.open(f"/proc/self/fd/{fd}", os.O_WRONLY | flag | os.O_CLOEXEC | os.O_NOCTTY)
     except OSError:
         # Sockets cannot be opened by name, and another user's terminal may refuse. Then the flag is shared.
         twin = os.dup(fd)

@@ -31,6 +31,21 @@ def test_crash_is_printed_whole_and_ends_the_process(capfd):
     assert "ZeroDivisionError" in error
 
 
+def test_a_crash_goes_behind_what_others_appended(tmp_path):
+    path = tmp_path / "stderr"
+    kept = os.dup(2)
+    try:
+        with path.open("wb") as stderr:
+            os.dup2(stderr.fileno(), 2)  # as a shell does for `2> file`: no O_APPEND
+        with path.open("ab") as other:
+            other.write(b"an event\n")
+        assert status_of(lambda: 1 // 0) == CRASHED
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+    assert path.read_text().startswith("an event\nheadgate test (process ")
+
+
 def test_children_ignore_the_signals_of_the_group():
     def main():
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1):

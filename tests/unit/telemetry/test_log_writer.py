@@ -227,6 +227,23 @@ def test_the_shared_descriptor_stays_blocking(pipe):
         os.close(twin)
 
 
+def test_writers_on_one_file_append(tmp_path):
+    # `headgate run 2> file`: every process opens it anew, and none may write over another's lines.
+    with (tmp_path / "events").open("wb") as shared:
+        shared.write(b"from the shell\n")
+        shared.flush()
+        twins = [nonblocking_twin(shared.fileno()) for _ in range(2)]
+        try:
+            for number in range(4):
+                os.write(twins[number % 2], b"line %d\n" % number)
+        finally:
+            for twin in twins:
+                os.close(twin)
+        assert not fcntl.fcntl(shared.fileno(), fcntl.F_GETFL) & os.O_APPEND
+    expected = ["from the shell", *(f"line {number}" for number in range(4))]
+    assert (tmp_path / "events").read_text().splitlines() == expected
+
+
 def test_a_partly_taken_chunk_is_continued(world):
     ours, theirs = socket.socketpair()
     with ours, theirs:
