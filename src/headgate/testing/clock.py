@@ -12,7 +12,7 @@ from typing import final
 
 # How often the loop is yielded to before it is taken to be at rest. A chain of awaits needs one round per link;
 # the longest chain in the stapler has about a dozen.
-_SETTLE_ROUNDS = 60
+_SETTLE_ROUNDS = 30
 
 
 async def settle(rounds: int = _SETTLE_ROUNDS) -> None:
