@@ -29,8 +29,8 @@ RANKS = (
     ("server", "proxy"),
     ("config", "admin"),
     ("process",),
-    ("app",),
-    ("cli",),
+    ("app", "demo"),
+    ("demo", "cli"),
     ("__main__",),
 )
 ORDER = {room: index for index, room in enumerate(room for rank in RANKS for room in rank)}
@@ -284,3 +284,32 @@ def test_the_tree_names_no_machine():
         for match in FOREIGN.finditer(text)
     ]
     assert found == []
+
+
+LIMIT_NAME = re.compile(r"^(MAX_[A-Z_]+|[A-Z_]+_LIMIT|HIGH_WATER|READ_MAX): Final", re.MULTILINE)
+LIMITS_PAGE = ROOT / "docs" / "limits.md"
+
+
+def test_every_limit_stands_in_the_documentation():
+    page = LIMITS_PAGE.read_text(encoding="utf-8")
+    found = {
+        (name, match.group(1))
+        for name, path in MODULES.items()
+        if name.split(".")[0] not in ("testing", "demo")  # neither meets a stranger
+        for match in LIMIT_NAME.finditer(path.read_text(encoding="utf-8"))
+    }
+    assert sorted((name, limit) for name, limit in found if f"`{limit}`" not in page) == []
+
+
+def test_the_tests_that_the_documentation_names_exist():
+    texts = [path.read_text(encoding="utf-8") for path in (ROOT / "tests").rglob("test_*.py")]
+    missing = []
+    for page in sorted((ROOT / "docs").glob("*.md")):
+        words = page.read_text(encoding="utf-8")
+        names = set(re.findall(r"`(test_[a-z0-9_]+)`", words))
+        missing += [
+            f"{page.name}: {name}" for name in names if not any(f"def {name}(" in text for text in texts)
+        ]
+        paths = set(re.findall(r"`(tests/[a-z0-9_/]+\.py)`", words))
+        missing += [f"{page.name}: {name}" for name in paths if not (ROOT / name).exists()]
+    assert sorted(missing) == []
