@@ -200,7 +200,9 @@ def install_headgate(folder: Path) -> None:
         os.environ.get("HEADGATE_REQUIRE_COMPILED") != "1" or mode(folder) == "compiled"
     ):
         return
-    (folder / MODE_FILE).unlink(missing_ok=True)
+    # What is about to be replaced is no longer vouched for, should the build fail.
+    for stamp in (MODE_FILE, "headgate-package"):
+        (folder / stamp).unlink(missing_ok=True)
     with tempfile.TemporaryDirectory(prefix="headgate-build-") as copy:
         for path in files:
             target = Path(copy) / path.relative_to(ROOT)
