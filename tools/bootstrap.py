@@ -196,9 +196,8 @@ def install_headgate(folder: Path) -> None:
     for path in files:
         parts += [str(path.relative_to(ROOT)), path.read_bytes()]
     key = digest(*parts)
-    if is_current(folder, "package", key) and (
-        os.environ.get("HEADGATE_REQUIRE_COMPILED") != "1" or mode(folder) == "compiled"
-    ):
+    done = is_current(folder, "package", key) and (folder / MODE_FILE).exists()
+    if done and (os.environ.get("HEADGATE_REQUIRE_COMPILED") != "1" or mode(folder) == "compiled"):
         return
     # What is about to be replaced is no longer vouched for, should the build fail.
     for stamp in (MODE_FILE, "headgate-package"):
