@@ -83,7 +83,8 @@ class ChunkedReader:
 
     def _check_partial(self, buffer: bytes, position: int) -> None:
         """Refuse a size line that is too long, or that can no longer become one, before its end has come."""
-        if len(buffer) - position > MAX_SIZE_LINE:
+        size = len(buffer) - position
+        if size > MAX_SIZE_LINE + 1 or (size > MAX_SIZE_LINE and not buffer.endswith(b"\r")):
             raise RemoteProtocolError(400, "bad-chunk", f"a chunk size line exceeds {MAX_SIZE_LINE} octets")
         if _PARTIAL_LINE.fullmatch(buffer, position) is None:
             raise RemoteProtocolError(400, "bad-chunk", "malformed chunk size line")
@@ -107,7 +108,8 @@ class ChunkedReader:
             self.state = COMPLETE
             return position + 2
         end = buffer.find(b"\r\n\r\n", position)
-        if (end if end >= 0 else len(buffer)) - position > self.max_trailers:
+        # As with a head: up to three octets of the end may have come already.
+        if (end if end >= 0 else len(buffer) - 3) - position > self.max_trailers:
             raise RemoteProtocolError(
                 431, "trailers-too-large", f"more than {self.max_trailers} octets of trailers"
             )

@@ -52,6 +52,8 @@ class ClientEngine(H1Connection):
     def send_request(self, request: Request) -> None:
         """Write a request head. Content-Length is expected among its fields when `body` is known and not 0."""
         body = request.body
+        if body < 0 and request.fields.flags & CONTENT_LENGTH:
+            request.fields.remove(b"content-length")  # RFC 9112 section 6.2
         lines = [request.method + b" " + request.target + b" HTTP/1.1"]
         lines.extend(request.fields.lines)
         if body == 0:
@@ -62,14 +64,17 @@ class ClientEngine(H1Connection):
         else:
             if request.fields.flags & CONTENT_LENGTH == 0:
                 lines.append(b"Content-Length: %d" % body)
-            self._send_left = body
             self.sending = step(self.sending, HEAD_LENGTH)
+            self._send_left = body
         lines.append(b"\r\n")
-        self._output.append(b"\r\n".join(lines))
+        self._output = self._output + b"\r\n".join(lines)
         self.request = request
         self._interim = 0
 
     # -- receiving
+
+    def _code_of(self, error: RemoteProtocolError) -> int:
+        return 502  # the grammar, shared with the server role, blames a client
 
     def _receive_head(self) -> Event | None:
         if self.request is None or self.sending == IDLE:
@@ -111,6 +116,7 @@ class ClientEngine(H1Connection):
         self._interim += 1
         if self._interim > MAX_INTERIM:
             raise RemoteProtocolError(502, "too-many-interim", f"more than {MAX_INTERIM} interim responses")
+        response.fields.remove(b"content-length")  # RFC 9110 section 8.6: as in a 204
         self.receiving = step(self.receiving, INTERIM)
         return response
 
@@ -121,13 +127,13 @@ class ClientEngine(H1Connection):
         request = self.request
         method = request.method if request is not None else b""
         length = section.length
+        if method == b"CONNECT" and status < 300:
+            self.must_close = True
+            return HEAD_SWITCH  # whatever Content-Length and Transfer-Encoding say (RFC 9112 section 6.3)
         if flags & DUPLICATE:
             raise RemoteProtocolError(502, "duplicate-field", "Content-Length stands twice")
         if flags & CONTENT_LENGTH and flags & TRANSFER_ENCODING:
             raise RemoteProtocolError(502, "te-and-cl", "Transfer-Encoding beside Content-Length")
-        if method == b"CONNECT" and status < 300:
-            self.must_close = True
-            return HEAD_SWITCH
         if method == b"HEAD" or status in (204, 304):
             if status == 204:
                 response.fields.remove(b"content-length")  # RFC 9110 section 8.6: must not be sent with 204

@@ -7,7 +7,7 @@ buffer (RFC 9112 section 9.3.2).
 """
 
 from headgate.engine.events import Closed, Data, EndOfMessage, Event
-from headgate.engine.h1.chunked import COMPLETE, ChunkedReader, encode_last_chunk
+from headgate.engine.h1.chunked import COMPLETE, ChunkedReader, encode_chunk, encode_last_chunk
 from headgate.engine.h1.grammar import MAX_FIELDS, MAX_HEAD
 from headgate.engine.h1.machine import (
     CHUNKED,
@@ -46,7 +46,7 @@ class H1Connection:
         self._receive_left = 0
         self._chunks: ChunkedReader | None = None
         self._send_left = 0
-        self._output: list[bytes] = []
+        self._output = b""
 
     def __repr__(self) -> str:
         kind = type(self).__name__
@@ -103,9 +103,10 @@ class H1Connection:
                 return self._receive_chunked()
             if state == UNTIL_CLOSE:
                 return self._receive_until_close()
-        except RemoteProtocolError:
+        except RemoteProtocolError as error:
             self.receiving = step(self.receiving, FAIL)
             self.must_close = True
+            error.code = self._code_of(error)
             raise
         if state == DONE and self._eof and self._position >= len(self._buffer):
             # Half-closed: the peer said all it wanted; the answer is still owed.
@@ -114,6 +115,10 @@ class H1Connection:
 
     def _receive_head(self) -> Event | None:
         raise NotImplementedError
+
+    def _code_of(self, error: RemoteProtocolError) -> int:
+        """Return what the fault is on the wire, in the role at hand."""
+        return error.code
 
     def _eof_before_head(self) -> Event | None:
         if self._position < len(self._buffer):
@@ -128,6 +133,16 @@ class H1Connection:
         start = self._position
         if start == 0 and self._scanned == 0:
             # The usual case: a head, and perhaps the beginning of its content, arrived in one piece.
+            size = len(buffer)
+            if 4 < size <= self.max_head and buffer[size - 1] == 10 and buffer.endswith(b"\r\n\r\n"):
+                lines = buffer.split(b"\r\n")
+                if lines.index(b"") == len(lines) - 2:
+                    # A head and nothing behind it: what requests without content look like.
+                    lines.pop()
+                    lines.pop()
+                    self._position = size
+                    self._scanned = size
+                    return lines
             head, found, rest = buffer.partition(b"\r\n\r\n")
             if found and len(head) <= self.max_head:
                 self._buffer = rest
@@ -135,9 +150,10 @@ class H1Connection:
         end = buffer.find(b"\r\n\r\n", max(start, self._scanned - 3))
         if end < 0:
             self._scanned = len(buffer)
-            if len(buffer) - start > self.max_head:
-                raise self._head_too_large(buffer, start)
             self._check_start(buffer, start)
+            # Up to three octets of the end may have come already: the limit is the same for every split.
+            if len(buffer) - start > self.max_head + 3:
+                raise self._head_too_large(buffer, start)
             return None
         if end - start > self.max_head:
             raise self._head_too_large(buffer, start)
@@ -209,21 +225,19 @@ class H1Connection:
             return
         self.sending = step(self.sending, DATA)
         if self.sending == CHUNKED:
-            self._output.append(b"%x\r\n" % len(data))
-            self._output.append(data)
-            self._output.append(b"\r\n")
+            self._output = self._output + encode_chunk(data)
             return
         if self.sending == LENGTH:
             if len(data) > self._send_left:
                 raise LocalProtocolError("more content than Content-Length says")
             self._send_left -= len(data)
-        self._output.append(data)
+        self._output = self._output + data if self._output else data
 
     def _write_end(self, trailers: Fields | None) -> None:
         if self.sending == LENGTH and self._send_left > 0:
             raise LocalProtocolError(f"content ends {self._send_left} octets before Content-Length")
         if self.sending == CHUNKED:
-            self._output.append(encode_last_chunk(trailers))
+            self._output = self._output + encode_last_chunk(trailers)
         elif self.sending == UNTIL_CLOSE:
             self.must_close = True
         self.sending = step(self.sending, END)
@@ -231,15 +245,8 @@ class H1Connection:
     def take_output(self) -> bytes:
         """Return everything that waits to be written, as one piece; b"" when there is nothing."""
         output = self._output
-        if len(output) == 1:
-            data = output[0]
-            output.clear()
-            return data
-        if not output:
-            return b""
-        data = b"".join(output)
-        output.clear()
-        return data
+        self._output = b""
+        return output
 
     # -- the end of an exchange
 

@@ -24,6 +24,7 @@ MAX_FIELDS: Final = 128
 # Lines that are remembered, and how long one may be: at most some 3 MiB for a worker.
 MAX_LINES: Final = 4096
 MAX_LINE_REMEMBERED: Final = 256
+MAX_METHOD: Final = 64  # the longest registered one has 17
 
 _TOKEN: Final = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 _TARGET: Final = re.compile(rb"[\x21-\x7e]+")
@@ -37,6 +38,7 @@ DUPLICATE: Final = 1 << 20  # a second Host or Content-Length line
 CLOSE: Final = 1 << 21
 KEEP_ALIVE: Final = 1 << 22
 OPTION_UPGRADE: Final = 1 << 23
+PLAIN: Final = 1 << 24  # a Connection line that nominates nothing
 
 
 _KINDS: Final = DUPLICATE - 1
@@ -95,6 +97,8 @@ def _read_line(line: bytes) -> Line:
             flags |= KEEP_ALIVE
         if b"upgrade" in options:
             flags |= OPTION_UPGRADE
+        if options in ([b"close"], [b"keep-alive"]):
+            flags |= PLAIN
     known = Line(line, name, value, flags, number)
     if len(line) <= MAX_LINE_REMEMBERED:
         if len(_lines) >= MAX_LINES:
@@ -125,6 +129,7 @@ def parse_fields(lines: list[bytes], first: int, max_fields: int = MAX_FIELDS) -
     flags = 0
     host = b""
     length = -1
+    connection_at = -1
     for i in range(first, count):
         line = lines[i]
         known = _lines.get(line)
@@ -139,9 +144,13 @@ def parse_fields(lines: list[bytes], first: int, max_fields: int = MAX_FIELDS) -
                 host = known.value
             elif kind & CONTENT_LENGTH:
                 length = known.number
+            elif kind & CONNECTION:
+                connection_at = i - first if kind & PLAIN and connection_at == -1 else -2
         names.append(known.name)
         kept.append(known.line)
-    return Section(Fields(names, kept, flags & _KINDS), flags, host, length)
+    fields = Fields(names, kept, flags & _KINDS)
+    fields.connection_at = connection_at
+    return Section(fields, flags, host, length)
 
 
 @final
@@ -195,8 +204,13 @@ def parse_version(version: bytes) -> int:
 
 def check_method(method: bytes) -> None:
     """Refuse a method that is no token (RFC 9110 section 9.1)."""
-    if method not in _METHODS and (len(method) > 64 or _TOKEN.fullmatch(method) is None):
-        raise RemoteProtocolError(400, "bad-request-line", "the method is not a token")
+    if method not in _METHODS:
+        if _TOKEN.fullmatch(method) is None:
+            raise RemoteProtocolError(400, "bad-request-line", "the method is not a token")
+        if len(method) > MAX_METHOD:
+            raise RemoteProtocolError(
+                501, "method-too-long", f"the method exceeds {MAX_METHOD} octets (RFC 9112 section 3)"
+            )
 
 
 def check_target(target: bytes) -> None:

@@ -42,6 +42,7 @@ class ServerEngine(H1Connection):
     """One downstream connection. `request` is the request of the current exchange."""
 
     request: Request | None = None
+    _skipped = 0  # empty lines since the last head
 
     # -- receiving
 
@@ -53,6 +54,7 @@ class ServerEngine(H1Connection):
         lines = self._take_head()
         if lines is None:
             return None
+        self._skipped = 0
         line = parse_request_line(lines[0])
         section = parse_fields(lines, 1, self.max_fields)
         version = line.version
@@ -80,11 +82,10 @@ class ServerEngine(H1Connection):
         return request
 
     def _skip_empty_lines(self) -> None:
-        skipped = 0
         while self._buffer.startswith(b"\r\n", self._position):
             self._position += 2
-            skipped += 1
-            if skipped > MAX_EMPTY_LINES:
+            self._skipped += 1
+            if self._skipped > MAX_EMPTY_LINES:
                 raise RemoteProtocolError(400, "bad-request-line", "empty lines instead of a request")
 
     def _check_start(self, buffer: bytes, start: int) -> None:
@@ -157,6 +158,10 @@ class ServerEngine(H1Connection):
             return
         request = self.request
         fields = response.fields
+        if response.body != 0 and (status == 204 or status == 304):
+            raise LocalProtocolError(f"content in a {status} (RFC 9112 section 6.3)")
+        if response.body <= 0 and fields.flags & CONTENT_LENGTH and (response.body < 0 or status == 204):
+            fields.remove(b"content-length")  # RFC 9112 section 6.2, RFC 9110 section 8.6
         lines = [_status_line(status, response.reason)]
         lines.extend(fields.lines)
         if response.body == UNKNOWN_LENGTH:
@@ -164,8 +169,8 @@ class ServerEngine(H1Connection):
                 lines.append(b"Transfer-Encoding: chunked")
                 self.sending = step(self.sending, HEAD_CHUNKED)
             else:
-                self.must_close = True
                 self.sending = step(self.sending, HEAD_UNTIL_CLOSE)
+                self.must_close = True
         elif response.body == 0:
             if fields.flags & CONTENT_LENGTH == 0 and self._needs_length(status):
                 lines.append(b"Content-Length: 0")
@@ -173,8 +178,8 @@ class ServerEngine(H1Connection):
         else:
             if fields.flags & CONTENT_LENGTH == 0:
                 lines.append(b"Content-Length: %d" % response.body)
-            self._send_left = response.body
             self.sending = step(self.sending, HEAD_LENGTH)
+            self._send_left = response.body
         if self.receiving == IDLE or response.close:
             self.must_close = True  # an answer to a request that could not be read, or the last one
         if self.must_close:
@@ -182,11 +187,16 @@ class ServerEngine(H1Connection):
         elif request is not None and request.version == 10:
             lines.append(b"Connection: keep-alive")
         lines.append(b"\r\n")
-        self._output.append(b"\r\n".join(lines))
+        self._output = self._output + b"\r\n".join(lines)
 
     def _needs_length(self, status: int) -> bool:
-        """Content-Length: 0 belongs in an empty answer, but for 204, 304 and answers to HEAD (RFC 9110 8.6)."""
-        return status not in (204, 304) and (self.request is None or self.request.method != b"HEAD")
+        """Content-Length: 0 is in every empty answer but 204, 304, to HEAD, and 2xx to CONNECT (RFC 9110 8.6)."""
+        if status in (204, 304):
+            return False
+        if self.request is None:
+            return True
+        method = self.request.method
+        return method != b"HEAD" and (method != b"CONNECT" or status >= 300)
 
     def _send_interim(self, response: Response) -> None:
         if self.request is not None and self.request.version == 10:
@@ -195,7 +205,7 @@ class ServerEngine(H1Connection):
         lines = [_status_line(response.status, response.reason)]
         lines.extend(response.fields.lines)
         lines.append(b"\r\n")
-        self._output.append(b"\r\n".join(lines))
+        self._output = self._output + b"\r\n".join(lines)
 
     def switch(self) -> None:
         """Leave HTTP after a 101, or a 2xx to CONNECT: what follows is a tunnel, `take_rest()` its beginning."""
