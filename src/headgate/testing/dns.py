@@ -217,7 +217,7 @@ def _bind_both(host: str, port: int) -> tuple[socket.socket, socket.socket]:
     for _ in range(50):
         udp = bind(host, port, socket.SOCK_DGRAM)
         try:
-            return udp, bind(host, udp.getsockname()[1])
+            return udp, bind(host, udp.getsockname()[1], reuse=port != 0)
         except OSError:
             udp.close()
             if port:

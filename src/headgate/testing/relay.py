@@ -42,11 +42,16 @@ def _socket_family(host: str) -> socket.AddressFamily:
     return socket.AF_INET6 if ":" in host else socket.AF_INET
 
 
-def bind(host: str, port: int = 0, kind: socket.SocketKind = socket.SOCK_STREAM) -> socket.socket:
-    """Return a bound socket that does not listen yet."""
+def bind(
+    host: str, port: int = 0, kind: socket.SocketKind = socket.SOCK_STREAM, *, reuse: bool | None = None
+) -> socket.socket:
+    """Return a bound socket that does not listen yet; a given port is taken although old connections linger."""
+    reuse = port != 0 if reuse is None else reuse
     sock = socket.socket(_socket_family(host), kind)
     try:
-        if kind == socket.SOCK_STREAM:
+        # Only for a port that the caller wants back. With a port of the kernel's choice SO_REUSEADDR would let two
+        # sockets that do not listen yet have the same one, and the second `listen` would fail.
+        if kind == socket.SOCK_STREAM and reuse:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         if sock.family == socket.AF_INET6:
             sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
@@ -62,7 +67,8 @@ def bind_same_port(*hosts: str, attempts: int = 50) -> list[socket.socket]:
     for _ in range(attempts):
         socks = [bind(hosts[0])]
         try:
-            socks += [bind(host, socks[0].getsockname()[1]) for host in hosts[1:]]
+            for host in hosts[1:]:
+                socks.append(bind(host, socks[0].getsockname()[1], reuse=False))
         except OSError:
             for sock in socks:
                 sock.close()
