@@ -6,6 +6,8 @@ VENV   ?= .venv
 BIN    := $(VENV)/bin
 # Arguments for pytest: make test TESTS=tests/unit/ocsp
 TESTS  ?=
+# For each fuzz target of make soak
+FUZZ_SECONDS ?= 1800
 
 .DEFAULT_GOAL := help
 .PHONY: help setup build run test check bench soak clean
@@ -48,7 +50,10 @@ bench: setup
 soak: setup
 	@HEADGATE_SOAK=1 HEADGATE_EXPECT=$$(cut -d: -f1 $(VENV)/headgate-mode | cut -d' ' -f1) \
 	  $(BIN)/python -m pytest -q -m soak --timeout=7200 $(TESTS) || [ $$? -eq 5 ]
-	@if [ -f fuzz/__main__.py ]; then HEADGATE_SOAK=1 $(BIN)/python -m fuzz; fi
+	@for target in $$(ls fuzz | sed -n 's/^\([a-z].*\)\.py$$/\1/p'); do \
+	  echo "headgate: fuzzing $$target for $(FUZZ_SECONDS) s"; \
+	  $(BIN)/python -m fuzz.$$target --seconds $(FUZZ_SECONDS) --seed $$(date +%s) || exit 1; \
+	done
 
 clean:
 	rm -rf $(VENV) build dist src/*.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .demo
