@@ -37,7 +37,7 @@ from headgate.counters import (
     TIMEOUT_WRITE,
 )
 from headgate.engine.events import Closed, Data, EndOfMessage, Request, Response
-from headgate.engine.h1.machine import DONE, IDLE
+from headgate.engine.h1.machine import DONE, IDLE, UNTIL_CLOSE
 from headgate.engine.h1.server import ServerEngine
 from headgate.errors import RemoteProtocolError, TransportError
 from headgate.http.fields import Fields
@@ -158,6 +158,10 @@ class DownstreamConnection(StreamDriver, Downstream):
         if phase == HANDSHAKE:
             self._handshake()
             return
+        if phase == HTTP and self._interest & READ == 0:
+            # Nobody asked for bytes, so this is a hang-up: there is no one left to answer.
+            self._fail(TransportError("hung-up", 0, "the client broke the connection"))
+            return
         try:
             data = self._read()
         except TransportError as error:
@@ -202,6 +206,8 @@ class DownstreamConnection(StreamDriver, Downstream):
     def on_deadline(self, now: float) -> None:
         """A timeout: answer 408 where that helps (RFC 9110 section 15.5.9), then close."""
         if self.phase == LINGER:
+            if self.unsent > 0:
+                self.values[TIMEOUT_WRITE] = self.values[TIMEOUT_WRITE] + 1
             self.close()
             return
         if self.phase == TUNNEL and self.tunnel is not None:
@@ -246,7 +252,10 @@ class DownstreamConnection(StreamDriver, Downstream):
         while True:
             exchange = self.exchange
             if exchange is not None and not exchange.accepting:
-                # Nobody wants content now: no more is read than the buffer holds already.
+                # Nobody wants content now: no more is read than the buffer holds already, and a client that may not
+                # send is not late.
+                if not self._stalled:
+                    self.deadline = NEVER
                 if engine.buffered > 0:
                     self.pause_reading()
                 return
@@ -367,6 +376,9 @@ class DownstreamConnection(StreamDriver, Downstream):
             self.values[ABORTED_UPSTREAM] += 1
         # What was already queued still goes out; a clean TLS end or a last chunk would say that this was all.
         self.flush()
+        if self.engine.sending == UNTIL_CLOSE and not self.closed:
+            # Content up to the end of the connection: only a reset says that it is not complete.
+            self.transport.reset_on_close()
         self.close()
 
     def resume(self) -> None:
@@ -377,6 +389,8 @@ class DownstreamConnection(StreamDriver, Downstream):
         if not self.engine._eof:
             self.resume_reading()
         self.advance()
+        if not self.closed and self.reading and self.transport.pending():
+            self.on_readable()
 
     def detach(self) -> bytes:
         """After a 101 was queued: leave HTTP. Return what the client sent behind its request."""
@@ -480,6 +494,8 @@ class DownstreamConnection(StreamDriver, Downstream):
             self.close()  # the answer has begun: cutting it short is all that is left to say
             return
         text = b"%b: %b\n" % (error.reason.encode(), error.detail.encode())
+        if exchange.request.method == b"HEAD":
+            text = b""
         fields = Fields([], [])
         fields.add(b"content-type", b"text/plain; charset=utf-8", b"Content-Type")
         fields.add(b"content-length", b"%d" % len(text), b"Content-Length")
@@ -487,8 +503,9 @@ class DownstreamConnection(StreamDriver, Downstream):
         response.close = True
         self.engine.must_close = True
         self.respond(response)
-        self.engine._write_data(text)
-        self.engine._write_end(None)
+        if text:
+            self.engine._write_data(text)
+            self.engine._write_end(None)
         output = self.engine.take_output()
         self._end_exchange(exchange)
         try:

@@ -30,6 +30,7 @@ class StreamDriver(Pollable):
         self.closed = False
         self._interest = 0
         self._fd = -1
+        self._parked = False
         self._read_size = READ_MIN
         self._unsent = b""
         self._unsent_at = 0
@@ -44,7 +45,20 @@ class StreamDriver(Pollable):
         """Change what wakes this driver."""
         if interest != self._interest and not self.closed:
             self._interest = interest
-            self.poller.change(self._fd, interest)
+            if self._parked:
+                self._parked = False
+                self.poller.add(self._fd, self, interest)
+            else:
+                self.poller.change(self._fd, interest)
+
+    def park(self) -> None:
+        """Leave the poller until interest changes.
+
+        A hang-up cannot be masked: a peer that broke the connection while nobody reads would wake us for ever.
+        """
+        if not self._parked:
+            self._parked = True
+            self.poller.remove(self._fd)
 
     def pause_reading(self) -> None:
         """Take no more from the peer for now."""

@@ -88,6 +88,7 @@ class UpstreamConnection(StreamDriver):
         self.receiver: ResponseReceiver | None = None
         self.exchange: object | None = None
         self.uses = 0
+        self.answered = False  # a byte of the current answer has come: no retry is safe any more
         self.idle_since = 0.0
         values[UPSTREAM_OPEN] += 1
         self.watch(READ)
@@ -101,6 +102,7 @@ class UpstreamConnection(StreamDriver):
         """Send a head; content follows by `send`. Failures arrive at the receiver, never here."""
         self.receiver = receiver
         self.exchange = exchange
+        self.answered = False
         self.uses += 1
         self.engine.send_request(request)
 
@@ -130,6 +132,10 @@ class UpstreamConnection(StreamDriver):
     # -- being woken
 
     def on_readable(self) -> None:
+        if self._interest & READ == 0:
+            # The origin broke the connection while the client is slow; what it sent before is still to be read.
+            self.park()
+            return
         try:
             data = self._read()
         except TransportError as error:
@@ -142,6 +148,7 @@ class UpstreamConnection(StreamDriver):
             self._broken("closed-idle", "")
             return
         if data:
+            self.answered = True
             self.values[UPSTREAM_READ] += len(data)
             engine.receive(data)
         else:

@@ -42,6 +42,12 @@ class Transport:
         """Tell the peer that nothing more will be written (TLS: close_notify as well). Never raises."""
         raise NotImplementedError
 
+    def reset_on_close(self) -> None:
+        """Let `close` be a reset where a plain end would pass for a proper one. Never raises.
+
+        TLS needs none: an end without close_notify is an improper one already.
+        """
+
     def close(self) -> None:
         """Close at once. Never raises; may be called twice."""
         raise NotImplementedError

@@ -26,6 +26,7 @@ from headgate.counters import (
     UPSTREAM_RETRIED,
 )
 from headgate.engine.events import Response
+from headgate.engine.h1.machine import DONE
 from headgate.http.fields import HOP_BY_HOP, Fields
 from headgate.http.hop_by_hop import strip_response
 from headgate.net.poller import Poller
@@ -55,6 +56,7 @@ class Attempt:
         self.replay_trailers: Fields | None = None
         self.sent_all = False
         self.dials = 0
+        self.tried: list[Endpoint] = []  # could not be reached
 
 
 @final
@@ -92,10 +94,12 @@ class ReverseProxy(Handler, ResponseReceiver, ConnectionWaiter):
         exchange.endpoint = endpoint.url
         endpoint.active += 1
         connection = endpoint.take()
-        if connection is not None:
+        if connection is None:
+            self._dial(exchange, attempt)
+        elif exchange.accepting:
             self._send_head(exchange, attempt, connection)
         else:
-            self._dial(exchange, attempt)
+            self._take_up(exchange, attempt, connection)
 
     def _dial(self, exchange: Exchange, attempt: Attempt) -> None:
         exchange.accepting = False
@@ -122,6 +126,10 @@ class ReverseProxy(Handler, ResponseReceiver, ConnectionWaiter):
             # The client left meanwhile: the connection is good for somebody else.
             self._spare(connection)
             return
+        self._take_up(exchange, attempt, connection)
+
+    def _take_up(self, exchange: Exchange, attempt: Attempt, connection: UpstreamConnection) -> None:
+        """Go on after a wait: send again what an earlier try has sent, then take the rest of the content."""
         self._send_head(exchange, attempt, connection)
         self._replay(exchange, attempt, connection)
         if exchange.request.body != 0 and not attempt.sent_all:
@@ -150,12 +158,15 @@ class ReverseProxy(Handler, ResponseReceiver, ConnectionWaiter):
         if not isinstance(attempt, Attempt) or attempt.connection is not None:
             return
         attempt.endpoint.active -= 1
-        others = [endpoint for endpoint in self.upstream.endpoints if endpoint is not attempt.endpoint]
-        if others and attempt.dials < min(MAX_DIALS, len(others) + 1):
-            exchange.retries += 1
-            attempt.endpoint = others[attempt.dials % len(others)]
-            self._begin(exchange, attempt)
-            return
+        attempt.tried.append(attempt.endpoint)
+        if attempt.dials < MAX_DIALS:
+            others = [endpoint for endpoint in self.upstream.endpoints if endpoint not in attempt.tried]
+            if others:
+                exchange.retries += 1
+                exchange.detail = f"{attempt.endpoint.url}: {detail}; another endpoint was asked"
+                attempt.endpoint = self.upstream.policy.pick(others)
+                self._begin(exchange, attempt)
+                return
         exchange.attempt = None
         if reason == "timeout":
             self.values[GATEWAY_CONNECT_TIMEOUT] += 1
@@ -265,8 +276,11 @@ class ReverseProxy(Handler, ResponseReceiver, ConnectionWaiter):
     def downstream_drained(self, exchange: Exchange) -> None:
         attempt = exchange.attempt
         if isinstance(attempt, Attempt) and attempt.connection is not None:
-            attempt.connection.deadline = self.poller.now + self.upstream.body_idle
-            attempt.connection.resume_reading()
+            connection = attempt.connection
+            connection.deadline = self.poller.now + self.upstream.body_idle
+            connection.resume_reading()
+            if connection.transport.pending():
+                connection.on_readable()
 
     def _interim(self, exchange: Exchange, connection: UpstreamConnection, response: Response) -> None:
         """Pass 100 and 103 on (RFC 9110 section 15.2); 101 ends HTTP on both connections."""
@@ -278,6 +292,9 @@ class ReverseProxy(Handler, ResponseReceiver, ConnectionWaiter):
             return
         downstream = exchange.downstream
         if not isinstance(downstream, DownstreamConnection):
+            return
+        if downstream.engine.receiving != DONE:
+            connection._broken("early-switch", "101 before the request was complete")
             return
         downstream.respond(response)
         attempt = exchange.attempt
@@ -301,7 +318,7 @@ class ReverseProxy(Handler, ResponseReceiver, ConnectionWaiter):
         if not isinstance(attempt, Attempt):
             return
         attempt.endpoint.active -= 1
-        untouched = not exchange.responded and not connection.engine.answered
+        untouched = not exchange.responded and not connection.answered
         if untouched and reason in _CLOSED and connection.uses > 1 and self._may_repeat(exchange, attempt):
             self.values[UPSTREAM_RETRIED] += 1
             exchange.retries += 1

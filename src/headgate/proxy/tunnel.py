@@ -30,6 +30,7 @@ class TunnelHalf(StreamDriver):
         self.ended = False
         self.moved = 0
         self._fd = driver._fd
+        self._parked = driver._parked
         self._unsent = driver._unsent
         self._unsent_at = driver._unsent_at
         self._interest = -1
@@ -38,8 +39,11 @@ class TunnelHalf(StreamDriver):
 
     def on_readable(self) -> None:
         other = self.other
-        if other is None or self.ended:
+        if other is None:
             self.pause_reading()
+            return
+        if self._interest & READ == 0:
+            self._hung_up()
             return
         try:
             data = self._read()
@@ -60,8 +64,14 @@ class TunnelHalf(StreamDriver):
         self.pause_reading()
         if other.unsent == 0:
             other.transport.shutdown()
-        if other.ended:
-            self.tunnel.close("")
+        self.tunnel.end_if_over()
+
+    def _hung_up(self) -> None:
+        """The peer is gone for good, and nobody wants to read here."""
+        if self.ended:
+            self.tunnel.close("hung-up")  # nothing can be sent to it any more, and nothing more comes from it
+        else:
+            self.park()  # what it sent before is read when the other side takes it
 
     def on_writable(self) -> None:
         try:
@@ -74,8 +84,11 @@ class TunnelHalf(StreamDriver):
         if done and other is not None:
             if other.ended:
                 self.transport.shutdown()
+                self.tunnel.end_if_over()
             else:
                 other.resume_reading()
+                if other.transport.pending():
+                    other.on_readable()
 
     def on_crash(self, error: Exception) -> None:
         self.tunnel.downstream.observer.crashed("tunnel", error)
@@ -117,6 +130,12 @@ class Tunnel(TunnelOwner):
                 self.origin.pause_reading()
         except TransportError as error:
             self.close(error.reason)
+
+    def end_if_over(self) -> None:
+        """End properly once both sides have ended and everything is delivered."""
+        client, origin = self.client, self.origin
+        if client.ended and origin.ended and client.unsent == 0 and origin.unsent == 0:
+            self.close("")
 
     def touch(self) -> None:
         """Something moved: the silence begins anew."""

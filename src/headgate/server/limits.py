@@ -18,6 +18,8 @@ from headgate.counters import (
 
 # Networks remembered by a worker: some 200 bytes each, so at most 13 MiB.
 MAX_NETWORKS: Final = 65_536
+# A full table is gone through at most this often: refusing must not cost a walk over all of it.
+FORGET_SECONDS: Final = 0.25
 
 
 @final
@@ -50,6 +52,7 @@ class ConnectionLimits:
         self._networks: dict[str, ClientNetwork] = {}
         self._tokens = self.all_burst
         self._at = 0.0
+        self._forgot_at = 0.0
 
     def __repr__(self) -> str:
         return f"<ConnectionLimits {self.open} open, {len(self._networks)} networks>"
@@ -62,7 +65,7 @@ class ConnectionLimits:
             return "connections"
         client = self._networks.get(network)
         if client is None:
-            if len(self._networks) >= MAX_NETWORKS:
+            if len(self._networks) >= MAX_NETWORKS and now - self._forgot_at >= FORGET_SECONDS:
                 self.forget(now)
             client = ClientNetwork(self.burst, now)
             if len(self._networks) < MAX_NETWORKS:
@@ -70,12 +73,14 @@ class ConnectionLimits:
         if self.per_client > 0 and client.open >= self.per_client:
             values[REFUSED_PER_CLIENT] += 1
             return "per_client"
+        taken = 0.0
         if self.rate > 0:
             client.tokens = min(self.burst, client.tokens + (now - client.at) * self.rate)
             client.at = now
             if client.tokens < 1:
                 values[REFUSED_CONNECTION_RATE] += 1
                 return "connection_rate"
+            taken = 1.0
         if self.all_rate > 0:
             self._tokens = min(self.all_burst, self._tokens + (now - self._at) * self.all_rate)
             self._at = now
@@ -83,7 +88,7 @@ class ConnectionLimits:
                 values[REFUSED_ALL_CONNECTION_RATE] += 1
                 return "all_connection_rate"
             self._tokens -= 1
-        client.tokens -= 1
+        client.tokens -= taken
         client.open += 1
         self.open += 1
         return ""
@@ -97,6 +102,7 @@ class ConnectionLimits:
 
     def forget(self, now: float) -> None:
         """Drop networks without connections whose buckets are full again; called in the sweep and when full."""
+        self._forgot_at = now
         idle = [
             name
             for name, client in self._networks.items()

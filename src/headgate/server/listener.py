@@ -19,7 +19,7 @@ from headgate.connection.settings import ConnectionSettings
 from headgate.counters import ACCEPT_FAILED, CONNECTIONS, CONNECTIONS_OPEN
 from headgate.http.forwarded import Forwarder
 from headgate.net.poller import READ, Pollable, Poller
-from headgate.net.tcp import TcpTransport
+from headgate.net.tcp import RESET, TcpTransport
 from headgate.net.transport import Transport
 from headgate.server.limits import ConnectionLimits, client_network
 
@@ -102,8 +102,7 @@ class Listener(Pollable):
         network = client_network(peer)
         refused = self.limits.admit(network, self._poller.now)
         if refused:
-            # A reset frees the kernel's side at once; lingering would let a flood fill it with TIME_WAIT.
-            sock.close()
+            _refuse(sock)
             return
         self._values[CONNECTIONS] += 1
         self._values[CONNECTIONS_OPEN] += 1
@@ -127,12 +126,14 @@ class Listener(Pollable):
         if error.errno not in _OVERLOADED:
             return  # ECONNABORTED and the like: that client has left
         self._values[ACCEPT_FAILED] += 1
-        os.close(self._reserve)
-        try:
-            sock, _ = self._sock.accept()
-            sock.close()
-        except OSError:
-            pass  # nobody waits, or somebody else took the descriptor
+        if self._reserve >= 0:
+            os.close(self._reserve)
+        for _ in range(MAX_ACCEPTS):
+            try:
+                sock, _address = self._sock.accept()
+            except OSError:
+                break  # nobody waits, or somebody else took the descriptor
+            _refuse(sock)
         try:
             self._reserve = _spare_descriptor()
         except OSError:
@@ -180,6 +181,15 @@ class Listener(Pollable):
         if self._reserve >= 0:
             os.close(self._reserve)
             self._reserve = -1
+
+
+def _refuse(sock: socket.socket) -> None:
+    """Reset: it frees the kernel's side at once, where a plain end would let a flood fill it with TIME_WAIT."""
+    try:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
+    except OSError:
+        pass  # that client has left
+    sock.close()
 
 
 def _spare_descriptor() -> int:

@@ -38,7 +38,7 @@ class Observer(DownstreamObserver):
                 limit_key=exchange.endpoint,
                 upstream=exchange.upstream,
                 endpoint=exchange.endpoint,
-                reason=exchange.reason,
+                reason=exchange.reason or "failed-over",
                 detail=exchange.detail,
                 status=exchange.status,
             )

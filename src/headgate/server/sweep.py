@@ -24,7 +24,10 @@ def sweep(listeners: list[Listener], endpoints: list[Endpoint], values: list[int
             listener.wake()
         for connection in list(listener.connections):
             if now >= connection.deadline:
-                connection.on_deadline(now)
+                try:
+                    connection.on_deadline(now)
+                except Exception as error:
+                    connection.on_crash(error)  # one defect must not keep everybody else's deadlines
             elif not connection.closed:
                 heads += connection.engine.buffered
                 held += connection.unsent
@@ -33,7 +36,10 @@ def sweep(listeners: list[Listener], endpoints: list[Endpoint], values: list[int
     for endpoint in endpoints:
         for spare in endpoint.connections:
             if now >= spare.deadline:
-                spare.on_deadline(now)
+                try:
+                    spare.on_deadline(now)
+                except Exception as error:
+                    spare.on_crash(error)
             elif not spare.closed:
                 upstream += spare.unsent + spare.engine.buffered
     values[HELD_HEADS] = heads

@@ -85,7 +85,7 @@ class Endpoint(UpstreamOwner):
         self.active = 0
         self.dialling = 0
         self.idle: list[UpstreamConnection] = []
-        self._busy: set[UpstreamConnection] = set()
+        self._open: set[UpstreamConnection] = set()
         self._poller = poller
         self._connector = connector
         self._values = values
@@ -97,33 +97,32 @@ class Endpoint(UpstreamOwner):
     @property
     def connections(self) -> list[UpstreamConnection]:
         """All open connections; for the sweep of deadlines."""
-        return [*self.idle, *self._busy]
+        return list(self._open)
 
     def take(self) -> UpstreamConnection | None:
         """Return an idle connection, or None: then `dial`."""
         while self.idle:
             connection = self.idle.pop()
             if not connection.closed:
-                self._busy.add(connection)
                 self._values[UPSTREAM_REUSED] += 1
                 return connection
         return None
 
     def give_back(self, connection: UpstreamConnection) -> None:
         """The exchange is over: keep the connection if it can carry another one."""
-        self._busy.discard(connection)
         if connection.release():
-            connection.idle_since = self._poller.now
-            connection.deadline = self._poller.now + self.idle_timeout
-            self.idle.append(connection)
-            if len(self.idle) > MAX_IDLE:
-                self.idle[0].close()
+            self._keep(connection)
 
     def keep(self, connection: UpstreamConnection) -> None:
         """Keep a fresh connection that nobody uses after all."""
-        self._busy.discard(connection)
+        self._keep(connection)
+
+    def _keep(self, connection: UpstreamConnection) -> None:
+        connection.idle_since = self._poller.now
         connection.deadline = self._poller.now + self.idle_timeout
         self.idle.append(connection)
+        if len(self.idle) > MAX_IDLE:
+            self.idle[0].close()
 
     def dial(self, exchange: Exchange, waiter: ConnectionWaiter) -> None:
         """Open a connection for `exchange`; the waiter hears of it."""
@@ -145,13 +144,13 @@ class Endpoint(UpstreamOwner):
         connection = UpstreamConnection(
             transport, self._poller, self, self._values, self.url, MAX_RESPONSE_HEAD
         )
-        self._busy.add(connection)
+        self._open.add(connection)
         waiter.connected(exchange, connection)
 
     # -- what connections report
 
     def upstream_gone(self, connection: UpstreamConnection) -> None:
-        self._busy.discard(connection)
+        self._open.discard(connection)
         if connection in self.idle:
             self.idle.remove(connection)
 
