@@ -131,7 +131,8 @@ def mark(folder: Path, step: str, value: str) -> None:
 
 def make_environment(folder: Path) -> None:
     """Create the virtual environment, anew if another Python made the present one."""
-    wanted = digest(os.path.realpath(sys.executable), platform.python_version())
+    # Its own path too: the scripts in it begin with that, and a folder that was moved is of no use.
+    wanted = digest(os.path.realpath(sys.executable), platform.python_version(), str(folder))
     if (folder / "bin" / "python").exists() and is_current(folder, "python", wanted):
         return
     run(
