@@ -10,6 +10,8 @@ from typing import Final
 from headgate import __version__
 
 COMPILED: Final[tuple[str, ...]] = (
+    "headgate.errors",
+    "headgate.counters",
     "headgate.http.fields",
     "headgate.http.networks",
     "headgate.http.target",

@@ -49,7 +49,7 @@ UPSTREAM_READ: Final = _counter("bytes_total", _BYTES, side="upstream", directio
 UPSTREAM_WRITTEN: Final = _counter("bytes_total", _BYTES, side="upstream", direction="written")
 
 # -- latency: a histogram is its buckets, not cumulative; the last one is +Inf
-LATENCY_BOUNDS: Final = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+LATENCY_BOUNDS: Final[tuple[float, ...]] = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 LATENCY_FIRST: Final = len(TABLE)
 for _bound in (*LATENCY_BOUNDS, float("inf")):
     _counter("request_seconds", "From the request's head to the response's last byte.", le=str(_bound))
@@ -108,7 +108,7 @@ LOG_DROPPED: Final = _counter("log_dropped_total", "Access log records dropped b
 # -- dialling
 _DIAL = "Dial attempts that failed, by address family and error."
 # "overtaken": a later attempt answered while this one was still silent. Black holes look like that, all the time.
-DIAL_ERRORS: Final = (
+DIAL_ERRORS: Final[tuple[str, ...]] = (
     "ECONNREFUSED",
     "ETIMEDOUT",
     "ENETUNREACH",

@@ -67,7 +67,7 @@ def flags_of(name: bytes) -> int:
 class Fields:
     """An ordered, mutable field section; names are compared in lower case and given in lower case."""
 
-    __slots__ = ("flags", "lines", "names")
+    __slots__ = ("connection_at", "flags", "lines", "names")
 
     def __init__(self, names: list[bytes], lines: list[bytes], flags: int = -1) -> None:
         self.names = names
@@ -77,6 +77,8 @@ class Fields:
             for name in names:
                 flags |= flags_of(name)
         self.flags = flags
+        # Where the one Connection line stands that nominates nothing, as the parser found it; else -1.
+        self.connection_at = -1
 
     def __len__(self) -> int:
         return len(self.names)

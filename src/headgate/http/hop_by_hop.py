@@ -151,15 +151,14 @@ def add_via(fields: Fields, version: int) -> None:
 def _strip(fields: Fields) -> None:
     names = fields.names
     lines = fields.lines
-    if fields.flags & OTHER_HOP == 0 and b"connection" in names:
+    at = fields.connection_at
+    if at >= 0 and fields.flags & OTHER_HOP == 0 and names[at] == b"connection":
         # Browsers and origins send one Connection line that nominates nothing; it goes without a walk.
-        at = names.index(b"connection")
-        if lines[at] in _NOMINATES_NOTHING:
-            names.pop(at)
-            lines.pop(at)
-            if b"connection" not in names:
-                fields.flags &= ~(HOP_BY_HOP | CONNECTION)
-                return
+        names.pop(at)
+        lines.pop(at)
+        fields.connection_at = -1
+        fields.flags &= ~(HOP_BY_HOP | CONNECTION)
+        return
     drop = NEVER_FORWARDED
     if fields.flags & CONNECTION:
         nominated = _nominated(fields)
