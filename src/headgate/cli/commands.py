@@ -102,6 +102,18 @@ def serve(
 
 
 @app.command()
+def demo(
+    http_port: Annotated[int, typer.Option(help="Port for http; 0: any.", min=0, max=65535)] = 8080,
+    https_port: Annotated[int, typer.Option(help="Port for https; 0: any.", min=0, max=65535)] = 8443,
+    metrics_port: Annotated[int, typer.Option(help="Port for metrics; 0: any.", min=0, max=65535)] = 9180,
+) -> None:
+    """Start a gate to play with: local CA, OCSP responder, origin; Ctrl-C removes everything."""
+    from headgate.cli.demo import run_demo
+
+    raise typer.Exit(run_demo(http_port, https_port, metrics_port))
+
+
+@app.command()
 def validate(path: ConfigArgument = DEFAULT_CONFIG, as_json: JsonOption = False) -> None:
     """Check a configuration and its certificates; nothing is started."""
     from headgate.cli.validation import validate_file
