@@ -5,7 +5,7 @@ import errno
 
 import pytest
 
-from headgate.http.fetch import FetchResponse
+from headgate.http.fetch import FetchError, FetchResponse
 from headgate.ocsp.conversation import Contact, Conversation, ConversationFailed, max_age_of
 from headgate.ocsp.request import CertIdHash
 from headgate.testing.pki import ocsp_error
@@ -241,3 +241,19 @@ def test_redirect_into_a_private_network_is_refused_unless_the_responder_lives_t
 )
 def test_rfc9111_5_2_2_1_max_age(headers, seconds):
     assert max_age_of(FetchResponse(200, headers, b"", "", 0.0)) == seconds
+
+
+def test_a_timer_that_fires_early_leaves_no_time_for_another_request(bench, talk):
+    """What is left could only fail, and hide that the responder accepted and kept silent."""
+    leaf, contact = bench.leaf("a.test", URL), Contact()
+    asked = []
+
+    async def impatient(request):
+        asked.append(request.method)
+        await bench.clock.sleep(request.timeout - 0.001)
+        raise FetchError("head", "nothing came", "203.0.113.1:80", errno.ETIMEDOUT, 9_999.0)
+
+    bench.world.fetch = impatient
+    failure = failure_of(talk, leaf, contact)
+    assert (failure.stage, failure.asked, asked) == ("head", ("GET sha1: head",), ["GET"])
+    assert contact.post, "the next conversation asks the other way"
