@@ -68,9 +68,11 @@ class Gate:
         self.state = folder / "state"
         self.runtime = folder / "run"
         self.environ = {**os.environ, **(environ or {})}
-        # The gate runs in a folder of its own, where a relative PYTHONPATH would find another headgate than the test's.
+        # The gate runs in a folder of its own, where a relative PYTHONPATH leads to another headgate.
         found = self.environ.get("PYTHONPATH", "")
-        self.environ["PYTHONPATH"] = os.pathsep.join(os.path.abspath(one) for one in found.split(os.pathsep) if one)
+        self.environ["PYTHONPATH"] = os.pathsep.join(
+            os.path.abspath(one) for one in found.split(os.pathsep) if one
+        )
         self.prefix = prefix or []
         self.process: subprocess.Popen[bytes] | None = None
         lines = [
