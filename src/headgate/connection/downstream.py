@@ -154,26 +154,33 @@ class DownstreamConnection(StreamDriver, Downstream):
     # -- being woken
 
     def on_readable(self) -> None:
+        # A loop and not a recursion: how often bytes are left above the descriptor is the peer's to decide.
+        while self._read_once():
+            pass
+
+    def _read_once(self) -> bool:
+        """Read and act on it; tell whether bytes are left that no readiness will announce."""
         phase = self.phase
         if phase == HANDSHAKE:
             self._handshake()
-            return
+            return False
         if phase == HTTP and self._interest & READ == 0:
             # Nobody asked for bytes, so this is a hang-up: there is no one left to answer.
             self._fail(TransportError("hung-up", 0, "the client broke the connection"))
-            return
+            return False
         try:
             data = self._read()
         except TransportError as error:
             self._fail(error)
-            return
+            return False
         if data is None:
-            return
+            return False
         if phase == LINGER:
             self._discarded += len(data)
             if not data or self._discarded > MAX_DISCARD:
                 self.close()
-            return
+                return False
+            return self.transport.pending()
         engine = self.engine
         if data:
             self.values[DOWNSTREAM_READ] += len(data)
@@ -183,8 +190,7 @@ class DownstreamConnection(StreamDriver, Downstream):
             # Half-closed is level-triggered for ever: what is still owed is owed without listening.
             self.pause_reading()
         self.advance()
-        if not self.closed and self.transport.pending() and self.reading:
-            self.on_readable()
+        return not self.closed and self.phase != TUNNEL and self.reading and self.transport.pending()
 
     def on_writable(self) -> None:
         if self.phase == HANDSHAKE:
@@ -453,6 +459,8 @@ class DownstreamConnection(StreamDriver, Downstream):
             self.advance()
         if self._interest & READ == 0 and not self.closed and self.exchange is None and not engine._eof:
             self.resume_reading()
+            if self.transport.pending():
+                self.on_readable()
 
     def _end_exchange(self, exchange: Exchange) -> None:
         """Count and log; from here on the connection has no exchange."""

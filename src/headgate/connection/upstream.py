@@ -132,21 +132,26 @@ class UpstreamConnection(StreamDriver):
     # -- being woken
 
     def on_readable(self) -> None:
+        while self._read_once():
+            pass
+
+    def _read_once(self) -> bool:
+        """Read and act on it; tell whether bytes are left that no readiness will announce."""
         if self._interest & READ == 0:
             # The origin broke the connection while the client is slow; what it sent before is still to be read.
             self.park()
-            return
+            return False
         try:
             data = self._read()
         except TransportError as error:
             self._broken(error.reason, error.detail)
-            return
+            return False
         if data is None:
-            return
+            return False
         engine = self.engine
         if self.receiver is None:
             self._broken("closed-idle", "")
-            return
+            return False
         if data:
             self.answered = True
             self.values[UPSTREAM_READ] += len(data)
@@ -154,8 +159,7 @@ class UpstreamConnection(StreamDriver):
         else:
             engine.receive_eof()
         self.advance()
-        if not self.closed and self.reading and self.transport.pending():
-            self.on_readable()
+        return not self.closed and self.receiver is not None and self.reading and self.transport.pending()
 
     def advance(self) -> None:
         """Deliver everything the engine has, then let the receiver flush."""
