@@ -47,6 +47,9 @@ def worker_main(start: WorkerStart) -> None:
     events = EventLog(process=f"worker-{start.slot}")
     # What was there before the fork is shared with the supervisor: the collector must not touch its pages.
     gc.freeze()
+    # A request frees what it makes, by reference counts; the collector is for the rare cycle, and at its default
+    # of 700 objects it would walk the young connections for every few new ones.
+    gc.set_threshold(20_000, 20, 20)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(Worker(start, events).run())
     events.close()
