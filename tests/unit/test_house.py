@@ -29,7 +29,7 @@ RANKS = (
     ("server", "proxy"),
     ("config", "admin"),
     ("process",),
-    ("app", "demo"),
+    ("app",),
     ("demo", "cli"),
     ("__main__",),
 )
