@@ -1,6 +1,7 @@
 """The commands and their options; what they do is in the modules beside this one, imported when it is
 needed."""
 
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -44,7 +45,11 @@ def run_commands(arguments: list[str]) -> int:
     except SystemExit as exc:
         return exc.code if isinstance(exc.code, int) else OK if exc.code is None else FAILED
     except ConfigError as exc:
-        complain(str(exc))
+        from headgate.config.problems import ConfigProblems
+
+        # Problems of a file stand alone, FILE:LINE first, as compilers write them and editors read them.
+        lines = isinstance(exc, ConfigProblems) and all(problem.line for problem in exc.problems)
+        sys.stderr.write(f"{exc}\n" if lines else f"headgate: {exc}\n")
         return USAGE
     except NoGateError as exc:
         complain(str(exc))

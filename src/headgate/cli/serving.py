@@ -10,6 +10,7 @@ from headgate.cli.local_ca import ensure_certificate
 from headgate.cli.running import run_config
 from headgate.config.defaults import default_state_dir
 from headgate.config.serve import serve_config
+from headgate.demo.ports import find_port
 from headgate.errors import ConfigError
 from headgate.process.directories import STATE_MODE, make_directory
 
@@ -25,6 +26,9 @@ def serve_origin(
     """Serve one origin; return the exit code. Raises `HeadgateError`."""
     state = (state_dir or default_state_dir(os.environ, os.geteuid())).absolute()
     make_directory(state, STATE_MODE, None, "state_dir")
+    # Before anything is said about them: 0 is any port, and the lines below name the one that it became.
+    http_port = http_port or find_port(0, hosts, {https_port})
+    https_port = https_port or find_port(0, hosts, {http_port})
     made = ensure_certificate(state / "local-ca", ["localhost", socket.gethostname()], hosts)
     try:
         config = serve_config(

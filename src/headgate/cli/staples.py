@@ -45,6 +45,8 @@ def show_staples(gate: AdminClient, as_json: bool) -> int:
     rows = gate.ocsp()
     if as_json:
         print_json({"certificates": rows})
+    elif not rows:
+        sys.stdout.write("this gate has no certificates\n")
     else:
         _print_rows(rows)
     return _verdict(rows)

@@ -40,7 +40,11 @@ def _print(path: Path, config: Config, certificates: int, problems: list[Problem
         complain(str(problem) if problem.fatal else f"warning: {problem}")
     if any(problem.fatal for problem in problems):
         return
-    sys.stdout.write(
-        f"{path} is fine: {len(config.listener)} listeners, {certificates} certificates, "
-        f"{len(config.route)} routes, {len(config.upstream)} upstreams\n"
-    )
+    counts = {
+        "listener": len(config.listener),
+        "certificate": certificates,
+        "route": len(config.route),
+        "upstream": len(config.upstream),
+    }
+    said = ", ".join(f"{count} {what}{'s' if count != 1 else ''}" for what, count in counts.items())
+    sys.stdout.write(f"{path} is fine: {said}\n")

@@ -72,7 +72,7 @@ def test_exit_codes(capsys, arguments, code):
 
 def test_validate(capsys, good):
     assert run_commands(["validate", str(good)]) == 0
-    assert capsys.readouterr().out == f"{good} is fine: 1 listeners, 1 certificates, 1 routes, 0 upstreams\n"
+    assert capsys.readouterr().out == f"{good} is fine: 1 listener, 1 certificate, 1 route, 0 upstreams\n"
     assert run_commands(["validate", str(good), "--json"]) == 0
     assert json.loads(capsys.readouterr().out) == []
 

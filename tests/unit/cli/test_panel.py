@@ -25,7 +25,9 @@ def shown(capsys, *certificates):
 def test_one_line_for_each(capsys):
     text = shown(
         capsys,
-        certificate("/a.pem", ("a.test", "b.test", "c.test", "d.test"), Staple(b"", NOW, NOW + 7300, "good")),
+        certificate(
+            "/a.pem", ("a.test", "b.test", "c.test", "d.test"), Staple(b"", NOW, time.time() + 7300, "good")
+        ),
         certificate("/b.pem", must_staple=True),
         certificate("/c.pem", ends=-2),
         certificate("/d.pem", (), problem="there is no certificate in it"),
