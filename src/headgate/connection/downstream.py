@@ -55,6 +55,9 @@ TUNNEL: Final = 3
 MAX_DISCARD: Final = 256 * 1024
 # How long a closing connection waits for the peer's end, so that a reset does not overtake the answer.
 LINGER_SECONDS: Final = 2.0
+# What is read away meanwhile: many a client looks for the answer only once it has sent all it has, and what lingers
+# is bounded by its time already (nginx lingers for 5 to 30 s, without a bound on octets).
+MAX_LINGER: Final = 64 * 1024 * 1024
 _BOUNDS: Final[list[float]] = list(LATENCY_BOUNDS)
 
 
@@ -177,7 +180,7 @@ class DownstreamConnection(StreamDriver, Downstream):
             return False
         if phase == LINGER:
             self._discarded += len(data)
-            if not data or self._discarded > MAX_DISCARD:
+            if not data or self._discarded > MAX_LINGER:
                 self.close()
                 return False
             return self.transport.pending()
