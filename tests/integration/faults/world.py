@@ -171,24 +171,18 @@ CERTIFICATES = '[[certificate]]\nfiles = "certs/*.pem"'
 class Shaken:
     """What one handshake gave: `staple` in DER or None, `resumed`, the peer's certificate, and how long it took."""
 
-    def __init__(self, staple: bytes | None, conn: SSL.Connection, seconds: float) -> None:
-        self.staple = staple
+    def __init__(self, context: SSL.Context, seen: list[bytes], conn: SSL.Connection, seconds: float) -> None:
+        self.context = context
+        self.seen = seen
+        self.staple = next((der for der in seen if der), None)
         self.seconds = seconds
         self.leaf = conn.get_peer_certificate(as_cryptography=True)
         self.resumed = is_resumed(conn)
         self.session: SSL.Session | None = None
 
 
-def handshake(
-    port: int,
-    name: str,
-    *,
-    ask: bool = True,
-    session: SSL.Session | None = None,
-    tls12: bool = False,
-    ciphers: bytes = b"",
-) -> Shaken:
-    """Shake hands with the gate for `name`, make one request, and tell what was stapled. Raises `SSL.Error`."""
+def _client(tls12: bool, ciphers: bytes) -> tuple[SSL.Context, list[bytes]]:
+    """A client's context, and where the staples of its handshakes will be found."""
     seen: list[bytes] = []
     context = SSL.Context(SSL.TLS_CLIENT_METHOD)
     if tls12:
@@ -196,6 +190,21 @@ def handshake(
     if ciphers:
         context.set_cipher_list(ciphers)
     context.set_ocsp_client_callback(lambda _conn, der, _data: seen.append(der) or True)
+    return context, seen
+
+
+def handshake(
+    port: int,
+    name: str,
+    *,
+    ask: bool = True,
+    resume: Shaken | None = None,
+    tls12: bool = False,
+    ciphers: bytes = b"",
+) -> Shaken:
+    """Shake hands with the gate for `name`, make one request, and tell what was stapled. Raises `SSL.Error`."""
+    context, seen = (resume.context, resume.seen) if resume is not None else _client(tls12, ciphers)
+    seen.clear()
     with socket.create_connection(("127.0.0.1", port), 10) as sock:
         sock.settimeout(None)
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, struct.pack("ll", 10, 0))
@@ -203,12 +212,12 @@ def handshake(
         conn.set_tlsext_host_name(f"{name}.test".encode())
         if ask:
             conn.request_ocsp()
-        if session is not None:
-            conn.set_session(session)
+        if resume is not None and resume.session is not None:
+            conn.set_session(resume.session)
         conn.set_connect_state()
         started = time.monotonic()
         conn.do_handshake()
-        shaken = Shaken(next((der for der in seen if der), None), conn, time.monotonic() - started)
+        shaken = Shaken(context, seen, conn, time.monotonic() - started)
         conn.sendall(f"GET / HTTP/1.1\r\nHost: {name}.test\r\n\r\n".encode())
         answer = b""
         while b"fine" not in answer:
