@@ -49,11 +49,28 @@ UPSTREAM_READ: Final = _counter("bytes_total", _BYTES, side="upstream", directio
 UPSTREAM_WRITTEN: Final = _counter("bytes_total", _BYTES, side="upstream", direction="written")
 
 # -- latency: a histogram is its buckets, not cumulative; the last one is +Inf
-LATENCY_BOUNDS: Final[tuple[float, ...]] = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+LATENCY_BOUNDS: Final[tuple[float, ...]] = (
+    0.0005,
+    0.001,
+    0.0025,
+    0.005,
+    0.01,
+    0.025,
+    0.05,
+    0.1,
+    0.25,
+    0.5,
+    1.0,
+    2.5,
+    5.0,
+    10.0,
+)
 LATENCY_FIRST: Final = len(TABLE)
 for _bound in (*LATENCY_BOUNDS, float("inf")):
     _counter("request_seconds", "From the request's head to the response's last byte.", le=str(_bound))
-LATENCY_MICROSECONDS: Final = _counter("request_microseconds_sum", "Sum of request durations, in microseconds.")
+LATENCY_MICROSECONDS: Final = _counter(
+    "request_microseconds_sum", "Sum of request durations, in microseconds."
+)
 
 # -- connections
 CONNECTIONS: Final = _counter("connections_total", "Downstream connections accepted.")
@@ -61,7 +78,9 @@ CONNECTIONS_OPEN: Final = _gauge("connections_open", "Downstream connections ope
 UPSTREAM_CONNECTIONS: Final = _counter("upstream_connections_total", "Connections opened to origins.")
 UPSTREAM_OPEN: Final = _gauge("upstream_connections_open", "Connections to origins open now.")
 UPSTREAM_REUSED: Final = _counter("upstream_reused_total", "Requests sent on a reused connection.")
-UPSTREAM_RETRIED: Final = _counter("upstream_retried_total", "Requests repeated after a stale reused connection.")
+UPSTREAM_RETRIED: Final = _counter(
+    "upstream_retried_total", "Requests repeated after a stale reused connection."
+)
 TUNNELS_OPEN: Final = _gauge("tunnels_open", "Upgraded connections relayed now.")
 
 # -- TLS
@@ -76,7 +95,9 @@ STAPLE_EXPIRED: Final = _counter("stapled_total", _STAPLED, result="expired")
 STAPLE_REVOKED: Final = _counter("stapled_total", _STAPLED, result="withheld-revoked")
 STAPLE_OFF: Final = _counter("stapled_total", _STAPLED, result="off")
 STAPLE_REFUSED: Final = _counter("stapled_total", _STAPLED, result="refused-must-staple")
-STAPLE_NOT_ASKED: Final = _counter("staple_not_asked_total", "Full handshakes whose client did not ask for a staple.")
+STAPLE_NOT_ASKED: Final = _counter(
+    "staple_not_asked_total", "Full handshakes whose client did not ask for a staple."
+)
 
 # -- refusals: every limit has its counter
 _REFUSED = "What a limit refused, by limit."
@@ -168,7 +189,9 @@ for _state in STAPLE_STATES:
 MEMORY_BYTES: Final = _gauge("process_resident_bytes", "Resident memory of the process.")
 OPEN_FILES: Final = _gauge("process_open_files", "Open descriptors of the process.")
 WORKER_GENERATION: Final = _gauge("process_generation", "How often this slot was started.")
-STARTED_AT: Final = _gauge("process_started_seconds", "When this process was started, seconds since the epoch.")
+STARTED_AT: Final = _gauge(
+    "process_started_seconds", "When this process was started, seconds since the epoch."
+)
 
 SIZE: Final = len(TABLE)
 _PACK: Final = struct.Struct(f"<{SIZE}q")

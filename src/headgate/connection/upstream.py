@@ -159,6 +159,10 @@ class UpstreamConnection(StreamDriver):
         else:
             engine.receive_eof()
         self.advance()
+        return self._more_waits()
+
+    def _more_waits(self) -> bool:
+        # Apart from `_read_once`, where the type checker holds `receiver` for one that cannot have gone.
         return not self.closed and self.receiver is not None and self.reading and self.transport.pending()
 
     def advance(self) -> None:
