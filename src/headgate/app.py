@@ -132,6 +132,7 @@ def run_gate(
         clock=clock,
         notifier=Notifier(os.environ),
         make_tickets=make_tickets,
+        clients=certificates.clients,
         listening=listening,
     )
     events.event("starting", pid=os.getpid(), workers=workers, state_dir=str(config.state_dir))

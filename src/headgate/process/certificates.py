@@ -5,15 +5,24 @@ reason, and what served before it goes on.
 """
 
 from collections.abc import Callable, Sequence
+from typing import Final
 
 from headgate.clock import Clock
 from headgate.config.model import Config
 from headgate.ocsp.subject import Subject
+from headgate.process.channel import Json
+from headgate.process.client_files import ClientFiles
 from headgate.process.parts import Events
 from headgate.process.snapshot import Certificate
 from headgate.tls.files import CertificateFiles, Problem
 from headgate.tls.identity import Identity, StapleRules, from_pem
 from headgate.tls.watch import CertificateShelf
+
+_NEXT: Final = {
+    (True, False): "it is not served",
+    (False, True): "the one of before is served until the file can be used",
+    (False, False): "it is served",
+}
 
 
 def rules_of(config: Config, section: int) -> StapleRules:
@@ -43,13 +52,15 @@ class ShelfSource:
     def __init__(
         self, config: Config, clock: Clock, events: Events, tend: Callable[[], None] = lambda: None
     ) -> None:
+        self._clients = ClientFiles(config, clock, events)
         self._shelf = CertificateShelf(tables_of(config), clock)
         self._events = events
         self._tend = tend
         self._told: dict[str, Problem] = {}
 
     def load(self) -> Sequence[Certificate]:
-        """Read everything; what cannot be used is told."""
+        """Read everything; what cannot be used is told. Raises `ConfigError` for unusable client authorities."""
+        self._clients.load()
         identities = self._shelf.load()
         self._tell()
         return [encode_identity(identity) for identity in identities]
@@ -57,9 +68,15 @@ class ShelfSource:
     def poll(self) -> Sequence[Certificate] | None:
         """Look for changes; None when there are none."""
         self._tend()
-        identities = self._shelf.poll()
+        identities: Sequence[Identity] | None = self._shelf.poll()
         self._tell()
+        if self._clients.poll() and identities is None:
+            identities = self._shelf.identities()
         return None if identities is None else [encode_identity(identity) for identity in identities]
+
+    def clients(self) -> dict[str, Json]:
+        """Return the client authorities and CRLs, for a Snapshot."""
+        return self._clients.to_json()
 
     def identities(self) -> Sequence[Identity]:
         """Return what is served now."""
@@ -67,7 +84,7 @@ class ShelfSource:
 
     def problems(self) -> dict[str, str]:
         """Return what is wrong now, by file."""
-        found: dict[str, str] = {}
+        found = self._clients.problems()
         for problem in self._told.values():
             before = found.get(problem.file)
             found[problem.file] = f"{before}; {problem.reason}" if before else problem.reason
@@ -79,14 +96,17 @@ class ShelfSource:
             if text not in self._told:
                 self._events.event(
                     "certificate-problem",
-                    "error" if problem.fatal else "warning",
+                    "error" if problem.failed else "warning",
                     limit_key=problem.file,
                     file=problem.file,
                     reason=problem.reason,
-                    next="it is not served" if problem.fatal else "it is served",
+                    next=_NEXT[problem.fatal, problem.kept],
                 )
         for text, problem in self._told.items():
-            if text not in now and not any(other.file == problem.file for other in now.values()):
+            # A file that can be used again is mended though warnings about it remain.
+            if text not in now and not any(
+                other.file == problem.file and (other.failed or not problem.failed) for other in now.values()
+            ):
                 self._events.event("certificate-mended", limit_key=problem.file, file=problem.file)
         self._told = now
 

@@ -50,6 +50,7 @@ class SupervisorSettings:
 @dataclass(frozen=True, slots=True)
 class Parts:
     """What the composition root injects. `settings` is the configuration as it goes into the Snapshot;
+    `clients` returns the client authorities and CRLs of the Snapshot after the certificates were read;
     `make_tickets` runs before any worker is forked; `listening` once, when all workers first listen."""
 
     worker_main: WorkerMain
@@ -60,4 +61,5 @@ class Parts:
     clock: Clock
     notifier: Notifier
     make_tickets: Callable[[], object] = lambda: None
+    clients: Callable[[], dict[str, Json]] = dict
     listening: Callable[[Sequence[BoundAddress], Snapshot], None] = lambda addresses, snapshot: None

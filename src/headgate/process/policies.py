@@ -8,6 +8,7 @@ from typing import Final
 from headgate.clock import Clock
 from headgate.config.model import Config
 from headgate.errors import ConfigError
+from headgate.tls.client_auth import ClientVerifier
 from headgate.tls.policy import TlsPolicy
 from headgate.tls.tickets import TicketRing
 
@@ -32,11 +33,11 @@ class TicketRings:
 def policy_of(config: Config, index: int) -> TlsPolicy:
     """Return the policy of one https listener; client CAs are read here, for a worker may not be allowed to.
 
-    Raises `ConfigError` when a file cannot be read.
+    Raises `ConfigError` when a file cannot be read or holds nothing that can be used.
     """
     listener = config.listener[index]
     tls = listener.tls
-    return TlsPolicy(
+    policy = TlsPolicy(
         name=listener.addresses[0],
         min_version=tls.min_version,
         alpn=tuple(ALPN[protocol] for protocol in listener.protocols),
@@ -45,6 +46,13 @@ def policy_of(config: Config, index: int) -> TlsPolicy:
         client_ca=_read(tls.client_ca, index, "client_ca"),
         client_crl=_read(tls.client_crl, index, "client_crl"),
     )
+    if policy.asks_client:
+        try:
+            ClientVerifier(policy)
+        except ConfigError as exc:
+            files = ", ".join(str(path) for path in (tls.client_ca, tls.client_crl) if path is not None)
+            raise ConfigError(f"listener[{index}].tls: {exc} ({files})") from exc
+    return policy
 
 
 def make_rings(config: Config, clock: Clock) -> dict[int, TicketRing]:
@@ -57,6 +65,10 @@ def _read(path: Path | None, index: int, key: str) -> bytes:
     if path is None:
         return b""
     try:
-        return path.read_bytes()
+        content = path.read_bytes()
     except OSError as exc:
         raise ConfigError(f"listener[{index}].tls.{key}: {path}: {exc.strerror} (errno {exc.errno})") from exc
+    if not content:
+        # A CRL that is just being written must not read as none: whoever is on it would be let in.
+        raise ConfigError(f"listener[{index}].tls.{key}: {path} is empty")
+    return content

@@ -39,7 +39,8 @@ class Certificate:
 class Snapshot:
     """All that a child works from.
 
-    `settings` is the configuration as JSON; `staples` has the payload of the last STAPLE message by
+    `settings` is the configuration as JSON; `clients` has the client authorities and CRLs of the listeners that ask
+    for certificates (`with_client_files`); `staples` has the payload of the last STAPLE message by
     certificate name: {"name", "fingerprint", "staple"}, of which "staple" is for `decode_staple`.
     """
 
@@ -48,6 +49,7 @@ class Snapshot:
     certificates: tuple[Certificate, ...] = ()
     staples: dict[str, Json] = field(default_factory=dict)
     health: dict[str, Json] = field(default_factory=dict)
+    clients: dict[str, Json] = field(default_factory=dict)
 
     def __repr__(self) -> str:
         return f"<Snapshot {self.number}: {len(self.certificates)} certificates, {len(self.staples)} staples>"
@@ -64,6 +66,7 @@ class Snapshot:
             "certificates": [_encode_certificate(item) for item in self.certificates],
             "staples": self.staples,
             "health": self.health,
+            "clients": self.clients,
         }
 
 
@@ -91,6 +94,7 @@ def decode_snapshot(message: Message) -> Snapshot:
         certificates=tuple(_decode_certificate(item) for item in certificates),
         staples=_object(message, "staples"),
         health=_object(message, "health"),
+        clients=_object(message, "clients"),
     )
 
 

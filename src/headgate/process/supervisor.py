@@ -517,7 +517,9 @@ class Supervisor:
             if isinstance(value, dict) and value.get("fingerprint") == self._fingerprints.get(name)
         }
         number = self._snapshot.number + 1
-        self._snapshot = Snapshot(number, self._parts.settings, tuple(certificates), staples)
+        self._snapshot = Snapshot(
+            number, self._parts.settings, tuple(certificates), staples, clients=self._parts.clients()
+        )
         self._events.event("snapshot", number=number, certificates=len(certificates))
 
     def _begin_drain(self, cause: str) -> None:

@@ -19,8 +19,10 @@ import uvloop
 from headgate.clock import SystemClock
 from headgate.config.model import Config
 from headgate.counters import MEMORY_BYTES, OPEN_FILES, STARTED_AT, WORKER_GENERATION, Counters
+from headgate.errors import HeadgateError
 from headgate.process.certificates import decode_identity
 from headgate.process.channel import AsyncChannel, Json, Kind, Message
+from headgate.process.client_files import with_client_files
 from headgate.process.data_plane import DataPlane
 from headgate.process.policies import TicketRings
 from headgate.process.snapshot import Snapshot, decode_snapshot, decode_staple
@@ -164,6 +166,7 @@ class Worker:
                         self._clock,
                         self._certificate_unusable,
                     )
+                    self._take_client_files(index, tls, snapshot)
             plane.add_listener(index, sock, tls)
         return plane
 
@@ -205,8 +208,25 @@ class Worker:
         self._identities = self._decode(snapshot, plane.config)
         self._take_staples(snapshot)
         identities: Sequence[Identity] = list(self._identities.values())
-        for tls in self._tls.values():
+        for index, tls in self._tls.items():
             tls.set_identities(identities)
+            self._take_client_files(index, tls, snapshot)
+
+    def _take_client_files(self, index: int, tls: ServerTls, snapshot: Snapshot) -> None:
+        """Take up client authorities and CRLs: those of the fork may be older than the Snapshot."""
+        policy = with_client_files(tls.policy, snapshot.clients, index)
+        if policy == tls.policy:
+            return
+        try:
+            tls.set_client_files(policy, list(self._identities.values()))
+        except HeadgateError as error:
+            self._events.event(
+                "client-files-unusable",
+                "error",
+                listener=policy.name,
+                reason=str(error),
+                next="what was read before is still used",
+            )
 
     def _take_staples(self, snapshot: Snapshot) -> None:
         for value in snapshot.staples.values():

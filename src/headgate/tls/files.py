@@ -48,11 +48,18 @@ class CertificateFiles:
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """What is wrong with which file. `fatal`: it is not served; else it is, and this is a warning."""
+    """What is wrong with which file. `fatal`: it is not served; `kept`: what it held before is; else it is served,
+    and this is a warning."""
 
     file: str
     reason: str
     fatal: bool = True
+    kept: bool = False
+
+    @property
+    def failed(self) -> bool:
+        """Whether the file as it is now cannot be used."""
+        return self.fatal or self.kept
 
     def __str__(self) -> str:
         return f"{self.file}: {self.reason}"

@@ -88,7 +88,8 @@ class CertificateShelf:
         for slot in self._slots.values():
             if slot.failure:
                 kept = "; the certificate of before is still served" if slot.identity is not None else ""
-                found.append(Problem(slot.place.chain, slot.failure + kept, fatal=slot.identity is None))
+                fatal = slot.identity is None
+                found.append(Problem(slot.place.chain, slot.failure + kept, fatal=fatal, kept=not fatal))
             elif slot.identity is not None:
                 found += warnings_of(slot.identity, self._clock.wall())
         return found
