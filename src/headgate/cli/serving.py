@@ -9,6 +9,7 @@ from pathlib import Path
 from headgate.cli.local_ca import ensure_certificate
 from headgate.cli.running import run_config
 from headgate.config.defaults import default_state_dir
+from headgate.config.kinds import parse_origin
 from headgate.config.serve import serve_config
 from headgate.demo.ports import find_port
 from headgate.errors import ConfigError
@@ -24,25 +25,26 @@ def serve_origin(
     runtime_dir: Path | None,
 ) -> int:
     """Serve one origin; return the exit code. Raises `HeadgateError`."""
+    try:
+        parse_origin(to)
+    except ValueError as exc:
+        raise ConfigError(f"--to {to}: {exc}") from exc
     state = (state_dir or default_state_dir(os.environ, os.geteuid())).absolute()
     make_directory(state, STATE_MODE, None, "state_dir")
     # Before anything is said about them: 0 is any port, and the lines below name the one that it became.
     http_port = http_port or find_port(0, hosts, {https_port})
     https_port = https_port or find_port(0, hosts, {http_port})
     made = ensure_certificate(state / "local-ca", ["localhost", socket.gethostname()], hosts)
-    try:
-        config = serve_config(
-            to,
-            made.chain,
-            made.key,
-            hosts=hosts,
-            http_port=http_port,
-            https_port=https_port,
-            state_dir=state,
-            runtime_dir=runtime_dir,
-        )
-    except ValueError as exc:
-        raise ConfigError(f"--to {to}: {exc}") from exc
+    config = serve_config(
+        to,
+        made.chain,
+        made.key,
+        hosts=hosts,
+        http_port=http_port,
+        https_port=https_port,
+        state_dir=state,
+        runtime_dir=runtime_dir,
+    )
     hints = (
         f"try    curl --cacert {made.ca} https://localhost:{https_port}/",
         f"trust  sudo cp {made.ca} /usr/local/share/ca-certificates/headgate-local.crt"

@@ -32,9 +32,6 @@ class Shell:
             # Absolute: the commands run in another folder than the tests.
             "PYTHONPATH": str(Path(headgate.__file__).parents[1]),
             "PATH": f"{tools}:{os.environ['PATH']}",
-            # Whoever runs the tests has a gate of their own under the defaults.
-            "XDG_STATE_HOME": str(folder / "xdg-state"),
-            "XDG_RUNTIME_DIR": str(folder / "xdg-run"),
         }
         self.started = []
 

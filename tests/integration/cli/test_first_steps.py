@@ -29,22 +29,26 @@ def config(folder, port, extra="", name="headgate.toml"):
 
 
 def test_serve(shell, origin):
+    # As root the defaults are the machine's own folders.
+    folders = "--state-dir state --runtime-dir run"
     process, log = shell.start(
-        f"headgate serve --to http://127.0.0.1:{origin} --http-port 0 --https-port 0", '"listening"'
+        f"headgate serve --to http://127.0.0.1:{origin} --http-port 0 --https-port 0 {folders}", '"listening"'
     )
     line = re.search(r"curl --cacert \S+ https://localhost:(\d+)/", log.read_text())
     assert '"target": "/"' in shell.run(line.group(0) + " -sS")
     http = re.search(r'"address":"(127\.0\.0\.1:\d+)","mode":"http"', log.read_text()).group(1)
     assert '"target": "/a?b=c"' in shell.run(f"curl -sS 'http://{http}/a?b=c'")
-    status = json.loads(shell.run("headgate status --json"))
+    status = json.loads(shell.run("headgate status --json --runtime-dir run"))
     assert status["listening"] is True
-    table = shell.run("headgate ocsp")  # a local CA names no responder, and that is nothing bad
+    table = shell.run(
+        "headgate ocsp --runtime-dir run"
+    )  # a local CA names no responder, and that is nothing bad
     assert "leaf.pem" in table
     code, seconds = shell.interrupt(process)
     assert (code, seconds < 5) == (0, True)
     assert shell.members(process) == []
     assert "Traceback" not in log.read_text()
-    assert "no gate answers at" in shell.run("headgate status", code=3)
+    assert "no gate answers at" in shell.run("headgate status --runtime-dir run", code=3)
 
 
 def test_ctrl_c_of_an_idle_gate_is_quick_and_clean(shell):
@@ -103,7 +107,8 @@ def test_a_taken_port_and_a_taken_state_dir_are_named(shell):
 
 @pytest.mark.parametrize("command", ["status", "ocsp", "ocsp show x", "ocsp refresh", "ocsp show x --text"])
 def test_nobody_answers(shell, command):
-    assert "no gate answers at" in shell.run(f"headgate {command}", code=3)
+    config(shell.folder, free_port())  # found in this folder, and nobody runs it
+    assert f"no gate answers at {shell.folder}/run/admin.sock" in shell.run(f"headgate {command}", code=3)
     assert "/nowhere/admin.sock" in shell.run(f"headgate {command} --runtime-dir /nowhere", code=3)
 
 
