@@ -6,6 +6,7 @@ flock on a file in `state_dir`: the kernel drops it when the supervisor dies, ho
 nothing stale to clean up; the process id inside is for people.
 """
 
+import errno
 import fcntl
 import os
 import stat
@@ -66,6 +67,30 @@ def _hand_over(path: Path, owner: Account) -> None:
     os.chown(path, owner.uid, owner.gid)
 
 
+def _open_lock(path: Path) -> int:
+    """Open the lock file, making it if need be. On a disk that has gone read-only a file that is there can be locked
+    all the same, and so can the directory where none is: a site comes up without its disk. Raises `OSError`."""
+    safe = os.O_CLOEXEC | os.O_NOFOLLOW
+    try:
+        return os.open(path, os.O_RDWR | os.O_CREAT | safe, 0o600)
+    except OSError as exc:
+        if exc.errno != errno.EROFS:
+            raise
+    try:
+        return os.open(path, os.O_RDONLY | safe)
+    except FileNotFoundError:
+        return os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | safe)
+
+
+def _holder(descriptor: int) -> str:
+    """Say who holds the lock, as far as it says so."""
+    try:
+        text = os.read(descriptor, 32).decode("ascii", "replace").strip()
+    except IsADirectoryError:
+        text = ""
+    return f"process {text}" if text.isdigit() else "another process"
+
+
 class StateLock:
     """The lock of one `state_dir`; held until `close` or the end of this process (children close their
     copy)."""
@@ -73,16 +98,14 @@ class StateLock:
     def __init__(self, state_dir: Path) -> None:
         self.path = state_dir / LOCK_NAME
         try:
-            flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
-            self._descriptor = os.open(self.path, flags, 0o600)
+            self._descriptor = _open_lock(self.path)
         except OSError as exc:
             raise StateError(f"state_dir: {self.path}: {exc.strerror} (errno {exc.errno})") from exc
         try:
             fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
-            holder = os.read(self._descriptor, 32).decode("ascii", "replace").strip()
+            who = _holder(self._descriptor)
             os.close(self._descriptor)
-            who = f"process {holder}" if holder.isdigit() else "another process"
             raise StateError(
                 f"state_dir {state_dir} is in use by {who} ({self.path}); "
                 "a second gate on this machine needs a state_dir and a runtime_dir of its own"
