@@ -9,6 +9,7 @@ import errno
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
 import pytest
 from tests.integration.faults.world import (
@@ -510,6 +511,11 @@ def test_metrics_add_up(gate):
     assert metric(gate, "resolve_failed_total") >= 1
 
 
+def test_the_documented_table_has_every_row():
+    told = (Path(__file__).parents[3] / "docs" / "faults.md").read_text(encoding="utf-8")
+    assert [entry.name for entry in TABLE if f"`{entry.name}`" not in told] == []
+
+
 def test_no_private_network_was_dialled(gate):
     event = event_of(gate, "staple-failed", "redirected-into-a-private-network")
     assert not any("169.254" in attempt for attempt in event["attempts"])
@@ -535,4 +541,4 @@ def test_an_older_good_does_not_come_back_after_a_revocation(tmp_path):
         with Gate(tmp_path, text, http=0, https=1) as gate:
             assert rows(gate)["a"]["state"] == "revoked"
             assert on_the_wire(world, gate, "a") is None
-            assert metric(gate, 'stapled_total{result="withheld-revoked"}') >= 0
+            wait_for("the counter", lambda: metric(gate, 'stapled_total{result="withheld-revoked"}') == 1)
