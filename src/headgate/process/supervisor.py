@@ -37,6 +37,7 @@ from headgate.process.start import BoundAddress, KeeperStart, WorkerStart
 SIGNALS: Final = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1, signal.SIGCHLD)
 # The keeper has no connections to finish; it gets this long to write what it holds.
 KEEPER_GRACE: Final = 3.0
+WORKER_GRACE: Final = 1.0
 # Between the end of a channel and the end of its process.
 EXIT_GRACE: Final = 5.0
 
@@ -538,7 +539,9 @@ class Supervisor:
         for worker in self._workers:
             if worker.state is not State.DOWN:
                 worker.step(Input.DRAIN)
-                self._send(worker, encode_frame(Kind.DRAIN, {"seconds": seconds}))
+                # A worker ends by itself a little earlier than it is killed: it has log lines to write.
+                told = seconds - min(WORKER_GRACE, seconds / 4)
+                self._send(worker, encode_frame(Kind.DRAIN, {"seconds": told}))
         self._status_due = True
 
     def _drain_further(self, now: float) -> None:

@@ -10,7 +10,7 @@ of one line.
             wire.send(b"HTTP/1.1 200 OK\\r\\nContent-Length: 2\\r\\n\\r\\nhi")
 
     with Origin(script) as origin:
-        ...origin.url, origin.heads, origin.accepted...
+        ...origin.url, origin.accepted, origin.open...
 """
 
 import json
@@ -194,7 +194,6 @@ class Origin:
 
     def __init__(self, script: Script = echo, *, host: str = "127.0.0.1", port: int = 0) -> None:
         self.script = script
-        self.heads: list[Head] = []
         self.accepted = 0
         self.open = 0
         self.errors: list[BaseException] = []
