@@ -50,7 +50,7 @@ class Attempt:
     def __init__(self, endpoint: Endpoint) -> None:
         self.endpoint = endpoint
         self.connection: UpstreamConnection | None = None
-        self.replay: list[bytes] | None = []
+        self.replay: list[bytes] | None = None
         self.replay_size = 0
         self.replay_end = False
         self.replay_trailers: Fields | None = None
@@ -86,6 +86,8 @@ class ReverseProxy(Handler, ResponseReceiver, ConnectionWaiter):
     def handle(self, exchange: Exchange) -> None:
         exchange.upstream = self.upstream.name
         attempt = Attempt(self.upstream.pick())
+        if exchange.request.body != 0:
+            attempt.replay = []
         exchange.attempt = attempt
         self._begin(exchange, attempt)
 

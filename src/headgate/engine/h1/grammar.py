@@ -125,7 +125,6 @@ def parse_fields(lines: list[bytes], first: int, max_fields: int = MAX_FIELDS) -
     if count - first > max_fields:
         raise RemoteProtocolError(431, "too-many-fields", f"more than {max_fields} field lines")
     names: list[bytes] = []
-    kept: list[bytes] = []
     flags = 0
     host = b""
     length = -1
@@ -147,8 +146,11 @@ def parse_fields(lines: list[bytes], first: int, max_fields: int = MAX_FIELDS) -
             elif kind & CONNECTION:
                 connection_at = i - first if kind & PLAIN and connection_at == -1 else -2
         names.append(known.name)
-        kept.append(known.line)
-    fields = Fields(names, kept, flags & _KINDS)
+    if first == 1:
+        lines.pop(0)  # the list was made for this head; what is left of it are the field lines
+    else:
+        lines = lines[first:]
+    fields = Fields(names, lines, flags & _KINDS)
     fields.connection_at = connection_at
     return Section(fields, flags, host, length)
 
