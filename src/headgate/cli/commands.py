@@ -23,7 +23,9 @@ app.add_typer(ocsp_app, name="ocsp")
 
 DEFAULT_CONFIG = Path("headgate.toml")
 
-ConfigArgument = Annotated[Path, typer.Argument(metavar="[headgate.toml]", help="The configuration file.")]
+ConfigArgument = Annotated[
+    Path, typer.Argument(metavar="CONFIG", readable=False, help="The configuration file.")
+]
 ConfigOption = Annotated[
     Path | None, typer.Option("--config", "-c", help="Talk to the gate that this file configures.")
 ]

@@ -1,8 +1,10 @@
 """The start-up panel: one line for each listener and each certificate. Only on a terminal; logs get
 events."""
 
+import os
 import sys
 import time
+from collections.abc import Sequence
 
 from rich.console import Group
 from rich.panel import Panel
@@ -21,10 +23,15 @@ def print_panel(report: StartReport, *hints: str) -> None:
         listeners.add_row(line.mode, line.address, line.note)
     parts: list[object] = [listeners]
     if report.certificates:
+        shown = report.certificates[:PANEL_CERTIFICATES]
+        folder = _common_folder(shown)
         certificates = table("certificate", "names", "valid", "staple")
-        for certificate in report.certificates[:PANEL_CERTIFICATES]:
-            certificates.add_row(*_certificate(certificate, now))
+        for certificate in shown:
+            file, *rest = _certificate(certificate, now)
+            certificates.add_row(str(file).removeprefix(folder), *rest)
         parts += [Text(), certificates]
+        if folder:
+            parts.append(Text(f"in {folder}", style="dim"))
         if (more := len(report.certificates) - PANEL_CERTIFICATES) > 0:
             parts.append(Text(f"… and {more} more; `headgate ocsp` lists them"))
     workers = f"{report.workers} worker{'s' if report.workers != 1 else ''}"
@@ -32,6 +39,13 @@ def print_panel(report: StartReport, *hints: str) -> None:
     out.print(Panel(Group(*parts), title=f"{version_line()}, {workers}", title_align="left", expand=False))  # type: ignore[arg-type]  # every part is a renderable
     for hint in hints:
         out.print(hint, soft_wrap=True)
+
+
+def _common_folder(lines: Sequence[CertificateLine]) -> str:
+    """Return the folder, with its slash, that all files are in; "" when there is none, or only one file."""
+    folders = {os.path.dirname(line.file) for line in lines}
+    folder = folders.pop() if len(folders) == 1 and len(lines) > 1 else ""
+    return f"{folder}/" if folder.strip("/") else ""
 
 
 def _certificate(line: CertificateLine, now: float) -> tuple[str | Text, ...]:

@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -103,6 +104,16 @@ def shell(tmp_path):
     made = Shell(folder)
     yield made
     made.close()
+
+
+@pytest.fixture
+def plain_user():
+    """The beginning of a command that runs as an ordinary user: a namespace without capabilities, in which our files
+    are still our own."""
+    prefix = ["unshare", "--user", "--map-user=1000", "--map-group=1000"]
+    if not shutil.which("unshare") or subprocess.run([*prefix, "true"], check=False).returncode:
+        pytest.skip("user namespaces (util-linux, and a kernel that allows them)")
+    return prefix
 
 
 @pytest.fixture

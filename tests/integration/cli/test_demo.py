@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(180)]
 SECONDS = 40.0
 
 
@@ -193,9 +193,8 @@ def test_ports_that_are_taken_are_replaced_and_named(start, tmp_path):
         assert demo.stop() == 0
 
 
-def test_without_root(start, tmp_path):
-    # A namespace in which we are an ordinary user without capabilities, and our files are still ours.
-    demo = start(*ANY, prefix=["unshare", "--user", "--map-user=1000", "--map-group=1000"])
+def test_without_root(start, tmp_path, plain_user):
+    demo = start(*ANY, prefix=plain_user)
     demo.read_until("Ctrl-C stops")
     assert '"target": "/"' in demo.type("A page of the origin")
     assert demo.stop() == 0

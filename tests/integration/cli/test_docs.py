@@ -16,7 +16,7 @@ from headgate.demo.authority import make_authority
 from headgate.demo.helper import Helper, listen
 from headgate.demo.responder import run_responder
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(180)]
 
 PAGE = Path(__file__).parents[3] / "docs" / "getting-started.md"
 PORTS = ("443", "80", "8080", "8443", "9180")

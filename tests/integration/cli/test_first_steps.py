@@ -9,6 +9,7 @@ import socket
 import pytest
 
 pytestmark = [
+    pytest.mark.timeout(180),
     pytest.mark.slow,
     pytest.mark.skipif(not shutil.which("openssl") or not shutil.which("curl"), reason="openssl and curl"),
 ]
@@ -83,8 +84,11 @@ def test_several_mistakes_are_told_at_once_each_with_its_line(shell):
     assert [(item["line"], item["key"].partition("[")[0]) for item in told] == places
 
 
-def test_files_that_cannot_be_used(shell):
+def test_files_that_cannot_be_used(shell, plain_user):
     assert "headgate.toml: cannot be read: No such file or directory" in shell.run("headgate run", code=2)
+    (shell.folder / "locked.toml").touch(mode=0)
+    said = shell.run(f"{' '.join(plain_user)} headgate validate locked.toml", code=2)
+    assert "locked.toml: cannot be read: Permission denied" in said
     (shell.folder / "broken.pem").write_text("this is no certificate\n")
     (shell.folder / "headgate.toml").write_text(
         f'listener = [{{ addresses = ["127.0.0.1:{free_port()}"] }}]\n'

@@ -60,3 +60,13 @@ def test_names_are_no_markup(capsys):
 
 def test_no_certificate_no_table(capsys):
     assert "certificate" not in shown(capsys)
+
+
+def test_a_folder_that_all_are_in_is_said_once(capsys):
+    text = shown(capsys, certificate("/etc/certs/a.pem"), certificate("/etc/certs/b.pem"))
+    assert text.count("/etc/certs/") == 1
+    assert "in /etc/certs/" in text
+    assert "/etc/certs/a.pem" in shown(
+        capsys, certificate("/etc/certs/a.pem"), certificate("/etc/other/b.pem")
+    )
+    assert "/etc/certs/a.pem" in shown(capsys, certificate("/etc/certs/a.pem"))
