@@ -158,6 +158,7 @@ class TlsTransport(Transport):
             return WANT_WRITE
         except Exception as error:
             # Also what callbacks raise: pyOpenSSL hands it on from here.
+            self._drop_unread()
             raise self._refused(_handshake_reason(error), error) from error
         try:
             self._role.finished(conn)
@@ -203,12 +204,17 @@ class TlsTransport(Transport):
         if not is_plain_http(data):
             return self._refused("not-tls", None, 0, f"the first bytes are {data[:8].hex(' ')}")
         self._say(_PLAIN_ANSWER)
-        try:
-            # Closing with unread bytes would send a reset, which overtakes the answer.
-            self._sock.recv(RECORD_MAX)
-        except OSError:
-            pass
+        self._drop_unread()
         return self._refused("plain-http-to-tls", None)
+
+    def _drop_unread(self) -> None:
+        """Read away what the peer has sent behind its mistake, once: closing with unread bytes would send a reset,
+        which overtakes the alert or the answer. A client of TLS 1.3 sends its request along with its certificate."""
+        if self._server:
+            try:
+                self._sock.recv(RECORD_MAX)
+            except OSError:
+                pass  # nothing is there, or nobody
 
     def _say(self, data: bytes) -> None:
         """Send a last word in the clear, as far as the socket takes it at once."""
@@ -238,6 +244,7 @@ class TlsTransport(Transport):
         except TransportError as error:
             if error.reason == "unrecognized-name":
                 self._say(_ALERT_UNRECOGNIZED_NAME)
+                self._drop_unread()
             raise self._refused(error.reason, error) from error
         self._state = _HANDSHAKE
         self._conn = conn

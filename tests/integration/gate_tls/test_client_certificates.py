@@ -1,6 +1,7 @@
 """Client certificates of a running gate: whom each kind of listener lets in, and what a ticket may not do."""
 
 import datetime
+import re
 
 import pytest
 from cryptography import x509
@@ -90,6 +91,17 @@ def test_who_is_let_in(site, gate, people, auth, who, let_in, version):
     done = site.curl(getattr(people, auth), *CURL[version], *certificate)
     assert (done.stdout == "let in") is let_in, done.stderr
     assert (done.returncode == 0) is let_in
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+@pytest.mark.parametrize(
+    ("who", "alert"), [(None, "(certificate required|handshake failure)"), ("bob", "certificate revoked")]
+)
+def test_the_client_hears_why(site, gate, people, who, alert, version):
+    """In TLS 1.3 its request is under way by then; a reset for unread bytes would take the alert with it."""
+    certificate = ("--cert", people.files[who]) if who else ()
+    said = [site.curl(people.required, *CURL[version], *certificate).stderr for _ in range(5)]
+    assert [one for one in said if not re.search(f"alert {alert}", one)] == []
 
 
 def test_each_refusal_has_its_reason(site, gate, people, tools):
