@@ -81,7 +81,7 @@ class Exchange:
     async def _converse(
         self, subject: Subject, responder: str, memory: Memory, urgency: Urgency, *, may_leave: bool
     ) -> Success:
-        host, timeout = host_of(responder), self._settings.timeout
+        host, timeout = host_of(responder), (subject.settings or self._settings).timeout
         contact = memory.contacts.setdefault(responder, Contact())
 
         async def work() -> Success:

@@ -307,12 +307,13 @@ class Stapler:
         held = entry.usable(self._clock.wall())
         if held is None or not entry.askable:
             return
+        settings = entry.subject.settings or self._settings
         delay = refresh_delay(
             lifetime=held.next_update - held.this_update,
             left=held.next_update - self._clock.wall(),
             u=self._rng(),
-            min_interval=self._settings.min_interval,
-            max_interval=self._settings.max_interval,
+            min_interval=settings.min_interval,
+            max_interval=settings.max_interval,
             max_age=max_age,
         )
         self._set_due(entry, delay)
@@ -361,7 +362,8 @@ class Stapler:
 
         Raises: RoundFailed."""
         failures: list[Failure] = []
-        subject, timeout = entry.subject, self._settings.timeout
+        subject = entry.subject
+        timeout = (subject.settings or self._settings).timeout
         urgency, limit = entry.urgency(self._clock.wall()), timeout + OVERRUN_GRACE
         for url in subject.issuer_urls:
             host = host_of(url)

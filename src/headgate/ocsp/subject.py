@@ -17,7 +17,7 @@ from cryptography.x509 import ocsp
 from cryptography.x509.oid import AuthorityInformationAccessOID
 
 from headgate.errors import HeadgateError
-from headgate.ocsp.settings import MAX_RESPONDERS, MAX_URL
+from headgate.ocsp.settings import MAX_RESPONDERS, MAX_URL, OcspSettings
 
 Stapling = Literal["auto", "off"]
 
@@ -43,6 +43,7 @@ class Subject:
 
     `file_response` is the content of CHAIN.ocsp, if there was one; `issuer_urls` say where the issuer's certificate
     can be had when the chain lacks it; `problem` says what could not be read from the certificate, else "".
+    `settings` are the durations of this certificate where it has its own.
     """
 
     name: str
@@ -54,6 +55,7 @@ class Subject:
     stapling: Stapling = "auto"
     issuer_urls: tuple[str, ...] = ()
     problem: str = ""
+    settings: OcspSettings | None = None
 
     def __repr__(self) -> str:
         return f"<Subject {self.name}: {len(self.responders)} responders, issuer {self.issuer is not None}>"

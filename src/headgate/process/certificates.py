@@ -5,10 +5,13 @@ reason, and what served before it goes on.
 """
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Final
 
 from headgate.clock import Clock
+from headgate.config.certificate import Ocsp
 from headgate.config.model import Config
+from headgate.ocsp.settings import OcspSettings
 from headgate.ocsp.subject import Subject
 from headgate.process.channel import Json
 from headgate.process.client_files import ClientFiles
@@ -141,10 +144,19 @@ def decode_identity(certificate: Certificate, config: Config) -> Identity:
 
 def decode_subject(certificate: Certificate, config: Config) -> Subject:
     """Return what the stapler works on. Raises `SubjectError`."""
-    return Subject.from_pem(
+    subject = Subject.from_pem(
         certificate.name,
         certificate.chain.encode("latin-1"),
         issuer_pem=certificate.issuer.encode("latin-1") or None,
         file_response=certificate.response or None,
         stapling=rules_of(config, certificate.section).stapling,
     )
+    own = config.certificate[certificate.section].ocsp
+    if own.timeout is None and own.min_interval is None and own.max_interval is None:
+        return subject
+    return replace(subject, settings=durations_of(config.ocsp_of(config.certificate[certificate.section])))
+
+
+def durations_of(ocsp: Ocsp) -> OcspSettings:
+    """Return the stapler's settings for a table of the configuration."""
+    return OcspSettings(timeout=ocsp.timeout, min_interval=ocsp.min_interval, max_interval=ocsp.max_interval)

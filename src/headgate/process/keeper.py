@@ -32,10 +32,9 @@ from headgate.counters import (
     Counters,
 )
 from headgate.http.fetch import Fetch
-from headgate.ocsp.settings import OcspSettings
 from headgate.ocsp.stapler import Stapler
 from headgate.ocsp.store import StapleStore
-from headgate.process.certificates import rules_of
+from headgate.process.certificates import durations_of, rules_of
 from headgate.process.channel import AsyncChannel, Json, Kind, Message
 from headgate.process.control import KeeperControl
 from headgate.process.memory import MemoryWatch
@@ -181,7 +180,6 @@ class Keeper:
                 self._channel.send(Kind.READY, {"snapshot": snapshot.number})
 
     def _make_stapler(self, fetch: Fetch) -> Stapler:
-        ocsp = self._config.ocsp
         return Stapler(
             self._subjects.of(self._snapshot.certificates),
             fetch,
@@ -191,9 +189,7 @@ class Keeper:
             self._publish,
             self._stapler_event,
             self._counters,
-            OcspSettings(
-                timeout=ocsp.timeout, min_interval=ocsp.min_interval, max_interval=ocsp.max_interval
-            ),
+            durations_of(self._config.ocsp),
         )
 
     def _make_control(self) -> KeeperControl:

@@ -1,6 +1,7 @@
 """The stapler by a timetable: what is fetched when, what is served meanwhile, and what is said about it."""
 
 import asyncio
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -875,5 +876,24 @@ def test_an_authority_below_a_root_works_the_same(scenario):
         b.world.host("ocsp.test", b.responder(leaf))
         await b.start(b.subject(leaf), run_for=1)
         assert b.last("a.test").status == "good"
+
+    scenario(body)
+
+
+def test_a_certificate_may_have_durations_of_its_own(scenario):
+    async def body(b):
+        own, general = b.leaf("own.test", URL), b.leaf("general.test", URL)
+        silent = b.leaf("silent.test", "http://silent.test/")
+        b.world.host("ocsp.test", b.responder(own, general, lifetime=DAY))
+        b.world.host("silent.test", "silent")
+        await b.start(
+            replace(b.subject(own), settings=OcspSettings(max_interval=600.0)),
+            replace(b.subject(silent), settings=OcspSettings(timeout=2.0)),
+            b.subject(general),
+            run_for=2.5,
+        )
+        assert b.status("own.test").next_attempt - b.clock.wall() <= 600.0
+        assert b.status("general.test").next_attempt - b.clock.wall() > 0.4 * DAY - 10.0
+        assert b.status("silent.test").last_failure.milliseconds == pytest.approx(2000.0, abs=50.0)
 
     scenario(body)

@@ -4,6 +4,7 @@ import pytest
 
 from headgate.clock import SystemClock
 from headgate.config.loader import loads
+from headgate.ocsp.settings import OcspSettings
 from headgate.process.certificates import ShelfSource, decode_identity, decode_subject, rules_of, tables_of
 from headgate.testing.pki import Authority
 
@@ -37,6 +38,7 @@ def config(tmp_path):
         [certificate.ocsp]
         stapling = "off"
         must_staple = "refuse"
+        max_interval = "1h"
         [[route]]
         respond = {{ status = 200 }}
         """
@@ -71,6 +73,8 @@ def test_a_subject_has_its_issuer_and_its_rules(config, source):
     assert second.issuer == ISSUER.certificate
     assert second.stapling == "off"
     assert second.file_response is None
+    assert first.settings is None, "the general ones hold"
+    assert second.settings == OcspSettings(max_interval=3600.0)
 
 
 def test_a_subject_needs_no_key(config, source):
