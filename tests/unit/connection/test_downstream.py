@@ -1,0 +1,364 @@
+"""The downstream driver on a transport in memory: its phases, deadlines, backpressure and ends."""
+
+import pytest
+
+from headgate.connection.context import ConnectionContext
+from headgate.connection.downstream import (
+    HTTP,
+    LINGER,
+    LINGER_SECONDS,
+    DownstreamConnection,
+    DownstreamObserver,
+)
+from headgate.connection.exchange import Handler
+from headgate.connection.settings import ConnectionSettings
+from headgate.counters import (
+    ABORTED_DOWNSTREAM,
+    ABORTED_UPSTREAM,
+    REFUSED_BODY,
+    REFUSED_HEAD,
+    REFUSED_MALFORMED,
+    SIZE,
+    TIMEOUT_BODY,
+    TIMEOUT_HEAD,
+    TIMEOUT_KEEP_ALIVE,
+    TIMEOUT_WRITE,
+)
+from headgate.engine.events import UNKNOWN_LENGTH, Response
+from headgate.errors import TransportError
+from headgate.http.fields import Fields
+from headgate.http.forwarded import Forwarder
+from headgate.http.networks import Networks
+from headgate.net.poller import Poller
+from headgate.testing.memory import MemoryTransport
+
+GET = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"
+
+
+class Recorder(DownstreamObserver):
+    def __init__(self):
+        self.exchanges = []
+        self.failures = []
+        self.closed = 0
+        self.crashes = []
+
+    def exchange_over(self, connection, exchange):
+        self.exchanges.append((exchange.request.target, exchange.status, exchange.reason))
+
+    def connection_failed(self, connection, reason, detail):
+        self.failures.append(reason)
+
+    def connection_closed(self, connection):
+        self.closed += 1
+
+    def crashed(self, where, error):
+        self.crashes.append(error)
+
+
+class Script(Handler):
+    """Keeps what comes; answers only when the test does."""
+
+    def __init__(self):
+        self.exchanges = []
+        self.content = b""
+        self.ends = 0
+        self.drained = 0
+        self.closed = 0
+        self.accepting = True
+
+    def handle(self, exchange):
+        exchange.accepting = self.accepting
+        self.exchanges.append(exchange)
+
+    def request_data(self, exchange, data):
+        self.content += data
+
+    def request_end(self, exchange, trailers):
+        self.ends += 1
+
+    def downstream_drained(self, exchange):
+        self.drained += 1
+
+    def downstream_closed(self, exchange):
+        self.closed += 1
+
+
+class Client:
+    """A connection with a client in memory."""
+
+    def __init__(self, **settings):
+        self.poller = Poller()
+        self.poller.now = 1000.0
+        self.transport = MemoryTransport()
+        self.handler = Script()
+        self.seen = Recorder()
+        self.values = [0] * SIZE
+        peer = Forwarder(Networks(())).connection(b"192.0.2.1", b"http", 80)
+        self.driver = DownstreamConnection(
+            self.transport,
+            self.poller,
+            self.handler,
+            self.seen,
+            ConnectionSettings(**settings),
+            self.values,
+            ConnectionContext("test", "192.0.2.1", 4000, b"http", peer),
+        )
+        self.driver.start(secure=False)
+
+    def send(self, data):
+        self.transport.incoming.append(data)
+        self.driver.on_readable()
+
+    def pass_time(self, seconds):
+        self.poller.now += seconds
+        if self.poller.now >= self.driver.deadline:
+            self.driver.on_deadline(self.poller.now)
+
+    def answer(self, body=b"ok", size=None):
+        exchange = self.handler.exchanges[-1]
+        size = len(body) if size is None else size
+        self.driver.respond(Response(200, b"OK", 11, Fields([], []), size))
+        self.driver.write(body)
+        if size in (len(body), UNKNOWN_LENGTH):
+            self.driver.finish(None)
+        exchange.handler = None
+        return self.driver.flush()
+
+    @property
+    def status(self):
+        return self.transport.outgoing[9:12]
+
+    def close(self):
+        self.driver.close()
+        self.poller.close()
+
+
+@pytest.fixture
+def make():
+    made = []
+
+    def client(**settings):
+        made.append(Client(**settings))
+        return made[-1]
+
+    yield client
+    for one in made:
+        one.close()
+        assert one.seen.crashes == []
+        assert one.seen.closed == 1, "its place is given back exactly once"
+
+
+def test_a_request_and_the_next(make):
+    client = make()
+    for _ in range(2):
+        client.send(GET)
+        assert client.answer()
+        assert client.transport.outgoing.endswith(b"\r\n\r\nok")
+        assert client.driver.phase == HTTP
+    assert [status for _, status, _ in client.seen.exchanges] == [200, 200]
+
+
+def test_a_head_in_pieces_has_one_clock(make):
+    client = make(head=10.0)
+    client.send(GET[:5])
+    client.pass_time(6)
+    client.send(GET[5:9])
+    client.pass_time(5)
+    assert client.status == b"408"
+    assert client.values[TIMEOUT_HEAD] == 1
+    assert client.driver.phase == LINGER
+
+
+def test_a_silent_connection_is_closed_without_a_word(make):
+    client = make(head=10.0)
+    client.pass_time(10.5)
+    assert client.transport.closed
+    assert client.transport.outgoing == b""
+
+
+def test_the_keep_alive_clock_ends_with_the_first_byte(make):
+    client = make(keep_alive=60.0, head=10.0)
+    client.send(GET)
+    client.answer()
+    client.pass_time(59)
+    client.send(b"G")
+    client.pass_time(9)
+    assert not client.transport.closed
+    client.pass_time(2)
+    assert client.values[TIMEOUT_HEAD] == 1
+    assert client.values[TIMEOUT_KEEP_ALIVE] == 0
+
+
+def test_an_idle_connection_is_closed(make):
+    client = make(keep_alive=60.0)
+    client.send(GET)
+    client.answer()
+    client.pass_time(60.5)
+    assert client.transport.closed
+    assert client.values[TIMEOUT_KEEP_ALIVE] == 1
+
+
+def test_content_that_does_not_come(make):
+    client = make(body_idle=30.0)
+    client.send(b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 4\r\n\r\nab")
+    client.pass_time(29)
+    client.send(b"c")
+    client.pass_time(29)
+    assert client.transport.outgoing == b""
+    client.pass_time(2)
+    assert client.status == b"408"
+    assert client.values[TIMEOUT_BODY] == 1
+    assert client.handler.closed == 1, "the upstream side is told"
+
+
+def test_a_client_that_may_not_send_is_not_late(make):
+    """The origin takes nothing: that is not the client's fault, and not answered with 408."""
+    client = make(body_idle=30.0)
+    client.handler.accepting = False
+    client.send(b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 4\r\n\r\nabcd")
+    assert not client.driver.reading
+    client.pass_time(300)
+    assert client.values[TIMEOUT_BODY] == 0
+    exchange = client.handler.exchanges[0]
+    exchange.accepting = True
+    client.driver.resume()
+    assert client.handler.content == b"abcd"
+    assert client.handler.ends == 1
+
+
+@pytest.mark.parametrize(("size", "refused"), [(10, False), (11, True)])
+@pytest.mark.parametrize("chunked", [False, True])
+def test_content_at_its_limit(make, size, refused, chunked):
+    client = make(max_body=10)
+    framing = b"Transfer-Encoding: chunked" if chunked else b"Content-Length: %d" % size
+    client.send(b"POST / HTTP/1.1\r\nHost: x\r\n" + framing + b"\r\n\r\n")
+    client.send(b"%x\r\n%b\r\n0\r\n\r\n" % (size, b"x" * size) if chunked else b"x" * size)
+    assert client.values[REFUSED_BODY] == int(refused)
+    assert (client.status == b"413") is refused
+    assert client.handler.ends == int(not refused)
+
+
+@pytest.mark.parametrize(("size", "refused"), [(200, False), (201, True)])
+def test_a_head_at_its_limit(make, size, refused):
+    client = make(max_head=200)
+    start = b"GET / HTTP/1.1\r\nHost: x\r\nA: "
+    client.send(start + b"a" * (size - len(start)) + b"\r\n\r\n")
+    assert client.values[REFUSED_HEAD] == int(refused)
+    assert len(client.handler.exchanges) == int(not refused)
+
+
+def test_a_malformed_request_is_answered_and_lingered_on(make):
+    client = make()
+    client.send(b"GET / HTTP/1.1\r\nHost : x\r\n\r\n")
+    assert client.status == b"400"
+    assert b"Connection: close" in client.transport.outgoing
+    assert client.transport.ended
+    assert not client.transport.closed
+    assert client.values[REFUSED_MALFORMED] == 1
+    client.send(b"and more of it")
+    assert len(client.handler.exchanges) == 0
+    client.pass_time(LINGER_SECONDS + 0.1)
+    assert client.transport.closed
+
+
+def test_a_slow_reader_is_waited_for_and_then_given_up(make):
+    client = make(write_idle=60.0)
+    client.send(GET)
+    client.transport.take = 50
+    assert not client.answer(b"x" * 1000, 2000)
+    assert client.driver.unsent > 0
+    client.pass_time(59)
+    client.transport.take = 100
+    client.driver.on_writable()
+    client.pass_time(59)
+    assert not client.transport.closed
+    client.pass_time(2)
+    assert client.transport.closed
+    assert client.values[TIMEOUT_WRITE] == 1
+    assert client.seen.exchanges[0][2] == "write-timeout"
+
+
+def test_a_reader_that_goes_on_is_told_of(make):
+    client = make()
+    client.send(GET)
+    client.transport.take = 50
+    exchange = client.handler.exchanges[0]
+    client.driver.respond(Response(200, b"OK", 11, Fields([], []), UNKNOWN_LENGTH))
+    client.driver.write(b"x" * 1000)
+    assert not client.driver.flush()
+    client.transport.take = 1 << 20
+    client.driver.on_writable()
+    assert client.handler.drained == 1
+    client.driver.finish(None)
+    exchange.handler = None
+    assert client.driver.flush()
+    assert client.transport.outgoing.endswith(b"0\r\n\r\n")
+
+
+def test_pipelined_requests_wait_their_turn(make):
+    client = make()
+    client.send(GET * 3)
+    assert len(client.handler.exchanges) == 1
+    assert not client.driver.reading, "what waits is bounded by one read"
+    for count in (2, 3):
+        client.answer()
+        assert len(client.handler.exchanges) == count
+    client.answer()
+    assert client.driver.reading
+    assert client.transport.outgoing.count(b"200 OK") == 3
+
+
+def test_a_client_that_breaks_while_nobody_reads_is_noticed_once(make):
+    client = make()
+    client.send(GET)
+    client.send(b"")  # half-closed: the answer is still owed
+    assert not client.transport.closed
+    client.driver.on_readable()  # a hang-up: interest in it cannot be taken back
+    assert client.transport.closed
+    assert client.values[ABORTED_DOWNSTREAM] == 1
+    assert client.seen.exchanges[0][2] == "hung-up"
+
+
+def test_a_broken_transport_ends_the_exchange(make):
+    client = make()
+    client.send(GET)
+    client.transport.broken = TransportError("econnreset", 104, "read")
+    client.driver.on_readable()
+    assert client.handler.closed == 1
+    assert client.seen.failures == ["econnreset"]
+
+
+@pytest.mark.parametrize(("version", "reset"), [(b"1.1", False), (b"1.0", True)])
+def test_an_answer_cut_short_never_ends_like_a_whole_one(make, version, reset):
+    """RFC 9112 section 8: without framing only a reset tells."""
+    client = make()
+    client.send(b"GET / HTTP/%b\r\nHost: x\r\n\r\n" % version)
+    client.driver.respond(Response(200, b"OK", 11, Fields([], []), UNKNOWN_LENGTH))
+    client.driver.write(b"begin")
+    client.driver.flush()
+    client.driver.abort("upstream-closed")
+    assert client.transport.reset is reset
+    assert client.transport.closed
+    assert not client.transport.outgoing.endswith(b"0\r\n\r\n")
+    assert client.values[ABORTED_UPSTREAM] == 1
+
+
+def test_a_refused_head_request_has_no_content(make):
+    client = make(max_body=1)
+    client.send(b"HEAD / HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\n\r\n")
+    assert client.status == b"413"
+    assert client.transport.outgoing.endswith(b"\r\n\r\n")
+
+
+def test_draining_ends_an_idle_connection_and_closes_a_busy_one_after_its_answer(make):
+    idle, busy = make(), make()
+    idle.send(GET)
+    idle.answer()
+    busy.send(GET)
+    idle.driver.drain()
+    busy.driver.drain()
+    assert idle.transport.ended
+    assert not busy.transport.ended
+    busy.answer()
+    assert b"Connection: close" in busy.transport.outgoing
+    assert busy.transport.ended
