@@ -174,7 +174,11 @@ class DownstreamConnection(StreamDriver, Downstream):
         try:
             data = self._read()
         except TransportError as error:
-            self._fail(error)
+            if phase == LINGER or (phase == HTTP and self.exchange is None and self.engine.buffered == 0):
+                # Nothing is owed: clients hang up without close_notify, or with a reset, all the time.
+                self.close()
+            else:
+                self._fail(error)
             return False
         if data is None:
             return False

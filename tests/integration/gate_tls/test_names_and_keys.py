@@ -104,6 +104,22 @@ def test_curl_speaks_http_1_1_and_the_log_knows_the_tls(site, gate, tools):
     assert (line["tls"], line["sni"], line["status"]) == ("TLSv1.3", "a.test", 200)
 
 
+def test_hanging_up_between_requests_is_no_failure_and_within_one_is(site, gate, tools):
+    """Most clients end without close_notify; it says something only where a message is cut (RFC 8446 section 6.1)."""
+    port = gate.https_ports[0]
+    ended = lambda: [e for e in gate.events("connection-failed") if e["reason"].startswith("eof")]  # noqa: E731
+    for header in ("close", "keep-alive"):
+        with site.connect(port) as sock:
+            sock.sendall(f"GET / HTTP/1.1\r\nHost: a.test\r\nConnection: {header}\r\n\r\n".encode())
+            assert sock.recv(15) == b"HTTP/1.1 200 OK"
+            sock.shutdown(socket.SHUT_WR)
+    with site.connect(port) as sock:
+        sock.sendall(b"GET / HTTP/1.1\r\nHost: a.te")
+        sock.shutdown(socket.SHUT_WR)
+    tools.wait_for("the one that was cut", ended)
+    assert len(ended()) == 1
+
+
 def test_plain_http_to_the_tls_port_is_told_so(site, gate, tools):
     done = site.curl(gate.https_ports[0], "-i", scheme="http")
     assert done.stdout.startswith("HTTP/1.1 400 Bad Request")
