@@ -1,0 +1,274 @@
+"""The reverse proxy between two ends in memory: retries, dials, timeouts, early answers, and nobody left behind."""
+
+import pytest
+from tests.unit.proxy.data_path import DataPath
+
+from headgate.connection.upstream import UpstreamConnection
+from headgate.counters import (
+    GATEWAY_CLOSED,
+    GATEWAY_CONNECT,
+    GATEWAY_HEAD_TIMEOUT,
+    GATEWAY_PROTOCOL,
+    UPSTREAM_OPEN,
+    UPSTREAM_RETRIED,
+)
+from headgate.errors import TransportError
+from headgate.proxy.reverse import MAX_DIALS, MAX_REPLAY
+from headgate.upstream.endpoint import MAX_IDLE
+
+GET = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"
+OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
+
+
+@pytest.fixture
+def make():
+    made = []
+
+    def path(endpoints=1, **settings):
+        made.append(DataPath(endpoints, **settings))
+        return made[-1]
+
+    yield path
+    for one in made:
+        one.close()
+        assert one.seen.crashes == []
+        assert one.active == [0] * len(one.endpoints), "every exchange gives its endpoint back"
+        assert one.values[UPSTREAM_OPEN] == 0
+
+
+def answered(path, client, data=OK):
+    """One exchange from end to end."""
+    path.send(client, GET)
+    path.send(path.origin(), data)
+
+
+def post(size, sent=None):
+    return b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n" % size + b"c" * (
+        size if sent is None else sent
+    )
+
+
+def test_a_connection_is_used_again(make):
+    path = make()
+    client = path.client()
+    for _ in range(3):
+        answered(path, client)
+    assert len(path.dials.transports) == 1
+    assert path.sent().count(b"GET / HTTP/1.1\r\n") == 3
+    assert client.transport.outgoing.count(b"200 OK") == 3
+
+
+@pytest.mark.parametrize("end", ["end", "reset"])
+@pytest.mark.parametrize("content", [0, 10, MAX_REPLAY])
+def test_a_stale_connection_costs_one_retry(make, end, content):
+    path = make()
+    client = path.client()
+    answered(path, client)
+    path.send(client, post(content))
+    stale = path.origin()
+    if end == "end":
+        path.send(stale, b"")
+    else:
+        stale.transport.broken = TransportError("econnreset", 104, "read")
+        stale.on_readable()
+    assert len(path.dials.transports) == 2
+    assert path.sent().endswith(b"\r\n\r\n" + b"c" * content)
+    assert path.values[UPSTREAM_RETRIED] == 1
+    path.send(path.origin(), b"")  # a fresh one that closes is no accident
+    assert client.transport.outgoing.count(b"HTTP/1.1 502") == 1
+    assert path.values[GATEWAY_CLOSED] == 1
+
+
+def test_content_beyond_what_is_kept_is_not_repeated(make):
+    path = make()
+    client = path.client()
+    answered(path, client)
+    path.send(client, post(MAX_REPLAY + 1))
+    path.send(path.origin(), b"")
+    assert len(path.dials.transports) == 1
+    assert b"502 Bad Gateway" in client.transport.outgoing
+
+
+def test_content_that_is_still_coming_goes_to_the_new_connection(make):
+    path = make()
+    client = path.client()
+    answered(path, client)
+    path.send(client, post(10, sent=4))
+    path.dials.hold = True
+    path.send(path.origin(), b"")
+    path.send(client, b"c" * 3)
+    path.dials.release()
+    path.send(client, b"c" * 3)
+    assert path.sent().endswith(b"\r\n\r\n" + b"c" * 10)
+    path.send(path.origin(), OK)
+    assert client.transport.outgoing.endswith(b"ok")
+
+
+def test_an_answer_that_has_begun_is_not_asked_for_again(make):
+    path = make()
+    client = path.client()
+    answered(path, client)
+    path.send(client, GET)
+    stale = path.origin()
+    path.send(stale, b"HTTP/1.1 2")
+    path.send(stale, b"")
+    assert len(path.dials.transports) == 1
+    assert path.values[GATEWAY_PROTOCOL] == 1
+
+
+def test_an_interim_answer_is_an_answer(make):
+    path = make()
+    client = path.client()
+    answered(path, client)
+    path.send(client, GET)
+    stale = path.origin()
+    path.send(stale, b"HTTP/1.1 103 Early Hints\r\n\r\n")
+    path.send(stale, b"")
+    assert len(path.dials.transports) == 1
+    assert b"502" in client.transport.outgoing
+
+
+def test_failed_dials_go_round_all_endpoints_once(make):
+    path = make(endpoints=3)
+    path.dials.refuse = {endpoint.url for endpoint in path.endpoints}
+    client = path.client()
+    path.send(client, GET)
+    assert sorted(path.dials.dialled) == sorted(path.dials.refuse), "none is asked twice"
+    assert path.values[GATEWAY_CONNECT] == 1
+    exchange = path.seen.exchanges[0]
+    assert (exchange.status, exchange.reason, exchange.retries) == (502, "connect", 2)
+    assert b"10.0.0" not in client.transport.outgoing
+
+
+def test_dials_for_one_request_are_bounded(make):
+    path = make(endpoints=MAX_DIALS + 2)
+    path.dials.refuse = {endpoint.url for endpoint in path.endpoints}
+    path.send(path.client(), GET)
+    assert len(path.dials.dialled) == MAX_DIALS
+
+
+def test_a_failed_dial_goes_on_with_an_idle_connection_and_the_content(make):
+    path = make(endpoints=2)
+    first = path.client()
+    answered(path, first)
+    idle = next(endpoint for endpoint in path.endpoints if endpoint.idle)
+    other = next(endpoint for endpoint in path.endpoints if not endpoint.idle)
+    path.dials.refuse = {other.url}
+    client = path.client()
+    path.send(client, post(5))
+    assert path.sent().endswith(b"\r\n\r\nccccc"), "content waits for nobody"
+    assert path.active[path.endpoints.index(idle)] == 1
+    path.send(path.origin(), OK)
+    assert client.transport.outgoing.endswith(b"ok")
+    assert "another endpoint was asked" in path.seen.exchanges[-1].detail
+
+
+def test_a_silent_origin_is_given_up(make):
+    path = make()
+    client = path.client()
+    path.send(client, GET)
+    path.pass_time(59)
+    assert client.transport.outgoing == b""
+    path.pass_time(2)
+    assert b"504 Gateway Timeout" in client.transport.outgoing
+    assert path.values[GATEWAY_HEAD_TIMEOUT] == 1
+    assert path.origin() is None
+
+
+def test_a_client_that_leaves_closes_its_upstream(make):
+    path = make()
+    client = path.client()
+    path.send(client, GET)
+    client.transport.broken = TransportError("econnreset", 104, "read")
+    client.on_readable()
+    assert path.origin() is None
+    assert path.active == [0]
+
+
+def test_a_client_that_leaves_while_dialling_leaves_a_spare_connection(make):
+    path = make()
+    path.dials.hold = True
+    client = path.client()
+    path.send(client, GET)
+    client.close()
+    path.dials.release()
+    assert len(path.endpoints[0].idle) == 1
+    path.dials.hold = False
+    answered(path, path.client())
+    assert len(path.dials.transports) == 1
+
+
+def test_spare_connections_are_bounded(make):
+    path = make()
+    path.dials.hold = True
+    for _ in range(MAX_IDLE + 5):
+        client = path.client()
+        path.send(client, GET)
+        client.close()
+    path.dials.release()
+    assert len(path.endpoints[0].idle) == MAX_IDLE
+    assert path.values[UPSTREAM_OPEN] == MAX_IDLE
+
+
+def test_an_early_answer_closes_the_upstream_and_reads_the_rest_away(make):
+    path = make()
+    client = path.client()
+    path.send(client, post(100, sent=10))
+    path.send(path.origin(), b"HTTP/1.1 413 Large\r\nContent-Length: 0\r\n\r\n")
+    assert b"413 Large" in client.transport.outgoing
+    assert path.origin() is None
+    path.send(client, b"c" * 90)
+    answered(path, client)
+    assert client.transport.outgoing.endswith(b"ok")
+
+
+def test_a_slow_client_stops_the_origin_and_wakes_it_again(make):
+    path = make()
+    client = path.client()
+    client.transport.take = 100
+    path.send(client, GET)
+    origin = path.origin()
+    path.send(origin, b"HTTP/1.1 200 OK\r\nContent-Length: 3000\r\n\r\n" + b"x" * 1000)
+    assert not origin.reading
+    held = client.unsent
+    origin.on_readable()  # a hang-up while nobody reads: parked, not read
+    assert client.unsent == held
+    client.transport.take = 1 << 20
+    client.on_writable()
+    assert origin.reading
+    path.send(origin, b"x" * 2000)
+    assert client.transport.outgoing.endswith(b"x" * 3000)
+
+
+def test_a_slow_origin_stops_the_client_and_wakes_it_again(make):
+    path = make()
+    client = path.client()
+    path.send(client, post(5000, sent=10))
+    origin = path.origin()
+    origin.transport.take = 100
+    path.send(client, b"c" * 990)
+    path.send(client, b"c" * 1000)
+    assert not client.reading
+    assert origin.unsent < 3000
+    origin.transport.take = 1 << 20
+    origin.on_writable()
+    assert client.reading
+    path.send(client, b"c" * 3000)
+    assert path.sent().endswith(b"\r\n\r\n" + b"c" * 5000)
+
+
+def test_an_idle_connection_that_its_origin_ends_is_dropped(make):
+    path = make()
+    answered(path, path.client())
+    path.send(path.origin(), b"")
+    assert path.endpoints[0].idle == []
+    assert isinstance(path.endpoints[0].take(), UpstreamConnection) is False
+
+
+def test_what_comes_unasked_for_spoils_a_connection(make):
+    """Bytes behind an answer are nobody's answer: the next request must not get them."""
+    path = make()
+    client = path.client()
+    answered(path, client, OK + OK)
+    assert client.transport.outgoing.count(b"200 OK") == 1
+    assert path.origin() is None
