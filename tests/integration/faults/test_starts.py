@@ -168,6 +168,7 @@ def test_staple_swapped_during_handshakes(tmp_path):
 
 
 @pytest.mark.soak
+@pytest.mark.timeout(900)
 def test_staple_swapped_during_ten_thousand_handshakes(tmp_path):
     swap(tmp_path, 10_000)
 
