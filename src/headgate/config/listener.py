@@ -23,8 +23,8 @@ class ListenerTls(Table):
     client_ca: FileName | None = None
     """PEM file with the authorities that client certificates are verified against."""
     client_crl: FileName | None = None
-    """PEM file with their revocation lists, one for every authority of a chain; a client certificate on one of them is
-    refused, and an expired list lets nobody in. This file and `client_ca` are taken up when they change."""
+    """PEM file with their revocation lists, one for every authority of a chain; a client certificate on one of them
+    is refused, and an expired list lets nobody in. This file and `client_ca` are taken up when they change."""
 
 
 class ListenerTimeouts(Table):
