@@ -15,7 +15,7 @@ from mypy_extensions import trait
 from headgate.connection.exchange import Exchange
 from headgate.connection.upstream import UpstreamConnection, UpstreamOwner
 from headgate.counters import UPSTREAM_CONNECTIONS, UPSTREAM_REUSED
-from headgate.errors import HeadgateError, TransportError
+from headgate.errors import HeadgateError
 from headgate.net.poller import Poller
 from headgate.net.transport import Transport
 
@@ -132,12 +132,13 @@ class Endpoint(UpstreamOwner):
     async def _dial(self, exchange: Exchange, waiter: ConnectionWaiter) -> None:
         try:
             transport = await self._connector.connect(self)
-        except TransportError as error:
-            waiter.connect_failed(exchange, error.reason, str(error))
-            return
         except HeadgateError as error:
+            # One clause for `TransportError` and `DialError`: compiled, a name has one type for all clauses.
             waiter.connect_failed(exchange, getattr(error, "reason", "connect"), str(error))
             return
+        except Exception as defect:
+            waiter.connect_failed(exchange, "internal", repr(defect))  # nobody waits for what will not come
+            raise
         finally:
             self.dialling -= 1
         self._values[UPSTREAM_CONNECTIONS] += 1

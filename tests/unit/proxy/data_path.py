@@ -41,6 +41,7 @@ class Dials:
 
     def __init__(self):
         self.refuse = set()
+        self.error = None
         self.hold = False
         self.held = []
         self.dialled = []
@@ -66,6 +67,8 @@ class Dials:
 
     async def connect(self, endpoint):
         self.dialled.append(endpoint.url)
+        if self.error is not None:
+            raise self.error
         if endpoint.url in self.refuse:
             raise TransportError("econnrefused", 111, f"{endpoint.host} refused")
         transport = MemoryTransport()

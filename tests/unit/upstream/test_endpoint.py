@@ -4,6 +4,7 @@ import pytest
 from tests.unit.proxy.data_path import DataPath
 
 from headgate.counters import UPSTREAM_CONNECTIONS, UPSTREAM_OPEN, UPSTREAM_REUSED
+from headgate.errors import HeadgateError, TransportError
 from headgate.upstream.endpoint import MAX_RESPONSE_HEAD
 
 GET = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"
@@ -90,3 +91,32 @@ def test_repr_tells_what_it_holds(path):
     busy(path, 2)
     path.send(path.origin(0), OK)
     assert repr(path.endpoints[0]) == "<Endpoint http://10.0.0.0: 1 active, 1 idle>"
+
+
+class OtherError(HeadgateError):
+    """A failed dial that is no TransportError, as the dialler's is."""
+
+    reason = "timeout"
+
+
+@pytest.mark.parametrize(
+    ("error", "status"),
+    [
+        (OtherError("slow"), 504),
+        (TransportError("econnrefused", 111, "no"), 502),
+        (HeadgateError("what"), 502),
+    ],
+)
+def test_every_kind_of_failed_dial_is_answered(path, error, status):
+    path.dials.error = error
+    (client,) = busy(path, 1)
+    assert client.transport.outgoing.startswith(b"HTTP/1.1 %d " % status)
+    assert path.endpoints[0].dialling == 0
+
+
+def test_a_defect_while_dialling_leaves_nobody_waiting(path):
+    path.dials.error = ValueError("a defect")
+    client = path.client()
+    with pytest.raises(ValueError, match="a defect"):
+        path.send(client, GET)
+    assert client.transport.outgoing.startswith(b"HTTP/1.1 502 ")
