@@ -22,7 +22,7 @@ import dns.rcode
 import dns.rdatatype
 import dns.rrset
 
-from headgate.testing.loop_thread import LoopThread
+from headgate.testing.loop_thread import Acceptor, LoopThread
 from headgate.testing.relay import bind
 
 _SOA: Final = "ns.test. admin.test. 1 3600 600 86400 "
@@ -65,7 +65,8 @@ class DnsServer:
         self.host, self.port = self._udp.getsockname()[:2]
         self.address = f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
         self._thread = LoopThread(f"dns {self.address}")
-        self._tcp = self._thread.call(self._start(listening))
+        self._tcp = Acceptor(self._thread, listening, self._serve_tcp)
+        self._thread.call(self._start())
 
     def __repr__(self) -> str:
         return f"<DnsServer {self.address}: {len(self._records)} records, {len(self.asked)} questions>"
@@ -80,8 +81,7 @@ class DnsServer:
 
     def close(self) -> None:
         """Stop serving: from then on the port is closed. May be called twice."""
-        if not self._thread.loop.is_closed():
-            self._thread.loop.call_soon_threadsafe(self._tcp.close)
+        self._tcp.close()
         self._thread.stop()
         self._udp.close()
 
@@ -121,9 +121,8 @@ class DnsServer:
 
     # -- serving
 
-    async def _start(self, listening: socket.socket) -> asyncio.Server:
+    async def _start(self) -> None:
         self._reading = asyncio.get_running_loop().create_task(self._read_datagrams())
-        return await asyncio.start_server(self._serve_tcp, sock=listening)
 
     async def _read_datagrams(self) -> None:
         loop = asyncio.get_running_loop()
@@ -142,21 +141,20 @@ class DnsServer:
             except OSError:
                 pass  # Who asked has gone.
 
-    async def _serve_tcp(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def _serve_tcp(self, client: socket.socket) -> None:
+        loop = asyncio.get_running_loop()
         try:
             while True:
-                size = int.from_bytes(await reader.readexactly(2), "big")
-                reply = await self._answer(await reader.readexactly(size), "tcp")
+                size = int.from_bytes(await _exactly(client, 2), "big")
+                reply = await self._answer(await _exactly(client, size), "tcp")
                 if reply is None:
                     await asyncio.sleep(3600)
                 elif not reply:
                     return
                 else:
-                    writer.write(len(reply).to_bytes(2, "big") + reply)
+                    await loop.sock_sendall(client, len(reply).to_bytes(2, "big") + reply)
         except (EOFError, OSError):
             pass
-        finally:
-            writer.close()
 
     async def _answer(self, wire: bytes, transport: str) -> bytes | None:
         """Return the reply, None to keep silent, b"" to close."""
@@ -211,6 +209,16 @@ class DnsServer:
 
 def _key(name: str) -> str:
     return name.rstrip(".").lower() + "."
+
+
+async def _exactly(sock: socket.socket, size: int) -> bytes:
+    data = b""
+    while len(data) < size:
+        part = await asyncio.get_running_loop().sock_recv(sock, size - len(data))
+        if not part:
+            raise EOFError
+        data += part
+    return data
 
 
 def _bind_both(host: str, port: int) -> tuple[socket.socket, socket.socket]:

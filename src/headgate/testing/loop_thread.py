@@ -1,8 +1,13 @@
-"""An event loop in a thread of its own: fakes built on it serve blocking and asynchronous tests alike."""
+"""An event loop in a thread of its own: fakes built on it serve blocking and asynchronous tests alike.
+
+Sockets are handled bare, not through asyncio's streams: tests count descriptors, and a stream whose handler is
+cancelled before its first step, as happens when a fake is closed right after a connection, is closed by nobody.
+"""
 
 import asyncio
+import socket
 import threading
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from typing import TypeVar
 
 T = TypeVar("T")
@@ -38,3 +43,42 @@ class LoopThread:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+
+
+class Acceptor:
+    """Runs `serve(connection)` in a loop thread for each connection of a bound socket, and closes it afterwards."""
+
+    def __init__(
+        self,
+        thread: LoopThread,
+        listening: socket.socket,
+        serve: Callable[[socket.socket], Coroutine[None, None, None]],
+    ) -> None:
+        self._thread = thread
+        self._listening = listening
+        self._serve = serve
+        listening.setblocking(False)
+        listening.listen(128)
+        thread.call(self._begin())
+
+    async def _begin(self) -> None:
+        self._thread.loop.add_reader(self._listening.fileno(), self._accept)
+
+    def _accept(self) -> None:
+        try:
+            connection, _ = self._listening.accept()
+        except OSError:
+            return  # It went away again, or there is no descriptor for it: the listening socket wakes us again.
+        connection.setblocking(False)
+        task = self._thread.loop.create_task(self._serve(connection))
+        task.add_done_callback(lambda _: connection.close())
+
+    async def _end(self) -> None:
+        if self._listening.fileno() >= 0:
+            self._thread.loop.remove_reader(self._listening.fileno())
+            self._listening.close()
+
+    def close(self) -> None:
+        """Stop listening; connections go on until their thread is stopped. May be called twice."""
+        if not self._thread.loop.is_closed():
+            self._thread.call(self._end())

@@ -20,10 +20,11 @@ from collections.abc import Sequence
 from types import TracebackType
 from typing import Final, Self
 
-from headgate.testing.loop_thread import LoopThread
+from headgate.testing.loop_thread import Acceptor, LoopThread
 
 _CHUNK: Final = 64 * 1024
 _FILLERS: Final = 8
+_LINGER: Final = 5.0
 
 
 class Behaviour(enum.Enum):
@@ -120,7 +121,7 @@ class Relay:
         self.host, self.port = listening.getsockname()[:2]
         self.address = f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
         self._thread = LoopThread(f"relay {self.address}")
-        self._server = self._thread.call(self._listen(listening))
+        self._acceptor = Acceptor(self._thread, listening, self._serve)
 
     def __repr__(self) -> str:
         return f"<Relay {self.address} to {self.target}: {self.behaviour.name}, {self.accepted} accepted>"
@@ -135,81 +136,74 @@ class Relay:
 
     def close(self) -> None:
         """Stop listening and cut every connection. May be called twice."""
-        if not self._thread.loop.is_closed():
-            self._thread.loop.call_soon_threadsafe(self._server.close)
+        self._acceptor.close()
         self._thread.stop()
 
-    async def _listen(self, sock: socket.socket) -> asyncio.Server:
-        return await asyncio.start_server(self._serve, sock=sock)
-
-    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def _serve(self, client: socket.socket) -> None:
         self.accepted += 1
         try:
-            await self._behave(self.behaviour, reader, writer)
+            await self._behave(self.behaviour, client)
         except OSError:
             pass  # One of the two went away: so does the other.
-        finally:
-            writer.close()
 
-    async def _behave(
-        self, behaviour: Behaviour, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
-    ) -> None:
+    async def _behave(self, behaviour: Behaviour, client: socket.socket) -> None:
+        loop = asyncio.get_running_loop()
         if behaviour is Behaviour.CLOSE:
             return
-        first = await reader.read(_CHUNK)
+        first = await loop.sock_recv(client, _CHUNK)
         if not first:
             return
         self.requests.append(first)
         await asyncio.sleep(self.delay)
         if behaviour is Behaviour.RESET_AFTER_REQUEST:
-            sock = writer.get_extra_info("socket")
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-        elif behaviour is Behaviour.SILENT or (behaviour is Behaviour.RELAY and self.target is None):
-            while await reader.read(_CHUNK):
-                pass
-        elif behaviour is Behaviour.ANSWER or (behaviour is Behaviour.TRICKLE and self.target is None):
-            slowly = behaviour is Behaviour.TRICKLE
-            await (self._trickle(self.answer, writer) if slowly else self._pass_on(self.answer, writer))
+            client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         elif behaviour in (Behaviour.RELAY, Behaviour.TRICKLE) and self.target is not None:
-            await self._join(self.target, first, behaviour, reader, writer)
+            await self._join(self.target, first, client, slowly=behaviour is Behaviour.TRICKLE)
+        elif behaviour in (Behaviour.ANSWER, Behaviour.TRICKLE):
+            await self._send(self.answer, client, slowly=behaviour is Behaviour.TRICKLE)
+            client.shutdown(socket.SHUT_WR)
+            await self._drain(client)
+        elif behaviour in (Behaviour.SILENT, Behaviour.RELAY):
+            while await loop.sock_recv(client, _CHUNK):
+                pass
 
     async def _join(
-        self,
-        target: tuple[str, int],
-        first: bytes,
-        behaviour: Behaviour,
-        reader: asyncio.StreamReader,
-        writer: asyncio.StreamWriter,
+        self, target: tuple[str, int], first: bytes, client: socket.socket, *, slowly: bool
     ) -> None:
-        back, forth = await asyncio.open_connection(*target)
-        self.dialled += 1
-        try:
-            forth.write(first)
-            upwards = asyncio.ensure_future(self._copy(reader, forth, slowly=False))
+        loop = asyncio.get_running_loop()
+        with socket.socket(_socket_family(target[0]), socket.SOCK_STREAM | socket.SOCK_NONBLOCK) as server:
+            await loop.sock_connect(server, target)
+            self.dialled += 1
+            await loop.sock_sendall(server, first)
+            upwards = loop.create_task(self._copy(client, server, slowly=False))
             try:
-                await self._copy(back, writer, slowly=behaviour is Behaviour.TRICKLE)
+                await self._copy(server, client, slowly=slowly)
             finally:
                 upwards.cancel()
                 await asyncio.gather(upwards, return_exceptions=True)
-        finally:
-            forth.close()
 
-    async def _copy(
-        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, *, slowly: bool
-    ) -> None:
-        while data := await reader.read(_CHUNK):
-            await (self._trickle(data, writer) if slowly else self._pass_on(data, writer))
-        if writer.can_write_eof():
-            writer.write_eof()
+    async def _copy(self, source: socket.socket, sink: socket.socket, *, slowly: bool) -> None:
+        while data := await asyncio.get_running_loop().sock_recv(source, _CHUNK):
+            await self._send(data, sink, slowly=slowly)
+        sink.shutdown(socket.SHUT_WR)
 
-    async def _pass_on(self, data: bytes, writer: asyncio.StreamWriter) -> None:
-        writer.write(data)
-        await writer.drain()
-
-    async def _trickle(self, data: bytes, writer: asyncio.StreamWriter) -> None:
+    async def _send(self, data: bytes, sink: socket.socket, *, slowly: bool) -> None:
+        loop = asyncio.get_running_loop()
+        if not slowly:
+            await loop.sock_sendall(sink, data)
+            return
         for start in range(0, len(data), self.trickle_bytes):
-            await self._pass_on(data[start : start + self.trickle_bytes], writer)
+            await loop.sock_sendall(sink, data[start : start + self.trickle_bytes])
             await asyncio.sleep(self.trickle_seconds)
+
+    async def _drain(self, client: socket.socket) -> None:
+        """Read on for a moment: closing with unread bytes would send a reset, which overtakes the answer."""
+        try:
+            async with asyncio.timeout(_LINGER):
+                while await asyncio.get_running_loop().sock_recv(client, _CHUNK):
+                    pass
+        except TimeoutError:
+            pass
 
 
 class Refusing:

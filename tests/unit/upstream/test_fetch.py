@@ -6,6 +6,7 @@ import errno
 import os
 import socket
 import ssl
+import threading
 import time
 
 import pytest
@@ -16,9 +17,8 @@ from headgate.http.fetch import FetchError, FetchRequest
 from headgate.net.dialer import Dialed, Dialer
 from headgate.net.resolver import Resolver, ResolverSettings
 from headgate.testing.dns import DnsServer
-from headgate.testing.loop_thread import LoopThread
 from headgate.testing.pki import Authority
-from headgate.testing.relay import Behaviour, BlackHole, Refusing, Relay, bind_same_port
+from headgate.testing.relay import Behaviour, BlackHole, Refusing, Relay, bind, bind_same_port
 from headgate.upstream.fetch import MAX_HEAD, READ_SIZE, Fetcher
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: 5\r\n\r\nhello"
@@ -387,9 +387,9 @@ def test_no_descriptor_is_left_behind():
         with serving(answer, behaviour) as (_, url), contextlib.suppress(FetchError):
             fetch(url, runs=20)
     deadline = time.monotonic() + 5
-    while count() > before and time.monotonic() < deadline:
+    while (now := count()) > before and time.monotonic() < deadline:
         time.sleep(0.001)
-    assert count() <= before
+    assert now <= before
 
 
 # -- https
@@ -411,34 +411,37 @@ class HttpsServer:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.load_cert_chain(chain, key)
         context.sni_callback = lambda sock, name, context: self.names.append(name)
+        self.context = context
         self.answer = answer
         self.abrupt = abrupt
-        self.thread = LoopThread("https")
-        self.server = self.thread.call(self.start(context))
-        self.port = self.server.sockets[0].getsockname()[1]
+        self.listening = bind("127.0.0.1")
+        self.listening.listen()
+        self.port = self.listening.getsockname()[1]
+        self.thread = threading.Thread(target=self.run, daemon=True)
 
-    async def start(self, context):
-        self.loop = asyncio.get_running_loop()
-        self.loop.set_exception_handler(
-            lambda loop, context: None
-        )  # failed handshakes are what tests are about
-        return await asyncio.start_server(self.serve, "127.0.0.1", 0, ssl=context)
-
-    async def serve(self, reader, writer):
-        with contextlib.suppress(OSError, asyncio.IncompleteReadError):
-            await reader.readuntil(b"\r\n\r\n")
-            writer.write(self.answer)
-            await writer.drain()
-        if self.abrupt:
-            writer.transport.abort()
-        writer.close()
+    def run(self):
+        while True:
+            try:
+                conn, _ = self.listening.accept()
+            except OSError:
+                return  # shut down
+            conn.settimeout(10)
+            with conn, contextlib.suppress(OSError), self.context.wrap_socket(conn, server_side=True) as tls:
+                seen = b""
+                while b"\r\n\r\n" not in seen and (data := tls.recv(4096)):
+                    seen += data
+                tls.sendall(self.answer)
+                if not self.abrupt:
+                    tls.unwrap()
 
     def __enter__(self):
+        self.thread.start()
         return self
 
     def __exit__(self, *_):
-        self.thread.loop.call_soon_threadsafe(self.server.close)
-        self.thread.stop()
+        self.listening.shutdown(socket.SHUT_RDWR)
+        self.thread.join(20)
+        self.listening.close()
 
 
 def named(tmp_path, name="secure.example"):
