@@ -57,6 +57,8 @@ class Acceptor:
         self._thread = thread
         self._listening = listening
         self._serve = serve
+        # A loop refers to its tasks only weakly; one that waits would be the garbage collector's to end.
+        self._serving: set[asyncio.Task[None]] = set()
         listening.setblocking(False)
         listening.listen(128)
         thread.call(self._begin())
@@ -71,7 +73,12 @@ class Acceptor:
             return  # It went away again, or there is no descriptor for it: the listening socket wakes us again.
         connection.setblocking(False)
         task = self._thread.loop.create_task(self._serve(connection))
-        task.add_done_callback(lambda _: connection.close())
+        self._serving.add(task)
+        task.add_done_callback(lambda task: self._finished(task, connection))
+
+    def _finished(self, task: asyncio.Task[None], connection: socket.socket) -> None:
+        self._serving.discard(task)
+        connection.close()
 
     async def _end(self) -> None:
         if self._listening.fileno() >= 0:

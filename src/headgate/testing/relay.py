@@ -121,7 +121,7 @@ class Relay:
         self.host, self.port = listening.getsockname()[:2]
         self.address = f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
         self._thread = LoopThread(f"relay {self.address}")
-        self._acceptor = Acceptor(self._thread, listening, self._serve)
+        self._acceptor = Acceptor(self._thread, listening, self._handle)
 
     def __repr__(self) -> str:
         return f"<Relay {self.address} to {self.target}: {self.behaviour.name}, {self.accepted} accepted>"
@@ -139,7 +139,7 @@ class Relay:
         self._acceptor.close()
         self._thread.stop()
 
-    async def _serve(self, client: socket.socket) -> None:
+    async def _handle(self, client: socket.socket) -> None:
         self.accepted += 1
         try:
             await self._behave(self.behaviour, client)
