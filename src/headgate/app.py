@@ -24,6 +24,7 @@ from headgate.net.resolver import Resolver, ResolverSettings
 from headgate.process.certificates import ShelfSource
 from headgate.process.channel import Json
 from headgate.process.cores import usable_cores
+from headgate.process.data_plane import check_routes
 from headgate.process.descriptors import affordable, raise_file_limit, wanted_files
 from headgate.process.keeper import FetchParts, Keeper, MakeFetch
 from headgate.process.notify import Notifier
@@ -89,6 +90,7 @@ def run_gate(
     Raises `HeadgateError` when the start fails: `ConfigError` for what the configuration asks, else for
     what the machine refuses.
     """
+    check_routes(config)
     _preload()
     events = EventLog(process="supervisor")
     clock = SystemClock()

@@ -299,6 +299,7 @@ class DownstreamConnection(StreamDriver, Downstream):
         exchange = Exchange(self, self.context, request, self.poller.now)
         self.exchange = exchange
         self.requests += 1
+        self._discarded = 0
         limit = self.settings.max_body
         if limit > 0 and request.body > limit:
             self.values[REFUSED_BODY] += 1
@@ -330,11 +331,14 @@ class DownstreamConnection(StreamDriver, Downstream):
         handler.request_data(exchange, data)
 
     def _content_end(self, exchange: Exchange, trailers: Fields | None) -> None:
-        self.deadline = NEVER
+        if not self._stalled:
+            self.deadline = NEVER
         handler = exchange.handler
         if handler is not None:
             handler.request_end(exchange, trailers)
-        elif self.engine.sending == DONE:
+        elif self.engine.sending == DONE and not self._stalled:
+            # A stalled answer ends its exchange when it is written: else a client that sends and never reads would
+            # pile up answers.
             self._exchange_over(exchange)
 
     # -- the answer (called by the handler)

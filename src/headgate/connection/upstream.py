@@ -220,7 +220,7 @@ class UpstreamConnection(StreamDriver):
         self.receiver = None
         self.exchange = None
         self.deadline = NEVER
-        if self.closed or not self.engine.reusable or self.unsent > 0:
+        if self.closed or not self.engine.reusable or self.unsent > 0 or self.transport.pending():
             self.close()
             return False
         self.engine.reuse()

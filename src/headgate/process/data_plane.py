@@ -130,32 +130,7 @@ class DataPlane:
     # -- routes
 
     def _route(self, index: int, table: RouteConfig) -> Route:
-        try:
-            return self._built_route(index, table)
-        except ValueError as error:
-            raise ConfigError(f"route[{index}]: {error}") from error
-
-    def _built_route(self, index: int, table: RouteConfig) -> Route:
-        kind, path = PREFIX, table.path or "/"
-        if table.path_exact is not None:
-            kind, path = EXACT, table.path_exact
-        elif table.path_regex is not None:
-            kind, path = REGEX, table.path_regex
-        hsts = ""
-        if table.hsts is not None:
-            hsts = format_hsts(int(table.hsts.max_age), table.hsts.include_subdomains, table.hsts.preload)
-        response_edits = FieldEdits(table.set_response_headers, table.remove_response_headers, hsts)
-        route = Route(
-            f"{','.join(table.hosts or ()) or '*'}{path}",
-            table.hosts or (),
-            path,
-            kind,
-            upstream=table.upstream or "",
-            redirect=Redirect(table.redirect.to, table.redirect.status) if table.redirect else None,
-            respond=_respond(table),
-            request_edits=FieldEdits(table.set_request_headers, table.remove_request_headers, request=True),
-            response_edits=response_edits,
-        )
+        route = build_route(index, table)
         route.handler = self._handler(route)
         return route
 
@@ -227,6 +202,44 @@ class DataPlane:
                 connection.close()
         for endpoint in self.endpoints:
             endpoint.close()
+
+
+def build_route(index: int, table: RouteConfig) -> Route:
+    """Build one route without its handler. Raises `ConfigError` for what only shows when it is built."""
+    try:
+        return _built_route(table)
+    except ValueError as error:
+        raise ConfigError(f"route[{index}]: {error}") from error
+
+
+def check_routes(config: Config) -> None:
+    """Build all routes and forget them: what a worker would refuse must end the start, not its restarts.
+
+    Raises `ConfigError`.
+    """
+    Router([build_route(index, table) for index, table in enumerate(config.route)])
+
+
+def _built_route(table: RouteConfig) -> Route:
+    kind, path = PREFIX, table.path or "/"
+    if table.path_exact is not None:
+        kind, path = EXACT, table.path_exact
+    elif table.path_regex is not None:
+        kind, path = REGEX, table.path_regex
+    hsts = ""
+    if table.hsts is not None:
+        hsts = format_hsts(int(table.hsts.max_age), table.hsts.include_subdomains, table.hsts.preload)
+    return Route(
+        f"{','.join(table.hosts or ()) or '*'}{path}",
+        table.hosts or (),
+        path,
+        kind,
+        upstream=table.upstream or "",
+        redirect=Redirect(table.redirect.to, table.redirect.status) if table.redirect else None,
+        respond=_respond(table),
+        request_edits=FieldEdits(table.set_request_headers, table.remove_request_headers, request=True),
+        response_edits=FieldEdits(table.set_response_headers, table.remove_response_headers, hsts),
+    )
 
 
 def _respond(table: RouteConfig) -> Respond | None:

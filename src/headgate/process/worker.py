@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import gc
-import os
 import time
 from collections.abc import Sequence
 from typing import Final
@@ -32,7 +31,7 @@ from headgate.server.sweep import SWEEP_SECONDS, sweep
 from headgate.telemetry.access_log import AccessLog
 from headgate.telemetry.event_log import EventLog
 from headgate.telemetry.log_writer import open_writer
-from headgate.telemetry.process_stats import memory_limit, open_files, resident_bytes
+from headgate.telemetry.process_stats import open_files, resident_bytes
 from headgate.tls.context import ServerTls
 from headgate.tls.identity import Identity, IdentityError
 
@@ -68,11 +67,7 @@ class Worker:
         self._values = self._counters.values
         self._identities: dict[str, Identity] = {}
         self._tls: dict[int, ServerTls] = {}
-        self._plane: DataPlane | None = None
         self._log = AccessLog(None)
-        self._workers = 1
-        self._memory_share = 0.8
-        self._memory_warned = False
         self._stats_at = 0.0
 
     # -- life
@@ -149,8 +144,6 @@ class Worker:
         self._log = self._open_log(config)
         observer = Observer(self._log, self._events.event)
         plane = DataPlane(config, self._counters, observer, self._clock)
-        self._memory_share = config.limits.memory_warning
-        self._plane = plane
         self._identities = self._decode(snapshot, config)
         self._take_staples(snapshot)
         rings = self._start.tickets
@@ -263,19 +256,5 @@ class Worker:
         if now < self._stats_at:
             return
         self._stats_at = now + STATS_SECONDS
-        held = resident_bytes()
-        self._values[MEMORY_BYTES] = held
+        self._values[MEMORY_BYTES] = resident_bytes()
         self._values[OPEN_FILES] = open_files()
-        plane = self._plane
-        workers = (plane.config.workers if plane is not None else 0) or len(os.sched_getaffinity(0))
-        bound = int(memory_limit() * self._memory_share / workers)
-        if held > bound and not self._memory_warned:
-            self._events.event(
-                "memory-high",
-                "warning",
-                resident=held,
-                bound=bound,
-                share=self._memory_share,
-                next="nothing is closed; lower limits.connections or give the machine more memory",
-            )
-        self._memory_warned = held > bound

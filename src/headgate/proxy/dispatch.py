@@ -14,6 +14,8 @@ from mypy_extensions import mypyc_attr
 from headgate.connection.context import ConnectionContext
 from headgate.connection.exchange import Exchange, Handler
 from headgate.counters import REFUSED_MISDIRECTED
+from headgate.engine.events import Request
+from headgate.engine.h1.grammar import list_tokens
 from headgate.errors import RemoteProtocolError
 from headgate.http.fields import HOST, Fields
 from headgate.http.hop_by_hop import add_via, strip_request
@@ -23,6 +25,19 @@ from headgate.proxy.answers import answer_error
 
 
 @mypyc_attr(allow_interpreted_subclasses=True)
+def _check_upgrade(request: Request) -> None:
+    """Ignore an Upgrade to another HTTP or to TLS (RFC 9110 section 7.8 lets a server).
+
+    An origin that agreed would give the client a connection behind all routes, edits and limits; RFC 9113 section 3.1
+    has done away with h2c by Upgrade anyway.
+    """
+    for protocol in list_tokens(request.fields.get_all(b"upgrade")):
+        if protocol.startswith((b"h2", b"http", b"tls")):
+            request.upgrade = b""
+            request.fields.remove(b"http2-settings")
+            return
+
+
 class HostPolicy:
     """Tells which hosts a connection may be asked for."""
 
@@ -77,6 +92,8 @@ class Dispatcher(Handler):
             answer_error(exchange, 503, "no-handler", "")
             return
         request.target = target.origin
+        if request.upgrade:
+            _check_upgrade(request)
         strip_request(fields, request.upgrade)
         info = context.forwarded.apply(fields, authority)
         exchange.asked = info

@@ -23,17 +23,18 @@ from headgate.counters import (
     GATEWAY_CONNECT_TIMEOUT,
     GATEWAY_HEAD_TIMEOUT,
     GATEWAY_PROTOCOL,
+    GATEWAY_UNAVAILABLE,
     UPSTREAM_RETRIED,
 )
 from headgate.engine.events import Response
 from headgate.engine.h1.machine import DONE
 from headgate.http.fields import HOP_BY_HOP, Fields
-from headgate.http.hop_by_hop import strip_response
+from headgate.http.hop_by_hop import strip_response, strip_trailers
 from headgate.net.poller import Poller
 from headgate.pipeline.middleware.headers import FieldEdits
 from headgate.proxy.answers import answer_error
 from headgate.proxy.tunnel import Tunnel
-from headgate.upstream.endpoint import ConnectionWaiter, Endpoint
+from headgate.upstream.endpoint import MAX_DIALLING, ConnectionWaiter, Endpoint
 from headgate.upstream.upstream import Upstream
 
 # Content kept for the one safe repetition; nginx keeps a whole request (client_body_buffer_size 16 KiB in memory).
@@ -104,9 +105,18 @@ class ReverseProxy(Handler, ResponseReceiver, ConnectionWaiter):
             self._take_up(exchange, attempt, connection)
 
     def _dial(self, exchange: Exchange, attempt: Attempt) -> None:
+        endpoint = attempt.endpoint
+        if endpoint.dialling >= MAX_DIALLING:
+            endpoint.active -= 1
+            exchange.attempt = None
+            exchange.accepting = True
+            self.values[GATEWAY_UNAVAILABLE] += 1
+            detail = f"{endpoint.url}: {MAX_DIALLING} connections are being opened already"
+            self._answer_error(exchange, 503, "unavailable", detail)
+            return
         exchange.accepting = False
         attempt.dials += 1
-        attempt.endpoint.dial(exchange, self)
+        endpoint.dial(exchange, self)
 
     def _send_head(self, exchange: Exchange, attempt: Attempt, connection: UpstreamConnection) -> None:
         request = exchange.request
@@ -207,11 +217,14 @@ class ReverseProxy(Handler, ResponseReceiver, ConnectionWaiter):
         attempt = exchange.attempt
         if not isinstance(attempt, Attempt) or attempt.connection is None:
             return
+        connection = attempt.connection
+        if trailers is not None:
+            strip_trailers(trailers)
         attempt.replay_end = True
         attempt.replay_trailers = trailers
-        attempt.connection.send_end(trailers)
-        self._request_sent(attempt, attempt.connection)
-        attempt.connection.flush()
+        connection.send_end(trailers)
+        self._request_sent(attempt, connection)
+        connection.flush()
 
     def _request_sent(self, attempt: Attempt, connection: UpstreamConnection) -> None:
         attempt.sent_all = True
@@ -261,6 +274,8 @@ class ReverseProxy(Handler, ResponseReceiver, ConnectionWaiter):
         exchange.handler = None
         exchange.accepting = True
         downstream = exchange.downstream
+        if trailers is not None:
+            strip_trailers(trailers)
         downstream.finish(trailers)
         downstream.flush()
 

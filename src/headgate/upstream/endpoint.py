@@ -21,6 +21,8 @@ from headgate.net.transport import Transport
 
 # Idle connections kept for each endpoint and worker; Go's default of 2 starves, nginx asks for the number.
 MAX_IDLE: Final = 256
+# Connections being opened at once, each of which holds a descriptor for connect_timeout at worst; Envoy has 1024.
+MAX_DIALLING: Final = 1024
 # The head of a response; Go 1 MiB, nginx 4-8 KiB, HAProxy 16 KiB.
 MAX_RESPONSE_HEAD: Final = 64 * 1024
 
@@ -142,9 +144,15 @@ class Endpoint(UpstreamOwner):
         finally:
             self.dialling -= 1
         self._values[UPSTREAM_CONNECTIONS] += 1
-        connection = UpstreamConnection(
-            transport, self._poller, self, self._values, self.url, MAX_RESPONSE_HEAD
-        )
+        try:
+            connection = UpstreamConnection(
+                transport, self._poller, self, self._values, self.url, MAX_RESPONSE_HEAD
+            )
+        except OSError as refused:
+            # The kernel has no place for one more watch.
+            transport.close()
+            waiter.connect_failed(exchange, "internal", repr(refused))
+            raise
         self._open.add(connection)
         waiter.connected(exchange, connection)
 

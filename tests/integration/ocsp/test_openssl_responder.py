@@ -24,9 +24,8 @@ from headgate.ocsp.settings import OcspSettings
 from headgate.ocsp.stapler import Stapler
 from headgate.ocsp.store import StapleStore
 from headgate.ocsp.subject import Subject
-from headgate.testing import relay as relays
 from headgate.testing.pki import Authority, Leaf
-from headgate.testing.relay import Behaviour, BlackHole, Refusing, bind, bind_same_port
+from headgate.testing.relay import Behaviour, BlackHole, Refusing, Relay, bind, bind_same_port
 from headgate.testing.responder import OpensslResponder, answer_offline
 from headgate.upstream.fetch import Fetcher
 
@@ -36,23 +35,6 @@ SETTINGS = OcspSettings(timeout=1.5)
 @pytest.fixture(scope="module")
 def authority():
     return Authority.root("Integration CA", key="rsa").intermediate("Integration Issuer", key="rsa")
-
-
-class Relay(relays.Relay):
-    """A relay that holds on to its connections: asyncio's streams keep a task that waits for the target only weakly
-    once the client has gone, and the garbage collector then ends it in the middle of a test."""
-
-    def __init__(self, *arguments, **options) -> None:
-        self._serving: set[asyncio.Task] = set()
-        super().__init__(*arguments, **options)
-
-    async def _serve(self, reader, writer) -> None:
-        task = asyncio.current_task()
-        self._serving.add(task)
-        try:
-            await super()._serve(reader, writer)
-        finally:
-            self._serving.discard(task)
 
 
 class Gate:

@@ -9,12 +9,13 @@ from headgate.counters import (
     GATEWAY_CONNECT,
     GATEWAY_HEAD_TIMEOUT,
     GATEWAY_PROTOCOL,
+    GATEWAY_UNAVAILABLE,
     UPSTREAM_OPEN,
     UPSTREAM_RETRIED,
 )
 from headgate.errors import TransportError
 from headgate.proxy.reverse import MAX_DIALS, MAX_REPLAY
-from headgate.upstream.endpoint import MAX_IDLE
+from headgate.upstream.endpoint import MAX_DIALLING, MAX_IDLE
 
 GET = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
@@ -272,3 +273,29 @@ def test_what_comes_unasked_for_spoils_a_connection(make):
     answered(path, client, OK + OK)
     assert client.transport.outgoing.count(b"200 OK") == 1
     assert path.origin() is None
+
+
+def test_trailers_may_not_carry_identity_or_routing(make):
+    path = make()
+    client = path.client()
+    head = b"POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nab\r\n0\r\n"
+    path.send(
+        client, head + b"X-Forwarded-For: 6.6.6.6\r\nAuthorization: y\r\nConnection: x\r\nX-Sum: 1\r\n\r\n"
+    )
+    assert path.sent().endswith(b"0\r\nX-Sum: 1\r\n\r\n")
+    path.send(path.origin(), OK)
+    assert client.transport.outgoing.endswith(b"ok")
+
+
+def test_more_dials_than_may_be_under_way(make):
+    path = make()
+    path.dials.hold = True
+    path.endpoints[0].dialling = MAX_DIALLING - 1
+    last, beyond = path.client(), path.client()
+    path.send(last, GET)
+    path.send(beyond, GET)
+    assert beyond.transport.outgoing.startswith(b"HTTP/1.1 503 ")
+    assert path.values[GATEWAY_UNAVAILABLE] == 1
+    path.dials.release()
+    path.send(path.origin(), OK)
+    assert last.transport.outgoing.endswith(b"ok")
