@@ -24,7 +24,6 @@ from headgate.pipeline.route import Router
 from headgate.proxy.answers import answer_error
 
 
-@mypyc_attr(allow_interpreted_subclasses=True)
 def _check_upgrade(request: Request) -> None:
     """Ignore an Upgrade to another HTTP or to TLS (RFC 9110 section 7.8 lets a server).
 
@@ -38,6 +37,7 @@ def _check_upgrade(request: Request) -> None:
             return
 
 
+@mypyc_attr(allow_interpreted_subclasses=True)
 class HostPolicy:
     """Tells which hosts a connection may be asked for."""
 
