@@ -15,8 +15,6 @@ from headgate.net.transport import Transport
 # memory. 16 KiB is a TLS record; beyond 256 KiB a call is no longer the cost.
 READ_MIN: Final = 16 * 1024
 READ_MAX: Final = 256 * 1024
-# More output than this is not taken from a producer before the socket took what is there.
-HIGH_WATER: Final = 64 * 1024
 NEVER: Final = float("inf")
 
 

@@ -13,10 +13,11 @@ from typing import Any
 from headgate.errors import TransportError
 from headgate.net.dialer import Dialer
 from headgate.net.tcp import TcpTransport
-from headgate.net.transport import DONE, WANT_WRITE, Transport
+from headgate.net.transport import Transport
 from headgate.tasks import Failure, spawn
 from headgate.tls.client import ClientTls
 from headgate.upstream.endpoint import Endpoint
+from headgate.upstream.readiness import handshake
 
 
 class DialingConnector:
@@ -41,7 +42,7 @@ class DialingConnector:
         transport = self._tls.connect(dialed.sock, endpoint.host)
         try:
             async with asyncio.timeout_at(deadline):
-                await self._handshake(transport)
+                await handshake(transport)
         except TimeoutError:
             transport.close()
             raise TransportError(
@@ -51,24 +52,3 @@ class DialingConnector:
             transport.close()
             raise
         return transport
-
-    async def _handshake(self, transport: Transport) -> None:
-        while (state := transport.handshake()) != DONE:
-            await _ready(transport.fileno(), writing=state == WANT_WRITE)
-
-
-async def _ready(fd: int, *, writing: bool) -> None:
-    """Wait until a descriptor can be read or written."""
-    loop = asyncio.get_running_loop()
-    ready: asyncio.Future[None] = loop.create_future()
-
-    def wake() -> None:
-        if not ready.done():
-            ready.set_result(None)
-
-    add, remove = (loop.add_writer, loop.remove_writer) if writing else (loop.add_reader, loop.remove_reader)
-    add(fd, wake)
-    try:
-        await ready
-    finally:
-        remove(fd)

@@ -23,8 +23,9 @@ from headgate.http.fetch import FetchError, FetchRequest, FetchResponse
 from headgate.http.fields import Fields
 from headgate.net.dialer import Dialed, Dialer, DialError
 from headgate.net.tcp import TcpTransport
-from headgate.net.transport import DONE, WANT_READ, Transport
+from headgate.net.transport import Transport
 from headgate.tls.client import ClientTls, ClientTlsSettings
+from headgate.upstream.readiness import handshake, ready
 
 MAX_HEAD: Final = (
     16 * 1024
@@ -108,7 +109,7 @@ class Fetcher:
                 if url.scheme == "https":
                     progress.stage = "tls"
                     transport = self._client_tls().connect(dialed.sock, url.host.rstrip("."))
-                    await _handshake(transport)
+                    await handshake(transport)
                 answer = await _exchange(transport, request, url, progress)
         except TimeoutError:
             raise progress.error(progress.stage, _silence(request, progress), errno.ETIMEDOUT) from None
@@ -172,39 +173,17 @@ def _request_event(request: FetchRequest, url: _Url) -> Request:
 # -- input and output
 
 
-async def _ready(fd: int, *, writing: bool) -> None:
-    """Wait until a descriptor can be read or written."""
-    loop = asyncio.get_running_loop()
-    ready = asyncio.Event()
-    if writing:
-        loop.add_writer(fd, ready.set)
-    else:
-        loop.add_reader(fd, ready.set)
-    try:
-        await ready.wait()
-    finally:
-        if writing:
-            loop.remove_writer(fd)
-        else:
-            loop.remove_reader(fd)
-
-
-async def _handshake(transport: Transport) -> None:
-    while (wanted := transport.handshake()) != DONE:
-        await _ready(transport.fileno(), writing=wanted != WANT_READ)
-
-
 async def _write(transport: Transport, data: bytes) -> None:
     while data:
         taken = transport.write(data)
         data = data[taken:]
         if not taken:
-            await _ready(transport.fileno(), writing=True)
+            await ready(transport.fileno(), writing=True)
 
 
 async def _read(transport: Transport) -> bytes:
     while (data := transport.read(READ_SIZE)) is None:
-        await _ready(transport.fileno(), writing=False)
+        await ready(transport.fileno(), writing=False)
     return data
 
 
