@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 
 NOBODY = 65534
+# A quick machine makes more connections a second than one client may have by default.
+UNMETERED = 'limits = { connection_rate = "100000/s", all_connection_rate = "100000/s" }'
 
 
 class Load:
@@ -28,8 +30,10 @@ class Load:
         context = site.client()
         while not self._stop.is_set():
             try:
-                plain = socket.create_connection(("127.0.0.1", port), 5)
-                with plain, context.wrap_socket(plain, server_hostname="a.test") as sock:
+                with (
+                    socket.create_connection(("127.0.0.1", port), 5) as plain,
+                    context.wrap_socket(plain, server_hostname="a.test") as sock,
+                ):
                     answer = tools.request(sock)
                 if answer.endswith(b"let in"):
                     self.done += 1
@@ -53,9 +57,12 @@ class Load:
             thread.join(20)
 
 
+# wrap_socket() of Python 3.11 forgets to close what was reset before it began.
+@pytest.mark.filterwarnings("ignore:Exception ignored in.*SSLSocket")
 def test_a_worker_killed_under_load_hangs_nobody_and_comes_back(site, tools):
     site.certificate("a", "a.test")
-    with site.gate(tools.hello, workers=2) as gate, Load(site, tools, gate.https_ports[0]) as load:
+    gate = site.gate(tools.hello, workers=2, listener_extra=UNMETERED)
+    with gate, Load(site, tools, gate.https_ports[0]) as load:
         tools.wait_for("load", lambda: load.done > 50)
         delays = []
         for round_ in range(3):
@@ -88,9 +95,11 @@ def test_a_worker_killed_under_load_hangs_nobody_and_comes_back(site, tools):
     assert not gate.events("defect")
 
 
+@pytest.mark.filterwarnings("ignore:Exception ignored in.*SSLSocket")
 def test_both_workers_killed_at_once(site, tools):
     site.certificate("a", "a.test")
-    with site.gate(tools.hello, workers=2) as gate, Load(site, tools, gate.https_ports[0]) as load:
+    gate = site.gate(tools.hello, workers=2, listener_extra=UNMETERED)
+    with gate, Load(site, tools, gate.https_ports[0]) as load:
         tools.wait_for("load", lambda: load.done > 20)
         for pid in gate.worker_pids()[:2]:
             tools.kill(pid)
