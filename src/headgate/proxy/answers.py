@@ -5,17 +5,11 @@ from headgate.engine.events import Response
 from headgate.http.fields import Fields
 from headgate.http.status import reason_phrase
 from headgate.pipeline.middleware.headers import FieldEdits
-from headgate.pipeline.middleware.reply import Reply
+from headgate.pipeline.middleware.reply import Reply, text_reply
 
 
-def answer(exchange: Exchange, status: int, reason: str, body: bytes, fields: Fields | None = None) -> None:
-    """Send a complete response; `reason` is the stable word for the log, "" when nothing is wrong.
-
-    Without `fields` the body is plain text.
-    """
-    if fields is None:
-        fields = Fields([], [])
-        fields.add(b"content-type", b"text/plain; charset=utf-8", b"Content-Type")
+def answer(exchange: Exchange, status: int, reason: str, body: bytes, fields: Fields) -> None:
+    """Send a complete response; `reason` is the stable word for the log, "" when nothing is wrong."""
     if status not in (204, 304):
         fields.add(b"content-length", b"%d" % len(body), b"Content-Length")
     else:
@@ -40,9 +34,18 @@ def answer_reply(exchange: Exchange, reply: Reply, edits: FieldEdits, reason: st
     answer(exchange, reply.status, reason, reply.body, reply.fields)
 
 
-def answer_error(exchange: Exchange, status: int, reason: str, detail: str = "") -> None:
-    """Send an error that says in its body what happened, in words that give away nothing of the inside."""
+def answer_error(
+    exchange: Exchange, status: int, reason: str, detail: str = "", edits: FieldEdits | None = None
+) -> None:
+    """Send an error that says in its body what happened, in words that give away nothing of the inside.
+
+    `edits` are those of the route, once there is one: what it promises of its answers (HSTS, framing policies) holds
+    for the ones that its origin did not give as well.
+    """
     text = f"{status} {reason_phrase(status).decode()}\n{reason}"
     if detail:
         text += f": {detail}"
-    answer(exchange, status, reason, text.encode() + b"\n")
+    reply = text_reply(status, text.encode() + b"\n")
+    if edits is not None:
+        edits.apply(reply.fields, exchange.secure)
+    answer(exchange, status, reason, reply.body, reply.fields)

@@ -190,7 +190,7 @@ class ReverseProxy(Handler, ResponseReceiver, ConnectionWaiter):
     def _answer_error(self, exchange: Exchange, status: int, reason: str, detail: str) -> None:
         """Answer in words; the details (addresses, errno) are for the log alone."""
         exchange.detail = detail
-        answer_error(exchange, status, reason)
+        answer_error(exchange, status, reason, edits=self.edits)
         if exchange.request.body != 0:
             exchange.downstream.resume()
 

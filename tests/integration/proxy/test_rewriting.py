@@ -53,8 +53,16 @@ redirect = {{ to = "https://new.test{{path}}", status = 301 }}
 [[route]]
 path_exact = "/fixed"
 respond = {{ status = 418, body = "short and stout", headers = {{ X-Pot = "tea" }} }}
+[[route]]
+path_exact = "/nobody"
+upstream = "nobody"
+set_response_headers = {{ X-Route = "nobody" }}
+[route.hsts]
+max_age = "1d"
 [upstream.echo]
 endpoints = ["{url}"]
+[upstream.nobody]
+endpoints = ["unix:/nonexistent/socket"]
 """
 
 
@@ -226,6 +234,21 @@ def test_https_adds_hsts_and_says_https(gate, certificate):
     assert head.get("strict-transport-security") == "max-age=86400"
     # RFC 6797 section 7.2: never over plain HTTP.
     plain, _ = ask(gate.http_ports[0])
+    assert plain.get("strict-transport-security") is None
+
+
+def test_an_answer_without_an_origin_has_the_edits_of_its_route(gate, certificate):
+    """RFC 6797 section 7.2: a browser learns of HSTS from the first answer that it gets, be it ours."""
+    context = ssl.create_default_context(cafile=str(certificate.parent / "root.pem"))
+    raw = socket.create_connection(("127.0.0.1", gate.https_ports[0]), 10)
+    with context.wrap_socket(raw, server_hostname="127.0.0.1") as sock:
+        wire = Wire(sock)
+        wire.send(b"GET /nobody HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n")
+        head, _ = wire.read_response()
+    assert (head.status, head.get("x-route")) == (502, "nobody")
+    assert head.get("strict-transport-security") == "max-age=86400"
+    plain, _ = ask(gate.http_ports[0], "/nobody")
+    assert (plain.status, plain.get("x-route")) == (502, "nobody")
     assert plain.get("strict-transport-security") is None
 
 

@@ -79,7 +79,7 @@ class Dials:
 class DataPath:
     """One upstream of `endpoints` origins, and as many clients as the test makes."""
 
-    def __init__(self, endpoints=1, **settings):
+    def __init__(self, endpoints=1, response_edits=None, **settings):
         self.poller = Poller()
         self.poller.now = 1000.0
         self.values = [0] * SIZE
@@ -100,7 +100,9 @@ class DataPath:
             for index in range(endpoints)
         ]
         self.upstream = Upstream("u", self.endpoints, RoundRobin())
-        self.proxy = ReverseProxy(self.upstream, self.poller, self.values, FieldEdits(), 3600.0)
+        self.proxy = ReverseProxy(
+            self.upstream, self.poller, self.values, response_edits or FieldEdits(), 3600.0
+        )
         self.clients = []
 
     def client(self):

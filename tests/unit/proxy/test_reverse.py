@@ -14,6 +14,7 @@ from headgate.counters import (
     UPSTREAM_RETRIED,
 )
 from headgate.errors import TransportError
+from headgate.pipeline.middleware.headers import FieldEdits
 from headgate.proxy.reverse import MAX_DIALS, MAX_REPLAY
 from headgate.upstream.endpoint import MAX_DIALLING, MAX_IDLE
 
@@ -299,3 +300,47 @@ def test_more_dials_than_may_be_under_way(make):
     path.dials.release()
     path.send(path.origin(), OK)
     assert last.transport.outgoing.endswith(b"ok")
+
+
+def refused(path):
+    path.dials.refuse = {path.endpoints[0].url}
+
+
+def too_slow_to_reach(path):
+    path.dials.error = TransportError("timeout", 110, "10.0.0.0 did not answer")
+
+
+def too_many_dials(path):
+    path.endpoints[0].dialling = MAX_DIALLING
+
+
+def silent(path):
+    path.pass_time(61)
+
+
+def broken(path):
+    path.send(path.origin(), b"SSH-2.0-x\r\n\r\n")
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "status"),
+    [
+        (refused, None, 502),
+        (too_slow_to_reach, None, 504),
+        (too_many_dials, None, 503),
+        (None, silent, 504),
+        (None, broken, 502),
+    ],
+)
+def test_answers_of_our_own_have_the_routes_edits(make, before, after, status):
+    path = make(response_edits=FieldEdits({"X-Frame-Options": "DENY"}, ["content-type"]))
+    client = path.client()
+    if before is not None:
+        before(path)
+    path.send(client, GET)
+    if after is not None:
+        after(path)
+    head = client.transport.outgoing.partition(b"\r\n\r\n")[0]
+    assert head.startswith(b"HTTP/1.1 %d " % status)
+    assert b"\r\nX-Frame-Options: DENY" in head
+    assert b"content-type" not in head.lower()
