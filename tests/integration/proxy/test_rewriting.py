@@ -142,6 +142,19 @@ def test_fields_of_the_route_are_set_and_removed(gate):
     assert head.get("x-route") == "any"
 
 
+def test_no_spelling_gets_past_the_edits_of_a_route(gate):
+    """An origin behind CGI or WSGI reads X_Set and X-Set as one, and X_Forwarded_For as what we vouch for."""
+    forged = "X_Secret: 1\r\nx_set: theirs\r\nX_Forwarded_For: 6.6.6.6\r\nX-Forwarded_Host: evil\r\nX_Other: kept\r\n"
+    fields = fields_of(ask(gate.http_ports[0], more=forged))
+    assert [name for name, _ in fields if "_" in name] == ["x_other"]
+    assert [value for name, value in fields if name == "x-set"] == ["ours"]
+    with connect(gate.http_ports[0], source="127.0.0.2") as wire:
+        wire.send(f"GET / HTTP/1.1\r\nHost: x\r\n{forged}X-Forwarded-For: 203.0.113.7\r\n\r\n".encode())
+        fields = fields_of(wire.read_response())
+    assert [name for name, _ in fields if "_" in name] == ["x_other"]
+    assert dict(fields)["x-forwarded-for"] == "203.0.113.7, 127.0.0.2"
+
+
 def test_hop_by_hop_fields_stay_on_their_hop(gate):
     """RFC 9110 section 7.6.1: Connection and what it names, Keep-Alive, TE, Proxy-Connection are removed."""
     more = (

@@ -4,6 +4,11 @@ Everything is checked and put into its wire form once, when the configuration is
 no control octet (so no line can be smuggled in), and what frames a message or belongs to one connection is refused,
 because the engines write that. Host can be set on requests but not removed; Expect is between client and engine.
 A field that is set replaces all lines of that name. Removing comes first, so a name in both lists is set.
+
+Underscores. An origin behind CGI, FastCGI or WSGI reads X_User as X-User (RFC 3875 section 4.1.18), and whoever
+edits X-User on requests wants to have the last word on what that origin reads. So every other spelling of an edited
+request field, with an underscore for any of its hyphens, is dropped with it. All spellings stand in the set that is
+looked up anyway: a request costs what it did.
 """
 
 import re
@@ -15,6 +20,9 @@ from headgate.http.hop_by_hop import NEVER_FORWARDED
 from headgate.http.target import BadTarget, parse_authority
 
 REFUSED: Final = NEVER_FORWARDED | frozenset((b"content-length", b"expect", b"host", b"trailer"))
+# Hyphens and underscores in the name of an edited request field: each doubles its spellings, so that the longest name
+# costs some 100 KiB. x-amz-copy-source-server-side-encryption-customer-key-md5 has 9.
+MAX_SEPARATORS: Final = 10
 HSTS: Final = b"strict-transport-security"
 
 _TOKEN: Final = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
@@ -26,11 +34,12 @@ _MAX_AGE: Final = re.compile(r"(?:.*;)?\s*max-age\s*=\s*\"?[0-9]+\"?\s*(?:;.*)?"
 class FieldEdits:
     """The edits of one route in one direction; `empty` says that there is nothing to do.
 
-    `request` True allows Host in `set`. `hsts` is a Strict-Transport-Security value, for responses over TLS only
-    (RFC 6797 section 7.2). Raises `ValueError` naming the field that cannot be edited and why.
+    `request` True allows Host in `set` and takes other spellings of a name for that name. `hsts` is a
+    Strict-Transport-Security value, for responses over TLS only (RFC 6797 section 7.2). Raises `ValueError` naming
+    the field that cannot be edited and why.
     """
 
-    __slots__ = ("_drop", "_flags", "_host", "_hsts", "_lines", "_names", "empty")
+    __slots__ = ("_drop", "_flags", "_host", "_hsts", "_lines", "_names", "_removed", "empty")
 
     def __init__(
         self,
@@ -45,7 +54,12 @@ class FieldEdits:
         self._host = b""
         self._hsts = b""
         self._flags = 0
-        drop: list[bytes] = [_check_name(name, False) for name in remove]
+        removed = [_check_name(name, False) for name in remove]
+        drop = removed[:]
+        if request:
+            for name in removed:
+                # X_User alone is removed on purpose when X-User is the one to keep.
+                drop.extend([one for one in _spellings(name) if b"_" in one])
         for spelling, text in (set or {}).items():
             name = _check_name(spelling, request)
             line = spelling.encode() + b": " + _check_value(spelling, text)
@@ -58,17 +72,18 @@ class FieldEdits:
             self._names.append(name)
             self._lines.append(line)
             self._flags |= flags_of(name)
-            drop.append(name)
+            drop.extend(_spellings(name) if request else [name])
         if hsts:
             self._hsts = b"Strict-Transport-Security: " + _check_value("Strict-Transport-Security", hsts)
             if _MAX_AGE.fullmatch(hsts) is None:
                 raise ValueError(f"{hsts!r} is no Strict-Transport-Security value: it has no max-age")
         self._drop = frozenset(drop)
+        self._removed = frozenset(removed)
         self.empty = not (drop or self._host or self._hsts)
 
     def __repr__(self) -> str:
         lines = [*self._lines, self._host, self._hsts]
-        removed = [b"-" + name for name in sorted(self._drop.difference(self._names))]
+        removed = [b"-" + name for name in sorted(self._removed.difference(self._names))]
         return f"<FieldEdits {b', '.join([line for line in lines if line] + removed).decode()}>"
 
     def apply(self, fields: Fields, secure: bool = False) -> None:
@@ -119,6 +134,20 @@ def _check_name(spelling: str, host_allowed: bool) -> bytes:
     if name in REFUSED and not (host_allowed and name == b"host"):
         raise ValueError(f"{spelling} cannot be edited: Headgate writes it itself, as each message needs it")
     return name
+
+
+def _spellings(name: bytes) -> list[bytes]:
+    """Return every mixture of hyphens and underscores that CGI makes one variable of, but for what frames."""
+    parts = name.replace(b"_", b"-").split(b"-")
+    if len(parts) > MAX_SEPARATORS + 1:
+        raise ValueError(
+            f"{name.decode()} has more than {MAX_SEPARATORS} hyphens: with underscores it has too many spellings"
+            " to keep all of them out; a name with fewer is needed"
+        )
+    found = [parts[0]]
+    for part in parts[1:]:
+        found = [one + mark + part for one in found for mark in (b"-", b"_")]
+    return [one for one in found if one not in REFUSED]
 
 
 def _check_value(spelling: str, text: str) -> bytes:

@@ -3,7 +3,7 @@
 import pytest
 
 from headgate.http.fields import HOST, Fields
-from headgate.pipeline.middleware.headers import REFUSED, FieldEdits, format_hsts
+from headgate.pipeline.middleware.headers import MAX_SEPARATORS, REFUSED, FieldEdits, format_hsts
 
 
 def section(*lines):
@@ -45,6 +45,42 @@ def test_remove():
 
 def test_a_name_in_both_lists_is_set():
     assert applied(FieldEdits({"a": "2"}, ["A"]), b"A: 1") == [b"a: 2"]
+
+
+@pytest.mark.parametrize(
+    "edits", [FieldEdits({"X-User-Id": "1"}, request=True), FieldEdits(remove=["X-User-Id"], request=True)]
+)
+def test_what_a_cgi_origin_reads_as_an_edited_request_field_goes_with_it(edits):
+    """RFC 3875 section 4.1.18: X-User-Id and X_User_Id are both HTTP_X_USER_ID."""
+    kept = [b"X-User: 1", b"X_User: 2", b"X-UserId: 3", b"X-User-Id-: 4"]
+    sent = [b"X_User_Id: 6", b"x-user_id: 6", b"X_USER-ID: 6", b"X-User-Id: 6"]
+    assert [line for line in applied(edits, *sent, *kept) if line != b"X-User-Id: 1"] == kept
+
+
+def test_a_request_field_named_with_underscores():
+    """Removed, it alone goes: its twin with hyphens may be the one to keep. Set, its twin would speak beside it."""
+    sent = [b"X-A-B: 1", b"X_A_B: 2", b"X_A-B: 3"]
+    assert applied(FieldEdits(remove=["X_A_B"], request=True), *sent) == [b"X-A-B: 1"]
+    assert applied(FieldEdits({"X_A_B": "ours"}, request=True), *sent) == [b"X_A_B: ours"]
+    assert applied(FieldEdits({"X-A": "1", "X_A": "2"}, request=True), b"x-a: 0") == [b"X-A: 1", b"X_A: 2"]
+
+
+def test_no_spelling_takes_the_framing_along():
+    edits = FieldEdits({"Content_Length": "5"}, request=True)
+    assert applied(edits, b"Content-Length: 2") == [b"Content-Length: 2", b"Content_Length: 5"]
+
+
+def test_response_edits_mean_the_very_name():
+    assert applied(FieldEdits(remove=["X-A"]), b"X-A: 1", b"X_A: 1") == [b"X_A: 1"]
+
+
+def test_a_name_at_the_limit_of_separators_and_one_more():
+    name = "a" + "-a" * MAX_SEPARATORS
+    assert applied(FieldEdits(remove=[name], request=True), name.replace("-", "_").encode() + b": 1") == []
+    for text in (name + "-a", name + "_a"):
+        with pytest.raises(ValueError, match=f"more than {MAX_SEPARATORS} hyphens"):
+            FieldEdits(remove=[text], request=True)
+        assert not FieldEdits(remove=[text]).empty
 
 
 def test_edits_do_not_share_their_lists_with_messages():
@@ -133,3 +169,4 @@ def test_repr():
         repr(FieldEdits({"A": "1"}, ["b", "a"], "max-age=1"))
         == "<FieldEdits A: 1, Strict-Transport-Security: max-age=1, -b>"
     )
+    assert repr(FieldEdits({"a-b": "1"}, ["c-d"], request=True)) == "<FieldEdits a-b: 1, -c-d>"
