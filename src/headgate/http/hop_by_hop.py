@@ -5,7 +5,8 @@ engines frame every message anew, so nothing is lost. The finer points:
 
 - TE: the member `trailers` survives, alone, because trailer sections are forwarded; it is then nominated in a
   Connection line of our own (RFC 9110 section 10.1.4).
-- Upgrade survives when the caller says that the exchange may become a tunnel, again with Connection of our own.
+- Upgrade survives when the caller says that the exchange may become a tunnel, and in a 426, which must name what it
+  wants (section 15.5.22); again with Connection of our own.
 - Trailer stays: it announces trailer fields that are forwarded and is no connection option in RFC 9110.
 - Proxy-Authorization, Proxy-Authenticate and Proxy-Authentication-Info are for the proxy that asked (section 11.7).
   A gate is an origin to its clients and asks for nothing, so credentials meant for a proxy stop here and no origin
@@ -121,7 +122,7 @@ def strip_request(fields: Fields, upgrade: bytes = b"") -> None:
 
 
 def strip_response(fields: Fields, upgrade: bytes = b"") -> None:
-    """Remove what is for this connection only from a response; `upgrade` is kept for a 101."""
+    """Remove what is for this connection only from a response; `upgrade` is kept for a 101 or 426."""
     if fields.flags & HOP_BY_HOP == 0:
         return
     _strip(fields)

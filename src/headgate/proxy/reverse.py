@@ -251,7 +251,9 @@ class ReverseProxy(Handler, ResponseReceiver, ConnectionWaiter):
         exchange.upstream_head = self.poller.now
         fields = response.fields
         if fields.flags & HOP_BY_HOP:
-            strip_response(fields)
+            # RFC 9110 section 15.5.22: a 426 says in Upgrade what it wants; in any other answer that is for this hop.
+            wanted = b", ".join(fields.get_all(b"upgrade")) if response.status == 426 else b""
+            strip_response(fields, wanted)
         if self.edit:
             self.edits.apply(fields, exchange.secure)
         response.close = False  # the origin's connection, not the client's

@@ -344,3 +344,19 @@ def test_answers_of_our_own_have_the_routes_edits(make, before, after, status):
     assert head.startswith(b"HTTP/1.1 %d " % status)
     assert b"\r\nX-Frame-Options: DENY" in head
     assert b"content-type" not in head.lower()
+
+
+@pytest.mark.parametrize(
+    ("status", "kept"),
+    [(b"426 Upgrade Required", b"\r\nUpgrade: t/2, u\r\nConnection: upgrade\r\n"), (b"200 OK", b"")],
+)
+def test_rfc9110_15_5_22_an_answer_that_requires_an_upgrade_says_which(make, status, kept):
+    path = make()
+    client = path.client()
+    lines = b"Upgrade: t/2\r\nConnection: Upgrade, X-Hop\r\nX-Hop: 1\r\nUpgrade: u\r\nContent-Length: 2"
+    answered(path, client, b"HTTP/1.1 %b\r\n%b\r\n\r\nok" % (status, lines))
+    head, _, body = client.transport.outgoing.partition(b"\r\n\r\n")
+    assert head + b"\r\n" == b"HTTP/1.1 %b\r\nContent-Length: 2" % status + (kept or b"\r\n")
+    assert body == b"ok"
+    answered(path, client)
+    assert client.transport.outgoing.endswith(b"ok" + OK), "the connection goes on"
