@@ -71,12 +71,16 @@ class ReverseProxy(Handler, ResponseReceiver, ConnectionWaiter):
         values: list[int],
         response_edits: FieldEdits,
         tunnel_idle: float,
+        *,
+        request_edits: FieldEdits | None = None,
     ) -> None:
         self.upstream = upstream
         self.poller = poller
         self.values = values
         self.edits = response_edits
         self.edit = not response_edits.empty
+        # Applied to heads by the dispatcher; what is left to do here is to keep trailers from undoing them.
+        self.request_edits = request_edits if request_edits is not None else FieldEdits()
         self.tunnel_idle = tunnel_idle
 
     def __repr__(self) -> str:
@@ -220,6 +224,7 @@ class ReverseProxy(Handler, ResponseReceiver, ConnectionWaiter):
         connection = attempt.connection
         if trailers is not None:
             strip_trailers(trailers)
+            self.request_edits.strip_trailers(trailers)
         attempt.replay_end = True
         attempt.replay_trailers = trailers
         connection.send_end(trailers)
@@ -278,6 +283,7 @@ class ReverseProxy(Handler, ResponseReceiver, ConnectionWaiter):
         downstream = exchange.downstream
         if trailers is not None:
             strip_trailers(trailers)
+            self.edits.strip_trailers(trailers)
         downstream.finish(trailers)
         downstream.flush()
 

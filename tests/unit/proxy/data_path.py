@@ -79,7 +79,7 @@ class Dials:
 class DataPath:
     """One upstream of `endpoints` origins, and as many clients as the test makes."""
 
-    def __init__(self, endpoints=1, response_edits=None, **settings):
+    def __init__(self, endpoints=1, response_edits=None, request_edits=None, **settings):
         self.poller = Poller()
         self.poller.now = 1000.0
         self.values = [0] * SIZE
@@ -101,7 +101,12 @@ class DataPath:
         ]
         self.upstream = Upstream("u", self.endpoints, RoundRobin())
         self.proxy = ReverseProxy(
-            self.upstream, self.poller, self.values, response_edits or FieldEdits(), 3600.0
+            self.upstream,
+            self.poller,
+            self.values,
+            response_edits or FieldEdits(),
+            3600.0,
+            request_edits=request_edits or FieldEdits(),
         )
         self.clients = []
 

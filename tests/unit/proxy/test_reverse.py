@@ -288,6 +288,28 @@ def test_trailers_may_not_carry_identity_or_routing(make):
     assert client.transport.outgoing.endswith(b"ok")
 
 
+def test_trailers_may_not_undo_the_edits_of_the_route(make):
+    path = make(
+        request_edits=FieldEdits({"X-User": "ours"}, ["X-Secret"], request=True),
+        response_edits=FieldEdits({"X-Route": "ours"}, ["X-Powered-By"]),
+    )
+    client = path.client()
+    chunked = b"Transfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n"
+    path.send(
+        client,
+        b"POST / HTTP/1.1\r\nHost: x\r\n"
+        + chunked
+        + b"X_User: 6\r\nx-user: 6\r\nX-Secret: 6\r\nX-Sum: 1\r\n\r\n",
+    )
+    assert path.sent().endswith(b"0\r\nX-Sum: 1\r\n\r\n")
+    path.send(
+        path.origin(),
+        b"HTTP/1.1 200 OK\r\n" + chunked + b"X-Route: 6\r\nX-Powered-By: x\r\nX-Sum: 2\r\nVia: x\r\n\r\n",
+    )
+    assert client.transport.outgoing.endswith(b"0\r\nX-Sum: 2\r\n\r\n")
+    assert b"6" not in client.transport.outgoing.partition(b"\r\n\r\n")[2]
+
+
 def test_more_dials_than_may_be_under_way(make):
     path = make()
     path.dials.hold = True

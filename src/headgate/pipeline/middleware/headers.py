@@ -87,7 +87,7 @@ class FieldEdits:
         return f"<FieldEdits {b', '.join([line for line in lines if line] + removed).decode()}>"
 
     def apply(self, fields: Fields, secure: bool = False) -> None:
-        """Edit a section in place; `secure` says that the response goes out over TLS."""
+        """Edit a head's section in place; `secure` says that the response goes out over TLS."""
         if self.empty:
             return
         drop = self._drop
@@ -103,6 +103,13 @@ class FieldEdits:
             fields.remove(HSTS)
             fields.names.append(HSTS)
             fields.lines.append(self._hsts)
+
+    def strip_trailers(self, fields: Fields) -> None:
+        """Drop what is edited from a trailer section (RFC 9110 section 6.5.1): whoever merges it into the head would
+        undo the edit.
+        """
+        if self._drop:
+            _drop_lines(fields, self._drop)
 
 
 def _drop_lines(fields: Fields, drop: frozenset[bytes]) -> None:

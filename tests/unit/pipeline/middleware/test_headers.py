@@ -83,6 +83,15 @@ def test_a_name_at_the_limit_of_separators_and_one_more():
         assert not FieldEdits(remove=[text]).empty
 
 
+def test_trailers_lose_what_is_edited():
+    """RFC 9110 section 6.5.1: who merges a trailer section into the head would undo the edit."""
+    edits = FieldEdits({"X-User": "1"}, ["x-secret"], request=True)
+    trailers = section(b"X-Sum: 1", b"x-user: 2", b"X_User: 3", b"X-Secret: 4", b"X_Secret: 5")
+    edits.strip_trailers(trailers)
+    assert trailers.lines == [b"X-Sum: 1"]
+    assert trailers.names == [b"x-sum"]
+
+
 def test_edits_do_not_share_their_lists_with_messages():
     edits = FieldEdits({"a": "2"})
     fields = section()
