@@ -106,6 +106,23 @@ class Listener(Pollable):
             return
         self._values[CONNECTIONS] += 1
         self._values[CONNECTIONS_OPEN] += 1
+        try:
+            connection = self._connection(sock, peer, address, network)
+        except BaseException:
+            # What cannot become a connection never gives its place back by itself; who woke us tells the defect.
+            sock.close()
+            self._leave(network)
+            raise
+        self.connections.add(connection)
+        try:
+            connection.start(secure=self._secure is not None)
+        except BaseException:
+            connection.close()
+            raise
+
+    def _connection(
+        self, sock: socket.socket, peer: str, address: object, network: str
+    ) -> DownstreamConnection:
         sock.setblocking(False)
         if self._tcp:
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -116,11 +133,9 @@ class Listener(Pollable):
         context.owner = self
         secure = self._secure
         transport: Transport = TcpTransport(sock) if secure is None else secure(sock)
-        connection = DownstreamConnection(
+        return DownstreamConnection(
             transport, self._poller, self._handler, self._observer, self._settings, self._values, context
         )
-        self.connections.add(connection)
-        connection.start(secure=secure is not None)
 
     def _accept_failed(self, error: OSError) -> None:
         if error.errno not in _OVERLOADED:
@@ -168,6 +183,9 @@ class Listener(Pollable):
     def gone(self, connection: DownstreamConnection, network: str) -> None:
         """A connection of ours is closed."""
         self.connections.discard(connection)
+        self._leave(network)
+
+    def _leave(self, network: str) -> None:
         self.limits.leave(network)
         self._values[CONNECTIONS_OPEN] -= 1
 
