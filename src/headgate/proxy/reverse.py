@@ -4,9 +4,11 @@ Life of an attempt: pick → take an idle connection or dial → send head → r
 connection back. The object serves all exchanges of its upstream; what belongs to one attempt is an `Attempt` on the
 exchange. Backpressure goes by interest: who cannot be written to stops the other side from being read.
 
-Repeating a request. A failed dial moves on to another endpoint: nothing was sent. A reused connection that ends
+Repeating a request. A failed dial moves on to another endpoint: nothing was sent. A connection that lay idle and ends
 before the first byte of an answer was most likely closed by the origin while the request was on its way; the request
-is then repeated once, on a fresh connection, with content only while all of it is still held (`MAX_REPLAY`).
+is then repeated, with content only while all of it is still held (`MAX_REPLAY`). Once that is decided only fresh
+connections are taken. So a request is written twice at most, the second time on a fresh connection, and no more than
+`MAX_DIALS` endpoints are dialled for it, each of them once.
 """
 
 from __future__ import annotations
@@ -39,14 +41,17 @@ from headgate.upstream.upstream import Upstream
 
 # Content kept for the one safe repetition; nginx keeps a whole request (client_body_buffer_size 16 KiB in memory).
 MAX_REPLAY: Final = 64 * 1024
-# Endpoints dialled for one request.
+# Endpoints dialled for one request, its repetition included.
 MAX_DIALS: Final = 3
 _CLOSED: Final = frozenset(("closed", "econnreset", "epipe", "enotconn"))
 
 
 @final
 class Attempt:
-    """One try of an exchange against one endpoint. `replay` is the content sent so far, None when too much."""
+    """One try of an exchange against one endpoint. `replay` is the content sent so far, None when too much.
+
+    `reused` says that the connection lay idle before, `repeated` that the one repetition is under way or spent.
+    """
 
     def __init__(self, endpoint: Endpoint) -> None:
         self.endpoint = endpoint
@@ -56,6 +61,8 @@ class Attempt:
         self.replay_end = False
         self.replay_trailers: Fields | None = None
         self.sent_all = False
+        self.reused = False
+        self.repeated = False
         self.dials = 0
         self.tried: list[Endpoint] = []  # could not be reached
 
@@ -100,7 +107,8 @@ class ReverseProxy(Handler, ResponseReceiver, ConnectionWaiter):
         endpoint = attempt.endpoint
         exchange.endpoint = endpoint.url
         endpoint.active += 1
-        connection = endpoint.take()
+        connection = None if attempt.repeated else endpoint.take()
+        attempt.reused = connection is not None
         if connection is None:
             self._dial(exchange, attempt)
         elif exchange.accepting:
@@ -208,7 +216,7 @@ class ReverseProxy(Handler, ResponseReceiver, ConnectionWaiter):
         replay = attempt.replay
         if replay is not None:
             attempt.replay_size += len(data)
-            if connection.uses == 1 or attempt.replay_size > MAX_REPLAY:
+            if not attempt.reused or attempt.replay_size > MAX_REPLAY:
                 attempt.replay = None
             else:
                 replay.append(data)
@@ -344,9 +352,11 @@ class ReverseProxy(Handler, ResponseReceiver, ConnectionWaiter):
             return
         attempt.endpoint.active -= 1
         untouched = not exchange.responded and not connection.answered
-        if untouched and reason in _CLOSED and connection.uses > 1 and self._may_repeat(exchange, attempt):
+        if untouched and reason in _CLOSED and attempt.reused and self._may_repeat(exchange, attempt):
             self.values[UPSTREAM_RETRIED] += 1
             exchange.retries += 1
+            attempt.reused = False
+            attempt.repeated = True
             attempt.connection = None
             attempt.sent_all = False
             attempt.endpoint.active += 1

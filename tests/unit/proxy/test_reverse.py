@@ -165,6 +165,77 @@ def test_a_failed_dial_goes_on_with_an_idle_connection_and_the_content(make):
     assert "another endpoint was asked" in path.seen.exchanges[-1].detail
 
 
+def warm(path):
+    """Leave an idle connection with each endpoint."""
+    for _ in path.endpoints:
+        answered(path, path.client())
+    assert [len(endpoint.idle) for endpoint in path.endpoints] == [1] * len(path.endpoints)
+
+
+def written(path):
+    return sum(transport.outgoing.count(b"POST / HTTP/1.1\r\n") for transport in path.dials.transports)
+
+
+def test_a_request_is_written_twice_at_most(make):
+    """Its repetition goes out on a fresh connection or not at all: idle ones of other endpoints may be stale too."""
+    path = make(endpoints=3)
+    warm(path)
+    client = path.client()
+    path.send(client, post(5))
+    stale = next(
+        connection
+        for endpoint in path.endpoints
+        for connection in endpoint.connections
+        if connection.uses == 2
+    )
+    path.dials.refuse = {stale.address}
+    path.send(stale, b"")
+    assert written(path) == 2
+    assert path.sent().endswith(b"\r\n\r\nccccc")
+    assert sum(len(endpoint.idle) for endpoint in path.endpoints) == 2
+    path.send(path.origin(), b"")
+    assert client.transport.outgoing.startswith(b"HTTP/1.1 502 ")
+    assert written(path) == 2
+    assert path.values[UPSTREAM_RETRIED] == 1
+
+
+def test_a_repetition_dials_no_more_than_any_request(make):
+    path = make(endpoints=MAX_DIALS + 2)
+    warm(path)
+    path.dials.refuse = {endpoint.url for endpoint in path.endpoints}
+    dialled = len(path.dials.dialled)
+    client = path.client()
+    path.send(client, post(5))
+    stale = next(
+        connection
+        for endpoint in path.endpoints
+        for connection in endpoint.connections
+        if connection.uses == 2
+    )
+    path.send(stale, b"")
+    assert len(path.dials.dialled) - dialled == MAX_DIALS
+    assert written(path) == 1
+    assert path.values[GATEWAY_CONNECT] == 1
+    assert path.seen.exchanges[-1].retries == MAX_DIALS
+
+
+def test_a_spare_connection_may_be_stale_as_well(make):
+    """Nobody ever used it, but it lay idle: what ends it may have been under way before the request was."""
+    path = make()
+    path.dials.hold = True
+    left = path.client()
+    path.send(left, GET)
+    left.close()
+    path.dials.release()
+    path.dials.hold = False
+    client = path.client()
+    path.send(client, post(5))
+    path.send(path.origin(), b"")
+    assert path.values[UPSTREAM_RETRIED] == 1
+    path.send(path.origin(), OK)
+    assert client.transport.outgoing.endswith(b"ok")
+
+
 def test_a_silent_origin_is_given_up(make):
     path = make()
     client = path.client()
