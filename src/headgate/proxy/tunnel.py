@@ -17,6 +17,7 @@ from headgate.connection.upstream import UpstreamConnection
 from headgate.counters import TUNNELS_OPEN
 from headgate.errors import TransportError
 from headgate.net.poller import READ, WRITE
+from headgate.server.sweep import HoldsBytes
 
 
 @final
@@ -33,6 +34,8 @@ class TunnelHalf(StreamDriver):
         self._parked = driver._parked
         self._unsent = driver._unsent
         self._unsent_at = driver._unsent_at
+        driver._unsent = b""  # held here from now on, and counted once
+        driver._unsent_at = 0
         self._interest = -1
         self.poller.replace(self._fd, self)
         self._want(READ | WRITE if self.unsent > 0 else READ)
@@ -99,7 +102,7 @@ class TunnelHalf(StreamDriver):
 
 
 @final
-class Tunnel(TunnelOwner):
+class Tunnel(TunnelOwner, HoldsBytes):
     """Both halves, and the connections that they came from."""
 
     def __init__(
@@ -131,6 +134,12 @@ class Tunnel(TunnelOwner):
         except TransportError as error:
             self.close(error.reason)
 
+    def held_for_client(self) -> int:
+        return self.client.unsent
+
+    def held_for_origin(self) -> int:
+        return self.origin.unsent
+
     def end_if_over(self) -> None:
         """End properly once both sides have ended and everything is delivered."""
         client, origin = self.client, self.origin
@@ -151,5 +160,9 @@ class Tunnel(TunnelOwner):
                 exchange.reason = exchange.reason or reason
                 exchange.bytes_in += self.client.moved
                 exchange.bytes_out += self.origin.moved
+            for half in (self.client, self.origin):
+                # Halves and tunnel refer to each other: what waits would stay until the collector comes by.
+                half._unsent = b""
+                half._unsent_at = 0
             self.upstream.close()
             self.downstream.close()

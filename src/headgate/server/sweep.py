@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from typing import Final
 
+from mypy_extensions import trait
+
 from headgate.counters import HELD_DOWNSTREAM, HELD_HEADS, HELD_UPSTREAM
 from headgate.server.listener import Listener
 from headgate.upstream.endpoint import Endpoint
@@ -15,10 +17,24 @@ from headgate.upstream.endpoint import Endpoint
 SWEEP_SECONDS: Final = 0.5
 
 
+@trait
+class HoldsBytes:
+    """What took over a downstream connection (a tunnel) and holds bytes for both its ends."""
+
+    def held_for_client(self) -> int:
+        """Bytes that the client did not take yet."""
+        raise NotImplementedError
+
+    def held_for_origin(self) -> int:
+        """Bytes that the origin did not take yet."""
+        raise NotImplementedError
+
+
 def sweep(listeners: list[Listener], endpoints: list[Endpoint], values: list[int], now: float) -> None:
     """End what is past its deadline, let tired listeners accept again, and add up what is held for peers."""
     heads = 0
     held = 0
+    upstream = 0
     for listener in listeners:
         if listener.rest_until and now >= listener.rest_until:
             listener.wake()
@@ -31,8 +47,11 @@ def sweep(listeners: list[Listener], endpoints: list[Endpoint], values: list[int
             elif not connection.closed:
                 heads += connection.engine.buffered
                 held += connection.unsent
+                tunnel = connection.tunnel
+                if isinstance(tunnel, HoldsBytes):
+                    held += tunnel.held_for_client()
+                    upstream += tunnel.held_for_origin()
         listener.limits.forget(now)
-    upstream = 0
     for endpoint in endpoints:
         for spare in endpoint.connections:
             if now >= spare.deadline:
