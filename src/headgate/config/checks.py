@@ -23,10 +23,12 @@ _PRELOAD_SECONDS: Final = 365 * 86_400  # what hstspreload.org asks for
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """The file behind a configuration. `routes[i]` is what the file says about the i-th route."""
+    """The file behind a configuration. `routes[i]` is what the file says about the i-th route, `listeners` the names
+    of all listeners in it, valid or not."""
 
     tree: Mapping[str, object]
     routes: list[Mapping[str, object]]
+    listeners: list[str]
 
     def has(self, key: str) -> bool:
         """Tell whether the file has a top-level `key` that is not empty."""
@@ -42,6 +44,7 @@ def check(config: Config, source: Source) -> Iterator[Finding]:
     """Yield every fault of `config` as a whole."""
     yield from _check_listeners(config, source)
     yield from _check_addresses(config)
+    yield from _check_listener_names(config, source.listeners)
     yield from _check_certificates(config)
     for index, route in enumerate(config.route):
         yield from _check_route(("route", index), route, source.routes[index], source.upstreams())
@@ -94,6 +97,36 @@ def _check_addresses(config: Config) -> Iterator[Finding]:
             yield Finding(location, f"{address} is taken by a listener above")
         elif parse_address(address)[1] != 0:  # port 0 is a new port every time
             taken.add(address)
+
+
+def _check_listener_names(config: Config, written: list[str]) -> Iterator[Finding]:
+    seen: set[str] = set()
+    for index, listener in enumerate(config.listener):
+        if listener.name is not None:
+            if listener.name in seen:
+                yield Finding(("listener", index, "name"), f'"{listener.name}" is a listener above')
+            seen.add(listener.name)
+    by_label: dict[str, list[Listener]] = {name: [] for name in written}
+    for listener in config.listener:
+        by_label.setdefault(listener.label, []).append(listener)
+    for index, route in enumerate(config.route):
+        for place, name in enumerate(route.listeners or ()):
+            location: Location = ("route", index, "listeners", place)
+            found = by_label.get(name)
+            if found is None:
+                yield _absent_listener(location, name, list(by_label))
+            elif len(found) > 1 and name not in seen:
+                yield Finding(location, f"{len(found)} listeners are at {name}", hint="give them a name each")
+            elif any(listener.redirect for listener in found):
+                hint = "it redirects to the listener that has this route"
+                yield Finding(location, f'has no effect: "{name}" only redirects', hint=hint)
+
+
+def _absent_listener(location: Location, name: str, names: list[str]) -> Finding:
+    near = difflib.get_close_matches(name, names, n=1)
+    some = ", ".join(f'"{one}"' for one in names[:8])
+    hint = f'did you mean "{near[0]}"?' if near else f"there are {some}" if some else ""
+    return Finding(location, f'there is no listener "{name}"', hint=hint)
 
 
 def _check_certificates(config: Config) -> Iterator[Finding]:
@@ -160,10 +193,12 @@ def _check_response(location: Location, route: Route) -> Iterator[Finding]:
 
 
 def _check_same_routes(config: Config, source: Source) -> Iterator[Finding]:
-    seen: dict[tuple[str, str, str], int] = {}
+    seen: dict[tuple[str, str, str], list[int]] = {}
     for index, route in enumerate(config.route):
         if any(
-            getattr(route, name) is None for name in ("hosts", *_MATCHERS) if name in source.routes[index]
+            getattr(route, name) is None
+            for name in ("hosts", "listeners", *_MATCHERS)
+            if name in source.routes[index]
         ):
             continue  # what it would take was refused above
         kind = next((name for name in _MATCHERS if getattr(route, name) is not None), "path")
@@ -171,11 +206,18 @@ def _check_same_routes(config: Config, source: Source) -> Iterator[Finding]:
         if kind == "path":
             path = path.rstrip("/")
         for host in route.hosts or ("",):
-            first = seen.setdefault((host, kind, path), index)
-            if first != index:
+            above = seen.setdefault((host, kind, path), [])
+            if any(_share_listener(config.route[other], route) for other in above if other != index):
                 where = f"{host or 'any host'}{path or '/'}"
                 yield Finding(("route", index), f"takes the same requests as a route above ({where})")
                 break
+            above.append(index)
+
+
+def _share_listener(one: Route, other: Route) -> bool:
+    if one.listeners is None or other.listeners is None:
+        return True
+    return not set(one.listeners).isdisjoint(other.listeners)
 
 
 def _check_upstreams(config: Config) -> Iterator[Finding]:

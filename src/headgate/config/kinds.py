@@ -21,6 +21,7 @@ _VALUE: Final = re.compile(
     r"[\t\x20-\x7e\x80-\U0010ffff]*"
 )  # RFC 9110 section 5.5, without control characters
 _LABEL: Final = re.compile(r"(?!-)[a-z0-9_-]{1,63}(?<!-)")
+_NAME: Final = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _USER: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]*\$?")
 # These say how a message is framed or how a connection is used: they belong to Headgate (RFC 9110 section 7.6.1).
 FRAMING_FIELDS: Final = frozenset(
@@ -201,6 +202,12 @@ def _origin(text: str) -> str:
     return f"{origin.scheme}://{format_address(origin.host, origin.port)}"
 
 
+def _name(text: str) -> str:
+    if not _NAME.fullmatch(text):
+        raise fault("a name of up to 64 letters, digits, dots, dashes and underscores")
+    return text
+
+
 def _user(text: str) -> str:
     if text and not _USER.fullmatch(text):
         raise fault('the name of a user, such as "headgate", or "" to stay who started us')
@@ -241,6 +248,8 @@ FieldValue = Annotated[str, AfterValidator(_field_value), _schema("text")]
 """The value of a header field."""
 OriginUrl = Annotated[str, AfterValidator(_origin), _schema("URL")]
 """What `parse_origin` takes, with the port written out."""
+Name = Annotated[str, AfterValidator(_name), _schema("name")]
+"""A name that other tables refer to; never an address, for those have colons."""
 UserName = Annotated[str, AfterValidator(_user), _schema("user")]
 """A user's name, or nothing."""
 FileName = Annotated[Path, BeforeValidator(_file_name), _schema("file")]

@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from headgate.config.kinds import Address, FileName
+from headgate.config.kinds import Address, FileName, Name
 from headgate.config.table import Count, Flag, Table
 from headgate.config.units import Duration, Rate, RateLimit, Size, SizeOrUnlimited
 
@@ -76,15 +76,23 @@ class Listener(Table):
     addresses: Annotated[tuple[Address, ...], Field(min_length=1)]
     """IP addresses with ports, such as `"0.0.0.0:443"` and `"[::]:443"`. IPv6 sockets take IPv6 only, so that each
     family is named."""
+    name: Name | None = None
+    """What `listeners` of a route calls it; absent: its first address."""
     mode: Literal["https", "http"] = "https"
     """`https` terminates TLS; `http` does not. (`forward` and `tcp` are not built yet.)"""
     protocols: Annotated[tuple[Literal["h1"], ...], Field(min_length=1)] = ("h1",)
     """HTTP versions offered. `h2` and `h3` join when they are built; to ask for them today is an error."""
     redirect: Flag = False
-    """With `mode = "http"`: every request is answered with 308 to the same URL under https."""
+    """With `mode = "http"`: every request is answered with 308 to the same URL under https, on the port of the first
+    https listener with a route that names the host, or else with one for any host. A host without a route: 404."""
     allow_in_path: tuple[Literal["encoded-slash", "backslash"], ...] = ()
     """What is let through in paths that is refused with 400 otherwise: `encoded-slash` is %2F, `backslash` is `\\`
     and %5C. Origins disagree on what these mean, so that a route can be walked around with them."""
     tls: ListenerTls = ListenerTls()
     timeouts: ListenerTimeouts = ListenerTimeouts()
     limits: ListenerLimits = ListenerLimits()
+
+    @property
+    def label(self) -> str:
+        """Return what routes call it."""
+        return self.name if self.name is not None else self.addresses[0]

@@ -79,11 +79,12 @@ def loads(
     draft = _Draft(tree, text, filename)
     _expand(draft, environ)
     _refuse_unbuilt(draft)
+    listeners = draft.listener_names()
     draft.tree.setdefault("state_dir", str(default_state_dir(environ, os.geteuid())))
     draft.tree.setdefault("runtime_dir", str(default_runtime_dir(environ, os.geteuid())))
     config = _validate(draft, Path.cwd() if base is None else base)
     if config is not None:
-        for finding in check(config, Source(tree, draft.routes())):
+        for finding in check(config, Source(tree, draft.routes(), listeners)):
             draft.report(finding)
         if files:
             for finding in check_files(config):
@@ -210,6 +211,19 @@ class _Draft:
         count = len(routes) if isinstance(routes, list) else 0
         found = [self.written(("route", index)) for index in range(count)]
         return [route for route in found if isinstance(route, dict)]
+
+    def listener_names(self) -> list[str]:
+        """Return what the listeners are called that the tree has, whatever else is wrong with them."""
+        listeners = self.tree.get("listener")
+        names: list[str] = []
+        for table in listeners if isinstance(listeners, list) else ():
+            if not isinstance(table, dict):
+                continue
+            addresses = table.get("addresses")
+            name = table.get("name", addresses[0] if isinstance(addresses, list) and addresses else None)
+            if isinstance(name, str):
+                names.append(name)
+        return names
 
     def report(self, finding: Finding) -> None:
         """Turn a finding about this tree into a problem with a line."""

@@ -56,6 +56,15 @@ class Config(Table):
         """Return the staple rules that hold for one certificate."""
         return merged_ocsp(self.ocsp, certificate.ocsp)
 
+    def routes_of(self, listener: int) -> tuple[int, ...]:
+        """Return the places of the routes that the listener at this place has."""
+        label = self.listener[listener].label
+        return tuple(
+            place
+            for place, route in enumerate(self.route)
+            if route.listeners is None or label in route.listeners
+        )
+
     @property
     def admin_socket(self) -> Path:
         """Return the path of the admin socket."""

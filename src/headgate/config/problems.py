@@ -59,6 +59,11 @@ class Finding:
     hint: str = ""
 
 
+# An empty list of these would match nothing; who wrote one may have meant the opposite.
+_SHORT_HINTS: Final[Mapping[str | int, str]] = {
+    "hosts": "leave `hosts` out for any host",
+    "listeners": "leave `listeners` out for all of them",
+}
 _KINDS: Final = {
     "string_type": "text in quotes",
     "int_type": "a whole number",
@@ -85,7 +90,7 @@ def finding_of(error: Mapping[str, object], location: Location, value: object, a
     if kind == "literal_error":
         return _not_a_choice(location, str(context["expected"]), value, got)
     if kind == "too_short":
-        return Finding(location, "", "at least one", got)
+        return Finding(location, "", "at least one", got, _SHORT_HINTS.get(location[-1], ""))
     if kind in ("greater_than_equal", "less_than_equal"):
         bound = f"at least {context['ge']}" if "ge" in context else f"at most {context['le']}"
         return Finding(location, "", bound, got)

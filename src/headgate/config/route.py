@@ -105,6 +105,9 @@ class Route(Table):
 
     hosts: Annotated[tuple[HostPattern, ...], Field(min_length=1)] | None = None
     """Host names, or `"*.example.com"` for all names below; absent: any host."""
+    listeners: Annotated[tuple[str, ...], Field(min_length=1)] | None = None
+    """Names of the listeners that have this route; absent: all of them. A host that is named by routes of other
+    listeners alone is refused with 421."""
     path: Annotated[str, AfterValidator(_path)] | None = None
     """Prefix of whole segments: `"/api"` and `"/api/"` both take `/api/x`, neither takes `/apix`."""
     path_exact: Annotated[str, AfterValidator(_path)] | None = None

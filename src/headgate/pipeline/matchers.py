@@ -220,7 +220,11 @@ class HostTable:
 
     def knows(self, host: bytes) -> bool:
         """Whether any pattern takes this host."""
-        if self._any is not None or host in self._exact:
+        return self._any is not None or self.names(host)
+
+    def names(self, host: bytes) -> bool:
+        """Whether a pattern names this host, exactly or as a wildcard: any host names none."""
+        if host in self._exact:
             return True
         dot = host.find(b".")
         while dot >= 0:

@@ -6,6 +6,10 @@ of the file). A host whose own paths do not fit does not hide the others: with `
 `example.com/healthz` goes on to `*.com` and to any host, and is 404 only when none of them takes it. A route for any
 host, such as one for /.well-known/, would otherwise vanish from exactly the hosts that have routes.
 
+A listener has a router of its own routes. A host that is named by routes of other listeners alone is not this
+listener's to answer for: the router says MISDIRECTED (421, RFC 9110 section 15.5.20), so that a host that stands
+behind client certificates on one listener does not fall to the routes for any host of another.
+
 Answers are remembered by host and path in one dictionary, emptied when full, so that a thousand routes cost what one
 does. Two routes with the same host and the same path are an error: one of them could never be reached.
 """
@@ -77,17 +81,23 @@ class Route:
 
 
 _MISS: Final = Route("")
+# What `match` returns for a host that other listeners own: it is remembered like any route, and costs no more.
+MISDIRECTED: Final = Route("misdirected")
 
 
 @final
 class Router:
-    """The routes of one configuration. Raises `ConfigError` listing everything that is wrong with them."""
+    """The routes of one listener; `elsewhere` are those that it does not have and other listeners do.
 
-    __slots__ = ("_hosts", "_known", "routes")
+    Raises `ConfigError` listing everything that is wrong with its routes.
+    """
 
-    def __init__(self, routes: Sequence[Route]) -> None:
+    __slots__ = ("_elsewhere", "_hosts", "_known", "routes")
+
+    def __init__(self, routes: Sequence[Route], elsewhere: Sequence[Route] = ()) -> None:
         self.routes: tuple[Route, ...] = tuple(routes)
         self._hosts = HostTable()
+        self._elsewhere = _names_of(elsewhere)
         self._known: dict[bytes, Route] = {}
         problems: list[str] = []
         for entry in range(len(self.routes)):
@@ -121,7 +131,8 @@ class Router:
         return problems
 
     def match(self, host: bytes, path: bytes) -> Route | None:
-        """Return the route for a host (lower case, without port, b"" when unknown) and a normal path, or None: 404.
+        """Return the route for a host (lower case, without port, b"" when unknown) and a normal path; None: 404,
+        MISDIRECTED: 421.
 
         The "*" of `OPTIONS *` asks about the server as a whole and goes where "/" goes.
         """
@@ -136,9 +147,31 @@ class Router:
         return None if route is _MISS else route
 
     def _find(self, host: bytes, path: bytes) -> Route:
+        if self.misdirects(host):
+            return MISDIRECTED
         entry = self._hosts.find(host, b"/" if path == b"*" else path)
         return _MISS if entry == NOTHING else self.routes[entry]
 
     def knows(self, host: bytes) -> bool:
         """Whether any route takes this host, whatever the path."""
         return self._hosts.knows(host)
+
+    def names(self, host: bytes) -> bool:
+        """Whether any route names this host, exactly or as a wildcard."""
+        return self._hosts.names(host)
+
+    def misdirects(self, host: bytes) -> bool:
+        """Whether this host is named by routes of other listeners and by none of this one."""
+        return self._elsewhere.names(host) and not self._hosts.names(host)
+
+
+def _names_of(routes: Sequence[Route]) -> HostTable:
+    """Return a table of the hosts that routes name. What is wrong with them is told where they are served."""
+    hosts = HostTable()
+    for route in routes:
+        for host in route.hosts:
+            try:
+                hosts.paths(host)
+            except BadPattern:
+                continue
+    return hosts

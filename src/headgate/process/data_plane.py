@@ -81,7 +81,8 @@ class DataPlane:
         self.listeners: list[Listener] = []
         self.endpoints: list[Endpoint] = []
         self.upstreams = {name: self._upstream(name, table) for name, table in config.upstream.items()}
-        self.router = Router([self._route(index, table) for index, table in enumerate(config.route)])
+        self._routes = [self._route(index, table) for index, table in enumerate(config.route)]
+        self._routers: dict[tuple[int, ...], Router] = {}
         self._forwarder = Forwarder(Networks(config.trusted_proxies))
         self._limits: dict[int, ConnectionLimits] = {}
 
@@ -144,6 +145,15 @@ class DataPlane:
 
     # -- listeners
 
+    def _router(self, served: tuple[int, ...]) -> Router:
+        """Return the router of the routes at these places; listeners with the same routes share what it remembers."""
+        router = self._routers.get(served)
+        if router is None:
+            own = [self._routes[place] for place in served]
+            others = set(range(len(self._routes))).difference(served)
+            router = self._routers[served] = Router(own, [self._routes[place] for place in sorted(others)])
+        return router
+
     def add_listener(self, index: int, sock: socket.socket, tls: ServerTls | None) -> Listener:
         """Build one listener on a bound socket; it accepts only once it is started."""
         table = self.config.listener[index]
@@ -153,12 +163,13 @@ class DataPlane:
             limits = self._limits[index] = _limits_of(table, values)
         handler: Handler
         if table.redirect:
-            handler = HttpsRedirectHandler(self.router, self._https_port())
+            handler = HttpsRedirectHandler(self._https_targets(index), values)
         else:
             allow = 0
             for word in table.allow_in_path:
                 allow |= _ALLOW[word]
-            handler = Dispatcher(self.router, values, CoveredHosts(tls) if tls is not None else None, allow)
+            router = self._router(self.config.routes_of(index))
+            handler = Dispatcher(router, values, CoveredHosts(tls) if tls is not None else None, allow)
         host, port = sock.getsockname()[:2]
         listener = Listener(
             format_address(host, port),
@@ -175,12 +186,14 @@ class DataPlane:
         self.listeners.append(listener)
         return listener
 
-    def _https_port(self) -> int:
-        """Where clients find https: the first https listener's port."""
-        for table in self.config.listener:
-            if table.mode == "https":
-                return parse_address(table.addresses[0])[1]
-        return 443
+    def _https_targets(self, redirecting: int) -> list[tuple[Router, int]]:
+        """Where clients find https: router and port of every https listener. Without one, something in front of us
+        speaks TLS, for the hosts of all listeners and on the usual port."""
+        tables = list(enumerate(self.config.listener))
+        places = [(i, parse_address(table.addresses[0])[1]) for i, table in tables if table.mode == "https"]
+        if not places:
+            places = [(i, 443) for i, table in tables if not table.redirect] or [(redirecting, 443)]
+        return [(self._router(self.config.routes_of(index)), port) for index, port in places]
 
     @property
     def open_connections(self) -> int:
@@ -217,7 +230,9 @@ def check_routes(config: Config) -> None:
 
     Raises `ConfigError`.
     """
-    Router([build_route(index, table) for index, table in enumerate(config.route)])
+    routes = [build_route(index, table) for index, table in enumerate(config.route)]
+    for served in {config.routes_of(index) for index in range(len(config.listener))}:
+        Router([routes[place] for place in served])
 
 
 def _built_route(table: RouteConfig) -> Route:

@@ -1,8 +1,8 @@
 """From a request's head to the handler of its route: everything that is decided before an endpoint is picked.
 
-In this order: read the target and the authority, check that this connection may be asked for that host at all (421),
-match the route on the normalised path, then rewrite the head for the origin: hop-by-hop lines out, forwarding lines
-in, the route's edits, Via. What the route's handler gets is the request as it will be sent.
+In this order: read the target and the authority, check that this connection and this listener may be asked for that
+host at all (421), match the route on the normalised path, then rewrite the head for the origin: hop-by-hop lines
+out, forwarding lines in, the route's edits, Via. What the route's handler gets is the request as it will be sent.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from headgate.errors import RemoteProtocolError
 from headgate.http.fields import HOST, Fields
 from headgate.http.hop_by_hop import add_via, strip_request
 from headgate.http.target import STRICT, parse_authority, parse_target
-from headgate.pipeline.route import Router
+from headgate.pipeline.route import MISDIRECTED, Router
 from headgate.proxy.answers import answer_error
 
 
@@ -35,6 +35,13 @@ def _check_upgrade(request: Request) -> None:
             request.upgrade = b""
             request.fields.remove(b"http2-settings")
             return
+
+
+def answer_misdirected(exchange: Exchange, values: list[int]) -> None:
+    """Refuse a host that another connection or another listener is for, in the same words: who asks learns which
+    hosts there are from neither."""
+    values[REFUSED_MISDIRECTED] += 1
+    answer_error(exchange, 421, "misdirected", "this connection was not made for that host")
 
 
 @mypyc_attr(allow_interpreted_subclasses=True)
@@ -79,12 +86,14 @@ class Dispatcher(Handler):
         exchange.secure = context.secure
         hosts = self.hosts
         if hosts is not None and not hosts.allows(context, host):
-            self.values[REFUSED_MISDIRECTED] += 1
-            answer_error(exchange, 421, "misdirected", "this connection was not made for that host")
+            answer_misdirected(exchange, self.values)
             return
         route = self.router.match(host, target.normal)
         if route is None:
             answer_error(exchange, 404, "no-route", "")
+            return
+        if route is MISDIRECTED:
+            answer_misdirected(exchange, self.values)
             return
         exchange.route = route.name
         handler = route.handler

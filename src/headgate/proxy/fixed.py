@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import final
+from collections.abc import Sequence
+from typing import Final, final
 
 from headgate.connection.exchange import Exchange, Handler
 from headgate.http.fields import Fields
@@ -13,6 +14,10 @@ from headgate.pipeline.middleware.reply import text_reply
 from headgate.pipeline.middleware.respond import Respond
 from headgate.pipeline.route import Router
 from headgate.proxy.answers import answer_reply
+from headgate.proxy.dispatch import answer_misdirected
+
+_NOBODY: Final = -1
+_ELSEWHERE: Final = -2
 
 
 class FixedHandler(Handler):
@@ -60,11 +65,16 @@ class RedirectHandler(FixedHandler):
 
 @final
 class HttpsRedirectHandler(FixedHandler):
-    """A listener with `redirect = true`: 308 to https, for hosts that have a route; others get 404."""
+    """A listener with `redirect = true`: 308 to the https listener that has routes for the host; others get 404.
 
-    def __init__(self, router: Router, port: int) -> None:
-        self.router = router
-        self.redirect = HttpsRedirect(port)
+    `targets` are the https listeners as (router, port). One that names the host goes before one that takes any, or a
+    host behind client certificates on 8443 would be sent to 443 for a 421. Hosts of plain listeners get that here.
+    """
+
+    def __init__(self, targets: Sequence[tuple[Router, int]], values: list[int]) -> None:
+        self.routers = [target[0] for target in targets]
+        self.redirects = [HttpsRedirect(target[1]) for target in targets]
+        self.values = values
         self.edits = FieldEdits()
 
     def handle(self, exchange: Exchange) -> None:
@@ -73,7 +83,25 @@ class HttpsRedirectHandler(FixedHandler):
         authority = target.authority or request.host
         exchange.host = authority
         exchange.path = target.origin
-        if authority and not self.router.knows(parse_authority(authority)[0]):
+        # Without a host there is nowhere to redirect to: 400, whoever is asked.
+        place = self._target(parse_authority(authority)[0]) if authority else 0
+        if place == _NOBODY:
             answer_reply(exchange, text_reply(404, b"404 Not Found\nno-route\n"), self.edits, "no-route")
-            return
-        answer_reply(exchange, self.redirect.reply(authority, target.origin), self.edits)
+        elif place == _ELSEWHERE:
+            answer_misdirected(exchange, self.values)
+        else:
+            answer_reply(exchange, self.redirects[place].reply(authority, target.origin), self.edits)
+
+    def _target(self, host: bytes) -> int:
+        """Return which of the https listeners a host belongs to."""
+        for place in range(len(self.routers)):
+            if self.routers[place].names(host):
+                return place
+        nowhere = _NOBODY
+        for place in range(len(self.routers)):
+            router = self.routers[place]
+            if router.misdirects(host):
+                nowhere = _ELSEWHERE
+            elif router.knows(host):
+                return place
+        return nowhere

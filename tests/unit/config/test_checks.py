@@ -125,3 +125,118 @@ def test_what_only_looks_like_a_fault():
 
 def test_a_listener_without_tls_needs_no_certificate():
     config_of('listener = [{ addresses = ["127.0.0.1:80"], mode = "http" }]')
+
+
+# -- listeners by name
+
+TWO = """\
+[[listener]]
+name = "public"
+addresses = ["0.0.0.0:80"]
+mode = "http"
+[[listener]]
+name = "internal"
+addresses = ["127.0.0.1:81"]
+mode = "http"
+[[listener]]
+addresses = ["127.0.0.1:82", "[::1]:82"]
+mode = "http"
+[[listener]]
+name = "led"
+addresses = ["127.0.0.1:83"]
+mode = "http"
+redirect = true
+"""
+
+
+def routed(*lists, text=TWO):
+    """Return a text with one route for each list of listeners; the first one's `listeners` is in line 18."""
+    routes = "".join(f"[[route]]\nlisteners = {names}\nrespond = {{}}\n" for names in lists)
+    return text + routes
+
+
+@pytest.mark.parametrize(
+    ("text", "lines"),
+    [
+        (
+            routed('["public", "internl"]'),
+            ['18: route.listeners[1]: there is no listener "internl"; did you mean "internal"?'],
+        ),
+        (
+            routed('["z"]'),
+            [
+                '18: route.listeners: there is no listener "z"; '
+                'there are "public", "internal", "127.0.0.1:82", "led"'
+            ],
+        ),
+        (
+            routed('["127.0.0.1:81"]'),  # it has a name, so its address is none
+            ['18: route.listeners: there is no listener "127.0.0.1:81"; did you mean "127.0.0.1:82"?'],
+        ),
+        (
+            routed("[]"),
+            ["18: route.listeners: expected at least one, got []; leave `listeners` out for all of them"],
+        ),
+        (
+            routed('"public"'),
+            ['18: route.listeners: expected an array, got "public"; put brackets around it: ["public"]'],
+        ),
+        (
+            routed('["public", "led"]'),
+            [
+                '18: route.listeners[1]: has no effect: "led" only redirects; '
+                "it redirects to the listener that has this route"
+            ],
+        ),
+        (
+            routed('["public"]', '["public", "internal"]'),
+            ["20: route[1]: takes the same requests as a route above (any host/)"],
+        ),
+        (
+            routed('["public"]') + "[[route]]\nrespond = {}\n",
+            ["20: route[1]: takes the same requests as a route above (any host/)"],
+        ),
+        (
+            routed('["internal"]', text=TWO.replace('"public"', '"internal"')),
+            ['6: listener[1].name: "internal" is a listener above'],
+        ),
+        (
+            routed('["a b"]', text=TWO.replace('"public"', '"a b"')),
+            [
+                "2: listener[0].name: expected a name of up to 64 letters, digits, dots, dashes and underscores, "
+                'got "a b"'
+            ],
+        ),
+        (
+            routed('["public"]', text=TWO.replace('"0.0.0.0:80"', '"0.0.0.0"')),
+            [
+                "3: listener[0].addresses: expected an IP address and a port, "
+                'such as "0.0.0.0:443" or "[::]:443", got "0.0.0.0"; add the port: "0.0.0.0:443"'
+            ],
+        ),
+        (
+            'listener = [{ addresses = ["127.0.0.1:0"], mode = "http" }, '
+            '{ addresses = ["127.0.0.1:0"], mode = "http" }]\n' + routed('["127.0.0.1:0"]', text=""),
+            ["3: route.listeners: 2 listeners are at 127.0.0.1:0; give them a name each"],
+        ),
+    ],
+)
+def test_a_fault_in_the_names_of_listeners(text, lines):
+    assert told(text) == lines
+
+
+def test_routes_of_different_listeners_may_be_the_same():
+    config = config_of(routed('["public"]', '["internal", "127.0.0.1:82"]'))
+    assert [config.routes_of(index) for index in range(4)] == [(0,), (1,), (1,), ()]
+
+
+def test_a_name_may_come_from_a_variable():
+    text = routed('["${WHERE}"]', text=TWO.replace('"internal"', '"${WHERE:-internal}"'))
+    assert config_of(text, {"WHERE": "inside"}).routes_of(1) == (0,)
+    # The listener goes for another reason; that it is missing then is no news.
+    assert told(text.replace('"127.0.0.1:81"', '"::1"'), {"WHERE": "inside"})[1:] == []
+
+
+def test_a_route_without_a_list_belongs_to_all_listeners():
+    config = config_of(edited(("workers = 2\n", '[[listener]]\naddresses = ["[::]:443"]\n')))
+    assert [config.routes_of(index) for index in range(2)] == [(0,), (0,)]

@@ -49,3 +49,12 @@ def test_the_container_takes_its_variables():
     assert config.workers == 2
     assert config.listener[0].addresses == ("0.0.0.0:9000",)
     assert config.upstream["app"].endpoints[0].url == "http://app:80"
+
+
+def test_the_listeners_of_the_reference_have_the_routes_that_it_says():
+    page = (ROOT / "docs/configuration.md").read_text().partition("## Which listener answers")[2]
+    text = page.split("```")[1].removeprefix("toml\n")
+    text += '[[certificate]]\nfiles = "a.pem"\n'
+    text += "".join(f'[upstream.{name}]\nendpoints = ["http://{name}"]\n' for name in ("shop", "admin"))
+    config = loads(text, environ={}, files=False)
+    assert [config.routes_of(index) for index in range(2)] == [(0,), (0, 1)]

@@ -173,3 +173,7 @@ def test_wildcards_take_every_depth_but_not_the_name_itself():
         assert hosts.find(host, b"/") == NOTHING
         assert not hosts.knows(host)
     assert hosts.knows(b"a.example.com")
+    assert hosts.names(b"a.b.example.com")
+    hosts.paths("").add(PREFIX, "/", 1)
+    assert hosts.knows(b"other.test")
+    assert not hosts.names(b"other.test")  # any host names none

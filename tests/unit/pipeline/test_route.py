@@ -10,7 +10,7 @@ from headgate.errors import ConfigError
 from headgate.pipeline.matchers import EXACT, PREFIX, REGEX
 from headgate.pipeline.middleware.redirect import Redirect
 from headgate.pipeline.middleware.respond import Respond
-from headgate.pipeline.route import MAX_REMEMBERED, MAX_REMEMBERED_LENGTH, Route, Router
+from headgate.pipeline.route import MAX_REMEMBERED, MAX_REMEMBERED_LENGTH, MISDIRECTED, Route, Router
 
 
 def name_of(route):
@@ -63,6 +63,52 @@ def test_known_hosts():
     assert not router.knows(b"example.org")
     assert Router(ROUTES).knows(b"example.org")
     assert not Router([]).knows(b"example.org")
+
+
+ELSEWHERE = [
+    Route("inside", ["inside.test", "*.deep.test", "a.wild.test"], "/x"),
+    Route("shared", ["shared.test"], "/admin/"),
+    Route("any-elsewhere", [], "/elsewhere/"),
+]
+
+
+@pytest.mark.parametrize(
+    ("host", "path", "name"),
+    [
+        (b"inside.test", b"/x", "misdirected"),
+        (b"inside.test", b"/", "misdirected"),  # whatever the path: the host is not ours
+        (b"inside.test", b"*", "misdirected"),
+        (b"a.b.deep.test", b"/", "misdirected"),
+        (b"deep.test", b"/", "any"),
+        (b"shared.test", b"/", "shared-here"),
+        (b"shared.test", b"/admin/", "shared-here"),  # named by both: each answers with its own routes
+        (b"a.wild.test", b"/", "wild-here"),  # a wildcard of ours names it as well
+        (b"other.test", b"/elsewhere/x", "any"),  # nobody names it
+        (b"", b"/", "any"),
+    ],
+)
+def test_a_host_of_other_listeners_alone_is_misdirected(host, path, name):
+    here = [Route("any"), Route("shared-here", ["shared.test"]), Route("wild-here", ["*.wild.test"])]
+    router = Router(here, ELSEWHERE)
+    assert name_of(router.match(host, path)) == name
+    assert name_of(router.match(host, path)) == name  # remembered
+    assert (router.match(host, path) is MISDIRECTED) is (name == "misdirected") is router.misdirects(host)
+
+
+def test_what_is_named_here_and_elsewhere():
+    router = Router([Route("any"), Route("here", ["here.test"])], ELSEWHERE)
+    assert [router.names(host) for host in (b"here.test", b"inside.test", b"other.test")] == [
+        True,
+        False,
+        False,
+    ]
+    assert not Router([Route("any")]).misdirects(b"inside.test")
+
+
+def test_misdirected_is_remembered_like_any_route():
+    router = Router([Route("any")], ELSEWHERE)
+    assert router.match(b"inside.test", b"/y") is MISDIRECTED
+    assert router._known == {b"inside.test/y": MISDIRECTED}
 
 
 def test_no_routes():
@@ -154,6 +200,30 @@ def route_sets(draw):
             seen |= keys
             routes.append(Route(f"r{i}", hosts, path, kind))
     return routes
+
+
+@given(
+    route_sets(),
+    route_sets(),
+    st.lists(st.tuples(st.sampled_from([*HOSTS, ""]), PATHS), min_size=1, max_size=8),
+)
+def test_what_is_misdirected_agrees_with_the_slow_reading(here, elsewhere, questions):
+    def named(routes, host):
+        return any(
+            host == pattern
+            or (pattern[0] == "*" and host.endswith(pattern[1:]) and len(host) > len(pattern) - 1)
+            for route in routes
+            for pattern in route.hosts
+        )
+
+    router = Router(here, elsewhere)
+    alone = Router(here)
+    for host, path in questions:
+        found = router.match(host.encode(), path.encode())
+        if named(elsewhere, host) and not named(here, host):
+            assert found is MISDIRECTED
+        else:
+            assert found is alone.match(host.encode(), path.encode())
 
 
 @given(route_sets(), st.lists(st.tuples(st.sampled_from([*HOSTS, ""]), PATHS), min_size=1, max_size=8))

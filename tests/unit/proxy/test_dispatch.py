@@ -3,6 +3,7 @@
 import pytest
 from tests.unit.proxy.data_path import DataPath
 
+from headgate.counters import REFUSED_MISDIRECTED
 from headgate.net.poller import READ
 from headgate.pipeline.route import Route, Router
 from headgate.proxy.dispatch import Dispatcher
@@ -54,3 +55,40 @@ def test_a_client_that_sends_and_never_reads_holds_one_answer(path):
     assert client.unsent < 1024
     assert not client._interest & READ
     assert client.deadline <= path.poller.now + path.settings.write_idle, "the stalled answer has its timeout"
+
+
+@pytest.fixture
+def outside():
+    """A listener with a route for any host, beside one that owns inside.test."""
+    path = DataPath()
+    here, there = Route("any"), Route("inside", ["inside.test"])
+    here.handler = there.handler = path.proxy
+    path.proxy = Dispatcher(Router([here], [there]), path.values)
+    yield path
+    path.close()
+    assert path.seen.crashes == []
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        b"GET / HTTP/1.1\r\nHost: inside.test\r\n",
+        b"GET /x HTTP/1.1\r\nHost: INSIDE.TEST.:8443\r\n",
+        b"GET http://inside.test/ HTTP/1.1\r\nHost: other.test\r\n",
+        b"OPTIONS * HTTP/1.1\r\nHost: inside.test\r\n",
+        b"GET / HTTP/1.0\r\nHost: inside.test\r\nConnection: keep-alive\r\n",
+    ],
+)
+def test_a_host_of_another_listener_is_421_and_no_origin_hears_of_it(outside, head):
+    client = outside.client()
+    outside.send(client, head + b"\r\n")
+    assert client.transport.outgoing.split(b"\r\n")[0].endswith(b" 421 Misdirected Request")
+    assert b"\r\n\r\n421 Misdirected Request\nmisdirected: " in client.transport.outgoing
+    assert outside.dials.dialled == []
+    assert outside.values[REFUSED_MISDIRECTED] == 1
+    (exchange,) = outside.seen.exchanges
+    assert (exchange.reason, exchange.route) == ("misdirected", "")
+    # RFC 9110 section 15.5.20: it is the request that came to the wrong place; the connection may go on.
+    outside.send(client, b"GET / HTTP/1.1\r\nHost: other.test\r\n\r\n")
+    assert outside.sent().startswith(b"GET / HTTP/1.1\r\n")
+    outside.send(outside.origin(), b"HTTP/1.1 204 No Content\r\n\r\n")
