@@ -47,7 +47,7 @@ def sweep(listeners: list[Listener], endpoints: list[Endpoint], values: list[int
             elif not connection.closed:
                 heads += connection.engine.buffered
                 held += connection.unsent
-                tunnel = connection.tunnel
+                tunnel: object = connection.tunnel
                 if isinstance(tunnel, HoldsBytes):
                     held += tunnel.held_for_client()
                     upstream += tunnel.held_for_origin()
