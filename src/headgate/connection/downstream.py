@@ -231,7 +231,7 @@ class DownstreamConnection(StreamDriver, Downstream):
             counter = TIMEOUT_WRITE
         self.values[counter] += 1
         exchange = self.exchange
-        if self.phase == HTTP and exchange is None and self.engine.buffered > 0:
+        if self.phase == HTTP and exchange is None and self.engine.buffered > 0 and self.unsent == 0:
             self._refuse(RemoteProtocolError(408, "head-timeout", "the head did not come in time"))
         elif (
             self.phase == HTTP and exchange is not None and counter == TIMEOUT_BODY and not exchange.responded
@@ -372,7 +372,7 @@ class DownstreamConnection(StreamDriver, Downstream):
         if output:
             self.values[DOWNSTREAM_WRITTEN] += len(output)
             try:
-                if not self._write(output):
+                if not self._send(output):
                     self._stalled = True
                     self.deadline = self.poller.now + self.settings.write_idle
                     return False
@@ -412,6 +412,7 @@ class DownstreamConnection(StreamDriver, Downstream):
     def detach(self) -> bytes:
         """After a 101 was queued: leave HTTP. Return what the client sent behind its request."""
         self.flush()
+        self.write_deferred()
         self.engine.switch()
         self.phase = TUNNEL
         self.deadline = NEVER
@@ -430,6 +431,8 @@ class DownstreamConnection(StreamDriver, Downstream):
             self._linger()
             return
         if exchange is None:
+            self.deadline = self.poller.now + self.settings.keep_alive
+            self.resume()
             return
         if self.engine.receiving == DONE:
             self.deadline = NEVER
@@ -439,6 +442,15 @@ class DownstreamConnection(StreamDriver, Downstream):
                 self.advance()
         elif exchange.handler is not None:
             exchange.handler.downstream_drained(exchange)
+
+    def _stalled_late(self) -> None:
+        self._stalled = True
+        self.deadline = self.poller.now + self.settings.write_idle
+        if self.exchange is None:
+            self.pause_reading()  # who does not take an answer is not asked for another request
+
+    def _write_failed(self, error: TransportError) -> None:
+        self._fail(error)
 
     def _answered(self, exchange: Exchange) -> None:
         """The answer is written; the exchange is over once the request is read as well."""
@@ -536,6 +548,7 @@ class DownstreamConnection(StreamDriver, Downstream):
 
     def _linger(self) -> None:
         """Say the end and wait a little for the peer's, reading away what it still sends."""
+        self.write_deferred()
         if self.closed:
             return
         self.phase = LINGER

@@ -3,6 +3,10 @@
 A driver owns one transport. It is woken by the poller, moves bytes between transport and engine, and goes back to
 sleep; it never waits. At most one read's worth of input and one turn's worth of output is held: output that the
 socket does not take is kept in `_unsent`, and whoever produces it is told to stop.
+
+Small output is deferred to the end of the poller's round (net/poller.py has the reasons): it lies in `_unsent` too,
+marked by `_deferred`, and counts as written. Should the socket not take it then after all, `_stalled_late` stops
+whoever went on meanwhile.
 """
 
 from typing import Final
@@ -16,6 +20,8 @@ from headgate.net.transport import Transport
 READ_MIN: Final = 16 * 1024
 READ_MAX: Final = 256 * 1024
 NEVER: Final = float("inf")
+# More than this is written at once: what is big is worth a call of its own, and should not be held by many at a time.
+DEFER_MAX: Final = 16 * 1024
 
 
 class StreamDriver(Pollable):
@@ -32,6 +38,7 @@ class StreamDriver(Pollable):
         self._read_size = READ_MIN
         self._unsent = b""
         self._unsent_at = 0
+        self._deferred = False
 
     def watch(self, interest: int) -> None:
         """Begin to be woken."""
@@ -86,11 +93,40 @@ class StreamDriver(Pollable):
 
     @property
     def unsent(self) -> int:
-        """Bytes that the socket did not take yet."""
+        """Bytes that the socket did not take yet, or was not offered yet."""
         return len(self._unsent) - self._unsent_at
 
+    def _send(self, data: bytes) -> bool:
+        """Write `data` now or at the end of the round; False when the socket is full. Raises `TransportError`."""
+        if self._deferred:
+            if len(self._unsent) + len(data) > DEFER_MAX:
+                return self._write(data)
+            self._unsent = self._unsent + data
+            return True
+        if len(data) > DEFER_MAX or not self.poller.in_round or self._unsent_at < len(self._unsent):
+            return self._write(data)
+        self._unsent = data
+        self._deferred = True
+        self.poller.defer(self)
+        return True
+
+    def write_deferred(self) -> None:
+        if not self._deferred:
+            return  # written meanwhile, together with more
+        try:
+            done = self._write(b"")
+        except TransportError as error:
+            self._write_failed(error)
+            return
+        if not done:
+            self._stalled_late()
+
     def _write(self, data: bytes) -> bool:
-        """Write `data`, keeping what the socket does not take; tell whether all is gone. Raises `TransportError`."""
+        """Write `data` now and keep what the socket does not take; tell whether all went. Raises `TransportError`."""
+        if self._deferred:
+            self._deferred = False
+            data = self._unsent + data if data else self._unsent
+            self._unsent = b""
         if self._unsent_at < len(self._unsent):
             if data:
                 self._unsent = self._unsent[self._unsent_at :] + data
@@ -124,6 +160,11 @@ class StreamDriver(Pollable):
     def close_transport(self) -> None:
         """Close at once and let go of what is held. May be called twice."""
         if not self.closed:
+            if self._deferred:
+                try:
+                    self._write(b"")
+                except TransportError:
+                    pass  # the peer is gone already: there is nobody left to tell
             self.closed = True
             self.deadline = NEVER
             if self._fd >= 0:
@@ -136,6 +177,10 @@ class StreamDriver(Pollable):
         """The deadline has passed."""
         raise NotImplementedError
 
-    def _fail(self, error: TransportError) -> None:
-        """The transport broke."""
+    def _write_failed(self, error: TransportError) -> None:
+        """The transport broke on output that counted as written."""
+        raise NotImplementedError
+
+    def _stalled_late(self) -> None:
+        """The socket did not take all of the output that counted as written: `on_writable` comes when it does."""
         raise NotImplementedError

