@@ -6,7 +6,6 @@ the client's half (the interpreter's own ssl module) is not counted.
 """
 
 import gc
-import os
 import select
 import socket
 import ssl
@@ -28,8 +27,8 @@ from headgate.tls.policy import TlsPolicy, server_context
 from headgate.tls.tickets import TicketRing
 from headgate.tls.transport import TlsTransport
 
-ROUNDS = int(os.environ.get("R", "7"))
-HANDSHAKES = int(os.environ.get("N", "150"))
+ROUNDS = 7
+HANDSHAKES = 150
 
 
 def pair() -> tuple[socket.socket, socket.socket]:

@@ -43,6 +43,8 @@ from headgate.tls.openssl import (
     handle,
     is_resumed,
     last_errno,
+    raise_handshake_error,
+    ssl_do_handshake,
     ssl_get_error,
     ssl_pending,
     ssl_read,
@@ -150,16 +152,19 @@ class TlsTransport(Transport):
             conn = self._conn
             if conn is None:
                 conn = self._begin(None)
-        try:
-            conn.do_handshake()
-        except SSL.WantReadError:
-            return WANT_READ
-        except SSL.WantWriteError:
-            return WANT_WRITE
-        except Exception as error:
-            # Also what callbacks raise: pyOpenSSL hands it on from here.
-            self._drop_unread()
-            raise self._refused(_handshake_reason(error), error) from error
+        result: int = ssl_do_handshake(self._ssl)
+        if result != 1:
+            why: int = ssl_get_error(self._ssl, result)
+            if why == ERROR_WANT_READ:
+                return WANT_READ
+            if why == ERROR_WANT_WRITE:
+                return WANT_WRITE
+            try:
+                raise_handshake_error(conn, result)
+            except Exception as error:
+                # Also what callbacks raise: pyOpenSSL hands it on from here.
+                self._drop_unread()
+                raise self._refused(_handshake_reason(error), error) from error
         try:
             self._role.finished(conn)
         except TransportError as error:
