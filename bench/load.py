@@ -137,12 +137,19 @@ def exchange(stream: ssl.SSLSocket, name: str, *, close: bool = False) -> None:
         body += chunk
 
 
-def _handshake_loop(port: int, names: list[str], end: float) -> list[float]:
+def touch(port: int, names: list[str]) -> None:
+    """Do one handshake for each name, so that a proxy that loads a certificate when it is first asked for has it."""
+    context = client_context()
+    for name in names:
+        handshake(context, port, name).close()
+
+
+def _handshake_loop(port: int, names: list[str], first: int, end: float) -> list[float]:
     context = client_context()
     took: list[float] = []
     last = time.perf_counter()
     while last < end:
-        name = names[len(took) % len(names)]
+        name = names[(first + len(took)) % len(names)]
         with contextlib.closing(handshake(context, port, name)) as stream:
             if stream.session_reused:
                 raise LoadError(f"{name}: the handshake was a resumption")
@@ -154,13 +161,17 @@ def _handshake_loop(port: int, names: list[str], end: float) -> list[float]:
 
 
 def handshakes(port: int, names: list[str], seconds: float, clients: int = 4) -> Outcome:
-    """Do full handshakes with one request each for `seconds` in `clients` threads, walking through `names`.
+    """Do full handshakes with one request each for `seconds` in `clients` threads, each walking through `names` from
+    a place of its own.
 
     Not wrk: it keeps the session of a connection and resumes it on the next one.
     """
     begin = time.perf_counter()
     with ThreadPoolExecutor(clients) as pool:
-        loops = [pool.submit(_handshake_loop, port, names, begin + seconds) for _ in range(clients)]
+        loops = [
+            pool.submit(_handshake_loop, port, names, len(names) * number // clients, begin + seconds)
+            for number in range(clients)
+        ]
         took = sorted(each for loop in loops for each in loop.result())
     middle, high = took[len(took) // 2], took[len(took) * 99 // 100]
     return Outcome(len(took), time.perf_counter() - begin, middle * 1e6, high * 1e6, 0)
