@@ -10,7 +10,6 @@ from headgate.config.model import Config
 from headgate.config.problems import ConfigProblems
 from headgate.config.report import problems_to_json, render_problems
 from headgate.process.certificates import tables_of
-from headgate.process.data_plane import check_routes
 from headgate.process.policies import policy_of
 from headgate.tls.files import Problem, load_identities
 
@@ -28,7 +27,6 @@ def validate_file(path: Path, as_json: bool) -> int:
     for index, listener in enumerate(config.listener):
         if listener.mode == "https":
             policy_of(config, index)
-    check_routes(config)
     identities, problems = load_identities(tables_of(config), time.time())
     if as_json:
         print_json([{"file": p.file, "message": str(p), "fatal": p.fatal} for p in problems])

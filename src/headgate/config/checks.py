@@ -5,7 +5,7 @@ refused, so whatever could be absent for that reason is looked up in `source`, t
 """
 
 import difflib
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Final
 
@@ -14,9 +14,9 @@ from headgate.config.listener import Listener
 from headgate.config.model import Config
 from headgate.config.problems import Finding
 from headgate.config.route import Route
+from headgate.config.routing import MATCHERS, check_building, matcher_of
 from headgate.config.table import Location
 
-_MATCHERS: Final = ("path_exact", "path", "path_regex")
 _ACTIONS: Final = ("upstream", "redirect", "respond")
 _PRELOAD_SECONDS: Final = 365 * 86_400  # what hstspreload.org asks for
 
@@ -48,7 +48,10 @@ def check(config: Config, source: Source) -> Iterator[Finding]:
     yield from _check_certificates(config)
     for index, route in enumerate(config.route):
         yield from _check_route(("route", index), route, source.routes[index], source.upstreams())
-    yield from _check_same_routes(config, source)
+    lost = {index for index, route in enumerate(config.route) if _is_lost(route, source.routes[index])}
+    same = _same_routes(config, lost)
+    yield from same.values()
+    yield from check_building(config, lost.union(same))
     yield from _check_upstreams(config)
 
 
@@ -147,7 +150,7 @@ def _check_certificates(config: Config) -> Iterator[Finding]:
 def _check_route(
     location: Location, route: Route, source: Mapping[str, object], upstreams: list[str]
 ) -> Iterator[Finding]:
-    matchers = [name for name in source if name in _MATCHERS]
+    matchers = [name for name in source if name in MATCHERS]
     if len(matchers) > 1:
         yield Finding(
             (*location, matchers[1]),
@@ -163,7 +166,7 @@ def _check_route(
         )
     if route.upstream is not None and route.upstream not in upstreams:
         yield _absent_upstream((*location, "upstream"), route.upstream, upstreams)
-    yield from _check_response(location, route)
+    yield from _check_hsts(location, route)
 
 
 def _absent_upstream(location: Location, name: str, upstreams: list[str]) -> Finding:
@@ -179,9 +182,7 @@ def _absent_upstream(location: Location, name: str, upstreams: list[str]) -> Fin
     return Finding(location, f'there is no upstream "{name}"', hint=hint)
 
 
-def _check_response(location: Location, route: Route) -> Iterator[Finding]:
-    if route.respond is not None and route.respond.status in (204, 205, 304) and route.respond.body:
-        yield Finding((*location, "respond", "body"), f"a {route.respond.status} has no content (RFC 9110)")
+def _check_hsts(location: Location, route: Route) -> Iterator[Finding]:
     hsts = route.hsts
     if (
         hsts is not None
@@ -192,16 +193,19 @@ def _check_response(location: Location, route: Route) -> Iterator[Finding]:
         yield Finding((*location, "hsts", "preload"), "", want)
 
 
-def _check_same_routes(config: Config, source: Source) -> Iterator[Finding]:
+def _is_lost(route: Route, source: Mapping[str, object]) -> bool:
+    """Tell whether a key was refused that says which requests a route takes."""
+    return any(getattr(route, name) is None for name in ("hosts", "listeners", *MATCHERS) if name in source)
+
+
+def _same_routes(config: Config, lost: Collection[int]) -> dict[int, Finding]:
+    """Return a finding for each route that takes what one above takes, by its place."""
+    found: dict[int, Finding] = {}
     seen: dict[tuple[str, str, str], list[int]] = {}
     for index, route in enumerate(config.route):
-        if any(
-            getattr(route, name) is None
-            for name in ("hosts", "listeners", *_MATCHERS)
-            if name in source.routes[index]
-        ):
-            continue  # what it would take was refused above
-        kind = next((name for name in _MATCHERS if getattr(route, name) is not None), "path")
+        if index in lost:
+            continue
+        kind = matcher_of(route)
         path = getattr(route, kind) or "/"
         if kind == "path":
             path = path.rstrip("/")
@@ -209,9 +213,12 @@ def _check_same_routes(config: Config, source: Source) -> Iterator[Finding]:
             above = seen.setdefault((host, kind, path), [])
             if any(_share_listener(config.route[other], route) for other in above if other != index):
                 where = f"{host or 'any host'}{path or '/'}"
-                yield Finding(("route", index), f"takes the same requests as a route above ({where})")
+                found[index] = Finding(
+                    ("route", index), f"takes the same requests as a route above ({where})"
+                )
                 break
             above.append(index)
+    return found
 
 
 def _share_listener(one: Route, other: Route) -> bool:

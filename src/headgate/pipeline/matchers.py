@@ -130,6 +130,10 @@ class PathTable:
         self._longest = max(self._longest, len(path))
         return _keep(table, path, entry)
 
+    def last_regex(self) -> int:
+        """Return the entry whose regular expression came last, or NOTHING."""
+        return self._regex_entries[-1] if self._regex_entries else NOTHING
+
     def find(self, path: bytes) -> int:
         """Return the entry for a normal path, or NOTHING."""
         entry = self._exact.get(path, NOTHING)
@@ -233,14 +237,22 @@ class HostTable:
             dot = host.find(b".", dot + 1)
         return False
 
-    def compile(self) -> None:
-        """Build the regular expressions now rather than at the first request."""
+    def compile(self) -> list[tuple[int, str]]:
+        """Build the regular expressions now rather than at the first request.
+
+        Return what is wrong with those of a host together, with the entry that was one too many.
+        """
         tables = [*self._exact.values(), *self._suffixes.values()]
         if self._any is not None:
             tables.append(self._any)
+        problems: list[tuple[int, str]] = []
         for paths in tables:
             if len(paths.regexes) > 0:
-                paths.regexes.compile()
+                try:
+                    paths.regexes.compile()
+                except BadPattern as error:
+                    problems.append((paths.last_regex(), str(error)))
+        return problems
 
 
 def read_host(pattern: str) -> tuple[bool, bytes]:

@@ -80,6 +80,37 @@ class Route:
         return f"<Route {self.name}: {hosts} {KINDS[self.kind]} {self.path} -> {target}>"
 
 
+# What a fault is in.
+WHOLE: Final = 0
+HOSTS: Final = 1
+PATH: Final = 2
+
+
+@final
+class RouteFault:
+    """What is wrong with one of a router's routes: `entry` is its place, `part` WHOLE, HOSTS (`host` is the place of
+    the pattern) or PATH."""
+
+    __slots__ = ("entry", "host", "part", "what")
+
+    def __init__(self, entry: int, part: int, what: str, host: int = -1) -> None:
+        self.entry = entry
+        self.part = part
+        self.what = what
+        self.host = host
+
+    def __repr__(self) -> str:
+        return f"<RouteFault {self.entry}: {self.what}>"
+
+
+class RouteFaults(ConfigError):
+    """A router's routes cannot be used; `faults` holds everything that was found."""
+
+    def __init__(self, routes: Sequence[Route], faults: Sequence[RouteFault]) -> None:
+        super().__init__("\n".join([f"route {routes[fault.entry].name}: {fault.what}" for fault in faults]))
+        self.faults = list(faults)
+
+
 _MISS: Final = Route("")
 # What `match` returns for a host that other listeners own: it is remembered like any route, and costs no more.
 MISDIRECTED: Final = Route("misdirected")
@@ -89,7 +120,7 @@ MISDIRECTED: Final = Route("misdirected")
 class Router:
     """The routes of one listener; `elsewhere` are those that it does not have and other listeners do.
 
-    Raises `ConfigError` listing everything that is wrong with its routes.
+    Raises `RouteFaults` with everything that is wrong with its routes.
     """
 
     __slots__ = ("_elsewhere", "_hosts", "_known", "routes")
@@ -99,36 +130,38 @@ class Router:
         self._hosts = HostTable()
         self._elsewhere = _names_of(elsewhere)
         self._known: dict[bytes, Route] = {}
-        problems: list[str] = []
+        faults: list[RouteFault] = []
         for entry in range(len(self.routes)):
-            problems.extend(self._add(entry))
-        if not problems:
-            try:
-                self._hosts.compile()
-            except BadPattern as error:
-                problems.append(str(error))
-        if problems:
-            raise ConfigError("\n".join(problems))
+            faults.extend(self._add(entry))
+        for last, what in self._hosts.compile():
+            faults.append(RouteFault(last, PATH, what))
+        if faults:
+            raise RouteFaults(self.routes, faults)
 
     def __repr__(self) -> str:
         return f"<Router {len(self.routes)} routes>"
 
-    def _add(self, entry: int) -> list[str]:
+    def _add(self, entry: int) -> list[RouteFault]:
         """Add a route under each of its hosts; return what is wrong with it."""
         route = self.routes[entry]
-        problems: list[str] = []
-        for host in route.hosts or ("",):
+        faults: list[RouteFault] = []
+        hosts = route.hosts or ("",)
+        for place in range(len(hosts)):
+            host = hosts[place]
             try:
-                taken = self._hosts.paths(host).add(route.kind, route.path, entry)
-            except BadPattern as error:
-                problems.append(f"route {route.name}: {error}")
+                paths = self._hosts.paths(host)
+            except BadPattern as bad_host:
+                faults.append(RouteFault(entry, HOSTS, str(bad_host), place))
                 continue
+            try:
+                taken = paths.add(route.kind, route.path, entry)
+            except BadPattern as bad_path:
+                faults.append(RouteFault(entry, PATH, str(bad_path)))
+                break  # it is no better for the other hosts
             if taken >= 0 and taken != entry:
-                problems.append(
-                    f"route {route.name}: {host or 'any host'} {route.path} goes to route"
-                    f" {self.routes[taken].name} already"
-                )
-        return problems
+                what = f"{host or 'any host'} {route.path} goes to route {self.routes[taken].name} already"
+                faults.append(RouteFault(entry, WHOLE, what))
+        return faults
 
     def match(self, host: bytes, path: bytes) -> Route | None:
         """Return the route for a host (lower case, without port, b"" when unknown) and a normal path; None: 404,

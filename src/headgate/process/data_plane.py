@@ -12,22 +12,18 @@ from headgate.config.kinds import format_address, parse_address, parse_origin
 from headgate.config.listener import Listener as ListenerConfig
 from headgate.config.model import Config
 from headgate.config.route import Route as RouteConfig
+from headgate.config.routing import build_route
 from headgate.config.upstream import Upstream as UpstreamConfig
 from headgate.connection.context import ConnectionContext
 from headgate.connection.exchange import Handler
 from headgate.connection.settings import ConnectionSettings
 from headgate.counters import Counters
-from headgate.errors import ConfigError
 from headgate.http.forwarded import Forwarder
 from headgate.http.networks import Networks
 from headgate.http.target import ALLOW_BACKSLASH, ALLOW_ENCODED_SLASH
 from headgate.net.dialer import Dialer
 from headgate.net.poller import Poller
 from headgate.net.resolver import Resolver, ResolverSettings
-from headgate.pipeline.matchers import EXACT, PREFIX, REGEX
-from headgate.pipeline.middleware.headers import FieldEdits, format_hsts
-from headgate.pipeline.middleware.redirect import Redirect
-from headgate.pipeline.middleware.respond import Respond
 from headgate.pipeline.route import Route, Router
 from headgate.proxy.dispatch import Dispatcher, HostPolicy
 from headgate.proxy.fixed import HttpsRedirectHandler, RedirectHandler, RespondHandler
@@ -67,7 +63,7 @@ class DataPlane:
     """Everything that one worker serves with. Certificates change within it, the rest only with the worker."""
 
     def __init__(self, config: Config, counters: Counters, observer: Observer, clock: Clock) -> None:
-        """Build routes and upstreams. Raises `ConfigError` for what only shows when it is built."""
+        """Build routes and upstreams, which the loader has tried. Raises `HeadgateError`."""
         self.config = config
         self.counters = counters
         self.observer = observer
@@ -81,7 +77,7 @@ class DataPlane:
         self.listeners: list[Listener] = []
         self.endpoints: list[Endpoint] = []
         self.upstreams = {name: self._upstream(name, table) for name, table in config.upstream.items()}
-        self._routes = [self._route(index, table) for index, table in enumerate(config.route)]
+        self._routes = [self._route(table) for table in config.route]
         self._routers: dict[tuple[int, ...], Router] = {}
         self._forwarder = Forwarder(Networks(config.trusted_proxies))
         self._limits: dict[int, ConnectionLimits] = {}
@@ -130,8 +126,8 @@ class DataPlane:
 
     # -- routes
 
-    def _route(self, index: int, table: RouteConfig) -> Route:
-        route = build_route(index, table)
+    def _route(self, table: RouteConfig) -> Route:
+        route = build_route(table)
         route.handler = self._handler(route)
         return route
 
@@ -217,51 +213,14 @@ class DataPlane:
             endpoint.close()
 
 
-def build_route(index: int, table: RouteConfig) -> Route:
-    """Build one route without its handler. Raises `ConfigError` for what only shows when it is built."""
-    try:
-        return _built_route(table)
-    except ValueError as error:
-        raise ConfigError(f"route[{index}]: {error}") from error
-
-
 def check_routes(config: Config) -> None:
     """Build all routes and forget them: what a worker would refuse must end the start, not its restarts.
 
-    Raises `ConfigError`.
+    A configuration that was loaded has passed this, with file and line. Raises `HeadgateError`.
     """
-    routes = [build_route(index, table) for index, table in enumerate(config.route)]
+    routes = [build_route(table) for table in config.route]
     for served in {config.routes_of(index) for index in range(len(config.listener))}:
         Router([routes[place] for place in served])
-
-
-def _built_route(table: RouteConfig) -> Route:
-    kind, path = PREFIX, table.path or "/"
-    if table.path_exact is not None:
-        kind, path = EXACT, table.path_exact
-    elif table.path_regex is not None:
-        kind, path = REGEX, table.path_regex
-    hsts = ""
-    if table.hsts is not None:
-        hsts = format_hsts(int(table.hsts.max_age), table.hsts.include_subdomains, table.hsts.preload)
-    return Route(
-        f"{','.join(table.hosts or ()) or '*'}{path}",
-        table.hosts or (),
-        path,
-        kind,
-        upstream=table.upstream or "",
-        redirect=Redirect(table.redirect.to, table.redirect.status) if table.redirect else None,
-        respond=_respond(table),
-        request_edits=FieldEdits(table.set_request_headers, table.remove_request_headers, request=True),
-        response_edits=FieldEdits(table.set_response_headers, table.remove_response_headers, hsts),
-    )
-
-
-def _respond(table: RouteConfig) -> Respond | None:
-    respond = table.respond
-    if respond is None:
-        return None
-    return Respond(respond.status, respond.body.encode(), respond.content_type, respond.headers)
 
 
 def _limits_of(table: ListenerConfig, values: list[int]) -> ConnectionLimits:

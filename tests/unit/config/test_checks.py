@@ -83,7 +83,7 @@ def added(text):
         ),
         (
             edited((ROUTE, 'respond = { status = 204, body = "x" }\n')),
-            "19: route.respond.body: a 204 has no content (RFC 9110)",
+            "19: route.respond.body: a response with status 204 has no content (RFC 9110 section 6.4.1)",
         ),
         (
             edited((ROUTE, f"{ROUTE}hsts = {{ preload = true }}\n")),
