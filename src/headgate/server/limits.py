@@ -4,7 +4,11 @@ Three bounds stand before anything is read from a client: connections in all (`c
 network (`per_client`), and new ones for each second (`connection_rate` for one network, `all_connection_rate` for
 all). A client network is a /32 or a /56: with IPv6 one subscriber owns at least a /56. Rates are token buckets that
 hold one second's worth, or one connection when the rate is lower; the table of networks is bounded and forgets
-buckets that are full again, which lose nothing by it.
+buckets that are full again, which lose nothing by it. A newcomer that finds no place in it is admitted without being
+remembered: then the two bounds on everybody hold, those on one network do not.
+
+One object counts for one listener of the configuration, all its addresses together, in one worker. Workers share
+nothing, so a gate admits so many times as it has workers.
 """
 
 from typing import Final, final
@@ -16,7 +20,7 @@ from headgate.counters import (
     REFUSED_PER_CLIENT,
 )
 
-# Networks remembered by a worker: some 200 bytes each, so at most 13 MiB.
+# Networks remembered for one listener of one worker: some 200 bytes each, so at most 13 MiB.
 MAX_NETWORKS: Final = 65_536
 # A full table is gone through at most this often: refusing must not cost a walk over all of it.
 FORGET_SECONDS: Final = 0.25
@@ -36,7 +40,7 @@ class ClientNetwork:
 
 @final
 class ConnectionLimits:
-    """The bounds of one listener in one worker; 0 means unlimited."""
+    """The bounds of one listener, all its addresses together, in one worker; 0 means unlimited."""
 
     def __init__(
         self, values: list[int], connections: int, per_client: int, connection_rate: float, all_rate: float

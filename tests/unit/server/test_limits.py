@@ -95,6 +95,9 @@ def test_a_full_table_is_not_walked_for_each_newcomer():
     for i in range(MAX_NETWORKS):
         assert bound.admit(f"n{i}", 0.0) == ""
     assert bound.admit("more", 1.0) == ""  # a walk that finds nothing
+    assert bound.admit("more", 1.0) == ""  # nobody remembers the first
+    assert bound.admit("n0", 1.0) == "per_client"
+    assert bound.open == MAX_NETWORKS + 2
     for i in range(MAX_NETWORKS):
         bound.leave(f"n{i}")
     assert bound.admit("more", 1.0 + FORGET_SECONDS / 2) == ""
