@@ -1,7 +1,8 @@
 """The files that a configuration names: which ones a `[[certificate]]` means, and whether they can be read.
 
 A glob is expanded again whenever it is asked for, so that a certificate that appears beside the others is found.
-What stands inside a file is not looked at here: a broken certificate must not keep the others from being served.
+What stands in a certificate is not looked at here: a broken one must not keep the others from being served. What
+stands in a file of authorities is: without them somebody would be believed whom nobody named, or nobody at all.
 """
 
 import errno
@@ -15,9 +16,13 @@ from pathlib import Path
 from typing import Final
 
 from headgate.config.certificate import Certificate
+from headgate.config.listener import ListenerTls
 from headgate.config.model import Config
 from headgate.config.problems import Finding
 from headgate.config.table import Location
+from headgate.errors import ConfigError
+from headgate.tls.client_auth import ClientVerifier, read_certificates
+from headgate.tls.policy import TlsPolicy
 
 STAPLE_SUFFIX: Final = ".ocsp"
 
@@ -69,15 +74,55 @@ def check_files(config: Config) -> Iterator[Finding]:
     for index, certificate in enumerate(config.certificate):
         yield from _check_certificate(("certificate", index), certificate)
     for index, listener in enumerate(config.listener):
-        for name in ("client_ca", "client_crl"):
-            yield from _check_file(("listener", index, "tls", name), getattr(listener.tls, name))
+        yield from _check_clients(("listener", index, "tls"), listener.tls)
     for name, upstream in config.upstream.items():
-        yield from _check_file(("upstream", name, "tls", "ca"), upstream.tls.ca)
+        if upstream.tls.ca is not None and (wrong := _wrong_authorities(_content(upstream.tls.ca))):
+            yield Finding(("upstream", name, "tls", "ca"), f"{upstream.tls.ca} {wrong}")
     yield from _check_user(config.user)
     if config.log.access not in ("stdout", "off"):
         folder = Path(config.log.access).parent
         if not folder.is_dir():
             yield Finding(("log", "access"), f"there is no folder {folder}")
+
+
+def _check_clients(location: Location, tls: ListenerTls) -> Iterator[Finding]:
+    """Judge the authorities of clients, and their revocation lists beside authorities that can be used."""
+    if tls.client_ca is None:
+        return
+    authorities = _content(tls.client_ca)
+    wrong = _wrong_authorities(authorities)
+    if wrong:
+        yield Finding((*location, "client_ca"), f"{tls.client_ca} {wrong}")
+    if tls.client_crl is None:
+        return
+    lists = _content(tls.client_crl)
+    what = "" if isinstance(lists, bytes) else lists
+    if isinstance(lists, bytes) and isinstance(authorities, bytes) and not wrong:
+        try:
+            ClientVerifier(TlsPolicy("", client_auth="required", client_ca=authorities, client_crl=lists))
+        except ConfigError as error:
+            what = f"cannot be used: {error}"
+    if what:
+        yield Finding((*location, "client_crl"), f"{tls.client_crl} {what}")
+
+
+def _wrong_authorities(data: bytes | str) -> str:
+    if isinstance(data, str):
+        return data
+    try:
+        return "" if read_certificates(data) else "cannot be used: there is no certificate in it"
+    except ConfigError as error:
+        return f"cannot be used: {error}"
+
+
+def _content(path: Path) -> bytes | str:
+    """Return what stands in a file, or what is wrong with it."""
+    try:
+        if path.exists() and not path.is_file() and not path.is_dir():
+            return "cannot be used: it is no regular file"  # a pipe would hold the start up for ever
+        return path.read_bytes() or "cannot be used: it is empty"
+    except OSError as error:
+        return f"cannot be read: {error.strerror} (errno {error.errno})"
 
 
 def _check_certificate(location: Location, certificate: Certificate) -> Iterator[Finding]:

@@ -16,7 +16,7 @@ import re
 import tomllib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Final
+from typing import Final, final
 
 from pydantic import ValidationError
 
@@ -43,6 +43,13 @@ def load(
 
     Raises `ConfigProblems` with everything that is wrong.
     """
+    return read_file(path, environ, files=files).config
+
+
+def read_file(
+    path: str | os.PathLike[str], environ: Mapping[str, str] | None = None, *, files: bool = True
+) -> "Loaded":
+    """Do what `load` does, for who wants to say more about the file than its settings."""
     name = os.fspath(path)
     try:
         data = Path(name).read_bytes()
@@ -57,7 +64,7 @@ def load(
         raise ConfigProblems(
             [Problem(name, line, 0, "", f"byte {data[error.start]:#04x} is not UTF-8")]
         ) from None
-    return loads(text, name, environ, base=Path(os.path.abspath(name)).parent, files=files)
+    return read_text(text, name, environ, base=Path(os.path.abspath(name)).parent, files=files)
 
 
 def loads(
@@ -73,6 +80,18 @@ def loads(
 
     Raises `ConfigProblems` with everything that is wrong.
     """
+    return read_text(text, filename, environ, base=base, files=files).config
+
+
+def read_text(
+    text: str,
+    filename: str = "headgate.toml",
+    environ: Mapping[str, str] | None = None,
+    *,
+    base: Path | None = None,
+    files: bool = True,
+) -> "Loaded":
+    """Do what `loads` does, for who wants to say more about the text than its settings."""
     environ = os.environ if environ is None else environ
     text = text.removeprefix("\ufeff").replace("\r\n", "\n")
     tree = _parse(text, filename)
@@ -91,7 +110,7 @@ def loads(
                 draft.report(finding)
     if draft.problems or config is None:
         raise ConfigProblems(draft.problems)
-    return config
+    return Loaded(config, draft)
 
 
 def _parse(text: str, filename: str) -> Tree:
@@ -108,6 +127,21 @@ def _parse(text: str, filename: str) -> Tree:
         raise ConfigProblems([Problem(filename, line, column, "", f"syntax error: {message}")]) from None
     except RecursionError:
         raise ConfigProblems([Problem(filename, 1, 0, "", "syntax error: nested too deeply")]) from None
+
+
+@final
+class Loaded:
+    """Settings that are in order, and where each of them stands in the file."""
+
+    __slots__ = ("_draft", "config")
+
+    def __init__(self, config: Config, draft: "_Draft") -> None:
+        self.config = config
+        self._draft = draft
+
+    def problem_of(self, finding: Finding) -> Problem:
+        """Return a finding about these settings with its line."""
+        return self._draft.problem_of(finding)
 
 
 class _Draft:
@@ -226,17 +260,18 @@ class _Draft:
         return names
 
     def report(self, finding: Finding) -> None:
+        """Keep a finding as a problem with a line."""
+        self.problems.append(self.problem_of(finding))
+
+    def problem_of(self, finding: Finding) -> Problem:
         """Turn a finding about this tree into a problem with a line."""
         place = self.origin(finding.location)
         line, column = position_of(self._found, place)
         if len(place) == 1 and place not in self._found:
             line = column = 0  # the file lacks it: no line is to blame
         key = key_path(place, self._lengths)
-        self.problems.append(
-            Problem(
-                self._filename, line, column, key, finding.what, finding.expected, finding.got, finding.hint
-            )
-        )
+        said = (finding.what, finding.expected, finding.got, finding.hint, finding.fatal)
+        return Problem(self._filename, line, column, key, *said)
 
 
 def _walk(node: object, location: Location) -> Iterator[tuple[Location, object]]:

@@ -17,7 +17,8 @@ from headgate.errors import ConfigError
 @dataclass(frozen=True, slots=True)
 class Problem:
     """One thing that is wrong. `line` and `column` count from 1 (0: no place in the file); `key` is a path such as
-    `listener.tls.min_version`; `what` names the fault, `expected`, `got` and `hint` may be empty."""
+    `listener.tls.min_version`; `what` names the fault, `expected`, `got` and `hint` may be empty. What is not `fatal`
+    is a warning."""
 
     file: str
     line: int
@@ -27,9 +28,12 @@ class Problem:
     expected: str = ""
     got: str = ""
     hint: str = ""
+    fatal: bool = True
 
     def __str__(self) -> str:
         place = f"{self.file}:{self.line}" if self.line else self.file
+        if not self.fatal:
+            place += ": warning"
         fault = self.what
         if self.expected:
             fault = f"{fault}, expected {self.expected}" if fault else f"expected {self.expected}"
@@ -57,6 +61,7 @@ class Finding:
     expected: str = ""
     got: str = ""
     hint: str = ""
+    fatal: bool = True
 
 
 # An empty list of these would match nothing; who wrote one may have meant the opposite.

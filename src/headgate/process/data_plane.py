@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import socket
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Final
 
 from headgate.clock import Clock
@@ -18,6 +19,7 @@ from headgate.connection.context import ConnectionContext
 from headgate.connection.exchange import Handler
 from headgate.connection.settings import ConnectionSettings
 from headgate.counters import Counters
+from headgate.errors import ConfigError
 from headgate.http.forwarded import Forwarder
 from headgate.http.networks import Networks
 from headgate.http.target import ALLOW_BACKSLASH, ALLOW_ENCODED_SLASH
@@ -93,7 +95,7 @@ class DataPlane:
             tls = ClientTls(
                 ClientTlsSettings(
                     verify=table.tls.verify,
-                    authorities=table.tls.ca.read_bytes() if table.tls.ca is not None else b"",
+                    authorities=_authorities(name, table.tls.ca) if table.tls.ca is not None else b"",
                     name=table.tls.name or "",
                 )
             )
@@ -211,6 +213,14 @@ class DataPlane:
                 connection.close()
         for endpoint in self.endpoints:
             endpoint.close()
+
+
+def _authorities(name: str, path: Path) -> bytes:
+    content = path.read_bytes()
+    if not content:
+        # One that is just being written, when a worker is restarted: nothing would mean all of the system's.
+        raise ConfigError(f"upstream.{name}.tls.ca: {path} is empty")
+    return content
 
 
 def check_routes(config: Config) -> None:

@@ -1,13 +1,17 @@
 """Which files a configuration means, and what is said when they are not there."""
 
+import datetime
 import os
 
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
 from gate_text import GATE, edited, problems_of
 
 from headgate.config.certificate import Certificate
 from headgate.config.files import CertificateFiles, certificate_files
 from headgate.config.loader import loads
+from headgate.testing.pki import Authority
 
 
 @pytest.fixture
@@ -153,6 +157,96 @@ def test_the_other_files(folder):
         (25, "upstream.api.tls.ca", f"{folder}/z3 {reason}"),
         (27, "log.access", f"there is no folder {folder}/z4"),
     ]
+
+
+# -- what stands in files of authorities
+
+PEOPLE = Authority.root("People")
+OTHERS = Authority.root("Others")
+DAY = datetime.timedelta(days=1)
+BROKEN = b"-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"
+
+
+def crl_of(authority):
+    now = datetime.datetime.now(datetime.UTC)
+    builder = x509.CertificateRevocationListBuilder().issuer_name(authority.certificate.subject)
+    builder = builder.last_update(now - DAY).next_update(now + DAY)
+    return builder.sign(authority.key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM)
+
+
+UNUSABLE = [
+    (None, "cannot be read: No such file or directory (errno 2)"),
+    (b"", "cannot be used: it is empty"),
+    (b"no PEM at all", "cannot be used: there is no certificate in it"),
+    (PEOPLE.leaf("a.test").key_pem, "cannot be used: there is no certificate in it"),
+    (BROKEN, "cannot be used: a certificate authority cannot be read: "),
+    (PEOPLE.pem + BROKEN, "cannot be used: a certificate authority cannot be read: "),
+]
+
+
+def with_files(folder, **files):
+    """Write files (None: leave one out); return the problems of an upstream and a listener that name them."""
+    for name, content in files.items():
+        if content is not None:
+            (folder / name).write_bytes(content)
+    text = edited(
+        ("site.pem", "a.pem"),
+        ('min_version = "1.2"', 'client_auth = "required"\nclient_ca = "people"\nclient_crl = "crl"'),
+        ("http://10.0.0.1:8080", "https://10.0.0.1"),
+    )
+    return [
+        (p.line, p.key, p.what) for p in problems_of(text + 'tls = { ca = "ca" }\n', base=folder, files=True)
+    ]
+
+
+@pytest.mark.parametrize(("content", "what"), UNUSABLE)
+def test_authorities_of_an_upstream_that_cannot_be_used(folder, content, what):
+    """An empty file is no wish for the system's authorities; a worker would take it for one."""
+    ((line, key, said),) = with_files(folder, people=PEOPLE.pem, crl=crl_of(PEOPLE), ca=content)
+    assert (line, key) == (25, "upstream.api.tls.ca")
+    assert said.startswith(f"{folder}/ca {what}")
+
+
+@pytest.mark.parametrize(("content", "what"), UNUSABLE)
+def test_authorities_of_clients_that_cannot_be_used(folder, content, what):
+    ((line, key, said),) = with_files(folder, people=content, crl=crl_of(PEOPLE), ca=PEOPLE.pem)
+    assert (line, key) == (8, "listener.tls.client_ca")
+    assert said.startswith(f"{folder}/people {what}")
+
+
+@pytest.mark.parametrize(
+    ("content", "what"),
+    [
+        (None, "cannot be read: No such file or directory (errno 2)"),
+        (b"", "cannot be used: it is empty"),
+        (PEOPLE.pem, "cannot be used: there is no CRL in client_crl"),
+        (
+            b"-----BEGIN X509 CRL-----\nAAAA\n-----END X509 CRL-----\n",
+            "cannot be used: a CRL in client_crl cannot be",
+        ),
+    ],
+)
+def test_revocation_lists_that_cannot_be_used(folder, content, what):
+    ((line, key, said),) = with_files(folder, people=PEOPLE.pem, crl=content, ca=PEOPLE.pem)
+    assert (line, key) == (9, "listener.tls.client_crl")
+    assert said.startswith(f"{folder}/crl {what}")
+
+
+def test_all_of_them_are_told_at_once(folder):
+    lines = [line for line, _, _ in with_files(folder, people=b"", crl=b"", ca=b"")]
+    assert lines == [8, 9, 25]
+
+
+def test_a_named_pipe_of_authorities_holds_nothing_up(folder):
+    os.mkfifo(folder / "ca")
+    ((_, key, what),) = with_files(folder, people=PEOPLE.pem, crl=crl_of(PEOPLE))
+    assert (key, what) == ("upstream.api.tls.ca", f"{folder}/ca cannot be used: it is no regular file")
+
+
+def test_authorities_that_can_be_used(folder):
+    (folder / "ca").write_bytes(PEOPLE.pem + OTHERS.pem)
+    text = edited(("site.pem", "a.pem"), ("http://10.0.0.1:8080", "https://10.0.0.1"))
+    loads(text + 'tls = { ca = "ca" }\n', environ={}, base=folder)
 
 
 def test_a_user_that_does_not_exist(folder):

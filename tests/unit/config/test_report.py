@@ -8,13 +8,15 @@ from headgate.config.report import problems_to_json, render_problems
 FIRST = Problem("a.toml", 3, 5, "x.y", "", "a size", '"z"', "do that")
 SECOND = Problem("a.toml", 2, 1, "", "syntax error: Invalid value")
 WHOLE = Problem("a.toml", 0, 0, "listener", "missing")
+WARNING = Problem("a.toml", 4, 1, "route", "is never asked", fatal=False)
 
 
 def test_lines():
-    assert render_problems([FIRST, SECOND, WHOLE]).splitlines() == [
+    assert render_problems([FIRST, SECOND, WHOLE, WARNING]).splitlines() == [
         'a.toml:3: x.y: expected a size, got "z"; do that',
         "a.toml:2: syntax error: Invalid value",
         "a.toml: listener: missing",
+        "a.toml:4: warning: route: is never asked",
     ]
 
 
@@ -29,6 +31,7 @@ def test_json():
         "expected": "a size",
         "got": '"z"',
         "hint": "do that",
+        "fatal": True,
         "message": 'a.toml:3: x.y: expected a size, got "z"; do that',
     }
     assert json.loads(problems_to_json([])) == []
