@@ -3,7 +3,7 @@
 from typing import Final
 
 from bench.rows.base import Row
-from bench.rows.handshakes import Handshake, HandshakeManyCertificates, Resumed
+from bench.rows.handshakes import Connections, Handshake, HandshakeManyCertificates, Resumed
 from bench.rows.idle import IdleTls
 from bench.rows.many import ManyRoutes, Start
 from bench.rows.requests import Direct, Requests
@@ -14,6 +14,7 @@ ROWS: Final[tuple[Row, ...]] = (
     Direct(),
     Requests("h1", "h1 keep-alive, proxied", goal=1.25),
     Requests("h1-tls", "h1 over TLS, proxied", goal=1.25, tls=True),
+    Connections(),
     Handshake(),
     Resumed(),
     Requests("1m", "1 MiB bodies, plain", goal=1.3, path=MIB, connections=16),

@@ -52,6 +52,14 @@ class HandshakeManyCertificates(SelfCompared):
         return _do(lab, lane, lab.seconds)
 
 
+class Connections(Requests):
+    """A plain connection for each request: what accepting and closing cost, without TLS."""
+
+    def __init__(self) -> None:
+        super().__init__("connections", "a connection for each request", goal=1.25)
+        self.load = Load("/", 16, ("Connection: close",))
+
+
 class Resumed(Requests):
     """A resumed handshake and one request: wrk hands the session of a closed connection to the next one."""
 

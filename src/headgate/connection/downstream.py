@@ -473,7 +473,11 @@ class DownstreamConnection(StreamDriver, Downstream):
         engine = self.engine
         self._end_exchange(exchange)
         if engine.must_close or self.draining:
-            self._linger()
+            request = exchange.request
+            if request.close and request.body == 0 and engine.buffered == 0:
+                self._part()
+            else:
+                self._linger()
             return
         engine.reuse()
         self.deadline = self.poller.now + self.settings.keep_alive
@@ -545,6 +549,16 @@ class DownstreamConnection(StreamDriver, Downstream):
             self.close()
             return
         self._linger()
+
+    def _part(self) -> None:
+        """Close without lingering: the client asked for it and has nothing left to send that could cause a reset."""
+        self.write_deferred()
+        if self.unsent > 0:
+            self._linger()
+            return
+        if self.context.secure:
+            self.transport.shutdown()
+        self.close()
 
     def _linger(self) -> None:
         """Say the end and wait a little for the peer's, reading away what it still sends."""

@@ -168,7 +168,7 @@ class StreamDriver(Pollable):
             self.closed = True
             self.deadline = NEVER
             if self._fd >= 0:
-                self.poller.remove(self._fd)
+                self.poller.forget(self._fd)
             self.transport.close()
             self._unsent = b""
             self._unsent_at = 0

@@ -20,7 +20,7 @@ import re
 from typing import Final, final
 
 from headgate.http.fields import FORWARDED, Fields, flags_of
-from headgate.http.networks import Networks, format_address, pack_address
+from headgate.http.networks import MAX_REMEMBERED, Networks, format_address, pack_address
 from headgate.http.target import BadTarget, parse_authority
 
 # The chain that is read and sent on ends after this many proxies, the oldest are dropped; real chains have five.
@@ -80,7 +80,7 @@ class Element:
 
 @final
 class ForwardedPeer:
-    """The forwarding lines of one downstream connection. `client` is the peer, until a trusted peer names another."""
+    """The forwarding lines of one peer on one listener. `client` is the peer, until a trusted peer names another."""
 
     __slots__ = ("_info", "_lines", "_port", "_scheme", "_trusted", "_trusts_peer", "peer")
 
@@ -171,16 +171,27 @@ class ForwardedPeer:
 
 @final
 class Forwarder:
-    """Makes the per-connection objects for one set of trusted proxies."""
+    """Makes the objects that connections keep, for one set of trusted proxies."""
 
-    __slots__ = ("trusted",)
+    __slots__ = ("_known", "trusted")
 
     def __init__(self, trusted: Networks) -> None:
         self.trusted = trusted
+        self._known: dict[tuple[bytes, bytes, int], ForwardedPeer] = {}
 
     def connection(self, peer_ip: bytes, scheme: bytes, listener_port: int) -> ForwardedPeer:
-        """Return the object that one downstream connection keeps; `listener_port` is the one clients see."""
-        return ForwardedPeer(self.trusted, peer_ip, scheme, listener_port)
+        """Return the object that one downstream connection keeps; `listener_port` is the one clients see.
+
+        All connections from one address to one port share it: nothing in it belongs to one of them.
+        """
+        key = (peer_ip, scheme, listener_port)
+        known = self._known.get(key)
+        if known is None:
+            known = ForwardedPeer(self.trusted, peer_ip, scheme, listener_port)
+            if len(self._known) >= MAX_REMEMBERED:
+                self._known.clear()
+            self._known[key] = known
+        return known
 
     def apply(
         self, fields: Fields, peer_ip: bytes, scheme: bytes, host: bytes, listener_port: int

@@ -83,9 +83,13 @@ class Poller:
         self._epoll.modify(fd, interest)
 
     def remove(self, fd: int) -> None:
-        """Stop watching `fd`; to be called before it is closed."""
+        """Stop watching `fd`, which stays open."""
         if self._owners.pop(fd, None) is not None:
             self._epoll.unregister(fd)
+
+    def forget(self, fd: int) -> None:
+        """Stop watching `fd`, which is closed next: the kernel then takes it out of the set by itself."""
+        self._owners.pop(fd, None)
 
     def defer(self, owner: Pollable) -> None:
         """Call `owner.write_deferred()` at the end of this round; only while `in_round`."""

@@ -73,7 +73,13 @@ class Listener(Pollable):
         self._secure = secure
         self._scheme = b"http" if secure is None else b"https"
         self._reserve = _spare_descriptor()
+        # Given to socket.socket() as numbers: its own accept() turns both into enums for each connection.
+        self._family = int(sock.family)
+        self._kind = int(sock.type)
         sock.setblocking(False)
+        if self._tcp:
+            # On Linux an accepted socket inherits this from the listening one.
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
     def __repr__(self) -> str:
         return f"<Listener {self.name} {len(self.connections)} connections>"
@@ -87,13 +93,13 @@ class Listener(Pollable):
     def on_readable(self) -> None:
         for _ in range(MAX_ACCEPTS):
             try:
-                sock, address = self._sock.accept()
+                fd, address = self._sock._accept()  # type: ignore[attr-defined]  # what accept() wraps
             except BlockingIOError:
                 return
             except OSError as error:
                 self._accept_failed(error)
                 return
-            self._admit(sock, address)
+            self._admit(socket.socket(self._family, self._kind, 0, fd), address)
 
     def _admit(self, sock: socket.socket, address: object) -> None:
         peer = str(address[0]) if isinstance(address, tuple) else ""
@@ -124,8 +130,6 @@ class Listener(Pollable):
         self, sock: socket.socket, peer: str, address: object, network: str
     ) -> DownstreamConnection:
         sock.setblocking(False)
-        if self._tcp:
-            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         forwarded = self._forwarder.connection(peer.encode(), self._scheme, self._port)
         port = int(address[1]) if isinstance(address, tuple) and len(address) > 1 else 0
         context = ConnectionContext(self.name, peer, port, self._scheme, forwarded)

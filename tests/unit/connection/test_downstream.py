@@ -464,7 +464,7 @@ def test_an_answer_is_written_before_its_connection_ends_in_the_same_round(make)
     with Round(client):
         client.send(b"GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
         client.answer()
-        assert client.transport.ended
+        assert client.transport.closed
     assert client.status == b"200"
     client = make()
     with Round(client):
@@ -483,3 +483,36 @@ def test_a_client_that_is_gone_at_the_end_of_a_round(make):
         client.transport.broken = TransportError("epipe", 32, "write")
     assert client.transport.closed
     assert client.seen.failures == ["epipe"]
+
+
+ASKED = b"GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n"
+
+
+@pytest.mark.parametrize(
+    ("request_", "closed"),
+    [
+        (ASKED + b"\r\n", True),
+        (b"GET / HTTP/1.0\r\n\r\n", True),
+        (ASKED + b"Content-Length: 2\r\n\r\nhi", False),  # old browsers send an empty line behind content
+        (ASKED + b"\r\nGET", False),
+    ],
+)
+def test_a_close_that_the_client_asked_for_needs_no_lingering(make, request_, closed):
+    client = make()
+    client.send(request_)
+    client.answer()
+    assert client.transport.closed is closed
+    assert client.driver.phase == (HTTP if closed else LINGER)
+    assert client.status == b"200"
+
+
+def test_a_close_waits_for_an_answer_that_is_not_taken_yet(make):
+    client = make()
+    client.transport.take = 10
+    with Round(client):
+        client.send(ASKED + b"\r\n")
+        client.answer()
+    assert not client.transport.closed
+    client.transport.take = 1 << 20
+    client.driver.on_writable()
+    assert client.transport.outgoing.endswith(b"ok")
