@@ -1,10 +1,10 @@
 """The composition root: from a checked configuration to a running gate.
 
-Everything that a child needs is imported here, before the forks, so that children start fast and share the
-pages of what they all use. Nothing is opened or started at import.
+Everything that workers need is imported here, before the forks, so that they start fast and share the pages of what
+they all use. What only keepers need each of them imports (`load_keeper`), while this process goes on. Nothing is
+opened or started at import.
 """
 
-import asyncio
 import codecs
 import os
 from collections.abc import Callable, Sequence
@@ -12,32 +12,25 @@ from dataclasses import dataclass
 from typing import Final
 
 import orjson
-import uvloop
 
 from headgate.clock import SystemClock
 from headgate.config.kinds import parse_address
 from headgate.config.model import Config
-from headgate.counters import Counters
-from headgate.http.fetch import Fetch
-from headgate.net.dialer import Dialer
-from headgate.net.resolver import Resolver, ResolverSettings
 from headgate.process.certificates import ShelfSource
 from headgate.process.channel import Json
 from headgate.process.cores import usable_cores
 from headgate.process.data_plane import check_routes
 from headgate.process.descriptors import affordable, raise_file_limit, wanted_files
-from headgate.process.keeper import FetchParts, Keeper, MakeFetch
 from headgate.process.notify import Notifier
 from headgate.process.parts import Events, Parts, SupervisorSettings
 from headgate.process.policies import TicketRings, make_rings
 from headgate.process.privileges import find_account
 from headgate.process.snapshot import Snapshot, decode_staple
-from headgate.process.start import BoundAddress, KeeperMain, KeeperStart, WorkerMain
+from headgate.process.start import BoundAddress, KeeperMain, KeeperStart, WorkerMain, WorkerStart
 from headgate.process.supervisor import Supervisor
 from headgate.process.worker import worker_main as process_worker_main
 from headgate.telemetry.event_log import EventLog
 from headgate.tls.staple import Staple
-from headgate.upstream.fetch import Fetcher
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,6 +101,10 @@ def run_gate(
 
     certificates = ShelfSource(config, clock, events, tend)
 
+    def worker(start: WorkerStart) -> None:
+        # Forked from this process, it has what was read here: no worker reads ten thousand certificates again.
+        process_worker_main(start, certificates.identities())
+
     def listening(addresses: Sequence[BoundAddress], snapshot: Snapshot) -> None:
         report = report_start(config, certificates, addresses, snapshot)
         if panel is not None:
@@ -126,7 +123,7 @@ def run_gate(
         drain_timeout=config.drain_timeout,
     )
     parts = Parts(
-        worker_main=worker_main or process_worker_main,
+        worker_main=worker_main or worker,
         keeper_main=keeper_main or run_keeper,
         certificates=certificates,
         settings=_settings_json(config),
@@ -136,34 +133,25 @@ def run_gate(
         make_tickets=make_tickets,
         clients=certificates.clients,
         listening=listening,
+        load_keeper=lambda: load_keeper(config),
     )
     events.event("starting", pid=os.getpid(), workers=workers, state_dir=str(config.state_dir))
     return Supervisor(settings, parts).run()
 
 
-def make_fetch(config: Config, counters: Counters) -> FetchParts:
-    """Return the client that the keeper asks responders with."""
-    names = config.resolver
-    resolver = Resolver(
-        ResolverSettings(nameservers=names.nameservers, system=names.system), counters=counters
-    )
-    dialer = Dialer(resolver, counters=counters, prefer=names.prefer)
-    fetch: Fetch = Fetcher(dialer)
-    return FetchParts(fetch, resolver.close)
+def load_keeper(config: Config) -> None:
+    """Import what only keepers need, before they become the configured user, who may not be able to read it."""
+    import headgate.process.keeper  # noqa: PLC0415
+
+    if config.metrics is not None or config.user:
+        import headgate.telemetry.metrics  # noqa: F401, PLC0415  # else when an admin asks for the first time
 
 
-def run_keeper(start: KeeperStart, make_fetch: MakeFetch = make_fetch) -> None:
-    """Be the keeper: the whole life of its process. Ends the process when it failed."""
-    events = EventLog(process="keeper")
+def run_keeper(start: KeeperStart) -> None:
+    """Be a keeper: the whole life of its process."""
+    from headgate.process.keeper import keeper_main  # noqa: PLC0415
 
-    async def main() -> int:
-        return await Keeper(start, events, SystemClock(), make_fetch).run()
-
-    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        status = runner.run(main())
-    events.close()
-    if status:
-        raise SystemExit(status)
+    keeper_main(start)
 
 
 def report_start(

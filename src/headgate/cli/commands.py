@@ -1,13 +1,14 @@
 """The commands and their options; what they do is in the modules beside this one, imported when it is
 needed."""
 
-import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from headgate.errors import ConfigError, HeadgateError
+from headgate.cli.outcome import exit_code
+from headgate.cli.output import FAILED, OK, complain
+from headgate.config.defaults import CONFIG_NAME
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -21,7 +22,7 @@ ocsp_app = typer.Typer(
 )
 app.add_typer(ocsp_app, name="ocsp")
 
-DEFAULT_CONFIG = Path("headgate.toml")
+DEFAULT_CONFIG = Path(CONFIG_NAME)
 
 ConfigArgument = Annotated[
     Path, typer.Argument(metavar="CONFIG", readable=False, help="The configuration file.")
@@ -38,27 +39,15 @@ JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON instead of 
 
 def run_commands(arguments: list[str]) -> int:
     """Run one command line; return the exit code."""
-    from headgate.admin.client import NoGateError
-    from headgate.cli.output import FAILED, NO_GATE, OK, USAGE, complain
+    return exit_code(lambda: _parsed(arguments))
 
+
+def _parsed(arguments: list[str]) -> int:
     try:
         # Usage errors are printed and turned into exit code 2 by the library; only our own errors come out.
         app(arguments, prog_name="headgate")
     except SystemExit as exc:
         return exc.code if isinstance(exc.code, int) else OK if exc.code is None else FAILED
-    except ConfigError as exc:
-        from headgate.config.problems import ConfigProblems
-
-        # Problems of a file stand alone, FILE:LINE first, as compilers write them and editors read them.
-        lines = isinstance(exc, ConfigProblems) and all(problem.line for problem in exc.problems)
-        sys.stderr.write(f"{exc}\n" if lines else f"headgate: {exc}\n")
-        return USAGE
-    except NoGateError as exc:
-        complain(str(exc))
-        return NO_GATE
-    except HeadgateError as exc:
-        complain(str(exc))
-        return FAILED
     return OK
 
 
@@ -141,8 +130,6 @@ def status(
 @app.command()
 def reload(config: ConfigOption = None, runtime_dir: RuntimeOption = None) -> None:
     """Not built yet: start the gate again to change its configuration. Certificate files need no reload."""
-    from headgate.cli.output import FAILED, complain
-
     complain(
         "reload comes in a later release; until then start the gate again. "
         "Changed certificate files are taken up without a reload."

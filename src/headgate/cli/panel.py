@@ -12,7 +12,8 @@ from rich.text import Text
 
 from headgate.app import PANEL_CERTIFICATES, CertificateLine, StartReport
 from headgate.build_info import version_line
-from headgate.cli.output import console, distance, table
+from headgate.cli.output import distance
+from headgate.cli.tables import console, table
 
 
 def print_panel(report: StartReport, *hints: str) -> None:

@@ -6,18 +6,8 @@ from collections.abc import Iterable
 from typing import Final
 
 from headgate.admin.client import AdminClient
-from headgate.cli.output import (
-    FAILED,
-    NO_STAPLE,
-    OK,
-    complain,
-    console,
-    distance,
-    moment,
-    print_json,
-    state_text,
-    table,
-)
+from headgate.cli.output import FAILED, NO_STAPLE, OK, complain, distance, moment, print_json
+from headgate.cli.tables import console, state_text, table
 
 _LABELS: Final = (
     ("state", "state"),

@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import Final
 
 from headgate.admin.client import AdminClient
-from headgate.cli.output import OK, console, moment, print_json, size, state_text, table
+from headgate.cli.output import OK, moment, print_json, size
+from headgate.cli.tables import console, state_text, table
 from headgate.config.defaults import CONFIG_NAME, default_runtime_dir
 from headgate.errors import ConfigError
 

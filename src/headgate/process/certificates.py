@@ -5,14 +5,10 @@ reason, and what served before it goes on.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from typing import Final
 
 from headgate.clock import Clock
-from headgate.config.certificate import Ocsp
 from headgate.config.model import Config
-from headgate.ocsp.settings import OcspSettings
-from headgate.ocsp.subject import Subject
 from headgate.process.channel import Json
 from headgate.process.client_files import ClientFiles
 from headgate.process.parts import Events
@@ -128,6 +124,17 @@ def encode_identity(identity: Identity) -> Certificate:
     )
 
 
+def is_identity_of(certificate: Certificate, identity: Identity) -> bool:
+    """Tell whether an identity is what `decode_identity` would return: the leaf alone does not say that, its
+    intermediates or its table may be others."""
+    return (
+        identity.fingerprint == certificate.fingerprint
+        and identity.section == certificate.section
+        and identity.chain_pem == certificate.chain.encode("latin-1")
+        and identity.key_pem == certificate.key.encode("latin-1")
+    )
+
+
 def decode_identity(certificate: Certificate, config: Config) -> Identity:
     """Return the identity that a worker serves. Raises `IdentityError`, though the supervisor made it
     before."""
@@ -140,23 +147,3 @@ def decode_identity(certificate: Certificate, config: Config) -> Identity:
         issuer_pem=certificate.issuer.encode("latin-1"),
         response=certificate.response,
     )
-
-
-def decode_subject(certificate: Certificate, config: Config) -> Subject:
-    """Return what the stapler works on. Raises `SubjectError`."""
-    subject = Subject.from_pem(
-        certificate.name,
-        certificate.chain.encode("latin-1"),
-        issuer_pem=certificate.issuer.encode("latin-1") or None,
-        file_response=certificate.response or None,
-        stapling=rules_of(config, certificate.section).stapling,
-    )
-    own = config.certificate[certificate.section].ocsp
-    if own.timeout is None and own.min_interval is None and own.max_interval is None:
-        return subject
-    return replace(subject, settings=durations_of(config.ocsp_of(config.certificate[certificate.section])))
-
-
-def durations_of(ocsp: Ocsp) -> OcspSettings:
-    """Return the stapler's settings for a table of the configuration."""
-    return OcspSettings(timeout=ocsp.timeout, min_interval=ocsp.min_interval, max_interval=ocsp.max_interval)

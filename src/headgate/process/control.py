@@ -31,7 +31,6 @@ from headgate.counters import (
 from headgate.ocsp.entry import StapleStatus
 from headgate.ocsp.stapler import Stapler
 from headgate.process.channel import Json
-from headgate.telemetry.metrics import Gauges, render
 from headgate.telemetry.process_stats import open_files, resident_bytes
 
 # Full handshakes by what became of the staple, summed over all workers: not per certificate, because the handshake
@@ -115,6 +114,12 @@ class KeeperControl:
                 found[slot] = pid
         return found
 
+    def workers_are_built(self) -> bool:
+        """Tell whether no worker is on its way to its first READY."""
+        return all(
+            row.get("state") not in ("down", "starting") for row in _rows(self.supervisor.get("workers"))
+        )
+
     def ocsp(self) -> Sequence[dict[str, object]]:
         """Return a row for each certificate, and one for each file that could not be used."""
         rows = [self._row(status) for status in self._stapler.status()]
@@ -189,6 +194,8 @@ class KeeperControl:
 
     def metrics(self) -> bytes:
         """Return all metrics."""
+        from headgate.telemetry.metrics import Gauges, render  # noqa: PLC0415  # heavy, and many gates are never asked
+
         statuses = self._stapler.status()
         ends = [({"certificate": s.name}, s.next_update) for s in statuses if s.next_update is not None]
         rows = [({"certificate": s.name, "state": str(s.state)}, 1.0) for s in statuses]

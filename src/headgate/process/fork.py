@@ -6,6 +6,7 @@ supervisor tells them to drain. It never returns into the supervisor's stack: wh
 `os._exit`.
 """
 
+import gc
 import os
 import signal
 import stat
@@ -49,6 +50,7 @@ def run_child(name: str, main: Callable[[], int]) -> NoReturn:
     status = CRASHED
     try:
         reset_signals()
+        gc.enable()  # a supervisor that starts up does without
         status = main()
     except SystemExit as exc:
         status = exc.code if isinstance(exc.code, int) else CRASHED

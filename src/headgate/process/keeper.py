@@ -10,6 +10,7 @@ and a defect in the stapler, which is told and exits with 1, so that a new one i
 """
 
 import asyncio
+import contextlib
 import random
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -17,10 +18,11 @@ from pathlib import Path
 from typing import Final, Protocol
 
 import orjson
+import uvloop
 
 from headgate.admin.api import AdminApi, MetricsApi
 from headgate.admin.http import AdminSocketError, Handler, SmallServer
-from headgate.clock import Clock
+from headgate.clock import Clock, SystemClock
 from headgate.config.kinds import parse_address
 from headgate.config.model import Config
 from headgate.counters import (
@@ -32,25 +34,31 @@ from headgate.counters import (
     Counters,
 )
 from headgate.http.fetch import Fetch
+from headgate.net.dialer import Dialer
+from headgate.net.resolver import Resolver, ResolverSettings
 from headgate.ocsp.stapler import Stapler
 from headgate.ocsp.store import StapleStore
-from headgate.process.certificates import durations_of, rules_of
+from headgate.process.certificates import rules_of
 from headgate.process.channel import AsyncChannel, Json, Kind, Message
 from headgate.process.control import KeeperControl
 from headgate.process.memory import MemoryWatch
 from headgate.process.parts import Events
 from headgate.process.snapshot import Snapshot, decode_snapshot, encode_staple
 from headgate.process.start import KeeperStart
-from headgate.process.subjects import SubjectShelf
+from headgate.process.subjects import SubjectShelf, durations_of
 from headgate.tasks import spawn
+from headgate.telemetry.event_log import EventLog
 from headgate.telemetry.process_stats import open_files, resident_bytes
 from headgate.tls.staple import Staple
+from headgate.upstream.fetch import Fetcher
 
 SWEEP: Final = 1.0
-# A certificate takes half a millisecond to read: the stapler starts with the first few hundred (all must-staple ones
-# among them), the rest follows in pieces between which the keeper does its other work.
-FIRST_BATCH: Final = 200
+# A certificate takes half a millisecond to read: the stapler starts with as many as it fetches for at once (all
+# must-staple ones among them). The rest follows when the workers are built, which clients wait for, and in pieces
+# between which the keeper does its other work.
+FIRST_BATCH: Final = 64
 BATCH: Final = 1000
+REST_WAIT: Final = 5.0
 LISTEN_AGAIN: Final = 10.0
 # What may wait in the channel before staples are held back in their dictionary, where newer replace older.
 UNSENT_HIGH: Final = 1024 * 1024
@@ -85,6 +93,30 @@ class FetchParts:
 MakeFetch = Callable[[Config, Counters], FetchParts]
 
 
+def make_fetch(config: Config, counters: Counters) -> FetchParts:
+    """Return the client that responders are asked with."""
+    names = config.resolver
+    resolver = Resolver(
+        ResolverSettings(nameservers=names.nameservers, system=names.system), counters=counters
+    )
+    dialer = Dialer(resolver, counters=counters, prefer=names.prefer)
+    return FetchParts(Fetcher(dialer), resolver.close)
+
+
+def keeper_main(start: KeeperStart, make_fetch: MakeFetch = make_fetch) -> None:
+    """Be a keeper: the whole life of its process. Ends the process when it failed."""
+    events = EventLog(process="keeper")
+
+    async def main() -> int:
+        return await Keeper(start, events, SystemClock(), make_fetch).run()
+
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        status = runner.run(main())
+    events.close()
+    if status:
+        raise SystemExit(status)
+
+
 class Keeper:
     """One generation of the keeper. `run` is its whole life and returns the exit status."""
 
@@ -100,6 +132,7 @@ class Keeper:
         self._fingerprints: dict[str, str] = {}
         self._subjects = SubjectShelf(events)
         self._taken = asyncio.Event()
+        self._workers_built = asyncio.Event()
         self._number = 0
         self._pending: dict[str, Staple | None] = {}
         self._publishing = asyncio.Event()
@@ -114,7 +147,9 @@ class Keeper:
         if message is None or message.kind is not Kind.SNAPSHOT:
             return 0 if message is None else 1
         self._take(decode_snapshot(message))
-        await self._subjects.decode(self._snapshot.certificates, self._config, FIRST_BATCH)
+        whole = await self._subjects.decode(self._snapshot.certificates, self._config, FIRST_BATCH)
+        if whole:
+            self._workers_built.set()  # there is no rest that could wait for them
         self._fingerprints = self._subjects.fingerprints()
         parts = self._make_fetch(self._config, self._counters)
         self._stapler = self._make_stapler(parts.fetch)
@@ -162,6 +197,9 @@ class Keeper:
 
     async def _follow_snapshots(self) -> None:
         """Bring the stapler into line with the Snapshot of the day."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(REST_WAIT):
+                await self._workers_built.wait()
         while True:
             await self._taken.wait()
             self._taken.clear()
@@ -216,6 +254,8 @@ class Keeper:
             self._take(decode_snapshot(message))
         elif message.kind is Kind.STATUS and isinstance(message.value, dict):
             self._control.supervisor = message.value
+            if self._control.workers_are_built():
+                self._workers_built.set()
 
     # -- staples
 

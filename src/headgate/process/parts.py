@@ -51,7 +51,8 @@ class SupervisorSettings:
 class Parts:
     """What the composition root injects. `settings` is the configuration as it goes into the Snapshot;
     `clients` returns the client authorities and CRLs of the Snapshot after the certificates were read;
-    `make_tickets` runs before any worker is forked; `listening` once, when all workers first listen."""
+    `make_tickets` runs before any worker is forked; `load_keeper` in each new keeper, which is still who started us;
+    `listening` once, when all workers first listen."""
 
     worker_main: WorkerMain
     keeper_main: KeeperMain
@@ -62,4 +63,5 @@ class Parts:
     notifier: Notifier
     make_tickets: Callable[[], object] = lambda: None
     clients: Callable[[], dict[str, Json]] = dict
+    load_keeper: Callable[[], None] = lambda: None
     listening: Callable[[Sequence[BoundAddress], Snapshot], None] = lambda addresses, snapshot: None

@@ -98,7 +98,6 @@ class Supervisor:
             signal.signal(number, _woken)
         signal.set_wakeup_fd(self._wake_out.fileno(), warn_on_full_buffer=False)
         # Objects of the parent are not walked in the children, so that their pages stay shared.
-        gc.collect()
         gc.freeze()
         self._spawner = Spawner(self._keeper_life, self._forget)
 
@@ -114,6 +113,7 @@ class Supervisor:
         gc.freeze()
         for worker in self._workers:
             self._start_worker(worker, first=True)
+        gc.enable()  # the command line may have turned it off for the start
 
     def _finished(self) -> bool:
         if self._drain_deadline is None:
@@ -321,6 +321,7 @@ class Supervisor:
 
     def _keeper_life(self, control: socket.socket, generation: int) -> int:
         """The keeper's whole life, in a process forked from the spawner."""
+        self._parts.load_keeper()
         become(self._settings.account)
         pages = [worker.page for worker in self._workers]
         start = KeeperStart(generation, control, self._keeper.page, pages, self._pid)

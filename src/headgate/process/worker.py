@@ -19,7 +19,7 @@ from headgate.clock import SystemClock
 from headgate.config.model import Config
 from headgate.counters import MEMORY_BYTES, OPEN_FILES, STARTED_AT, WORKER_GENERATION, Counters
 from headgate.errors import HeadgateError
-from headgate.process.certificates import decode_identity
+from headgate.process.certificates import decode_identity, is_identity_of
 from headgate.process.channel import AsyncChannel, Json, Kind, Message
 from headgate.process.client_files import with_client_files
 from headgate.process.data_plane import DataPlane
@@ -43,8 +43,9 @@ ORPHAN_DRAIN: Final = 30.0
 LOG_SECONDS: Final = 0.1
 
 
-def worker_main(start: WorkerStart) -> None:
-    """Be a worker: the whole life of its process."""
+def worker_main(start: WorkerStart, inherited: Sequence[Identity] = ()) -> None:
+    """Be a worker: the whole life of its process. `inherited` was read before the fork, and spares the reading of
+    those certificates of the Snapshot that are the same."""
     events = EventLog(process=f"worker-{start.slot}")
     # What was there before the fork is shared with the supervisor: the collector must not touch its pages.
     gc.freeze()
@@ -52,20 +53,20 @@ def worker_main(start: WorkerStart) -> None:
     # of 700 objects it would walk the young connections for every few new ones.
     gc.set_threshold(20_000, 20, 20)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(Worker(start, events).run())
+        runner.run(Worker(start, events, inherited).run())
     events.close()
 
 
 class Worker:
     """One worker process."""
 
-    def __init__(self, start: WorkerStart, events: EventLog) -> None:
+    def __init__(self, start: WorkerStart, events: EventLog, inherited: Sequence[Identity]) -> None:
         self._start = start
         self._events = events
         self._clock = SystemClock()
         self._counters = Counters(start.page)
         self._values = self._counters.values
-        self._identities: dict[str, Identity] = {}
+        self._identities = {identity.name: identity for identity in inherited}
         self._tls: dict[int, ServerTls] = {}
         self._log = AccessLog(None)
         self._stats_at = 0.0
@@ -185,7 +186,7 @@ class Worker:
         identities: dict[str, Identity] = {}
         for certificate in snapshot.certificates:
             held = self._identities.get(certificate.name)
-            if held is not None and held.fingerprint == certificate.fingerprint:
+            if held is not None and is_identity_of(certificate, held):
                 identities[certificate.name] = held
                 continue
             try:

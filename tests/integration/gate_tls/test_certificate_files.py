@@ -50,6 +50,22 @@ def test_a_changed_file_is_on_the_wire_within_seconds_without_a_restart(site, to
         tools.wait_for("a file more", lambda: site.fingerprint(port, "new.test") == third.der, 10)
 
 
+def test_a_changed_intermediate_is_on_the_wire_though_the_leaf_stays(site, tools):
+    """The leaf's fingerprint does not say which chain goes with it."""
+    key, name = site.root.intermediate(), "a.test"
+    leaf = key.leaf(name)
+    site.write("certs/a.pem", leaf.pem + leaf.key_pem)
+    with site.gate(tools.hello) as gate:
+        port = gate.https_ports[0]
+
+        def sent():
+            return site.s_client(port, "-showcerts").count("BEGIN CERTIFICATE")
+
+        assert sent() == 1
+        site.write("certs/a.pem", leaf.chain_pem + leaf.key_pem)
+        tools.wait_for("the intermediate", lambda: sent() == 2, 10)
+
+
 def test_a_half_written_file_keeps_the_old_until_it_is_whole(site, tools):
     first = site.certificate("a", "a.test")
     path = site.folder / "certs" / "a.pem"

@@ -11,10 +11,10 @@ from urllib.parse import urlsplit
 
 from fake_gate import OPTIONS, worker
 
-from headgate.app import run_gate, run_keeper
+from headgate.app import run_gate
 from headgate.config.loader import load
 from headgate.http.fetch import DialAttempt, FetchError, FetchResponse
-from headgate.process.keeper import FetchParts
+from headgate.process.keeper import FetchParts, keeper_main
 
 
 def make_fetch(config, counters):
@@ -40,6 +40,6 @@ if __name__ == "__main__":
         run_gate(
             load(OPTIONS["config"]),
             worker_main=lambda start: asyncio.run(worker(start)),
-            keeper_main=lambda start: run_keeper(start, make_fetch),
+            keeper_main=lambda start: keeper_main(start, make_fetch),
         )
     )

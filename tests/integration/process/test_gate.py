@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from headgate.process.keeper import FIRST_BATCH
 from headgate.testing.pki import Authority
 from headgate.testing.relay import free_port
 
@@ -132,6 +133,16 @@ def test_start_waits_for_must_staple_no_longer_than_startup_wait(site):
     code, rows = site.rows()
     assert code == 4
     assert rows["a"]["in_progress"] is True
+
+
+def test_certificates_beyond_the_first_batch_get_their_staples_too(site):
+    paths = set()
+    for number in range(FIRST_BATCH + 6):
+        paths.add(site.certificate(f"c{number}"))
+        site.respond(f"c{number}")
+    one = site.start()
+    one.wait_for("listening")
+    wait_until(lambda: set(site.ask()["staples"]) == paths)
 
 
 def test_ocsp_commands(site):

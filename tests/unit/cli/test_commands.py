@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from headgate.cli.commands import run_commands
+from headgate.cli.main import is_plain
 from headgate.testing.pki import Authority
 
 ROOT = Authority.root()
@@ -124,6 +125,48 @@ def test_version_needs_no_heavy_import():
     result = run_python(code)
     assert result.stdout.splitlines()[0].startswith("headgate 0.1.0, ")
     assert result.stdout.splitlines()[1] == "set()"
+
+
+# What a gate's start must not pay for: the command line's libraries, and what only a keeper needs, which each keeper
+# loads for itself.
+NOT_FOR_RUN = {"typer", "rich", "prometheus_client", "http.server", "headgate.ocsp.stapler"}
+
+
+def test_a_plain_run_needs_neither_a_parser_nor_what_only_keepers_need(tmp_path):
+    code = (
+        f"import sys; sys.argv[1:] = ['run', '{tmp_path}/absent.toml']\nfrom headgate.cli.main import main\n"
+    )
+    code += f"try: main()\nfinally: print({NOT_FOR_RUN} & sys.modules.keys(), 'headgate.app' in sys.modules)"
+    result = run_python(code)
+    assert result.returncode == 2
+    assert "absent.toml: cannot be read" in result.stderr
+    assert result.stdout == "set() True\n"
+
+
+def test_a_plain_validate_needs_no_parser(good):
+    code = f"import sys; sys.argv[1:] = ['validate', '{good}']\nfrom headgate.cli.main import main\n"
+    code += "try: main()\nfinally: print({'typer', 'rich'} & sys.modules.keys())"
+    result = run_python(code)
+    assert result.stdout.splitlines()[0].startswith(f"{good} is fine")
+    assert result.stdout.splitlines()[1] == "set()"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "plain"),
+    [
+        (["run"], True),
+        (["run", "a.toml"], True),
+        (["validate", "a.toml"], True),
+        (["run", "a.toml", "b.toml"], False),
+        (["run", "--help"], False),
+        (["run", "--", "-a.toml"], False),
+        (["run", ""], False),
+        (["status"], False),
+        ([], False),
+    ],
+)
+def test_what_needs_no_parser(arguments, plain):
+    assert is_plain(arguments) is plain
 
 
 def test_module_is_the_command():

@@ -5,7 +5,8 @@ import pytest
 from headgate.clock import SystemClock
 from headgate.config.loader import loads
 from headgate.ocsp.settings import OcspSettings
-from headgate.process.certificates import ShelfSource, decode_identity, decode_subject, rules_of, tables_of
+from headgate.process.certificates import ShelfSource, decode_identity, rules_of, tables_of
+from headgate.process.subjects import decode_subject
 from headgate.testing.pki import Authority
 
 ISSUER = Authority.root().intermediate()
