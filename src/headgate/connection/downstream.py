@@ -237,6 +237,8 @@ class DownstreamConnection(StreamDriver, Downstream):
             self.phase == HTTP and exchange is not None and counter == TIMEOUT_BODY and not exchange.responded
         ):
             self._refuse(RemoteProtocolError(408, "body-timeout", "the content did not come in time"))
+        elif self.phase == HANDSHAKE:
+            self._fail(TransportError("handshake-timeout", 0, "the TLS handshake did not end in time"))
         else:
             if exchange is not None:
                 exchange.reason = "write-timeout" if counter == TIMEOUT_WRITE else "body-timeout"

@@ -254,3 +254,5 @@ def test_a_slow_handshake(gate):
         begun.send(b"\x16\x03\x01\x02\x00\x01")
         assert silent.ended()
         assert begun.ended()
+    told = [event for event in gate.events("connection-failed") if event["reason"] == "handshake-timeout"]
+    assert [event["peer"] for event in told] == ["127.0.0.1"] * 2

@@ -18,7 +18,7 @@ def chunked(wire):
     wire.send(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nTrailer: X-Sum\r\n\r\n")
     wire.send(b"5;ext=1\r\nhello\r\n")
     told = content + b"|" + b",".join(trailers)
-    wire.send(b"%x\r\n%b\r\n0\r\nX-Sum: 42\r\n\r\n" % (len(told), told))
+    wire.send(b"%x\r\n%b\r\n0\r\nX-Sum: 42\r\nX-Inner: 1\r\n\r\n" % (len(told), told))
     wire.read_head()
 
 
@@ -103,7 +103,8 @@ SCRIPTS = {
 def gate(tmp_path_factory):
     origins = {name: Origin(script) for name, script in SCRIPTS.items()}
     text = "".join(
-        f'[[route]]\nhosts=["{name}.test"]\nupstream="{name}"\n[upstream.{name}]\nendpoints=["{origin.url}"]\n'
+        f'[[route]]\nhosts=["{name}.test"]\nupstream="{name}"\nset_request_headers={{X-User="ours"}}\n'
+        f'remove_response_headers=["X-Inner"]\n[upstream.{name}]\nendpoints=["{origin.url}"]\n'
         for name, origin in origins.items()
     )
     try:
@@ -126,7 +127,7 @@ def client(gate):
 def test_chunked_content_and_trailers_both_ways(client):
     client.send(
         b"POST / HTTP/1.1\r\nHost: chunked.test\r\nTransfer-Encoding: chunked\r\nTE: trailers\r\n\r\n"
-        b"3\r\nabc\r\n2;x=y\r\nde\r\n0\r\nX-Check: 7\r\n\r\n"
+        b"3\r\nabc\r\n2;x=y\r\nde\r\n0\r\nX-Check: 7\r\nX_User: 6\r\n\r\n"
     )
     head = client.read_head()
     assert head.get("transfer-encoding") == "chunked"
