@@ -139,7 +139,14 @@ class DataPlane:
         if route.respond is not None:
             return RespondHandler(route.respond, route.response_edits)
         upstream = self.upstreams[route.upstream]
-        return ReverseProxy(upstream, self.poller, self.counters.values, route.response_edits, TUNNEL_IDLE)
+        return ReverseProxy(
+            upstream,
+            self.poller,
+            self.counters.values,
+            route.response_edits,
+            TUNNEL_IDLE,
+            request_edits=route.request_edits,
+        )
 
     # -- listeners
 
