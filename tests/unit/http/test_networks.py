@@ -41,6 +41,16 @@ def test_membership(networks, address, expected):
     assert networks.contains(address) is expected
 
 
+def plain(network):
+    """A network of IPv4-mapped addresses stands for the IPv4 network that they carry."""
+    mapped = getattr(network.network_address, "ipv4_mapped", None)
+    return (
+        ipaddress.ip_network((mapped, network.prefixlen - 96))
+        if mapped and network.prefixlen >= 96
+        else network
+    )
+
+
 @given(st.lists(st.one_of(st.ip_addresses(v=4), st.ip_addresses(v=6)), max_size=5), st.data())
 def test_membership_agrees_with_ipaddress(addresses, data):
     networks = [
@@ -50,7 +60,9 @@ def test_membership_agrees_with_ipaddress(addresses, data):
     mine = Networks(str(network) for network in networks)
     probe = data.draw(st.one_of(st.ip_addresses(), *[st.just(network[0]) for network in networks]))
     mapped = getattr(probe, "ipv4_mapped", None)
-    assert mine.contains(str(probe).encode()) == any((mapped or probe) in network for network in networks)
+    assert mine.contains(str(probe).encode()) == any(
+        (mapped or probe) in plain(network) for network in networks
+    )
 
 
 @pytest.mark.parametrize("text", ["10.0.0.0/33", "x", "", "10.0.0/8", "1.2.3.4/-1"])
