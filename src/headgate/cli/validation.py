@@ -10,6 +10,7 @@ from headgate.config.loader import Loaded, read_file
 from headgate.config.model import Config
 from headgate.config.problems import ConfigProblems, Finding, Problem
 from headgate.config.report import problems_to_json, render_problems
+from headgate.config.shadows import find_shadowed
 from headgate.config.table import Location
 from headgate.process.certificates import tables_of
 from headgate.tls.files import find_places, load_identities
@@ -23,6 +24,7 @@ def validate_file(path: Path, as_json: bool) -> int:
         _print(error.problems, as_json)
         return USAGE
     certificates, problems = _look_into_certificates(loaded)
+    problems += [loaded.problem_of(finding) for finding in find_shadowed(loaded.config)]
     problems.sort(key=lambda problem: (problem.line, problem.column))
     _print(problems, as_json)
     if any(problem.fatal for problem in problems):

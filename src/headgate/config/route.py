@@ -99,9 +99,11 @@ class Hsts(Table):
 
 class Route(Table):
     """Which requests go where. The most specific route wins: an exact host before a wildcard before any host, then
-    `path_exact`, then the longest `path`, then `path_regex` in the order of the file. No route: 404. Paths are
-    compared after normalisation (dot segments removed, needless percent-encoding undone). Exactly one of `upstream`,
-    `redirect` and `respond` says what happens."""
+    `path_exact`, then the longest `path`, then `path_regex` in the order of the file. So a route for the prefix "/",
+    which is also what a route without a path is for, takes every path before any `path_regex` of the same host is
+    tried; `headgate validate` warns of such expressions. No route: 404. Paths are compared after normalisation (dot
+    segments removed, needless percent-encoding undone). Exactly one of `upstream`, `redirect` and `respond` says what
+    happens."""
 
     hosts: Annotated[tuple[HostPattern, ...], Field(min_length=1)] | None = None
     """Host names, or `"*.example.com"` for all names below; absent: any host."""
@@ -113,7 +115,8 @@ class Route(Table):
     path_exact: Annotated[str, AfterValidator(_path)] | None = None
     """The whole path."""
     path_regex: Annotated[str, AfterValidator(_regex)] | None = None
-    """A regular expression of RE2 (linear time) that the whole path must match."""
+    """A regular expression of RE2 (linear time) that the whole path must match. Tried after all prefixes: to catch
+    what no expression of a host takes, write `path_regex = '/.*'` below them rather than `path = "/"`."""
     upstream: str | None = None
     """Name of the upstream that answers."""
     redirect: Redirect | None = None

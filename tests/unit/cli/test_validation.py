@@ -71,3 +71,14 @@ def test_a_warning_is_no_failure(capsys, folder):
     assert line.startswith(f"{path}:6: warning: certificate.files: {folder}/old.pem: ")
     code, (row,) = said(capsys, path, as_json=True)
     assert (code, row["fatal"], row["line"]) == (0, False, 6)
+
+
+def test_an_expression_behind_a_prefix_is_a_warning(capsys, folder):
+    path = written(folder, "[[certificate]]", 'files = "a.pem"')
+    route = 'route = [{ respond = {} }, { path_regex = "/x", respond = {} }]'
+    path.write_text(path.read_text().replace("route = [{ respond = {} }]", route))
+    code, (line,) = said(capsys, path)
+    assert code == 0
+    assert line.startswith(f"{path}:2: warning: route[1].path_regex: never asked for any host: ")
+    code, (row,) = said(capsys, path, as_json=True)
+    assert (code, row["key"], row["fatal"]) == (0, "route[1].path_regex", False)
