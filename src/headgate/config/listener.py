@@ -87,7 +87,8 @@ class Listener(Table):
     https listener with a route that names the host, or else with one for any host. A host without a route: 404."""
     allow_in_path: tuple[Literal["encoded-slash", "backslash"], ...] = ()
     """What is let through in paths that is refused with 400 otherwise: `encoded-slash` is %2F, `backslash` is `\\`
-    and %5C. Origins disagree on what these mean, so that a route can be walked around with them."""
+    and %5C. Origins disagree on what these mean, so that a route can be walked around with them. A listener
+    that redirects should be given the same as those it leads to."""
     tls: ListenerTls = ListenerTls()
     timeouts: ListenerTimeouts = ListenerTimeouts()
     limits: ListenerLimits = ListenerLimits()

@@ -22,7 +22,7 @@ from headgate.counters import Counters
 from headgate.errors import ConfigError
 from headgate.http.forwarded import Forwarder
 from headgate.http.networks import Networks
-from headgate.http.target import ALLOW_BACKSLASH, ALLOW_ENCODED_SLASH
+from headgate.http.target import ALLOW_BACKSLASH, ALLOW_ENCODED_SLASH, STRICT
 from headgate.net.dialer import Dialer
 from headgate.net.poller import Poller
 from headgate.net.resolver import Resolver, ResolverSettings
@@ -167,12 +167,12 @@ class DataPlane:
         if limits is None:
             limits = self._limits[index] = _limits_of(table, values)
         handler: Handler
+        allow = STRICT
+        for word in table.allow_in_path:
+            allow |= _ALLOW[word]
         if table.redirect:
-            handler = HttpsRedirectHandler(self._https_targets(index), values)
+            handler = HttpsRedirectHandler(self._https_targets(index), values, allow)
         else:
-            allow = 0
-            for word in table.allow_in_path:
-                allow |= _ALLOW[word]
             router = self._router(self.config.routes_of(index))
             handler = Dispatcher(router, values, CoveredHosts(tls) if tls is not None else None, allow)
         host, port = sock.getsockname()[:2]

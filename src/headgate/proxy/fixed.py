@@ -7,7 +7,7 @@ from typing import Final, final
 
 from headgate.connection.exchange import Exchange, Handler
 from headgate.http.fields import Fields
-from headgate.http.target import parse_authority, parse_target
+from headgate.http.target import STRICT, parse_authority, parse_target
 from headgate.pipeline.middleware.headers import FieldEdits
 from headgate.pipeline.middleware.redirect import HttpsRedirect, Redirect
 from headgate.pipeline.middleware.reply import text_reply
@@ -69,17 +69,19 @@ class HttpsRedirectHandler(FixedHandler):
 
     `targets` are the https listeners as (router, port). One that names the host goes before one that takes any, or a
     host behind client certificates on 8443 would be sent to 443 for a 421. Hosts of plain listeners get that here.
+    `allow` is what `parse_target` lets through in paths.
     """
 
-    def __init__(self, targets: Sequence[tuple[Router, int]], values: list[int]) -> None:
+    def __init__(self, targets: Sequence[tuple[Router, int]], values: list[int], allow: int = STRICT) -> None:
         self.routers = [target[0] for target in targets]
         self.redirects = [HttpsRedirect(target[1]) for target in targets]
         self.values = values
+        self.allow = allow
         self.edits = FieldEdits()
 
     def handle(self, exchange: Exchange) -> None:
         request = exchange.request
-        target = parse_target(request.method, request.target)
+        target = parse_target(request.method, request.target, self.allow)
         authority = target.authority or request.host
         exchange.host = authority
         exchange.path = target.origin

@@ -109,3 +109,18 @@ def test_without_an_https_listener_tls_is_spoken_in_front_of_us(tmp_path):
         for host in ("one.test", "two.test", "both.test", "strange.test"):
             head, _ = ask(ports["led"], host=host)
             assert (head.status, head.get("location")) == (308, f"https://{host}/")
+
+
+@pytest.mark.parametrize(
+    ("allowed", "statuses"),
+    [("[]", (400, 400)), ('["encoded-slash"]', (308, 400)), ('["backslash"]', (400, 308))],
+)
+def test_a_redirecting_listener_allows_what_it_is_told_to(tmp_path, allowed, statuses):
+    port = free_port()
+    more = f"redirect = true\nallow_in_path = {allowed}"
+    text = LISTENER.format(name="led", port=port, mode="http", more=more) + "[[route]]\nrespond = {}\n"
+    with Gate(tmp_path, text):
+        for target, status in zip(("/a%2Fb", "/a%5Cb"), statuses, strict=True):
+            head, _ = ask(port, target, host="a.test")
+            wanted = f"https://a.test{target}" if status == 308 else None
+            assert (head.status, head.get("location")) == (status, wanted)
