@@ -19,7 +19,6 @@ from headgate.config.model import Config
 from headgate.process.certificates import ShelfSource
 from headgate.process.channel import Json
 from headgate.process.cores import usable_cores
-from headgate.process.data_plane import check_routes
 from headgate.process.descriptors import affordable, raise_file_limit, wanted_files
 from headgate.process.notify import Notifier
 from headgate.process.parts import Events, Parts, SupervisorSettings
@@ -83,7 +82,6 @@ def run_gate(
     Raises `HeadgateError` when the start fails: `ConfigError` for what the configuration asks, else for
     what the machine refuses.
     """
-    check_routes(config)
     _preload()
     events = EventLog(process="supervisor")
     clock = SystemClock()

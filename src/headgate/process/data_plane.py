@@ -230,16 +230,6 @@ def _authorities(name: str, path: Path) -> bytes:
     return content
 
 
-def check_routes(config: Config) -> None:
-    """Build all routes and forget them: what a worker would refuse must end the start, not its restarts.
-
-    A configuration that was loaded has passed this, with file and line. Raises `HeadgateError`.
-    """
-    routes = [build_route(table) for table in config.route]
-    for served in {config.routes_of(index) for index in range(len(config.listener))}:
-        Router([routes[place] for place in served])
-
-
 def _limits_of(table: ListenerConfig, values: list[int]) -> ConnectionLimits:
     limits = table.limits
     return ConnectionLimits(
