@@ -130,6 +130,7 @@ def run_gate(
         notifier=Notifier(os.environ),
         make_tickets=make_tickets,
         clients=certificates.clients,
+        upstreams=certificates.upstreams,
         listening=listening,
         load_keeper=lambda: load_keeper(config),
     )

@@ -13,6 +13,7 @@ from headgate.process.channel import Json
 from headgate.process.client_files import ClientFiles
 from headgate.process.parts import Events
 from headgate.process.snapshot import Certificate
+from headgate.process.upstream_files import read_upstreams
 from headgate.tls.files import CertificateFiles, Problem
 from headgate.tls.identity import Identity, StapleRules, from_pem
 from headgate.tls.watch import CertificateShelf
@@ -51,15 +52,18 @@ class ShelfSource:
     def __init__(
         self, config: Config, clock: Clock, events: Events, tend: Callable[[], None] = lambda: None
     ) -> None:
+        self._config = config
         self._clients = ClientFiles(config, clock, events)
+        self._upstreams: dict[str, Json] = {}
         self._shelf = CertificateShelf(tables_of(config), clock)
         self._events = events
         self._tend = tend
         self._told: dict[str, Problem] = {}
 
     def load(self) -> Sequence[Certificate]:
-        """Read everything; what cannot be used is told. Raises `ConfigError` for unusable client authorities."""
+        """Read everything; what cannot be used is told. Raises `ConfigError` for unusable authorities."""
         self._clients.load()
+        self._upstreams = read_upstreams(self._config)
         identities = self._shelf.load()
         self._tell()
         return [encode_identity(identity) for identity in identities]
@@ -76,6 +80,10 @@ class ShelfSource:
     def clients(self) -> dict[str, Json]:
         """Return the client authorities and CRLs, for a Snapshot."""
         return self._clients.to_json()
+
+    def upstreams(self) -> dict[str, Json]:
+        """Return the authorities of upstreams, for a Snapshot."""
+        return self._upstreams
 
     def identities(self) -> Sequence[Identity]:
         """Return what is served now."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 import random
 import socket
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Final
 
 from headgate.clock import Clock
@@ -19,7 +18,6 @@ from headgate.connection.context import ConnectionContext
 from headgate.connection.exchange import Handler
 from headgate.connection.settings import ConnectionSettings
 from headgate.counters import Counters
-from headgate.errors import ConfigError
 from headgate.http.forwarded import Forwarder
 from headgate.http.networks import Networks
 from headgate.http.target import ALLOW_BACKSLASH, ALLOW_ENCODED_SLASH, STRICT
@@ -27,6 +25,8 @@ from headgate.net.dialer import Dialer
 from headgate.net.poller import Poller
 from headgate.net.resolver import Resolver, ResolverSettings
 from headgate.pipeline.route import Route, Router
+from headgate.process.channel import Json
+from headgate.process.upstream_files import authorities_of
 from headgate.proxy.dispatch import Dispatcher, HostPolicy
 from headgate.proxy.fixed import HttpsRedirectHandler, RedirectHandler, RespondHandler
 from headgate.proxy.reverse import ReverseProxy
@@ -64,8 +64,16 @@ class CoveredHosts(HostPolicy):
 class DataPlane:
     """Everything that one worker serves with. Certificates change within it, the rest only with the worker."""
 
-    def __init__(self, config: Config, counters: Counters, observer: Observer, clock: Clock) -> None:
-        """Build routes and upstreams, which the loader has tried. Raises `HeadgateError`."""
+    def __init__(
+        self,
+        config: Config,
+        counters: Counters,
+        observer: Observer,
+        clock: Clock,
+        upstreams: dict[str, Json],
+    ) -> None:
+        """Build routes and upstreams, which the loader has tried; `upstreams` is the Snapshot's. Raises
+        `HeadgateError`."""
         self.config = config
         self.counters = counters
         self.observer = observer
@@ -78,7 +86,9 @@ class DataPlane:
         self.dialer = Dialer(self.resolver, counters=counters, prefer=names.prefer)
         self.listeners: list[Listener] = []
         self.endpoints: list[Endpoint] = []
-        self.upstreams = {name: self._upstream(name, table) for name, table in config.upstream.items()}
+        self.upstreams = {
+            name: self._upstream(name, table, upstreams) for name, table in config.upstream.items()
+        }
         self._routes = [self._route(table) for table in config.route]
         self._routers: dict[tuple[int, ...], Router] = {}
         self._forwarder = Forwarder(Networks(config.trusted_proxies))
@@ -89,13 +99,13 @@ class DataPlane:
 
     # -- upstreams
 
-    def _upstream(self, name: str, table: UpstreamConfig) -> Upstream:
+    def _upstream(self, name: str, table: UpstreamConfig, upstreams: dict[str, Json]) -> Upstream:
         tls = None
         if any(endpoint.url.startswith("https:") for endpoint in table.endpoints):
             tls = ClientTls(
                 ClientTlsSettings(
                     verify=table.tls.verify,
-                    authorities=_authorities(name, table.tls.ca) if table.tls.ca is not None else b"",
+                    authorities=authorities_of(upstreams, name),
                     name=table.tls.name or "",
                 )
             )
@@ -220,14 +230,6 @@ class DataPlane:
                 connection.close()
         for endpoint in self.endpoints:
             endpoint.close()
-
-
-def _authorities(name: str, path: Path) -> bytes:
-    content = path.read_bytes()
-    if not content:
-        # One that is just being written, when a worker is restarted: nothing would mean all of the system's.
-        raise ConfigError(f"upstream.{name}.tls.ca: {path} is empty")
-    return content
 
 
 def _limits_of(table: ListenerConfig, values: list[int]) -> ConnectionLimits:

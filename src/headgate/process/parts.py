@@ -50,7 +50,8 @@ class SupervisorSettings:
 @dataclass(frozen=True, slots=True)
 class Parts:
     """What the composition root injects. `settings` is the configuration as it goes into the Snapshot;
-    `clients` returns the client authorities and CRLs of the Snapshot after the certificates were read;
+    `clients` returns the client authorities and CRLs of the Snapshot after the certificates were read, `upstreams`
+    the authorities of upstreams;
     `make_tickets` runs before any worker is forked; `load_keeper` in each new keeper, which is still who started us;
     `listening` once, when all workers first listen."""
 
@@ -63,5 +64,6 @@ class Parts:
     notifier: Notifier
     make_tickets: Callable[[], object] = lambda: None
     clients: Callable[[], dict[str, Json]] = dict
+    upstreams: Callable[[], dict[str, Json]] = dict
     load_keeper: Callable[[], None] = lambda: None
     listening: Callable[[Sequence[BoundAddress], Snapshot], None] = lambda addresses, snapshot: None

@@ -40,8 +40,9 @@ class Snapshot:
     """All that a child works from.
 
     `settings` is the configuration as JSON; `clients` has the client authorities and CRLs of the listeners that ask
-    for certificates (`with_client_files`); `staples` has the payload of the last STAPLE message by
-    certificate name: {"name", "fingerprint", "staple"}, of which "staple" is for `decode_staple`.
+    for certificates (`with_client_files`), `upstreams` the authorities of upstreams (`authorities_of`): no worker
+    reads a file that only root may read. `staples` has the payload of the last STAPLE message by certificate name:
+    {"name", "fingerprint", "staple"}, of which "staple" is for `decode_staple`.
     """
 
     number: int
@@ -50,13 +51,16 @@ class Snapshot:
     staples: dict[str, Json] = field(default_factory=dict)
     health: dict[str, Json] = field(default_factory=dict)
     clients: dict[str, Json] = field(default_factory=dict)
+    upstreams: dict[str, Json] = field(default_factory=dict)
 
     def __repr__(self) -> str:
         return f"<Snapshot {self.number}: {len(self.certificates)} certificates, {len(self.staples)} staples>"
 
     def without_keys(self) -> "Snapshot":
-        """Return the keeper's copy: certificate chains and no private key."""
-        return replace(self, certificates=tuple(replace(item, key="") for item in self.certificates))
+        """Return the keeper's copy: certificate chains and no private key, and nothing of upstreams, to which it
+        does not talk."""
+        certificates = tuple(replace(item, key="") for item in self.certificates)
+        return replace(self, certificates=certificates, upstreams={})
 
     def to_json(self) -> dict[str, Json]:
         """Return the payload of a SNAPSHOT message."""
@@ -67,6 +71,7 @@ class Snapshot:
             "staples": self.staples,
             "health": self.health,
             "clients": self.clients,
+            "upstreams": self.upstreams,
         }
 
 
@@ -95,6 +100,7 @@ def decode_snapshot(message: Message) -> Snapshot:
         staples=_object(message, "staples"),
         health=_object(message, "health"),
         clients=_object(message, "clients"),
+        upstreams=_object(message, "upstreams"),
     )
 
 

@@ -520,7 +520,12 @@ class Supervisor:
         }
         number = self._snapshot.number + 1
         self._snapshot = Snapshot(
-            number, self._parts.settings, tuple(certificates), staples, clients=self._parts.clients()
+            number,
+            self._parts.settings,
+            tuple(certificates),
+            staples,
+            clients=self._parts.clients(),
+            upstreams=self._parts.upstreams(),
         )
         self._events.event("snapshot", number=number, certificates=len(certificates))
 

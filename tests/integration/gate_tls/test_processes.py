@@ -3,11 +3,13 @@
 import os
 import signal
 import socket
+import ssl
 import threading
 import time
 from pathlib import Path
 
 import pytest
+from tests.integration.gate import Gate
 
 NOBODY = 65534
 # A quick machine makes more connections a second than one client may have by default.
@@ -230,6 +232,65 @@ def test_as_nobody_on_a_privileged_port(site, tools):
         assert uids(gate.worker_pids()[2]) == {NOBODY}
         assert gate.run("status").returncode == 0
         assert not gate.events("defect")
+
+
+class TlsOrigin:
+    """An origin that speaks TLS with a certificate of the site's root, and answers each connection once."""
+
+    def __init__(self, site):
+        leaf = site.root.leaf("origin.test", "127.0.0.1")
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(site.write("origin.pem", leaf.chain_pem + leaf.key_pem))
+        self._listening = socket.create_server(("127.0.0.1", 0))
+        self._secure = context.wrap_socket(self._listening, server_side=True)
+        self.port = self._secure.getsockname()[1]
+        self._thread = threading.Thread(target=self._run, daemon=True)
+
+    def _run(self):
+        while True:
+            try:
+                sock, _ = self._secure.accept()
+            except ssl.SSLError:
+                continue
+            except OSError:
+                return
+            with sock:
+                sock.recv(65536)
+                sock.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\nConnection: close\r\n\r\nthe origin")
+
+    def __enter__(self):
+        self._thread.start()
+        return self
+
+    def __exit__(self, *exc):
+        self._secure.shutdown(socket.SHUT_RDWR)
+        self._secure.close()
+        self._thread.join(20)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
+def test_authorities_of_an_upstream_that_only_root_can_read(site, tools):
+    ca = Path(site.write("origins.pem", site.root.pem))
+    ca.chmod(0o600)
+    with TlsOrigin(site) as origin:
+        text = f"""
+[[route]]
+upstream = "origin"
+[upstream.origin]
+endpoints = ["https://127.0.0.1:{origin.port}"]
+[upstream.origin.tls]
+ca = "{ca}"
+name = "origin.test"
+"""
+        with Gate(site.folder, text, http=1, top='user = "nobody"') as gate:
+            url = f"http://127.0.0.1:{gate.http_ports[0]}/"
+            assert tools.run(["curl", "-sS", url]).stdout == "the origin"
+            # A restarted worker trusts whom the first one trusted, though the file is gone by now.
+            ca.unlink()
+            tools.kill(gate.worker_pids()[0])
+            tools.wait_for("another worker", lambda: len(gate.worker_pids()) == 2)
+            tools.wait_for("its answer", lambda: tools.run(["curl", "-sS", url]).stdout == "the origin")
+            assert not [event for event in gate.events("child-exited") if event["how"] != "signal SIGKILL"]
 
 
 @pytest.mark.parametrize("abstract", [False, True])

@@ -16,6 +16,8 @@ SNAPSHOT = Snapshot(
     (CERTIFICATE,),
     {"a.pem": {"name": "a.pem", "staple": encode_staple(STAPLE)}},
     {"api": {}},
+    {"0": {"ca": "PEOPLE", "crl": ""}},
+    {"api": {"ca": "ORIGINS"}},
 )
 
 
@@ -34,6 +36,8 @@ def test_the_keepers_copy_has_no_key_and_everything_else():
     assert copy.certificates[0].key == ""
     assert copy.certificates[0].chain == "CHAIN"
     assert copy.staples == SNAPSHOT.staples
+    assert copy.clients == SNAPSHOT.clients
+    assert copy.upstreams == {}
     assert "KEY" not in str(SNAPSHOT.without_keys().to_json())
 
 
@@ -42,7 +46,9 @@ def test_repr_shows_no_key():
     assert repr(SNAPSHOT) == "<Snapshot 7: 1 certificates, 1 staples>"
 
 
-@pytest.mark.parametrize("missing", ["number", "settings", "certificates", "staples", "health"])
+@pytest.mark.parametrize(
+    "missing", ["number", "settings", "certificates", "staples", "health", "clients", "upstreams"]
+)
 def test_missing_parts_are_named(missing):
     value = SNAPSHOT.to_json()
     del value[missing]
