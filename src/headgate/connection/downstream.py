@@ -116,6 +116,7 @@ class DownstreamConnection(StreamDriver, Downstream):
         self._again = False
         self._discarded = 0
         self._stalled = False
+        self._parting = False  # closes at the end of this round
         self._deadline_counter = TIMEOUT_HANDSHAKE
 
     def __repr__(self) -> str:
@@ -554,13 +555,21 @@ class DownstreamConnection(StreamDriver, Downstream):
 
     def _part(self) -> None:
         """Close without lingering: the client asked for it and has nothing left to send that could cause a reset."""
-        self.write_deferred()
-        if self.unsent > 0:
+        self.phase = LINGER
+        if self._deferred:
+            self._parting = True
+        elif self.unsent > 0:
             self._linger()
-            return
-        if self.context.secure:
-            self.transport.shutdown()
-        self.close()
+        else:
+            if self.context.secure:
+                self.transport.shutdown()
+            self.close()
+
+    def write_deferred(self) -> None:
+        super().write_deferred()
+        if self._parting:
+            self._parting = False
+            self._part()
 
     def _linger(self) -> None:
         """Say the end and wait a little for the peer's, reading away what it still sends."""
