@@ -3,7 +3,7 @@ again.
 
 The states and what moves between them are one table; a message that the table does not have is the child's
 fault and ends it. A child that dies is started again at once the first time, then after 1, 2, 4 … 30
-seconds; one that stood for a minute begins anew.
+seconds; one that stood for a minute, and was ready, begins anew.
 """
 
 import os
@@ -72,6 +72,7 @@ class Child:
         self.started = 0.0
         self.restart_at: float | None = None
         self.kill_at: float | None = None
+        self.answer_by: float | None = None
         self.snapshot = 0
         self.last_exit = ""
         self._failures = 0
@@ -98,14 +99,15 @@ class Child:
     def exited(self, status: int, now: float) -> float:
         """The process was reaped with a wait status; close the channel. Return the seconds until a
         restart."""
+        was_ready = self.state is not State.STARTING
         self.step(Input.EXITED)
         self.last_exit = describe_exit(status)
         if self.channel is not None:
             self.channel.close()
             self.channel = None
         self.pid = 0
-        self.kill_at = None
-        if now - self.started >= STABLE_AFTER:
+        self.kill_at = self.answer_by = None
+        if was_ready and now - self.started >= STABLE_AFTER:
             self._failures = 0
         return self.failed(now)
 

@@ -4,7 +4,7 @@ build."""
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Final, Protocol
 
 from headgate.clock import Clock
 from headgate.process.channel import Json
@@ -12,6 +12,10 @@ from headgate.process.notify import Notifier
 from headgate.process.privileges import Account
 from headgate.process.snapshot import Certificate, Snapshot
 from headgate.process.start import BoundAddress, KeeperMain, WorkerMain
+
+# From its fork until a worker is ready, and from LISTEN until it listens. Ten thousand certificates on a busy machine
+# take it some seconds; systemd gives a service 90 in all (DefaultTimeoutStartSec), and should hear of it from us first.
+ANSWER_TIMEOUT: Final = 60.0
 
 
 class Events(Protocol):
@@ -45,6 +49,7 @@ class SupervisorSettings:
     startup_wait: float = 10.0
     drain_timeout: float = 30.0
     watch_interval: float = 2.0
+    answer_timeout: float = ANSWER_TIMEOUT
 
 
 @dataclass(frozen=True, slots=True)

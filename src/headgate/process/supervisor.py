@@ -154,7 +154,7 @@ class Supervisor:
     def _next_deadline(self) -> float:
         waited = [self._listen_deadline, self._keeper_deadline or self._drain_deadline]
         for child in (*self._workers, self._keeper):
-            waited += (child.restart_at, child.kill_at)
+            waited += (child.restart_at, child.kill_at, child.answer_by)
         if self._parts.notifier.interval:
             waited.append(self._next_watchdog)
         if self._drain_deadline is None:
@@ -173,6 +173,9 @@ class Supervisor:
         if self._drain_deadline is not None:
             self._drain_further(now)
             return
+        for worker in self._workers:
+            if worker.answer_by is not None and now >= worker.answer_by:
+                self._give_up(worker)
         if self._listen_deadline is not None and now >= self._listen_deadline:
             self._events.event(
                 "startup-wait-over",
@@ -303,6 +306,7 @@ class Supervisor:
             theirs.close()
             close_all(sockets)
         self._register(worker, pid, ours)
+        worker.answer_by = self._now() + self._settings.answer_timeout
         self._send_snapshot(worker)
 
     def _start_keeper(self) -> None:
@@ -349,6 +353,21 @@ class Supervisor:
             "child-not-started", "error", child=child.name, reason=reason, next=f"another try in {delay:g} s"
         )
 
+    def _give_up(self, worker: Child) -> None:
+        """End a worker that hangs: its slot would serve nobody, and nothing else would say so."""
+        worker.answer_by = None
+        starting = worker.state is State.STARTING
+        said = "was started and is not ready" if starting else "was told to listen and does not"
+        self._events.event(
+            "child-stuck",
+            "error",
+            child=worker.name,
+            pid=worker.pid,
+            reason=f"it {said} after {self._settings.answer_timeout:g} s",
+            next="it is killed and started again",
+        )
+        worker.kill()
+
     def _register(self, child: Child, pid: int, sock: socket.socket) -> None:
         child.forked(pid, Channel(sock), self._now())
         self._selector.register(sock.fileno(), selectors.EVENT_READ, child)
@@ -392,10 +411,13 @@ class Supervisor:
             starting = child.state is State.STARTING
             child.step(Input.READY)
             child.snapshot = message.integer("snapshot")
-            if starting and child is not self._keeper and self._may_listen:
-                self._send(child, encode_frame(Kind.LISTEN))
+            if starting:
+                child.answer_by = None
+                if child is not self._keeper and self._may_listen:
+                    self._tell_to_listen(child)
         elif message.kind is Kind.LISTENING and child is not self._keeper:
             child.step(Input.LISTENING)
+            child.answer_by = None
             self._announce()
         elif message.kind is Kind.STAPLE and child is self._keeper:
             self._staple(message)
@@ -465,7 +487,11 @@ class Supervisor:
         self._may_listen = True
         for worker in self._workers:
             if worker.state is State.READY:
-                self._send(worker, encode_frame(Kind.LISTEN))
+                self._tell_to_listen(worker)
+
+    def _tell_to_listen(self, worker: Child) -> None:
+        worker.answer_by = self._now() + self._settings.answer_timeout
+        self._send(worker, encode_frame(Kind.LISTEN))
 
     def _announce(self) -> None:
         if self._announced or any(worker.state is not State.LISTENING for worker in self._workers):
@@ -541,7 +567,7 @@ class Supervisor:
         self._events.event("draining", cause=cause, seconds=seconds)
         self._notify("STOPPING=1", f"STATUS=draining for up to {seconds:g} s")
         for child in (*self._workers, self._keeper):
-            child.restart_at = None
+            child.restart_at = child.answer_by = None
         for worker in self._workers:
             if worker.state is not State.DOWN:
                 worker.step(Input.DRAIN)

@@ -82,10 +82,14 @@ async def worker(start):
             told["memory"] = bool(OPTIONS.get("look_at_memory")) and secret_in_memory()
             if start.slot == OPTIONS.get("dies_in_start"):
                 os._exit(3)
+            if start.slot == 1 and start.generation <= OPTIONS.get("hangs_in_start", 0):
+                continue
             if start.slot == OPTIONS.get("talks_nonsense"):
                 start.control.send(b"\xff" * 64)
                 continue
             channel.send(Kind.READY, {"snapshot": snapshot.number})
+        elif message.kind is Kind.LISTEN and start.slot == 1 and OPTIONS.get("never_listens"):
+            continue
         elif message.kind is Kind.LISTEN:
             for _listener, sock in start.sockets:
                 servers.append(await asyncio.start_server(serve, sock=sock))
@@ -161,6 +165,7 @@ def main():
         account=find_account(OPTIONS.get("user", "")),
         startup_wait=OPTIONS.get("startup_wait", 10.0),
         drain_timeout=OPTIONS.get("drain_timeout", 10.0),
+        answer_timeout=OPTIONS.get("answer_timeout", 60.0),
         watch_interval=0.05,
     )
     parts = Parts(

@@ -234,6 +234,40 @@ def test_worker_that_dies_in_its_start_is_restarted_with_growing_pauses(gate):
     assert pauses == ["restart in 0 s", "restart in 1 s", "restart in 2 s"]
 
 
+def test_worker_that_hangs_in_its_start_is_given_up_and_restarted_with_growing_pauses(gate):
+    one = gate(workers=2, hangs_in_start=2, answer_timeout=0.5)
+    pauses = []
+    for generation in (1, 2):
+        started = one.wait_for("child-started", child="worker 1", generation=generation)
+        stuck = one.wait_for("child-stuck", since=one.events.index(started), child="worker 1")
+        assert stuck["level"] == "error"
+        assert stuck["pid"] == started["pid"]
+        assert stuck["reason"] == "it was started and is not ready after 0.5 s"
+        exited = one.wait_for("child-exited", pid=started["pid"])
+        assert exited["how"] == "signal SIGKILL"
+        pauses.append(exited["next"])
+    assert pauses == ["restart in 0 s", "restart in 1 s"]
+    # The third one is sound, and the gate is whole; the other worker was left alone.
+    one.wait_for("listening")
+    assert {e["child"] for e in one.events if e["event"] == "child-exited"} == {"worker 1"}
+
+
+def test_worker_that_does_not_listen_when_told_is_given_up(gate):
+    one = gate(workers=2, never_listens=True, answer_timeout=0.5)
+    stuck = one.wait_for("child-stuck", child="worker 1")
+    assert stuck["reason"] == "it was told to listen and does not after 0.5 s"
+    assert one.wait_for("child-exited", child="worker 1")["how"] == "signal SIGKILL"
+
+
+def test_worker_that_hangs_in_its_start_does_not_hold_up_the_end(gate):
+    one = gate(workers=2, hangs_in_start=99, answer_timeout=30)
+    one.wait_for("child-started", child="worker 1")
+    one.wait_for("keeper-tried")
+    one.signal(signal.SIGTERM)
+    assert one.finish() == 0
+    assert not any(event["event"] == "child-stuck" for event in one.events)
+
+
 def test_worker_that_talks_nonsense_is_killed(gate):
     one = gate(workers=2, talks_nonsense=1)
     event = one.wait_for("child-distrusted", child="worker 1")

@@ -11,10 +11,12 @@ from headgate.process.child import TABLE, Child, Input, State, describe_exit
 KILLED = signal.SIGKILL  # a wait status is the signal's number in its low bits
 
 
-def run_once(child, now, lived):
+def run_once(child, now, lived, ready=True):
     ours, theirs = socket_pair()
     theirs.close()
     child.forked(12345, Channel(ours), now)
+    if ready:
+        child.step(Input.READY)
     return child.exited(KILLED, now + lived)
 
 
@@ -30,6 +32,11 @@ def test_a_child_that_stood_for_a_minute_begins_anew():
         run_once(child, 0.0, 1.0)
     assert run_once(child, 0.0, 60.0) == 0
     assert run_once(child, 0.0, 59.9) == 1
+
+
+def test_a_child_that_hung_for_a_minute_and_was_never_ready_does_not():
+    child = Child("worker 0", 0)
+    assert [run_once(child, 0.0, 60.0, ready=False) for _ in range(4)] == [0, 1, 2, 4]
 
 
 def test_failed_starts_count_like_exits():
