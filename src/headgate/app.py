@@ -22,7 +22,7 @@ from headgate.process.cores import usable_cores
 from headgate.process.descriptors import affordable, raise_file_limit, wanted_files
 from headgate.process.notify import Notifier
 from headgate.process.parts import Events, Parts, SupervisorSettings
-from headgate.process.policies import TicketRings, make_rings
+from headgate.process.policies import RingWatch, TicketRings, make_rings
 from headgate.process.privileges import find_account
 from headgate.process.snapshot import Snapshot, decode_staple
 from headgate.process.start import BoundAddress, KeeperMain, KeeperStart, WorkerMain, WorkerStart
@@ -87,7 +87,9 @@ def run_gate(
     clock = SystemClock()
     account = find_account(config.user)
     config = _within_file_limit(config, events)
+    workers = config.workers or usable_cores()
     rings = TicketRings({})
+    ring_watch = RingWatch(rings, clock, events, workers)
 
     def make_tickets() -> object:
         rings.by_listener = make_rings(config, clock)
@@ -95,6 +97,7 @@ def run_gate(
 
     def tend() -> None:
         rings.tend()
+        ring_watch.look()
         events.sweep()
 
     certificates = ShelfSource(config, clock, events, tend)
@@ -110,7 +113,6 @@ def run_gate(
         else:
             _tell_start(report, events)
 
-    workers = config.workers or usable_cores()
     settings = SupervisorSettings(
         state_dir=config.state_dir,
         runtime_dir=config.runtime_dir,

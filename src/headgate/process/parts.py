@@ -14,7 +14,7 @@ from headgate.process.snapshot import Certificate, Snapshot
 from headgate.process.start import BoundAddress, KeeperMain, WorkerMain
 
 # From its fork until a worker is ready, and from LISTEN until it listens. Ten thousand certificates on a busy machine
-# take it some seconds; systemd gives a service 90 in all (DefaultTimeoutStartSec), and should hear of it from us first.
+# take it some seconds; systemd gives a service 90 in all (DefaultTimeoutStartSec), and should hear of it here first.
 ANSWER_TIMEOUT: Final = 60.0
 
 

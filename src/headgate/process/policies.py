@@ -1,6 +1,7 @@
 """The TLS policy of a listener, and the rings of ticket contexts that must exist before the workers are
 forked."""
 
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
@@ -8,11 +9,15 @@ from typing import Final
 from headgate.clock import Clock
 from headgate.config.model import Config
 from headgate.errors import ConfigError
+from headgate.process.parts import Events
 from headgate.tls.client_auth import ClientVerifier
 from headgate.tls.policy import TlsPolicy
 from headgate.tls.tickets import TicketRing
 
 ALPN: Final = {"h1": b"http/1.1"}
+# An operator who looks at the log once a week has a week to choose the moment, and is told again each day.
+WARN_BEFORE: Final = 7 * 86_400.0
+WARN_EVERY: Final = 86_400.0
 
 
 class TicketRings:
@@ -28,6 +33,57 @@ class TicketRings:
         """Let go of keys that are too old; the holder that makes no handshakes calls this now and then."""
         for ring in self.by_listener.values():
             ring.tend()
+
+
+class RingWatch:
+    """Tells what becomes of tickets: that the keys which all workers share come to their end, and that they ended.
+
+    pyOpenSSL cannot give a running worker new keys, and to restart workers would cut their long connections, or with
+    one slot leave nobody listening. So the ring just ends, a month after the start (`TicketRing.exhausted_at`): each
+    worker goes on with keys of its own, nothing fails, and most tickets meet a worker that cannot open them. A single
+    worker shares with nobody, and loses nothing.
+    """
+
+    def __init__(self, rings: TicketRings, clock: Clock, events: Events, workers: int) -> None:
+        self._rings = rings
+        self._clock = clock
+        self._events = events
+        self._shared = workers > 1
+        self._next_at = 0.0
+        self._told: dict[int, str] = {}
+
+    def look(self) -> None:
+        """Tell what there is to tell now; to be called now and then."""
+        for index, ring in self._rings.by_listener.items():
+            if ring.problem and self._told.get(index) != ring.problem:
+                self._told[index] = ring.problem
+                self._events.event(
+                    "tickets-not-resumed",
+                    "warning",
+                    listener=ring.policy.name,
+                    reason=ring.problem,
+                    next="clients shake hands in full until the next rotation",
+                )
+        now = self._clock.now()
+        if self._shared and self._rings.by_listener and now >= self._next_at:
+            self._look_ahead(now)
+
+    def _look_ahead(self, now: float) -> None:
+        rings = self._rings.by_listener.values()
+        left = min(ring.exhausted_at for ring in rings) - now
+        if left > WARN_BEFORE:
+            self._next_at = now + left - WARN_BEFORE
+            return
+        self._next_at = now + WARN_EVERY
+        self._events.event(
+            "ticket-keys-ending" if left > 0 else "ticket-keys-ended",
+            "warning",
+            listeners=[ring.policy.name for ring in rings],
+            at=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(self._clock.wall() + left)),
+            days=round(left / 86_400.0, 1),
+            reason="each worker then has ticket keys of its own: a session resumes only where its ticket was made",
+            next="start the gate again, at a time that suits you, for new keys that all workers share",
+        )
 
 
 def policy_of(config: Config, index: int) -> TlsPolicy:
