@@ -122,11 +122,13 @@ class Route(Table):
     redirect: Redirect | None = None
     respond: Respond | None = None
     set_request_headers: dict[FieldName, FieldValue] = Field(default_factory=dict)
-    """Header fields that are set, or replaced, on the way to the origin."""
+    """Header fields that are set, or replaced, on the way to the origin. Other spellings with underscores (X_User for
+    X-User), which CGI and WSGI origins read as the same field, are dropped."""
     remove_request_headers: tuple[FieldName, ...] = ()
-    """Header fields that are removed on the way to the origin."""
+    """Header fields that are removed on the way to the origin, their spellings with underscores too."""
     set_response_headers: dict[FieldName, FieldValue] = Field(default_factory=dict)
-    """Header fields that are set, or replaced, on the way to the client."""
+    """Header fields that are set, or replaced, on the way to the client, also on the 502, 503 and 504 that Headgate
+    makes itself."""
     remove_response_headers: tuple[FieldName, ...] = ()
     """Header fields that are removed on the way to the client."""
     hsts: Hsts | None = None
