@@ -29,6 +29,7 @@ FLAGS: Final[dict[bytes, int]] = {
     b"transfer-encoding": TRANSFER_ENCODING | HOP_BY_HOP | OTHER_HOP,
     b"connection": CONNECTION | HOP_BY_HOP,
     b"keep-alive": HOP_BY_HOP | OTHER_HOP,
+    b"proxy": HOP_BY_HOP | OTHER_HOP,
     b"proxy-connection": HOP_BY_HOP | OTHER_HOP,
     b"proxy-authenticate": HOP_BY_HOP | OTHER_HOP,
     b"proxy-authentication-info": HOP_BY_HOP | OTHER_HOP,

@@ -11,6 +11,8 @@ engines frame every message anew, so nothing is lost. The finer points:
 - Proxy-Authorization, Proxy-Authenticate and Proxy-Authentication-Info are for the proxy that asked (section 11.7).
   A gate is an origin to its clients and asks for nothing, so credentials meant for a proxy stop here and no origin
   can make a client's browser send them.
+- Proxy is no field at all, but CGI hands it on as HTTP_PROXY, which libraries take for the proxy of the origin's own
+  requests ("httpoxy", CVE-2016-5385): it stops here.
 - Connection may nominate only what a sender put there for us alone (section 7.6.1 forbids nominating anything
   meant for every recipient). A client that names Host, Cookie, Authorization, X-Forwarded-For and the like wants a
   field dropped on which the origin bases a decision: those nominations are ignored. Fields that middleware and
@@ -37,6 +39,7 @@ NEVER_FORWARDED: Final = frozenset(
     (
         b"connection",
         b"keep-alive",
+        b"proxy",
         b"proxy-authenticate",
         b"proxy-authentication-info",
         b"proxy-authorization",

@@ -38,6 +38,12 @@ def test_rfc9110_7_6_1_removes_what_is_for_one_connection(strip):
     assert fields.names == [b"host", b"trailer", b"x-kept"]
 
 
+def test_what_cgi_would_take_for_its_own_proxy_stops_here():
+    fields = section(b"Host: a", b"Proxy: http://evil.example/")
+    strip_request(fields)
+    assert fields.lines == [b"Host: a"]
+
+
 def test_rfc9110_7_6_1_removes_what_connection_nominates():
     fields = section(
         b"X-One: 1", b"Connection: close, X-One ,,x-two", b"X-Two: 2", b"CONNECTION: X-Three", b"X-Three: 3"
