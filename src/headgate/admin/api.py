@@ -1,10 +1,14 @@
 """The admin API: JSON over the admin socket.
 
-| request | answer | |---|---| | `GET /status` | processes, listeners, problems | | `GET /ocsp` | one row
-for each certificate | | `GET /ocsp/NAME` | one row, with the response as text; NAME as in the table,
-percent-encoded | | `POST /ocsp/refresh[?name=NAME][&wait=SECONDS]` | asks now; 202 with the names, 200 when
-all rounds ended in time | | `GET /metrics` | the metrics as text |
+| request | answer |
+|---|---|
+| `GET /status` | processes, listeners, problems |
+| `GET /ocsp` | one row for each certificate |
+| `GET /ocsp/NAME` | one row, with host names and the response as text |
+| `POST /ocsp/refresh[?name=NAME][&wait=SECONDS]` | asks now; 202 with the names, 200 when all rounds ended in time |
+| `GET /metrics` | the metrics as text |
 
+NAME is percent-encoded: a certificate's file, a host name that it covers or its serial (`naming`).
 Errors are `{"error": "…"}` with 404, 405 or 503. What is behind the requests is injected as `Control`.
 """
 

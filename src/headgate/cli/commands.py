@@ -34,6 +34,7 @@ RuntimeOption = Annotated[
     Path | None,
     typer.Option("--runtime-dir", help="Talk to the gate whose admin socket is in this directory."),
 ]
+NAME_HELP = "A certificate file or the end of its path, a host name that it covers, or its serial number."
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")]
 
 
@@ -156,7 +157,7 @@ def ocsp(
 @ocsp_app.command("show")
 def ocsp_show(
     context: typer.Context,
-    name: Annotated[str, typer.Argument(help="A certificate file, or an unambiguous end of its path.")],
+    name: Annotated[str, typer.Argument(help=NAME_HELP)],
     text: Annotated[bool, typer.Option("--text", help="Print the response itself as text.")] = False,
     config: ConfigOption = None,
     runtime_dir: RuntimeOption = None,
@@ -174,7 +175,7 @@ def ocsp_show(
 @ocsp_app.command("refresh")
 def ocsp_refresh(
     context: typer.Context,
-    name: Annotated[str | None, typer.Argument(help="A certificate; absent: all of them.")] = None,
+    name: Annotated[str | None, typer.Argument(help=f"{NAME_HELP} Absent: all.")] = None,
     wait: Annotated[float, typer.Option(help="Seconds to wait for the outcome.", min=0, max=60)] = 30.0,
     config: ConfigOption = None,
     runtime_dir: RuntimeOption = None,

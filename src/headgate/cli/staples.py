@@ -15,6 +15,7 @@ _LABELS: Final = (
     ("must_staple", "must-staple"),
     ("source", "source"),
     ("serial", "serial"),
+    ("hosts", "host names"),
     ("responders", "responders"),
     ("successes", "successes"),
     ("failures", "failures"),

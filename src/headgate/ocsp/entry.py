@@ -74,6 +74,7 @@ class StapleStatus:
     responders: tuple[str, ...]
     serial: str
     problem: str
+    hosts: tuple[str, ...]
 
 
 @final
@@ -208,4 +209,5 @@ class Entry:
             responders=subject.responders,
             serial=f"{subject.leaf.serial_number:x}",
             problem=subject.problem,
+            hosts=subject.hosts,
         )

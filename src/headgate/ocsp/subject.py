@@ -42,7 +42,8 @@ class Subject:
     """One certificate to keep a staple for. `name` is unique among subjects and is what logs and admin show.
 
     `file_response` is the content of CHAIN.ocsp, if there was one; `issuer_urls` say where the issuer's certificate
-    can be had when the chain lacks it; `problem` says what could not be read from the certificate, else "".
+    can be had when the chain lacks it; `hosts` are the names that it is for, DNS names in lower case and addresses;
+    `problem` says what could not be read from the certificate, else "".
     `settings` are the durations of this certificate where it has its own.
     """
 
@@ -56,6 +57,7 @@ class Subject:
     issuer_urls: tuple[str, ...] = ()
     problem: str = ""
     settings: OcspSettings | None = None
+    hosts: tuple[str, ...] = ()
 
     def __repr__(self) -> str:
         return f"<Subject {self.name}: {len(self.responders)} responders, issuer {self.issuer is not None}>"
@@ -81,12 +83,23 @@ class Subject:
         leaf = chain[0]
         try:
             responders, issuer_urls = _authority_information(leaf)
-            must_staple, problem = has_must_staple(leaf), ""
+            must_staple, hosts, problem = has_must_staple(leaf), _hosts(leaf), ""
         except BAD_CERTIFICATE as error:
-            responders, issuer_urls, must_staple = (), (), False
+            responders, issuer_urls, must_staple, hosts = (), (), False, ()
             problem = f"extensions cannot be read: {error}"
         issuer = find_issuer(leaf, [*others, leaf])
-        return cls(name, leaf, issuer, responders, must_staple, file_response, stapling, issuer_urls, problem)
+        return cls(
+            name,
+            leaf,
+            issuer,
+            responders,
+            must_staple,
+            file_response,
+            stapling,
+            issuer_urls,
+            problem,
+            hosts=hosts,
+        )
 
 
 def _certificates(pem: bytes, name: str) -> list[x509.Certificate]:
@@ -124,6 +137,16 @@ def _authority_information(leaf: x509.Certificate) -> tuple[tuple[str, ...], tup
             found["issuer"].append(location.value)
     ocsp_urls, issuer_urls = (tuple(dict.fromkeys(urls))[:MAX_RESPONDERS] for urls in found.values())
     return ocsp_urls, issuer_urls
+
+
+def _hosts(leaf: x509.Certificate) -> tuple[str, ...]:
+    try:
+        names = leaf.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    except x509.ExtensionNotFound:
+        return ()
+    hosts = [name.lower().rstrip(".") for name in names.get_values_for_type(x509.DNSName)]
+    hosts += [str(address) for address in names.get_values_for_type(x509.IPAddress)]
+    return tuple(dict.fromkeys(hosts))
 
 
 def is_usable_url(url: str) -> bool:

@@ -1,16 +1,16 @@
 """What the admin API tells: gathered in the keeper from the stapler, the counter pages and the supervisor's
 word.
 
-Rows are plain JSON. A name that an operator types may be shortened to any unambiguous end of the path
-(`example.com.pem` for `/etc/headgate/certs/example.com.pem`).
+Rows are plain JSON. What an operator may call a certificate is in `admin/naming`.
 """
 
 import os
 import time
 from base64 import b64encode
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from headgate import __version__
+from headgate.admin.naming import Known, find
 from headgate.admin.ocsp_text import describe_response
 from headgate.clock import Clock
 from headgate.counters import (
@@ -122,16 +122,20 @@ class KeeperControl:
 
     def ocsp(self) -> Sequence[dict[str, object]]:
         """Return a row for each certificate, and one for each file that could not be used."""
-        rows = [self._row(status) for status in self._stapler.status()]
-        problems = self.supervisor.get("certificate_problems")
-        if isinstance(problems, dict):
-            known = {row["name"] for row in rows}
-            rows += [
-                {"name": name, "state": "unusable", "must_staple": False, "served": False, "problem": reason}
-                for name, reason in problems.items()
-                if name not in known
-            ]
+        statuses = self._stapler.status()
+        rows = [self._row(status) for status in statuses]
+        rows += [
+            {"name": name, "state": "unusable", "must_staple": False, "served": False, "problem": reason}
+            for name, reason in self._unusable(statuses).items()
+        ]
         return rows
+
+    def _unusable(self, statuses: Iterable[StapleStatus]) -> dict[str, Json]:
+        """Return the files that cannot be used, with the reason: the supervisor has problems with them, and the
+        stapler does not know them."""
+        problems = self.supervisor.get("certificate_problems")
+        known = {status.name for status in statuses}
+        return {n: r for n, r in problems.items() if n not in known} if isinstance(problems, dict) else {}
 
     def _row(self, status: StapleStatus) -> dict[str, object]:
         held = self._stapler.held(status.name)
@@ -176,7 +180,7 @@ class KeeperControl:
         held = self._stapler.held(status.name)
         text = describe_response(held.der) if held is not None else "no response is held"
         der = b64encode(held.der).decode() if held is not None else None
-        return {**self._row(status), "text": text, "der": der}
+        return {**self._row(status), "hosts": list(status.hosts), "text": text, "der": der}
 
     def refresh(self, name: str | None) -> Sequence[str]:
         """Have staples fetched now. Raises `LookupError` for a name that is unknown or has nobody to ask."""
@@ -218,13 +222,12 @@ class KeeperControl:
 
     def _find(self, name: str) -> StapleStatus:
         statuses = self._stapler.status()
-        exact = [status for status in statuses if status.name == name]
-        ends = exact or [status for status in statuses if status.name.endswith("/" + name.lstrip("/"))]
-        if len(ends) == 1:
-            return ends[0]
-        if ends:
-            raise LookupError(f"{name} is ambiguous: {', '.join(status.name for status in ends[:5])}")
-        raise LookupError(f"there is no certificate {name}; `headgate ocsp` lists them")
+        unusable = self._unusable(statuses)
+        known = [Known(status.name, status.hosts, status.serial) for status in statuses]
+        file = find(name, [*known, *(Known(file) for file in unusable)])
+        if file in unusable:
+            raise LookupError(f"{file} cannot be used: {unusable[file]}")
+        return next(status for status in statuses if status.name == file)
 
 
 def _rows(value: Json) -> list[dict[str, Json]]:

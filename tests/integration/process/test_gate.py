@@ -172,12 +172,18 @@ def test_ocsp_commands(site):
     assert "Response status: successful (0)" in out
     assert f"Certificate: serial {site.leaves['fresh'].certificate.serial_number:x}" in out
     assert site.cli("ocsp", "show", "bare.pem")[0] == 4
-    code, _, err = site.cli("ocsp", "show", "nowhere.pem")
+    serial = f"{site.leaves['fresh'].certificate.serial_number:X}"
+    for other in ("fresh.test", serial):
+        code, out, _ = site.cli("ocsp", "show", other)
+        assert code == 0
+        assert "fresh.pem" in out
+        assert "fresh.test" in out
+    code, _, err = site.cli("ocsp", "show", "frehs.pem")
     assert code == 1
-    assert "there is no certificate nowhere.pem" in err
+    assert "there is no certificate frehs.pem; nearest: fresh.pem" in err
 
     site.respond("bare")
-    code, out, _ = site.cli("ocsp", "refresh", "bare.pem", "--json")
+    code, out, _ = site.cli("ocsp", "refresh", "bare.test", "--json")
     assert code == 0
     assert json.loads(out)["certificates"][0]["state"] == "fresh"
     assert site.rows()[0] == 0
@@ -315,6 +321,9 @@ def test_one_broken_file_does_not_keep_the_others_from_being_served(site):
     assert code == 0
     assert rows["broken"]["state"] == "unusable"
     assert rows["broken"]["problem"]
+    code, _, err = site.cli("ocsp", "show", "broken.pem")
+    assert code == 1
+    assert "broken.pem cannot be used: " in err
 
 
 def test_metrics_port(site):

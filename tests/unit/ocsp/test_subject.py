@@ -24,6 +24,11 @@ def test_reads_responders_issuer_urls_must_staple_and_issuer(root):
     assert subject.file_response == b"x"
 
 
+def test_its_hosts_are_names_in_lower_case_and_addresses(root):
+    leaf = root.leaf("A.test", "*.a.test", "127.0.0.1")
+    assert Subject.from_pem("a", leaf.pem).hosts == ("a.test", "*.a.test", "127.0.0.1")
+
+
 def test_no_responder_is_normal(root):
     subject = Subject.from_pem("a", root.leaf("a.test").pem)
     assert (subject.responders, subject.must_staple, subject.issuer, subject.problem) == ((), False, None, "")
