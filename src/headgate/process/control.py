@@ -83,8 +83,8 @@ class KeeperControl:
         for worker in _rows(self.supervisor.get("workers")):
             slot = worker.get("slot")
             if isinstance(slot, int):
-                pids[f"worker-{slot}"] = running.get(slot, 0)
-                states[f"worker-{slot}"] = worker.get("state")
+                pids[f"worker {slot}"] = running.get(slot, 0)
+                states[f"worker {slot}"] = worker.get("state")
         rows: list[dict[str, object]] = []
         for name, pid in pids.items():
             values = self._pages[name].load() if name in self._pages else None

@@ -46,7 +46,7 @@ LOG_SECONDS: Final = 0.1
 def worker_main(start: WorkerStart, inherited: Sequence[Identity] = ()) -> None:
     """Be a worker: the whole life of its process. `inherited` was read before the fork, and spares the reading of
     those certificates of the Snapshot that are the same."""
-    events = EventLog(process=f"worker-{start.slot}")
+    events = EventLog(process=f"worker {start.slot}")
     # What was there before the fork is shared with the supervisor: the collector must not touch its pages.
     gc.freeze()
     # A request frees what it makes, by reference counts; the collector is for the rare cycle, and at its default

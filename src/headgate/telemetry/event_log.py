@@ -48,7 +48,7 @@ class EventLog:
     def __init__(
         self, stream_fd: int = 2, process: str = "", *, clock: Clock | None = None, burst: int = BURST
     ) -> None:
-        """Write to what `stream_fd` is open on; `process` names the writer in each line ("worker-0")."""
+        """Write to what `stream_fd` is open on; `process` names the writer in each line ("worker 0")."""
         self.process = process
         self.lost = 0
         self._clock: Clock = clock or SystemClock()

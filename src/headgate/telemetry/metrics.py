@@ -119,7 +119,7 @@ def _gauges(gauges: Gauges) -> Metric:
 def render(pages: Mapping[str, CounterPage], extra: Iterable[Gauges] = ()) -> bytes:
     """Return all metrics as Prometheus text, to be sent as CONTENT_TYPE.
 
-    `pages` are named by process ("worker-0", "keeper"); names in `extra` must not be those of the table.
+    `pages` are named by process ("worker 0", "keeper"); names in `extra` must not be those of the table.
     """
     registry = CollectorRegistry(auto_describe=False)
     values = {process: page.load() for process, page in pages.items()}
@@ -132,7 +132,7 @@ def describe() -> str:
     lines = [
         "# Metrics",
         "",
-        "`[metrics] address` serves these as Prometheus text. Each has the label `process` (`worker-0`, `keeper`,",
+        "`[metrics] address` serves these as Prometheus text. Each has the label `process` (`worker 0`, `keeper`,",
         "…): sum over it. Counters go on counting when a worker is restarted in its slot; gauges begin anew.",
         "This page is made from the table in `src/headgate/counters.py`:",
         "`python -m headgate.telemetry.metrics_page > docs/metrics.md`.",

@@ -138,7 +138,7 @@ def test_every_line_that_it_prints(start, tmp_path):
     table = demo.type("Staples as the gate")
     assert table.count("fresh") == 3
     assert "good" in demo.type("One of them")
-    assert "worker-0" in demo.type("Processes and listeners")
+    assert "worker 0" in demo.type("Processes and listeners")
     assert "headgate_staple" in demo.type("Metrics")
     assert "revoked" in demo.type("Revoke a certificate")
     assert "OCSP response: no response sent" in demo.type("The RSA certificate")

@@ -149,7 +149,7 @@ def request(sock: socket.socket, host: str = "a.test", path: str = "/", *extra: 
 
 
 def by_process(gate: Gate, start: str) -> dict[str, float]:
-    """Return the metrics whose names begin so, by process: {"worker-0": 3.0}."""
+    """Return the metrics whose names begin so, by process: {"worker 0": 3.0}."""
     with socket.create_connection(("127.0.0.1", gate.metrics_port), 5) as sock:
         answer = request(sock, "x", "/metrics").decode()
     found: dict[str, float] = {}

@@ -124,7 +124,7 @@ def test_resumed_without_showing_it_again_on_both_workers(site, gate, people, to
         assert "Reused, TLSv1" in said
         assert "let in" in said
         now = tools.by_process(gate, 'handshakes_total{kind="resumed"')
-        return all(now[worker] > before[worker] for worker in ("worker-0", "worker-1"))
+        return all(now[worker] > before[worker] for worker in ("worker 0", "worker 1"))
 
     tools.wait_for("a resumption on both workers", both_did, 30)
 

@@ -65,7 +65,7 @@ def test_openssl_resumes_until_both_workers_have_seen_it(site, gate, tools, vers
         assert "Reused, TLSv1" in said
         assert "let in" in said
         now = tools.by_process(gate, RESUMED)
-        return all(now[worker] > before[worker] for worker in ("worker-0", "worker-1"))
+        return all(now[worker] > before[worker] for worker in ("worker 0", "worker 1"))
 
     tools.wait_for("a resumption on both workers", both_did, 30)
 

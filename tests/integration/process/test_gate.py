@@ -209,10 +209,10 @@ def test_status_and_its_processes(site):
     status = json.loads(out)
     assert status["supervisor"] == one.process.pid
     rows = {row["name"]: row for row in status["processes"]}
-    assert set(rows) == {"supervisor", "keeper", "worker-0", "worker-1"}
+    assert set(rows) == {"supervisor", "keeper", "worker 0", "worker 1"}
     small = [row for row in rows.values() if row["memory_bytes"] < 1_000_000 or row["open_files"] < 4]
     assert small == []
-    assert {rows["worker-0"]["state"], rows["worker-1"]["state"]} == {"listening"}
+    assert {rows["worker 0"]["state"], rows["worker 1"]["state"]} == {"listening"}
     assert status["addresses"] == [{"listener": 0, "address": f"127.0.0.1:{site.port}"}]
     code, out, _ = site.cli("status")
     assert code == 0
@@ -265,7 +265,7 @@ def test_as_another_user_everything_still_works(site):
     assert [file.stat().st_uid for file in stored] == [65534]
     assert site.rows()[0] == 0
     status = json.loads(site.cli("status", "--json")[1])
-    assert {row["name"] for row in status["processes"]} >= {"keeper", "worker-0"}
+    assert {row["name"] for row in status["processes"]} >= {"keeper", "worker 0"}
 
 
 def test_killed_keeper_comes_back_with_the_staples_of_the_disk(site):
