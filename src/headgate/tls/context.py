@@ -37,7 +37,7 @@ from headgate.tls.client_auth import ClientCertificate, ClientVerifier
 from headgate.tls.client_hello import ClientHello
 from headgate.tls.handshake import Handshake
 from headgate.tls.identity import Identity, IdentityError, load_key
-from headgate.tls.openssl import PostHandshake, ReadBuffer, is_resumed
+from headgate.tls.openssl import AlpnSelector, PostHandshake, ReadBuffer, is_resumed
 from headgate.tls.policy import TlsPolicy, server_context
 from headgate.tls.selection import Choice, Selection
 from headgate.tls.tickets import TicketRing
@@ -49,10 +49,6 @@ UNKNOWN_NAME: Final = "unrecognized-name"
 _SHA256: Final = hashes.SHA256()
 
 Report = Callable[[str, str], None]
-
-
-class NoApplicationProtocolError(HeadgateError):
-    """The client offers protocols, and none of ours (RFC 7301 section 3.2)."""
 
 
 class MustStapleError(HeadgateError):
@@ -85,6 +81,7 @@ class ServerTls:
         self._verifier = ClientVerifier(self.policy) if self.policy.asks_client else None
         self._selection = Selection(identities, clock.wall())
         self._nobody = server_context(self.policy)
+        self._alpn = AlpnSelector(self.policy.alpn)
         ring.on_server_name = self._on_server_name
         if self._verifier is not None:
             ring.on_verify = self._verifier.on_verify
@@ -188,15 +185,6 @@ class ServerTls:
             record.identity = choice.identities[0]
         conn.set_context(context)
 
-    def _on_alpn(self, conn: SSL.Connection, offered: list[bytes]) -> bytes:
-        for protocol in self.policy.alpn:
-            if protocol in offered:
-                return protocol
-        record = conn.get_app_data()
-        if isinstance(record, Handshake):
-            record.refusal = "no-application-protocol"
-        raise NoApplicationProtocolError("the client speaks none of our protocols")
-
     def _on_staple(self, conn: SSL.Connection, choice: Choice | None) -> bytes:
         """Return the staple for the certificate that is about to be sent, b"" for none."""
         record = conn.get_app_data()
@@ -248,7 +236,7 @@ class ServerTls:
     def _equip(self, context: SSL.Context, choice: Choice) -> None:
         context.set_ocsp_server_callback(self._on_staple, choice)
         if self.policy.alpn:
-            context.set_alpn_select_callback(self._on_alpn)
+            self._alpn.equip(context)
         if self._verifier is not None:
             self._verifier.equip(context)
 

@@ -4,7 +4,17 @@ import pytest
 from OpenSSL import SSL
 from OpenSSL._util import ffi, lib
 
-from headgate.tls.openssl import PostHandshake, ReadBuffer, handle, is_resumed, share_store, take_errors
+from headgate.tls.openssl import (
+    MAX_OFFER_LENGTH,
+    MAX_OFFERS,
+    AlpnSelector,
+    PostHandshake,
+    ReadBuffer,
+    handle,
+    is_resumed,
+    share_store,
+    take_errors,
+)
 
 
 @pytest.mark.parametrize(
@@ -13,6 +23,7 @@ from headgate.tls.openssl import PostHandshake, ReadBuffer, handle, is_resumed, 
         "ERR_get_error",
         "ERR_reason_error_string",
         "SSL_CTX_get_cert_store",
+        "SSL_CTX_set_alpn_select_cb",
         "SSL_CTX_set_cert_store",
         "SSL_clear_mode",
         "SSL_do_handshake",
@@ -74,3 +85,33 @@ def test_post_handshake_counts_what_a_peer_makes_us_do(where, value, counted):
     events._on_event(None, where, value)
     assert events.take() == counted
     assert events.take() == 0
+
+
+@pytest.mark.parametrize(
+    ("offer", "index"),
+    [
+        (b"\x02h2\x08http/1.1", 0),
+        (b"\x08http/1.1", 1),
+        (b"\x08http/1.1\x02h2", 0),
+        (b"\x0aacme-tls/1", -1),
+        (b"\x03h2x", -1),
+        (b"", -1),
+    ],
+)
+def test_our_order_decides_on_a_protocol(offer, index):
+    assert AlpnSelector((b"h2", b"http/1.1")).pick(offer) == index
+
+
+def test_offers_that_are_remembered_are_bounded():
+    selector = AlpnSelector((b"h2",))
+    out, size = ffi.new("unsigned char *[1]"), ffi.new("unsigned char[1]")
+    for number in range(MAX_OFFERS + 1):
+        offer = b"\x02h2\x02" + number.to_bytes(2, "big")
+        data = ffi.new("unsigned char[]", offer)
+        assert selector._on_offer(None, out, size, data, len(offer), None) == lib.SSL_TLSEXT_ERR_OK
+    assert len(selector._known) == 1
+    long = b"\x02h2" * (MAX_OFFER_LENGTH // 3 + 1)
+    data = ffi.new("unsigned char[]", long)
+    assert selector._on_offer(None, out, size, data, len(long), None) == lib.SSL_TLSEXT_ERR_OK
+    assert len(selector._known) == 1
+    assert bytes(ffi.buffer(out[0], size[0])) == b"h2"
