@@ -51,8 +51,8 @@ class ListenerLimits(Table):
     so a gate admits up to `workers` times as much. Every refusal has its own counter (`headgate_refused_total`)."""
 
     connections: Annotated[Count, Field(ge=1, le=10_000_000)] = 20_000
-    """Connections open at once in each worker on all addresses of this listener; the ones beyond are closed at once. Reason: with 36 KiB each they are
-    700 MiB. Lowered with a warning when the limit on open files (RLIMIT_NOFILE) cannot be raised to twice that: each
+    """Connections open at once in each worker on all addresses of this listener; the ones beyond are closed at once.
+    Reason: with 36 KiB each they are 700 MiB. Lowered with a warning when the limit on open files (RLIMIT_NOFILE) cannot be raised to twice that: each
     may need a second descriptor towards an origin."""
     per_client: Annotated[Count, Field(ge=1, le=10_000_000)] = 256
     """Connections open at once from one client network (/32 of IPv4, /56 of IPv6) in each worker. Reason: a browser
