@@ -106,9 +106,16 @@ def defect(where: str, error: BaseException) -> Report:
 
 
 def store_failed(problem: StoreProblem, again: float) -> Report:
-    """A file could not be read or written; memory goes on."""
+    """A file could not be read, written or removed; memory goes on. What is left over waits for the next start."""
     fields: dict[str, object] = {"doing": problem.doing, "path": problem.path, "errno": problem.errno}
-    return "staple-store-failed", fields | {"error": problem.error, "next_seconds": again}
+    following = {} if problem.doing == "remove" else {"next_seconds": again}
+    return "staple-store-failed", fields | {"error": problem.error} | following
+
+
+def pruned(count: int, directory: str) -> Report:
+    """Files of certificates that are gone were removed from the store."""
+    reason = "of certificates that the configuration no longer has, and of no more use"
+    return "staples-pruned", {"files": count, "directory": directory, "reason": reason}
 
 
 def _window(entry: Entry) -> dict[str, object]:

@@ -5,6 +5,8 @@ asked. What is adopted from elsewhere is written at once; what cannot be written
 written when the disk is well again.
 """
 
+import asyncio
+from collections.abc import Collection
 from typing import Final, final
 
 from cryptography import x509
@@ -15,6 +17,7 @@ from headgate.clock import Clock
 from headgate.ocsp import report
 from headgate.ocsp.entry import Entry, Source, Verdict
 from headgate.ocsp.issuer import decode_certificates
+from headgate.ocsp.prune import prune
 from headgate.ocsp.report import Event
 from headgate.ocsp.response import NotBelieved, remembered_revocation, verify
 from headgate.ocsp.store import StapleStore, StoreProblem
@@ -67,6 +70,17 @@ class Sources:
         """Set and save a fetched issuer: after a restart, stored staples cannot be verified without it."""
         entry.set_issuer(issuer)
         self._note(self._store.save_issuer(entry.fingerprint, issuer.public_bytes(Encoding.DER)))
+
+    async def prune(self, entries: Collection[Entry]) -> None:
+        """Remove what the store has for certificates that are not among `entries`, and is of no more use."""
+        if (directory := self._store.directory) is None:
+            return
+        keys = frozenset(entry.key for entry in entries if entry.key is not None)
+        fingerprints = frozenset(entry.fingerprint for entry in entries)
+        pruned = await asyncio.to_thread(prune, directory, keys, fingerprints, self._clock.wall())
+        if pruned.count:
+            self._event(*report.pruned(pruned.count, str(directory)))
+        self._note(pruned.problem)
 
     def save_again(self, entries: list[Entry]) -> None:
         """Save what could not be saved; one failure is enough to know that the disk is still no good."""

@@ -137,6 +137,12 @@ class Stapler:
         self._changed()
         self._note_progress()
 
+    async def prune(self) -> None:
+        """Remove what is left on disk of certificates that are gone. To be called when all subjects are known: what
+        belongs to none of them is judged."""
+        self.load()
+        await self._sources.prune(tuple(self._entries.values()))
+
     def refresh(self, name: str | None = None) -> tuple[str, ...]:
         """Ask at once for one name or all that can be asked about; returns the names (none: unknown or nobody to
         ask). A round that is under way is followed by another one."""

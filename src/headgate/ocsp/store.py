@@ -22,7 +22,7 @@ _MODE: Final = 0o600
 
 @dataclass(frozen=True, slots=True)
 class StoreProblem:
-    """What could not be done with which file: `doing` is "read", "write" or "make"."""
+    """What could not be done with which file: `doing` is "read", "write", "make" or "remove"."""
 
     doing: str
     path: str
@@ -42,6 +42,11 @@ class StapleStore:
 
     def __repr__(self) -> str:
         return f"<StapleStore {self._directory}>"
+
+    @property
+    def directory(self) -> Path | None:
+        """Where the files are; None: nowhere."""
+        return self._directory
 
     def load(self, key: str) -> tuple[bytes | None, StoreProblem | None]:
         """Return (DER, None), (None, None) when there is none, or (None, problem)."""
@@ -70,7 +75,7 @@ class StapleStore:
         except FileNotFoundError:
             return None, None
         except OSError as error:
-            return None, _problem("read", path, error)
+            return None, problem_of("read", path, error)
 
     def _write(self, name: str, data: bytes) -> StoreProblem | None:
         if self._directory is None:
@@ -78,7 +83,7 @@ class StapleStore:
         try:
             self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         except OSError as error:
-            return _problem("make", self._directory, error)
+            return problem_of("make", self._directory, error)
         path = self._directory / name
         temporary = self._directory / f".{name}.{os.getpid()}.tmp"
         try:
@@ -91,7 +96,7 @@ class StapleStore:
                 os.unlink(temporary)
             except OSError:
                 pass
-            return _problem("write", path, error)
+            return problem_of("write", path, error)
         return None
 
 
@@ -114,5 +119,6 @@ def _flush_directory(directory: Path) -> None:
         os.close(descriptor)
 
 
-def _problem(doing: str, path: Path, error: OSError) -> StoreProblem:
+def problem_of(doing: str, path: Path, error: OSError) -> StoreProblem:
+    """Return what went wrong in words."""
     return StoreProblem(doing, str(path), error.errno or errno.EIO, error.strerror or str(error))

@@ -214,8 +214,10 @@ class Keeper:
                     self._fingerprints = self._subjects.fingerprints()
                     self._stapler.update_subjects(self._subjects.of(snapshot.certificates))
             if whole:
-                self._number = snapshot.number
+                first, self._number = self._number == 0, snapshot.number
                 self._channel.send(Kind.READY, {"snapshot": snapshot.number})
+                if first:
+                    await self._stapler.prune()
 
     def _make_stapler(self, fetch: Fetch) -> Stapler:
         return Stapler(

@@ -1,6 +1,7 @@
 """The stapler by a timetable: what is fetched when, what is served meanwhile, and what is said about it."""
 
 import asyncio
+import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from headgate import counters as slots
 from headgate.ocsp.entry import Source, StapleState, Verdict
 from headgate.ocsp.response import NotBelieved
 from headgate.ocsp.settings import OcspSettings
+from headgate.ocsp.subject import staple_key
 from headgate.testing.clock import settle
 from headgate.testing.pki import Authority
 
@@ -448,6 +450,27 @@ def test_stored_answer_past_half_its_life_is_refreshed_at_once(scenario, tmp_pat
         await b.start(b.subject(leaf), run_for=1)
         assert [staple.status for staple in b.published["a.test"]] == ["good"] * 3
         assert len(b.world.requests("ocsp.test")) == 2
+
+    scenario(body)
+
+
+def test_staples_of_certificates_that_are_gone_are_removed_when_they_have_ended(scenario, tmp_path: Path):
+    async def body(b):
+        b.directory = tmp_path
+        stays, gone = b.leaf("a.test", URL), b.leaf("b.test", URL)
+        b.world.host("ocsp.test", b.responder(stays, gone, lifetime=DAY))
+        await b.start(b.subject(stays), b.subject(gone), run_for=1)
+        await b.stop()
+        assert len(os.listdir(tmp_path)) == 2
+        stapler = await b.start(b.subject(stays), run_for=1)
+        await stapler.prune()
+        assert len(os.listdir(tmp_path)) == 2, "it may come back, and its staple with it"
+        assert "staples-pruned" not in b.kinds()
+        await b.clock.advance(2 * DAY)
+        await stapler.prune()
+        assert os.listdir(tmp_path) == [f"{staple_key(stays.certificate, b.authority.certificate)}.der"]
+        assert b.event("staples-pruned")["files"] == 1
+        assert b.event("staples-pruned")["directory"] == str(tmp_path)
 
     scenario(body)
 
