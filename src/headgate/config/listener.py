@@ -52,8 +52,8 @@ class ListenerLimits(Table):
 
     connections: Annotated[Count, Field(ge=1, le=10_000_000)] = 20_000
     """Connections open at once in each worker on all addresses of this listener; the ones beyond are closed at once.
-    Reason: with 36 KiB each they are 700 MiB. Lowered with a warning when the limit on open files (RLIMIT_NOFILE) cannot be raised to twice that: each
-    may need a second descriptor towards an origin."""
+    Reason: with 36 KiB each they are 700 MiB. Lowered with a warning when the limit on open files (RLIMIT_NOFILE)
+    cannot be raised to twice that: each may need a second descriptor towards an origin."""
     per_client: Annotated[Count, Field(ge=1, le=10_000_000)] = 256
     """Connections open at once from one client network (/32 of IPv4, /56 of IPv6) in each worker. Reason: a browser
     opens 6 to a host; 256 leaves room for an office behind one address, and 1 % of `connections` to a single one."""
