@@ -140,6 +140,7 @@ def load_place(place: Place) -> Identity:
         raise IdentityError("there is no certificate in it")
     key = _find_key(place, chain)
     issuer = _read(place.table.issuer, MAX_FILE) if place.table.issuer else b""
+    response, trouble = _response(f"{place.chain}.ocsp")
     return from_pem(
         place.chain,
         chain,
@@ -147,7 +148,8 @@ def load_place(place: Place) -> Identity:
         rules=place.table.rules,
         section=place.table.section,
         issuer_pem=issuer,
-        response=_response(f"{place.chain}.ocsp"),
+        response=response,
+        warning=trouble,
     )
 
 
@@ -187,13 +189,16 @@ def _read(path: str, limit: int) -> bytes:
     except OSError as error:
         raise IdentityError(f"cannot read {path}: {error.strerror or error} (errno {error.errno})") from error
     if len(data) > limit:
-        raise IdentityError(f"{path} is larger than {limit} bytes: no certificate is")
+        raise IdentityError(f"{path} is larger than {limit} bytes")
     return data
 
 
-def _response(path: str) -> bytes:
-    """Return the response beside a chain, b"" when there is none; whether it is any good is the stapler's to say."""
+def _response(path: str) -> tuple[bytes, str]:
+    """Return the response beside a chain, b"" when there is none, and why it could not be read.
+
+    Whether it is any good is the stapler's to say.
+    """
     try:
-        return _read(path, MAX_RESPONSE) if os.path.exists(path) else b""
-    except IdentityError:
-        return b""
+        return (_read(path, MAX_RESPONSE) if os.path.exists(path) else b""), ""
+    except IdentityError as error:
+        return b"", f"{error}; its staple comes from elsewhere"

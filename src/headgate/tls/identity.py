@@ -141,6 +141,7 @@ def from_pem(
     section: int = 0,
     issuer_pem: bytes = b"",
     response: bytes = b"",
+    warning: str = "",
 ) -> Identity:
     """Make an identity from PEM: the certificates in `chain_pem`, the first private key in `key_pem`.
 
@@ -154,7 +155,7 @@ def from_pem(
         raise IdentityError(f"more than {MAX_CHAIN} certificates in one chain")
     key_block = _key_block(key_pem)
     key = _private_key(key_block)
-    warnings: list[str] = []
+    warnings = [warning] if warning else []
     try:
         chain = _chain_for(key, [_link(block) for block in blocks], warnings)
         leaf = chain[0].certificate

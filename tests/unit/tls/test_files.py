@@ -66,8 +66,10 @@ def test_response_beside_is_taken_along_unread(tmp_path, root):
     (identity,), _ = load_identities([CertificateFiles(path)], NOW)
     assert identity.response == b"whatever"
     write(tmp_path / "a.pem.ocsp", bytes(64 * 1024 + 1))  # the limit and one more
-    (identity,), _ = load_identities([CertificateFiles(path)], NOW)
+    (identity,), problems = load_identities([CertificateFiles(path)], NOW)
     assert identity.response == b""
+    assert f"{path}.ocsp is larger than 65536 bytes; its staple comes from elsewhere" in problems[0].reason
+    assert not problems[0].fatal
 
 
 def test_a_glob_passes_over_keys_and_responses_and_takes_each_file_once(tmp_path, root):
