@@ -5,7 +5,6 @@ Rows are plain JSON. What an operator may call a certificate is in `admin/naming
 """
 
 import os
-import time
 from base64 import b64encode
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
@@ -198,7 +197,7 @@ class KeeperControl:
 
     def metrics(self) -> bytes:
         """Return all metrics."""
-        from headgate.telemetry.metrics import Gauges, render  # noqa: PLC0415  # heavy, and many gates are never asked
+        from headgate.telemetry.metrics import KEEPER_GAUGES, Gauges, render  # noqa: PLC0415  # heavy, and many gates are never asked
 
         statuses = self._stapler.status()
         ends = [({"certificate": s.name}, s.next_update) for s in statuses if s.next_update is not None]
@@ -210,14 +209,13 @@ class KeeperControl:
             )
             for child in (*_rows(self.supervisor.get("workers")), *_rows([self.supervisor.get("keeper")]))
         ]
-        extra = (
-            Gauges("staple_state", "1 for the state of each certificate's staple.", rows),
-            Gauges(
-                "staple_next_update_seconds", "When each held staple ends, seconds since the epoch.", ends
-            ),
-            Gauges("child_starts", "How often each child was started, with how it last ended.", restarts),
-            Gauges("scrape_time_seconds", "When this page was made.", [({}, time.time())]),
-        )
+        samples: dict[str, Sequence[tuple[Mapping[str, str], float]]] = {
+            "staple_state": rows,
+            "staple_next_update_seconds": ends,
+            "child_starts": restarts,
+            "scrape_time_seconds": [({}, self._clock.wall())],
+        }
+        extra = [Gauges(name, help, samples[name]) for name, (_, help) in KEEPER_GAUGES.items()]
         return render(self._pages, extra)
 
     def _find(self, name: str) -> StapleStatus:

@@ -32,6 +32,15 @@ LATENCY: Final = "request_seconds"
 _BUCKETS: Final = range(LATENCY_FIRST, LATENCY_FIRST + len(LATENCY_BOUNDS) + 1)
 
 
+# What the keeper adds from what it knows: name without prefix → labels, help.
+KEEPER_GAUGES: Final = {
+    "staple_state": ("certificate, state", "1 for the state of each certificate's staple."),
+    "staple_next_update_seconds": ("certificate", "When each held staple ends, seconds since the epoch."),
+    "child_starts": ("child, last_exit", "How often each child was started, with how it last ended."),
+    "scrape_time_seconds": ("", "When this page was made, seconds since the epoch."),
+}
+
+
 @dataclass(frozen=True, slots=True)
 class Gauges:
     """A family of gauges from outside the pages: a name without prefix, its help, and (labels, value) pairs."""
@@ -133,9 +142,9 @@ def describe() -> str:
         "# Metrics",
         "",
         "`[metrics] address` serves these as Prometheus text. Each has the label `process` (`worker 0`, `keeper`,",
-        "…): sum over it. Counters go on counting when a worker is restarted in its slot; gauges begin anew.",
-        "This page is made from the table in `src/headgate/counters.py`:",
-        "`python -m headgate.telemetry.metrics_page > docs/metrics.md`.",
+        "`supervisor`): sum over it. Counters go on counting when a worker is restarted in its slot; gauges begin",
+        "anew. This page is made from the tables in `src/headgate/counters.py` and",
+        "`src/headgate/telemetry/metrics.py`: `python -m headgate.telemetry.metrics_page > docs/metrics.md`.",
         "",
         "| metric | kind | labels | meaning |",
         "|---|---|---|---|",
@@ -143,6 +152,16 @@ def describe() -> str:
     rows = [(f.name, f.kind, _labels(f), f.help) for f in FAMILIES]
     rows.append((LATENCY, "histogram", "", TABLE[LATENCY_FIRST].help))
     lines += [f"| `{PREFIX}{name}` | {kind} | {labels} | {help} |" for name, kind, labels, help in rows]
+    lines += [
+        "",
+        "The keeper adds these, without `process`:",
+        "",
+        "| metric | kind | labels | meaning |",
+        "|---|---|---|---|",
+    ]
+    lines += [
+        f"| `{PREFIX}{name}` | gauge | {labels} | {help} |" for name, (labels, help) in KEEPER_GAUGES.items()
+    ]
     return "\n".join(lines) + "\n"
 
 
