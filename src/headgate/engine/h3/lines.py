@@ -1,0 +1,113 @@
+"""Field lines as QPACK delivers them, checked against RFC 9114 sections 4.2, 4.3 and 10.3.
+
+A `Line` is made once and then shared: by the static table, by the entries of a dynamic table, and by the decoder's
+memory of representations it has seen. So the grammar of a line, its HTTP/1.1 form (`name: value`, which is what
+`Fields` holds) and what it means for a message are worked out once, and a head of known lines costs no more than
+looking each of them up. `kind` is PLAIN for a line that nothing depends on; what is wrong with a line is in `fault`.
+"""
+
+import re
+from typing import Final, final
+
+from headgate.engine.h3.qpack_static import STATIC_TABLE
+from headgate.http.fields import flags_of
+
+# Section 4.2.2: what each line counts beside its octets.
+OVERHEAD: Final = 32
+
+PLAIN: Final = 0
+METHOD: Final = 1
+SCHEME: Final = 2
+AUTHORITY: Final = 3
+PATH: Final = 4
+PROTOCOL: Final = 5  # RFC 9220
+STATUS: Final = 6
+LAST_PSEUDO: Final = 6
+HOST: Final = 7
+LENGTH: Final = 8
+COOKIE: Final = 9
+TE: Final = 10
+EXPECT: Final = 11
+PRIORITY: Final = 12  # RFC 9218
+WRONG: Final = 13  # see `fault`
+
+_KINDS: Final[dict[bytes, int]] = {
+    b":method": METHOD,
+    b":scheme": SCHEME,
+    b":authority": AUTHORITY,
+    b":path": PATH,
+    b":protocol": PROTOCOL,
+    b":status": STATUS,
+    b"host": HOST,
+    b"content-length": LENGTH,
+    b"cookie": COOKIE,
+    b"te": TE,
+    b"expect": EXPECT,
+    b"priority": PRIORITY,
+    # Section 4.2: nothing that belongs to one connection of HTTP/1.1 may be here.
+    b"connection": WRONG,
+    b"keep-alive": WRONG,
+    b"proxy-connection": WRONG,
+    b"transfer-encoding": WRONG,
+    b"upgrade": WRONG,
+}
+# Not remembered by the decoder and never put into a dynamic table by the encoder (RFC 9204 section 7.1.3).
+SENSITIVE: Final = frozenset(
+    (
+        b"authorization",
+        b"cookie",
+        b"proxy-authorization",
+        b"proxy-authenticate",
+        b"set-cookie",
+        b"www-authenticate",
+    )
+)
+
+_is_name: Final = re.compile(rb"[!#$%&'*+\-.^_`|~0-9a-z]+").fullmatch
+# RFC 9110 section 5.5: no white space at the ends, no control octet but the tab, CR, LF and NUL least of all.
+_is_value: Final = re.compile(
+    rb"(?:[\x21-\x7e\x80-\xff](?:[\t\x20-\x7e\x80-\xff]*[\x21-\x7e\x80-\xff])?)?"
+).fullmatch
+
+
+@final
+class Line:
+    """A field line. `number` is a Content-Length's value, -1 for one that is no number; `size` counts for limits."""
+
+    __slots__ = ("fault", "flags", "kind", "line", "name", "number", "sensitive", "size", "value")
+
+    def __init__(self, name: bytes, value: bytes) -> None:
+        self.name = name
+        self.value = value
+        self.line = name + b": " + value
+        self.flags = flags_of(name)
+        self.size = len(name) + len(value) + OVERHEAD
+        self.number = -1
+        self.fault = ""
+        self.sensitive = name in SENSITIVE
+        kind = _KINDS.get(name, PLAIN)
+        if kind == WRONG:
+            self.fault = "a field that belongs to one HTTP/1.1 connection"
+        elif kind == PLAIN and _is_name(name) is None:
+            kind = WRONG
+            self.fault = _fault_of_name(name)
+        elif _is_value(value) is None:
+            kind = WRONG
+            self.fault = "an octet that no field value may hold, or white space at its end"
+        elif kind == LENGTH and value.isdigit() and len(value) <= 18:
+            self.number = int(value)
+        self.kind = kind
+
+    def __repr__(self) -> str:
+        return f"<Line {self.name!r} {len(self.value)} octets>" if self.sensitive else f"<Line {self.line!r}>"
+
+
+def _fault_of_name(name: bytes) -> str:
+    if name.startswith(b":"):
+        return "a pseudo-header field that is not defined"
+    if name != name.lower():
+        return "upper case in a field name"
+    return "a field name that is no token"
+
+
+STATIC: Final[list[Line]] = [Line(name, value) for name, value in STATIC_TABLE]
