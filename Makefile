@@ -46,7 +46,7 @@ check: setup
 bench: setup
 	@$(BIN)/python -m bench
 
-# Hypothesis takes its number of examples from the profile that tests/conftest.py registers.
+# The tests marked `soak` (floods, kills, swaps, properties) take their rounds from HEADGATE_SOAK.
 soak: setup
 	@HEADGATE_SOAK=1 HEADGATE_EXPECT=$$(cut -d: -f1 $(VENV)/headgate-mode | cut -d' ' -f1) \
 	  $(BIN)/python -m pytest -q -m soak --timeout=7200 $(TESTS) || [ $$? -eq 5 ]

@@ -3,7 +3,7 @@
 HEADGATE_EXPECT=compiled|pure  the run refuses to start when headgate is the other one: two green runs of the same
                                mode would look like two modes
 HEADGATE_NO_SKIPS=1            a skipped test fails, but for reasons that are no lack of the machine (CI)
-HEADGATE_SOAK=1                long rounds; tests marked `soak` run only when -m names them
+HEADGATE_SOAK=1                long rounds of the tests marked `soak`: all property tests, and those that say so
 """
 
 import importlib
@@ -60,13 +60,10 @@ def pytest_report_header():
     return f"headgate: {mode}, {Path(path).parents[2]}"
 
 
-def pytest_collection_modifyitems(config, items):
-    if "soak" in (config.getoption("-m") or "") or any("::" in name for name in config.args):
-        return
-    soak = [item for item in items if item.get_closest_marker("soak")]
-    if soak:
-        config.hook.pytest_deselected(items=soak)
-        items[:] = [item for item in items if not item.get_closest_marker("soak")]
+def pytest_collection_modifyitems(items):
+    for item in items:
+        if item.path.is_relative_to(ROOT / "tests" / "property"):
+            item.add_marker(pytest.mark.soak)
 
 
 def _refuse(report):

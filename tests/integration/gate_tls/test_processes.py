@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from tests.integration.gate import Gate
 
+SOAK = os.environ.get("HEADGATE_SOAK") == "1"
 NOBODY = 65534
 # A quick machine makes more connections a second than one client may have by default.
 UNMETERED = 'limits = { connection_rate = "100000/s", all_connection_rate = "100000/s" }'
@@ -60,8 +61,10 @@ class Load:
 
 
 # wrap_socket() of Python 3.11 forgets to close what was reset before it began.
+@pytest.mark.soak
+@pytest.mark.parametrize("_again", range(40 if SOAK else 1))
 @pytest.mark.filterwarnings("ignore:Exception ignored in.*SSLSocket")
-def test_a_worker_killed_under_load_hangs_nobody_and_comes_back(site, tools):
+def test_a_worker_killed_under_load_hangs_nobody_and_comes_back(site, tools, _again):
     site.certificate("a", "a.test")
     gate = site.gate(tools.hello, workers=2, listener_extra=UNMETERED)
     with gate, Load(site, tools, gate.https_ports[0]) as load:

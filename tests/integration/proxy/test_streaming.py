@@ -80,18 +80,7 @@ def download(wire, mebibytes, watch, *, pause_every=0):
             watch()
 
 
-def test_a_slow_reader_does_not_grow_the_worker(gate):
-    pid = gate.worker_pids()[-1]
-    with slow_client(gate) as wire:
-        download(wire, 64, lambda: None)
-        base = resident(pid)
-        most = [base]
-        download(wire, 256, lambda: most.append(resident(pid)), pause_every=4)
-    assert max(most) - base < 8 * MIB
-
-
-@pytest.mark.soak
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(300)
 def test_five_gibibytes_do_not_grow_the_worker(gate):
     """The bound of the issue: at most 1 MiB after a warm-up of 64 MiB."""
     pid = gate.worker_pids()[-1]

@@ -24,7 +24,7 @@ from headgate.engine.h1.server import ServerEngine
 from headgate.errors import RemoteProtocolError
 from headgate.http.fields import Fields
 
-# The same examples in every run: an unexplained disagreement is a finding, not a flake. `make soak` draws new ones.
+# The same examples in every run: an unexplained disagreement is a finding, not a flake. `make soak` draws many more.
 MANY = settings(
     max_examples=max(400, 2 * settings.default.max_examples),
     derandomize=os.environ.get("HEADGATE_SOAK") != "1",

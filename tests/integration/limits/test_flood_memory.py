@@ -1,0 +1,123 @@
+"""A flood at full speed, over TLS and in the clear: refused and counted by limit, memory bounded, others served.
+
+The limits are the defaults. One client network floods from several threads: it connects as fast as it can, shakes
+hands or sends half a head, and holds on to more than one client may have. Another network asks politely meanwhile.
+"""
+
+import contextlib
+import os
+import ssl
+import threading
+import time
+from pathlib import Path
+
+import pytest
+from tests.integration.gate import Gate, wait_for
+
+from headgate.testing.origin import connect
+from headgate.testing.pki import Authority
+
+SOAK = os.environ.get("HEADGATE_SOAK") == "1"
+SECONDS = 300.0 if SOAK else 5.0
+FLOODERS = 4
+# Of 256 connections that one client may have at 36 KiB each, and what the allocator keeps from their handshakes.
+GROWTH = 24 * 1024 * 1024
+PATIENCE = 1.0
+
+
+def resident(pid):
+    return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+
+class Flood:
+    """Connections without pause until told to end; each thread holds the newest of them."""
+
+    def __init__(self, port, context):
+        self.opened = 0
+        self._port, self._context = port, context
+        self._stop = threading.Event()
+        self._threads = [threading.Thread(target=self._run, daemon=True) for _ in range(FLOODERS)]
+
+    def _run(self):
+        held = []
+        while not self._stop.is_set():
+            with contextlib.suppress(OSError):
+                wire = connect(self._port)
+                wire.sock.settimeout(PATIENCE)
+                self.opened += 1
+                held.append(wire)
+                if self._context is None:
+                    wire.send(b"GET / HTTP/1.1\r\nHost: ")
+                else:
+                    wire.sock.sendall(self._hello())
+            while (
+                len(held) > 600
+            ):  # most of them are refused already: more than 256 live ones must be among them
+                held.pop(0).close()
+        for wire in held:
+            wire.close()
+
+    def _hello(self):
+        """Return a real ClientHello: the gate answers with its whole flight, signature and all."""
+        incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+        tls = self._context.wrap_bio(incoming, outgoing, server_hostname="a.test")
+        with contextlib.suppress(ssl.SSLWantReadError):
+            tls.do_handshake()
+        return outgoing.read()
+
+    def __enter__(self):
+        for thread in self._threads:
+            thread.start()
+        return self
+
+    def __exit__(self, *_):
+        self._stop.set()
+        for thread in self._threads:
+            thread.join(20)
+
+
+@pytest.mark.soak
+@pytest.mark.timeout(7200 if SOAK else 60)
+@pytest.mark.parametrize("secure", [False, True], ids=["plain", "tls"])
+def test_a_flood_is_bounded_and_others_are_served(tmp_path, secure):
+    leaf = Authority.root().leaf("a.test")
+    certificate = tmp_path / "a.pem"
+    certificate.write_bytes(leaf.chain_pem + leaf.key_pem)
+    text = f'[[route]]\nrespond = {{ body = "here" }}\n[[certificate]]\nfiles = "{certificate}"\n'
+    context = ssl.create_default_context() if secure else None
+    with Gate(tmp_path, text, http=1, https=1) as gate:
+        pid = gate.worker_pids()[0]
+        port = gate.https_ports[0] if secure else gate.http_ports[0]
+        with Flood(port, context):  # warm: buffers, tables and the allocator's pools come into being
+            time.sleep(1.5)  # the flood is the load, and its length is what is under test
+        before = gate.metrics()
+        base = most = resident(pid)
+        waits = []
+        with connect(gate.http_ports[0], source="127.0.0.2") as good, Flood(port, context) as flood:
+            ends = time.monotonic() + SECONDS
+            while time.monotonic() < ends:
+                asked = time.monotonic()
+                good.send(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+                assert good.read_response()[1] == b"here"
+                waits.append(time.monotonic() - asked)
+                most = max(most, resident(pid))
+                time.sleep(0.01)
+        after = gate.metrics()
+        assert most - base <= GROWTH
+        assert flood.opened > 1000
+        refused = {
+            limit: after[key] - before[key]
+            for limit in ("per_client", "connection_rate")
+            if (key := f'headgate_refused_total{{limit="{limit}"}}')
+        }
+        assert min(refused.values()) > 0, refused
+        # 500 a second and one burst of 500: what came in beyond the refused is what the rate lets in.
+        assert flood.opened - sum(refused.values()) <= 500 * (SECONDS + 3) + 500
+        waits.sort()
+        assert waits[len(waits) * 99 // 100] < PATIENCE
+        wait_for("the places to be free", lambda: gate.metrics()["headgate_connections_open"] <= 1)
+        assert all(
+            value == 0 for name, value in gate.metrics().items() if name.startswith("headgate_held_bytes")
+        )
+        assert gate.worker_pids() == [pid]
+        assert not gate.events("defect")
