@@ -100,9 +100,9 @@ class Gate:
 
     def close(self):
         if self.process.poll() is None:
-            # Children notice by end of file, drain and exit.
             self.process.kill()
-            self.process.wait()
+            # Children notice by end of file, drain and exit: until then they still write into the folder.
+            self.finish(5)
         self.process.stderr.close()
 
 
