@@ -1,8 +1,9 @@
 """One certificate's staple: what is held, what may replace it, and how it is shown.
 
 The replacement rule is here and nowhere else. A verified answer replaces the held one only if it is newer
-(thisUpdate); a verified `revoked` does so at once, and from then on no `good` is taken that is not newer than the
-revocation and than everything held before it: `floor` is that line, and it outlives the response that drew it.
+(thisUpdate), or as new and good for longer (the certificate that signed it was renewed); a verified `revoked` does
+so at once, and from then on no `good` is taken that is not newer than the revocation and than everything held
+before it: `floor` is that line, and it outlives the response that drew it.
 """
 
 from dataclasses import dataclass, replace
@@ -150,7 +151,9 @@ class Entry:
         held = self.usable(wall)
         if held is None or staple.this_update > held.this_update:
             return Verdict.ADOPTED
-        return Verdict.SAME if staple.this_update == held.this_update else Verdict.OLDER
+        if staple.this_update < held.this_update:
+            return Verdict.OLDER
+        return Verdict.ADOPTED if staple.next_update > held.next_update else Verdict.SAME
 
     def remember_revocation(self, this_update: float) -> None:
         """Draw the line of an expired revocation that was kept on disk."""

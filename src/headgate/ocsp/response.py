@@ -10,7 +10,11 @@ RFC 6960 sections 3.2, 4.2.2.2 and 4.4, RFC 5019 section 2.2 (the times). In the
  5. the signature verifies;
  6. a SingleResponse speaks of our certificate, in its own hash;
  7. thisUpdate is not more than 5 minutes ahead, nextUpdate is there, after it, and still to come;
- 8. the status is good or revoked.
+ 8. the issuer's certificate has not ended;
+ 9. the status is good or revoked.
+
+A staple ends with whatever ends first: nextUpdate, the delegate, or the issuer. It is judged again only when it is
+read anew, so a later end would let a running gate serve what it refuses after a restart.
 
 A response may hold several SingleResponses, even several about one certificate. Which one a client reads is its
 own choice (most take the first), so all of ours must be believable, the worst status counts, and the staple ends
@@ -58,6 +62,7 @@ class Reason(StrEnum):
     DELEGATE_EXPIRED = "delegate-expired"
     DELEGATE_NOT_FOR_OCSP = "delegate-not-for-ocsp"
     DELEGATE_WEAK_SIGNATURE = "delegate-weak-signature"
+    ISSUER_EXPIRED = "issuer-expired"
     WRONG_CERTIFICATE = "wrong-certificate"
     FROM_THE_FUTURE = "from-the-future"
     NO_NEXT_UPDATE = "no-next-update"
@@ -143,15 +148,17 @@ def verify(der: bytes, subject: Subject, wall: float) -> Staple:
     """Return the staple that `der` is for `subject` at the time `wall` (seconds since the epoch).
 
     Raises: ResponderError when the responder refused to answer, NotBelieved for every other reason."""
-    answers = _authenticate(der, subject, wall)
+    answers, signer_ends = _authenticate(der, subject, wall)
     for answer in answers:
         _check_times(answer, wall)
+    if signer_ends <= wall:
+        raise NotBelieved(Reason.ISSUER_EXPIRED, f"the issuer's certificate ended at {_text(signer_ends)}")
     worst = next((a for a in answers if a.status == "revoked"), None)
     if worst is None and any(a.status == "unknown" for a in answers):
         raise NotBelieved(Reason.UNKNOWN, "the responder does not know this certificate")
-    # Several good answers: the newest replaces what is held, the first to end ends them all.
+    # Several good answers: the newest replaces what is held, the first to end ends them all, its signer included.
     this_update = worst.this_update if worst is not None else max(a.this_update for a in answers)
-    next_update = min(a.next_update for a in answers if a.next_update is not None)
+    next_update = min(signer_ends, *(a.next_update for a in answers if a.next_update is not None))
     return Staple(der, this_update, next_update, "revoked" if worst is not None else "good")
 
 
@@ -164,15 +171,16 @@ def remembered_revocation(der: bytes, subject: Subject) -> float | None:
         single = next(iter(_singles(_parse(der), subject)), None)
         if single is None:
             return None
-        answers = _authenticate(der, subject, single.this_update)
+        answers, _ = _authenticate(der, subject, single.this_update)
     except NotBelieved:
         return None
     revoked = [answer.this_update for answer in answers if answer.status == "revoked"]
     return max(revoked, default=None)
 
 
-def _authenticate(der: bytes, subject: Subject, wall: float) -> list[Answer]:
-    """Return every answer about `subject` in a response that its CA signed; the answers' times are unchecked."""
+def _authenticate(der: bytes, subject: Subject, wall: float) -> tuple[list[Answer], float]:
+    """Return every answer about `subject` in a response that its CA signed, and when its signer ends (the issuer or,
+    if that ends sooner, its delegate). The answers' times are unchecked, and so is the issuer's end."""
     issuer = subject.issuer
     if issuer is None:
         raise NotBelieved(
@@ -182,11 +190,11 @@ def _authenticate(der: bytes, subject: Subject, wall: float) -> list[Answer]:
     _check_extensions(response)
     algorithm = response.signature_algorithm_oid
     _check_algorithm(algorithm, Reason.WEAK_SIGNATURE, "the response")
-    _check_signed(response, issuer, wall)
+    signer = _find_signer(response, issuer, wall)
     answers = list(_singles(response, subject))
     if not answers:
         raise NotBelieved(Reason.WRONG_CERTIFICATE, "no SingleResponse speaks of this certificate")
-    return answers
+    return answers, min(_end_of(signer), _end_of(issuer))
 
 
 def _parse(der: bytes) -> ocsp.OCSPResponse:
@@ -224,20 +232,22 @@ def _check_algorithm(algorithm: x509.ObjectIdentifier, weak: Reason, whose: str)
 # -- who signed
 
 
-def _check_signed(response: ocsp.OCSPResponse, issuer: x509.Certificate, wall: float) -> None:
-    """Return when the issuer or a proper delegate signed the response; the last failure is what is raised."""
+def _find_signer(response: ocsp.OCSPResponse, issuer: x509.Certificate, wall: float) -> x509.Certificate:
+    """Return the issuer or the proper delegate that signed the response; the last failure is what is raised."""
     failure = NotBelieved(
         Reason.UNKNOWN_SIGNER, "the responder id names neither the issuer nor a certificate sent along"
     )
     if _is_named(response, issuer):
         try:
-            return _check_signature(response, issuer)
+            _check_signature(response, issuer)
+            return issuer
         except NotBelieved as error:
             failure = error  # an authority and its delegate may share a name
     for candidate in _candidates(response, issuer):
         try:
             _check_delegate(candidate, issuer, wall)
-            return _check_signature(response, candidate)
+            _check_signature(response, candidate)
+            return candidate
         except NotBelieved as error:
             failure = error
     raise failure
@@ -278,8 +288,9 @@ def _check_delegate(delegate: x509.Certificate, issuer: x509.Certificate, wall: 
         _check_delegate_usage(delegate)
     except BAD_CERTIFICATE as error:
         raise NotBelieved(Reason.MALFORMED, f"the delegate's extensions: {_first_line(error)}") from error
-    start, end = delegate.not_valid_before_utc.timestamp(), delegate.not_valid_after_utc.timestamp()
-    if not start <= wall <= end:
+    start, end = delegate.not_valid_before_utc.timestamp(), _end_of(delegate)
+    # notAfter's own second is left out, as nextUpdate's is: what ends then is not served in it either.
+    if not start <= wall < end:
         window = f"{_text(start)} to {_text(end)}"
         raise NotBelieved(Reason.DELEGATE_EXPIRED, f"the delegate is valid from {window}")
 
@@ -378,6 +389,10 @@ def _check_times(answer: Answer, wall: float) -> None:
         raise NotBelieved(Reason.BAD_WINDOW, "nextUpdate is not after thisUpdate")
     if answer.next_update <= wall:
         raise NotBelieved(Reason.EXPIRED, f"it ended at {_text(answer.next_update)}")
+
+
+def _end_of(certificate: x509.Certificate) -> float:
+    return certificate.not_valid_after_utc.timestamp()
 
 
 def _text(seconds: float) -> str:

@@ -72,6 +72,14 @@ def test_what_has_ended_is_replaced_by_whatever_is_verified():
     assert e.consider(staple("good", 9, 90), Source.NETWORK, 60.0) is Verdict.ADOPTED
 
 
+def test_the_same_answer_that_lasts_longer_is_taken_up():
+    # The delegate that ended it was renewed and signed the same answer again.
+    e = entry()
+    e.consider(staple("good", 10, 50), Source.NETWORK, 20.0)
+    assert e.consider(staple("good", 10, 40), Source.NETWORK, 20.0) is Verdict.SAME
+    assert e.consider(staple("good", 10, 90), Source.NETWORK, 20.0) is Verdict.ADOPTED
+
+
 def test_a_remembered_revocation_outlives_its_response():
     e = entry()
     e.remember_revocation(10.0)

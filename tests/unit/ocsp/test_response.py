@@ -172,9 +172,38 @@ def test_delegate_whose_key_usage_forbids_signatures_is_refused(authority, leaf,
 def test_delegate_must_be_valid_now(authority, leaf, subject):
     delegate = authority.delegate(not_before=NOW - HOUR, not_after=NOW + 60)
     der = good(authority, leaf, signer=delegate)
-    assert verify(der, subject, NOW + 60).status == "good"
-    assert refused(der, subject, NOW + 61) is Reason.DELEGATE_EXPIRED
+    assert verify(der, subject, NOW + 59).status == "good"
+    assert refused(der, subject, NOW + 60) is Reason.DELEGATE_EXPIRED
     assert refused(der, subject, NOW - HOUR - 1) is Reason.DELEGATE_EXPIRED
+
+
+def test_staple_ends_with_the_delegate_that_signed_it(authority, leaf, subject):
+    # Else a running gate would serve for an hour what it refuses after a restart.
+    der = good(authority, leaf, signer=authority.delegate(not_before=NOW - HOUR, not_after=NOW + 60))
+    staple = verify(der, subject, NOW)
+    assert staple.next_update == NOW + 60
+    assert staple.usable(NOW + 59)
+    assert verify(der, subject, NOW + 59) == staple
+    assert not staple.usable(NOW + 60)
+    assert refused(der, subject, NOW + 60) is Reason.DELEGATE_EXPIRED
+    longer = good(authority, leaf, signer=authority.delegate(not_before=NOW - HOUR, not_after=NOW + 2 * HOUR))
+    assert verify(longer, subject, NOW).next_update == NOW + HOUR
+
+
+@pytest.mark.parametrize("delegated", [False, True])
+def test_staple_ends_with_the_issuer(authority, leaf, subject, delegated):
+    end = authority.certificate.not_valid_after_utc.timestamp()
+    delegate = authority.delegate(not_before=end - HOUR, not_after=end + HOUR)
+    der = good(
+        authority,
+        leaf,
+        signer=delegate if delegated else None,
+        this_update=end - HOUR,
+        next_update=end + HOUR,
+    )
+    assert verify(der, subject, end - 60).next_update == end
+    assert verify(der, subject, end - 1).usable(end - 1)
+    assert refused(der, subject, end) is Reason.ISSUER_EXPIRED
 
 
 def test_delegate_signed_by_the_root_above_is_refused(leaf, authority, subject):

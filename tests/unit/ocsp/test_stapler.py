@@ -89,6 +89,28 @@ def test_five_minute_answers_are_served_without_a_gap(scenario):
     scenario(body)
 
 
+def test_schedule_follows_the_end_of_the_delegate_that_signed(scenario):
+    async def body(b):
+        leaf, start = b.leaf("a.test", URL), b.clock.wall()
+        short, long = (
+            b.authority.delegate(not_before=start - 60, not_after=start + life) for life in (300, DAY)
+        )
+        responder = b.responder(leaf, lifetime=DAY, certificates=[short.certificate, long.certificate])
+        responder.authority = short
+        b.world.host("ocsp.test", responder)
+        await b.start(b.subject(leaf), run_for=1)
+        row = b.status("a.test")
+        assert row.next_update == start + 300
+        assert row.next_attempt < start + 300
+        responder.authority = long
+        for _ in range(10):
+            await b.clock.advance(60)
+            assert b.last("a.test").usable(b.clock.wall())
+        assert None not in b.published["a.test"]
+
+    scenario(body)
+
+
 def test_pre_produced_answer_past_its_half_life_is_served_and_asked_for_again_in_time(scenario):
     async def body(b):
         leaf = b.leaf("a.test", URL)
