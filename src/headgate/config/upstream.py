@@ -30,7 +30,7 @@ class UpstreamTls(Table):
     verify: Flag = True
     """Whether the endpoint's certificate must be valid for its name. Switch it off only on a network you own."""
     ca: FileName | None = None
-    """PEM file with the authorities that are trusted; absent: those of the system."""
+    """PEM file with the authorities that are trusted, read when the gate starts; absent: those of the system."""
     name: ServerName | None = None
     """The name that is asked for (SNI) and that the certificate must carry; absent: the host of the URL."""
 
