@@ -115,6 +115,7 @@ class Fields:
         removed = len(self.names) - len(kept)
         self.lines = [self.lines[i] for i in kept]
         self.names = [self.names[i] for i in kept]
+        self.connection_at = -1  # the lines behind the removed ones have moved
         return removed
 
     def set(self, name: bytes, value: bytes, wire_name: bytes = b"") -> None:

@@ -143,3 +143,12 @@ def test_rfc9110_7_6_3_via_names_the_version_received(version, line):
 
 def test_nothing_protected_is_stripped_anyway():
     assert not PROTECTED & NEVER_FORWARDED
+
+
+def test_a_line_removed_in_front_of_connection_does_not_mislead_the_strip():
+    """A 204 loses its Content-Length in the engine; the parser had noted that Connection stands in line 1."""
+    fields = section(b"Content-Length: 0", b"Connection: close")
+    fields.connection_at = 1
+    fields.remove(b"content-length")
+    strip_response(fields)
+    assert fields.lines == []

@@ -453,3 +453,14 @@ def test_rfc9110_15_5_22_an_answer_that_requires_an_upgrade_says_which(make, sta
     assert body == b"ok"
     answered(path, client)
     assert client.transport.outgoing.endswith(b"ok" + OK), "the connection goes on"
+
+
+@pytest.mark.parametrize("status", [b"204 No Content", b"103 Early Hints"])
+def test_rfc9110_8_6_a_length_that_may_not_be_there_goes_and_the_answer_comes(make, status):
+    path = make()
+    client = path.client()
+    path.send(client, GET)
+    path.send(path.origin(), b"HTTP/1.1 %b\r\nContent-Length: 0\r\nConnection: close\r\n\r\n" % status)
+    head = client.transport.outgoing
+    assert head.startswith(b"HTTP/1.1 %b\r\n" % status)
+    assert b"Content-Length" not in head
