@@ -84,7 +84,7 @@ def serve(
     ],
     host: Annotated[
         list[str] | None,
-        typer.Option("--host", help="IP address to listen on; may be repeated. [127.0.0.1]"),
+        typer.Option("--host", help="IP address to listen on, or localhost; may be repeated. [127.0.0.1]"),
     ] = None,
     http_port: Annotated[int, typer.Option(help="Port for http.", min=0, max=65535)] = 8080,
     https_port: Annotated[int, typer.Option(help="Port for https.", min=0, max=65535)] = 8443,

@@ -1,5 +1,6 @@
 """`headgate serve --to URL`: a local CA, a certificate for this machine, and the gate."""
 
+import ipaddress
 import os
 import socket
 import sys
@@ -11,7 +12,7 @@ from headgate.cli.running import run_config
 from headgate.config.defaults import default_state_dir
 from headgate.config.kinds import parse_origin
 from headgate.config.serve import serve_config
-from headgate.demo.ports import find_port
+from headgate.demo.ports import find_port, loopback_hosts
 from headgate.errors import ConfigError
 from headgate.process.directories import STATE_MODE, make_directory
 
@@ -29,6 +30,7 @@ def serve_origin(
         parse_origin(to)
     except ValueError as exc:
         raise ConfigError(f"--to {to}: {exc}") from exc
+    hosts = _addresses(hosts)
     state = (state_dir or default_state_dir(os.environ, os.geteuid())).absolute()
     make_directory(state, STATE_MODE, None, "state_dir")
     # Before anything is said about them: 0 is any port, and the lines below name the one that it became.
@@ -54,3 +56,24 @@ def serve_origin(
         for hint in hints:
             sys.stderr.write(hint + "\n")
     return run_config(config, *hints)
+
+
+def _addresses(hosts: Sequence[str]) -> list[str]:
+    """Return the IP addresses that `--host` means, each once; localhost is loopback, whatever /etc/hosts says.
+
+    Raises `ConfigError`."""
+    found: list[str] = []
+    for host in hosts:
+        if host.lower().rstrip(".") == "localhost":
+            found += loopback_hosts()
+            continue
+        try:
+            address = ipaddress.ip_address(host.removeprefix("[").removesuffix("]"))
+        except ValueError:
+            address = None
+        if address is None or "%" in host:  # a zone belongs to one link, and no certificate can name it
+            raise ConfigError(
+                f"--host {host}: expected an IP address such as 127.0.0.1, ::1 or 0.0.0.0, or localhost"
+            )
+        found.append(str(address))
+    return list(dict.fromkeys(found))

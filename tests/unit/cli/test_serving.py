@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from headgate.cli import serving
+from headgate.config.kinds import format_address
 from headgate.errors import ConfigError
 from headgate.process.certificates import tables_of
 from headgate.process.directories import StateError
@@ -61,6 +62,21 @@ def test_the_second_start_keeps_the_authority(run, tmp_path):
 def test_bad_origin(run):
     with pytest.raises(ConfigError, match="--to ftp://x"):
         run(to="ftp://x")
+
+
+@pytest.mark.parametrize("host", ["example.com", "", "127.0.0.1:80", "fe80::1%lo", "127.1", "*"])
+def test_host_that_is_no_address_is_told_before_anything_is_made(run, tmp_path, host):
+    with pytest.raises(ConfigError, match="expected an IP address") as caught:
+        run(hosts=("127.0.0.1", host))
+    assert str(caught.value).startswith(f"--host {host}: ")
+    assert "\n" not in str(caught.value)
+    assert not (tmp_path / "state").exists()
+
+
+def test_localhost_is_loopback_and_an_address_may_be_said_twice(run):
+    _, config, _ = run(hosts=("localhost", "127.0.0.1", "[::1]", "LOCALHOST."))
+    expected = tuple(format_address(host, 8081) for host in ("127.0.0.1", "::1"))
+    assert config.listener[0].addresses == expected
 
 
 def test_state_dir_that_others_may_write_to(run, tmp_path):
