@@ -1,0 +1,91 @@
+"""What a handshake is told before it begins, and the session that a client keeps for the next one."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from headgate.engine.tls13.credential import Credential
+from headgate.engine.tls13.groups import DEFAULT_SHARES, GROUPS
+from headgate.engine.tls13.suites import SUITES
+from headgate.engine.tls13.tickets import TicketKeys
+from headgate.errors import LocalProtocolError
+
+ClientAuth = Literal["off", "optional", "required"]
+# One line of an NSS key log: label, client random, secret.
+KeyLog = Callable[[str], None]
+Random = Callable[[int], bytes]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServerSettings:
+    """How a server shakes hands; one for all connections of a listener in a worker.
+
+    `select` is asked with the client's server name (b"" without SNI) and returns the credentials that may answer, in
+    order of preference; none: `unrecognized_name`. `verify_client` gets a chain in DER, leaf first, and raises
+    `TlsAlertError` when it is not believed; it is asked again when a session is resumed. `client_authorities` are
+    names in DER. Without `tickets` nothing is resumed.
+    """
+
+    select: Callable[[bytes], Sequence[Credential]]
+    alpn: tuple[bytes, ...] = (b"h3",)
+    suites: tuple[int, ...] = SUITES
+    groups: tuple[int, ...] = GROUPS
+    client_auth: ClientAuth = "off"
+    verify_client: Callable[[tuple[bytes, ...]], None] | None = None
+    client_authorities: tuple[bytes, ...] = ()
+    tickets: TicketKeys | None = None
+    key_log: KeyLog | None = None
+
+    def __post_init__(self) -> None:
+        if self.client_auth != "off" and self.verify_client is None:
+            raise LocalProtocolError("client certificates are asked for, and nobody verifies them")
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Session:
+    """What resumes a session: a ticket, and the secret that goes with it. Times are seconds since the epoch.
+
+    It was made with a server that `verify` believed; it is for the same name only, and best used once (RFC 8446
+    appendix C.4).
+    """
+
+    server_name: bytes
+    alpn: bytes
+    suite: int
+    psk: bytes
+    ticket: bytes
+    age_add: int
+    received: float
+    lifetime: int
+
+    def __repr__(self) -> str:
+        # Without its secrets: sessions end up in logs of tests and of callers.
+        return f"<Session {self.server_name!r}: {len(self.ticket)} octets for {self.lifetime} s>"
+
+    def is_usable(self, wall: float) -> bool:
+        """Tell whether the server may still know the ticket."""
+        return 0 <= wall - self.received < self.lifetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClientSettings:
+    """How a client shakes hands; one for all connections to a name.
+
+    `verify` gets the chain in DER, leaf first, the server name, and the staple (b"" without); it raises
+    `TlsAlertError` when they are not believed. `server_name` is b"" for an IP address, which is never sent as a name
+    (RFC 6066 section 3). Key shares are sent for `shares`, which are among `groups`.
+    """
+
+    server_name: bytes
+    verify: Callable[[tuple[bytes, ...], bytes, bytes], None]
+    alpn: tuple[bytes, ...] = (b"h3",)
+    suites: tuple[int, ...] = SUITES
+    groups: tuple[int, ...] = GROUPS
+    shares: tuple[int, ...] = DEFAULT_SHARES
+    ask_staple: bool = True
+    credential: Credential | None = None
+    key_log: KeyLog | None = None
+
+    def __post_init__(self) -> None:
+        if not self.shares or not set(self.shares) <= set(self.groups):
+            raise LocalProtocolError("key shares are for one or more of the groups")
