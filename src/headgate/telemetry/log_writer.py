@@ -8,10 +8,12 @@
   does not fit there either is dropped and counted.
 
 Standard output is opened anew instead of made non-blocking: that flag belongs to the open file, which we share
-with our siblings, with standard error and with the shell that started us.
+with our siblings, with standard error and with the shell that started us. O_APPEND belongs to it just so, and is set
+on purpose (`append`).
 """
 
 import errno
+import fcntl
 import os
 import stat
 from collections import deque
@@ -213,17 +215,27 @@ class StreamWriter:
 
 
 def nonblocking_twin(fd: int) -> int:
-    """Return a descriptor of our own for what `fd` is open on, leaving `fd` itself as it is: for a regular file one
-    that appends, else one that does not block."""
-    # A new open file begins at offset 0: without O_APPEND each process would write over what the others wrote.
-    flag = os.O_APPEND if stat.S_ISREG(os.fstat(fd).st_mode) else os.O_NONBLOCK
+    """Return a descriptor of our own for what `fd` is open on: one that does not block, or, for a regular file, one
+    that appends, as `fd` itself does from now on."""
+    if stat.S_ISREG(os.fstat(fd).st_mode):
+        append(fd)
+        return fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, 3)
     try:
-        return os.open(f"/proc/self/fd/{fd}", os.O_WRONLY | flag | os.O_CLOEXEC | os.O_NOCTTY)
+        return os.open(f"/proc/self/fd/{fd}", os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY)
     except OSError:
         # Sockets cannot be opened by name, and another user's terminal may refuse. Then the flag is shared.
         twin = os.dup(fd)
         os.set_blocking(twin, False)
         return twin
+
+
+def append(fd: int) -> None:
+    """Let every write to the file that `fd` is open on append, whoever makes it.
+
+    A shell's `2> file` begins at offset 0 and does not append: a traceback, or a process that the shell started
+    beside us, would write over lines that were appended through another open file. The flag belongs to the open
+    file, and there it is right for all who share it."""
+    fcntl.fcntl(fd, fcntl.F_SETFL, fcntl.fcntl(fd, fcntl.F_GETFL) | os.O_APPEND)
 
 
 def open_writer(
@@ -239,6 +251,7 @@ def open_writer(
     if where != "stdout":
         return FileWriter(where, counters, complain, now)
     if stat.S_ISREG(os.fstat(1).st_mode):
-        # A shell's `> file`: opened again by its name in /proc, so that each worker appends on its own.
+        # A shell's `> file`: opened again by its name in /proc, and what others print to it appends, too.
+        append(1)
         return FileWriter("/proc/self/fd/1", counters, complain, now)
     return StreamWriter(1, counters, complain, now)

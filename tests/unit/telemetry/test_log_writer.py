@@ -228,19 +228,20 @@ def test_the_shared_descriptor_stays_blocking(pipe):
 
 
 def test_writers_on_one_file_append(tmp_path):
-    # `headgate run 2> file`: every process opens it anew, and none may write over another's lines.
+    # `headgate run 2> file`: none may write over another's lines, nor who knows only the shell's own descriptor.
     with (tmp_path / "events").open("wb") as shared:
         shared.write(b"from the shell\n")
         shared.flush()
         twins = [nonblocking_twin(shared.fileno()) for _ in range(2)]
         try:
-            for number in range(4):
-                os.write(twins[number % 2], b"line %d\n" % number)
+            with (tmp_path / "events").open("ab") as stranger:
+                stranger.write(b"from a stranger\n")
+            for number in range(6):
+                os.write((*twins, shared.fileno())[number % 3], b"line %d\n" % number)
         finally:
             for twin in twins:
                 os.close(twin)
-        assert not fcntl.fcntl(shared.fileno(), fcntl.F_GETFL) & os.O_APPEND
-    expected = ["from the shell", *(f"line {number}" for number in range(4))]
+    expected = ["from the shell", "from a stranger", *(f"line {number}" for number in range(6))]
     assert (tmp_path / "events").read_text().splitlines() == expected
 
 
@@ -263,6 +264,41 @@ def test_a_partly_taken_chunk_is_continued(world):
 
 def test_off_has_no_writer(world):
     assert open_writer("off", *world.arguments()) is None
+
+
+@pytest.mark.parametrize("where", ["one file", "two files"])
+def test_what_is_printed_and_what_crashes_stands_beside_log_lines(where, tmp_path):
+    program = (
+        "import os, sys\n"
+        "from headgate.counters import SIZE\n"
+        "from headgate.telemetry.event_log import EventLog\n"
+        "from headgate.telemetry.log_writer import open_writer\n"
+        "print('before', file=sys.stderr, flush=True)\n"
+        "log, access = EventLog(2, 'p'), open_writer('stdout', [0] * SIZE, print, lambda: 0.0)\n"
+        "for number in range(3):\n"
+        "    log.event('an-event', number=number)\n"
+        "    access.write([b'access %d\\n' % number])\n"
+        "    print('printed', number, flush=True)\n"
+        "    if number == 1 and not os.fork():\n"
+        "        os.write(2, b'from a child\\n')\n"
+        "        os._exit(0)\n"
+        "os.wait()\n"
+        "raise SystemExit('the end')\n"
+    )
+    out, err = tmp_path / "out", tmp_path / "err"
+    with out.open("wb") as stdout, err.open("wb") as stderr:
+        same = where == "one file"
+        process = [sys.executable, "-c", program]
+        assert subprocess.run(process, stdout=stdout, stderr=stdout if same else stderr).returncode == 1
+    lines = (out.read_text() + err.read_text()).splitlines()
+    counts = {what: sum(what in line for line in lines) for what in ("an-event", "access", "printed")}
+    assert counts == {"an-event": 3, "access": 3, "printed": 3}
+    assert [line for line in lines if line in ("before", "from a child", "the end")] == [
+        "before",
+        "from a child",
+        "the end",
+    ]
+    assert len(lines) == 12
 
 
 @pytest.mark.parametrize("kind", ["pipe", "file"])
