@@ -1,6 +1,8 @@
 """What testssl.sh looks for, asked one by one with OpenSSL's client: versions, suites, compression, renegotiation."""
 
+import contextlib
 import re
+import socket
 import ssl
 
 import pytest
@@ -92,9 +94,58 @@ def test_the_order_is_ours_but_for_those_without_aes(site, port):
     assert "Cipher is ECDHE-ECDSA-CHACHA20-POLY1305" in site.s_client(port, "-tls1_2", "-cipher", chacha)
 
 
-def test_no_compression_and_secure_renegotiation_and_extended_master_secret(site, port):
-    said = site.s_client(port, "-tls1_2", "-comp", "-cipher", "ECDHE+AESGCM:@SECLEVEL=0")
-    assert "Compression: NONE" in said
+def hello_offering(methods, newest=ssl.TLSVersion.TLSv1_2):
+    """The first flight of Python's client, offering these compression methods instead of NULL alone.
+
+    Written by hand: most builds of OpenSSL have no zlib, and then no option makes a client offer it.
+    """
+    context = ssl.create_default_context()
+    context.maximum_version = newest
+    incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+    with contextlib.suppress(ssl.SSLWantReadError):
+        context.wrap_bio(incoming, outgoing, server_hostname="a.test").do_handshake()
+    hello = outgoing.read()[9:]  # without the headers of record and message
+    at = 34 + 1 + hello[34]  # version and random, session
+    at += 2 + int.from_bytes(hello[at : at + 2])  # suites
+    assert hello[at : at + 2] == b"\x01\x00"
+    hello = hello[:at] + bytes([len(methods)]) + methods + hello[at + 2 :]
+    message = b"\x01" + len(hello).to_bytes(3) + hello
+    return b"\x16\x03\x01" + len(message).to_bytes(2) + message
+
+
+def first_record(port, hello):
+    """Return the type and the content of the first record that answers a hello."""
+    with socket.create_connection(("127.0.0.1", port), 10) as sock, sock.makefile("rb") as file:
+        sock.sendall(hello)
+        kind, _, _, *length = file.read(5)
+        return kind, file.read(int.from_bytes(length))
+
+
+NULL, DEFLATE = b"\0", b"\1"
+HANDSHAKE, ALERT = 22, 21
+
+
+def test_rfc9325_3_3_deflate_is_not_taken(port):
+    kind, said = first_record(port, hello_offering(DEFLATE + NULL))
+    assert (kind, said[0], said[4:6]) == (HANDSHAKE, 2, b"\x03\x03"), "a ServerHello of TLS 1.2"
+    at = 38 + 1 + said[38] + 2  # header, version and random, session, suite
+    assert said[at : at + 1] == NULL
+
+
+def test_rfc5246_7_4_1_2_deflate_alone_is_refused(port):
+    """The gate has read what the test above offers: without NULL in it there is nothing to agree on."""
+    kind, said = first_record(port, hello_offering(DEFLATE))
+    assert (kind, said[0]) == (ALERT, 2)
+    assert said[1] in (47, 50), "illegal_parameter or decode_error, as the release has it"
+
+
+def test_rfc8446_4_1_2_tls_1_3_offers_no_compression(port):
+    hello = hello_offering(DEFLATE + NULL, ssl.TLSVersion.TLSv1_3)
+    assert first_record(port, hello) == (ALERT, b"\x02\x2f"), "fatal illegal_parameter"
+
+
+def test_secure_renegotiation_and_extended_master_secret(site, port):
+    said = site.s_client(port, "-tls1_2", "-cipher", "ECDHE+AESGCM:@SECLEVEL=0")
     assert "Secure Renegotiation IS supported" in said
     assert re.search(r"Extended master secret: yes", said)
 
