@@ -13,6 +13,7 @@ COMPILED: Final[tuple[str, ...]] = (
     "headgate.errors",
     "headgate.counters",
     "headgate.http.fields",
+    "headgate.http.date",
     "headgate.http.networks",
     "headgate.http.target",
     "headgate.http.forwarded",

@@ -8,6 +8,7 @@ read; content that nobody wants is read away up to a bound, because closing earl
 
 from __future__ import annotations
 
+import time
 from typing import Final, final
 
 from mypy_extensions import mypyc_attr
@@ -40,7 +41,8 @@ from headgate.engine.events import Closed, Data, EndOfMessage, Request, Response
 from headgate.engine.h1.machine import DONE, IDLE, UNTIL_CLOSE
 from headgate.engine.h1.server import ServerEngine
 from headgate.errors import RemoteProtocolError, TransportError
-from headgate.http.fields import Fields
+from headgate.http.date import add_date
+from headgate.http.fields import DATE, Fields
 from headgate.http.status import reason_phrase
 from headgate.net.poller import READ, WRITE, Poller
 from headgate.net.transport import DONE as HANDSHAKE_DONE
@@ -352,9 +354,12 @@ class DownstreamConnection(StreamDriver, Downstream):
             return
         if self.draining:
             response.close = True
+        status = response.status
+        if status >= 200 and response.fields.flags & DATE == 0:
+            add_date(response.fields, time.time())  # RFC 9110 section 6.6.1
         self.engine.send_response(response)
-        if response.status >= 200 or response.status == 101:
-            exchange.status = response.status
+        if status >= 200 or status == 101:
+            exchange.status = status
             exchange.responded = True
 
     def write(self, data: bytes) -> None:

@@ -22,6 +22,8 @@ EXPECT: Final = 64
 UPGRADE: Final = 128
 VIA: Final = 256
 OTHER_HOP: Final = 512  # a hop-by-hop line other than Connection
+DATE: Final = 1024
+MAX_FORWARDS: Final = 2048
 
 FLAGS: Final[dict[bytes, int]] = {
     b"host": HOST,
@@ -46,6 +48,8 @@ FLAGS: Final[dict[bytes, int]] = {
     b"x-real-ip": FORWARDED,
     b"expect": EXPECT,
     b"via": VIA,
+    b"date": DATE,
+    b"max-forwards": MAX_FORWARDS,
 }
 
 

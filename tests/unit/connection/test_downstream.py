@@ -1,5 +1,8 @@
 """The downstream driver on a transport in memory: its phases, deadlines, backpressure and ends."""
 
+import time
+from email.utils import parsedate_to_datetime
+
 import pytest
 
 from headgate.connection.context import ConnectionContext
@@ -517,3 +520,48 @@ def test_a_close_waits_for_an_answer_that_is_not_taken_yet(make):
     client.transport.take = 1 << 20
     client.driver.on_writable()
     assert client.transport.outgoing.endswith(b"ok")
+
+
+def dates(outgoing):
+    """The values of every Date line, as times."""
+    lines = outgoing.partition(b"\r\n\r\n")[0].split(b"\r\n")
+    return [parsedate_to_datetime(line[6:].decode()).timestamp() for line in lines if line[:6] == b"Date: "]
+
+
+@pytest.mark.parametrize(
+    "request_",
+    [
+        GET,
+        b"GET / HTTP/1.1\r\n\r\n",
+        b"GET / HTTP/2.0\r\n\r\n",
+        b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\n",
+    ],
+    ids=["answered", "400", "505", "413"],
+)
+def test_rfc9110_6_6_1_a_final_response_without_date_gets_one(make, request_):
+    client = make(max_body=1)
+    before = int(time.time())
+    client.send(request_)
+    if client.handler.exchanges:
+        client.answer()
+    (date,) = dates(client.transport.outgoing)
+    assert before <= date <= time.time()
+
+
+def test_rfc9110_6_6_1_a_response_that_has_its_date_keeps_it(make):
+    client = make()
+    client.send(GET)
+    fields = Fields([b"date"], [b"Date: Sun, 06 Nov 1994 08:49:37 GMT"])
+    client.driver.respond(Response(204, b"", 11, fields, 0))
+    client.driver.flush()
+    assert dates(client.transport.outgoing) == [784111777.0]
+
+
+@pytest.mark.parametrize("status", [100, 103, 101])
+def test_rfc9110_6_6_1_an_interim_response_gets_no_date(make, status):
+    client = make()
+    client.send(b"GET / HTTP/1.1\r\nHost: x\r\nConnection: upgrade\r\nUpgrade: y\r\n\r\n")
+    client.driver.respond(Response(status, b"", 11, Fields([], []), 0))
+    client.driver.flush()
+    assert client.status == b"%d" % status
+    assert dates(client.transport.outgoing) == []

@@ -19,7 +19,8 @@ from headgate.proxy.reverse import MAX_DIALS, MAX_REPLAY
 from headgate.upstream.endpoint import MAX_DIALLING, MAX_IDLE
 
 GET = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"
-OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
+DATE = b"Date: Sun, 06 Nov 1994 08:49:37 GMT\r\n"
+OK = b"HTTP/1.1 200 OK\r\n" + DATE + b"Content-Length: 2\r\n\r\nok"
 
 
 @pytest.fixture
@@ -447,9 +448,9 @@ def test_rfc9110_15_5_22_an_answer_that_requires_an_upgrade_says_which(make, sta
     path = make()
     client = path.client()
     lines = b"Upgrade: t/2\r\nConnection: Upgrade, X-Hop\r\nX-Hop: 1\r\nUpgrade: u\r\nContent-Length: 2"
-    answered(path, client, b"HTTP/1.1 %b\r\n%b\r\n\r\nok" % (status, lines))
+    answered(path, client, b"HTTP/1.1 %b\r\n%b%b\r\n\r\nok" % (status, DATE, lines))
     head, _, body = client.transport.outgoing.partition(b"\r\n\r\n")
-    assert head + b"\r\n" == b"HTTP/1.1 %b\r\nContent-Length: 2" % status + (kept or b"\r\n")
+    assert head + b"\r\n" == b"HTTP/1.1 %b\r\n%bContent-Length: 2" % (status, DATE) + (kept or b"\r\n")
     assert body == b"ok"
     answered(path, client)
     assert client.transport.outgoing.endswith(b"ok" + OK), "the connection goes on"

@@ -66,7 +66,8 @@ def test_bytes_that_wait_are_added_up_by_owner(swept):
     swept.path.send(head, b"GET / HTT")
     swept.path.send(slow, b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
     slow.transport.take = 0
-    answer = b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello"
+    date = b"Date: Sun, 06 Nov 1994 08:49:37 GMT\r\n"
+    answer = b"HTTP/1.1 200 OK\r\n" + date + b"Content-Length: 5\r\n\r\nhello"
     swept.path.send(swept.path.origin(), answer)
     swept.sweep()
     assert swept.held == (9, len(answer), 0)

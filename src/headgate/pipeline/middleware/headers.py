@@ -15,7 +15,7 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Final, final
 
-from headgate.http.fields import Fields, flags_of
+from headgate.http.fields import DATE, Fields, flags_of
 from headgate.http.hop_by_hop import NEVER_FORWARDED
 from headgate.http.target import BadTarget, parse_authority
 
@@ -39,7 +39,7 @@ class FieldEdits:
     the field that cannot be edited and why.
     """
 
-    __slots__ = ("_drop", "_flags", "_host", "_hsts", "_lines", "_names", "_removed", "empty")
+    __slots__ = ("_drop", "_flags", "_host", "_hsts", "_kept", "_lines", "_names", "_removed", "empty")
 
     def __init__(
         self,
@@ -79,6 +79,8 @@ class FieldEdits:
                 raise ValueError(f"{hsts!r} is no Strict-Transport-Security value: it has no max-age")
         self._drop = frozenset(drop)
         self._removed = frozenset(removed)
+        # An answer goes out with Date all the same (RFC 9110 section 6.6.1): it gets a new one when it has none.
+        self._kept = ~DATE if b"date" in self._drop else -1
         self.empty = not (drop or self._host or self._hsts)
 
     def __repr__(self) -> str:
@@ -93,6 +95,7 @@ class FieldEdits:
         drop = self._drop
         if drop:
             _drop_lines(fields, drop)
+            fields.flags &= self._kept
         if self._names:
             fields.names.extend(self._names)
             fields.lines.extend(self._lines)

@@ -2,7 +2,7 @@
 
 import pytest
 
-from headgate.http.fields import HOST, Fields
+from headgate.http.fields import DATE, HOST, Fields
 from headgate.pipeline.middleware.headers import MAX_SEPARATORS, REFUSED, FieldEdits, format_hsts
 
 
@@ -179,3 +179,15 @@ def test_repr():
         == "<FieldEdits A: 1, Strict-Transport-Security: max-age=1, -b>"
     )
     assert repr(FieldEdits({"a-b": "1"}, ["c-d"], request=True)) == "<FieldEdits a-b: 1, -c-d>"
+
+
+def test_a_date_that_is_removed_is_not_taken_for_one_that_is_there():
+    """Who sends the response adds Date where that bit is not set (RFC 9110 section 6.6.1)."""
+    removed, set_, other = (
+        Fields([b"date", b"a"], [b"Date: Sun, 06 Nov 1994 08:49:37 GMT", b"A: 1"]) for _ in range(3)
+    )
+    FieldEdits(remove=["Date"]).apply(removed)
+    FieldEdits({"Date": "Mon, 07 Nov 1994 08:49:37 GMT"}).apply(set_)
+    FieldEdits(remove=["A"]).apply(other)
+    assert [bool(fields.flags & DATE) for fields in (removed, set_, other)] == [False, True, True]
+    assert set_.get_all(b"date") == [b"Mon, 07 Nov 1994 08:49:37 GMT"]
