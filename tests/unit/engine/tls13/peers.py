@@ -25,8 +25,13 @@ def seeded(seed=1):
 
 
 @functools.cache
+def root():
+    return Authority.root()
+
+
+@functools.cache
 def identity(key="p256", name="a.test"):
-    leaf = Authority.root().intermediate().leaf(name, key=key)
+    leaf = root().intermediate().leaf(name, key=key)
     return from_pem(f"{name}.pem", leaf.chain_pem, leaf.key_pem)
 
 
