@@ -111,6 +111,9 @@ class ReceiveBuffer:
         position = self.position
         if end <= position:
             return b""
+        if end == offset:  # an empty frame says how far the peer has come, and nothing else
+            self.highest = max(self.highest, end)
+            return b""
         if offset < position:
             data = data[position - offset :]
             offset = position

@@ -41,6 +41,7 @@ def check(buffer):
     ends = [buffer.position, *(end for _, end in spans)]
     assert all(end <= start for end, (start, _) in zip(ends, spans, strict=False))
     assert buffer.gaps == sum(end < start for end, (start, _) in zip(ends, spans, strict=False))
+    assert all(buffer._chunks)
     assert buffer.charge == sum(max(len(chunk), LEAST_CHARGE) for chunk in buffer._chunks)
     assert (buffer.waiting.gaps, buffer.waiting.charge) == (buffer.gaps, buffer.charge)
 
@@ -86,6 +87,13 @@ def test_a_far_octet_holds_one_octet():
     buffer.receive(1 << 60, b"x")
     assert (buffer.charge, buffer.gaps) == (LEAST_CHARGE, 1)
     assert sum(map(len, buffer._chunks)) == 1
+
+
+def test_an_empty_piece_holds_nothing():
+    buffer = fresh()
+    assert buffer.receive(50, b"") == b""
+    assert (buffer.gaps, buffer.charge, buffer._chunks) == (0, 0, [])
+    assert buffer.highest == 50
 
 
 PIECES = st.lists(st.tuples(st.integers(0, 299), st.integers(0, 60)), max_size=60)
