@@ -42,7 +42,6 @@ class Source(StrEnum):
     NETWORK = "network"
     STORE = "store"
     FILE = "file"
-    ADMIN = "admin"
 
 
 class Verdict(StrEnum):

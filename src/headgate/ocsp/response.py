@@ -1,4 +1,4 @@
-"""What is believed: one rule set for every OCSP response, whether from the network, a file, the store or an admin.
+"""What is believed: one rule set for every OCSP response, whether from the network, a file or the store.
 
 RFC 6960 sections 3.2, 4.2.2.2 and 4.4, RFC 5019 section 2.2 (the times). In the order in which they are tried:
 

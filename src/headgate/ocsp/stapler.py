@@ -31,7 +31,7 @@ from headgate.ocsp.exchange import OVERRUN_GRACE, Exchange, RoundFailed, host_of
 from headgate.ocsp.issuer import fetch_issuer
 from headgate.ocsp.lanes import Lanes, Overran
 from headgate.ocsp.report import Event
-from headgate.ocsp.response import verify
+from headgate.ocsp.response import Reason
 from headgate.ocsp.schedule import BOOT_TRIES, boot_delay, refresh_delay, retry_delay
 from headgate.ocsp.settings import OcspSettings
 from headgate.ocsp.sources import SAVE_AGAIN, Sources
@@ -48,6 +48,10 @@ CLOCK_JUMP: Final = 5.0
 """Wall time that strays further than this from monotonic time between two looks has jumped, not drifted."""
 
 _STATE_SLOTS: Final = {state: slots.STAPLES_FIRST + i for i, state in enumerate(slots.STAPLE_STATES)}
+
+_FAILURE_SLOTS: Final = {
+    reason: slots.OCSP_FAILURES_FIRST + i for i, reason in enumerate(slots.OCSP_FAILURES)
+}
 
 Publish = Callable[[str, Staple | None], None]
 
@@ -155,18 +159,6 @@ class Stapler:
                 self._set_due(entry, 0.0)
         self._changed()
         return chosen
-
-    def offer(self, name: str, der: bytes) -> Verdict:
-        """Take a response handed in by an admin, by the same rules as all others.
-
-        Raises: KeyError for an unknown name, NotBelieved."""
-        entry = self._names[name]
-        staple = verify(der, entry.subject, self._clock.wall())
-        verdict = self._sources.take(entry, staple, Source.ADMIN)
-        if verdict is Verdict.ADOPTED:
-            self._announce(entry, report.adopted(entry))
-            self._after_success(entry, max_age=0.0)
-        return verdict
 
     def status(self) -> list[StapleStatus]:
         """Return one row for each name, by name."""
@@ -298,16 +290,12 @@ class Stapler:
             return self._failed(entry, (replace(failure, milliseconds=success.milliseconds),))
         entry.last_success = wall
         entry.successes += 1
-        self._after_success(entry, success.max_age)
+        entry.failures_in_a_row = entry.resolve_failures = 0
+        self._schedule_refresh(entry, success.max_age)
         if verdict is Verdict.ADOPTED:
             self._announce(entry, report.adopted(entry, success, entry.due - self._clock.now()))
         else:
             self._event(*report.unchanged(entry, verdict, success, entry.due - self._clock.now()))
-
-    def _after_success(self, entry: Entry, max_age: float) -> None:
-        entry.failures_in_a_row = entry.resolve_failures = 0
-        self._schedule_refresh(entry, max_age)
-        self._note_progress()
 
     def _schedule_refresh(self, entry: Entry, max_age: float) -> None:
         held = entry.usable(self._clock.wall())
@@ -342,6 +330,8 @@ class Stapler:
         entry.last_failure, entry.last_failure_at = failure, wall
         refused = failure.stage == "answer"
         self._values[slots.OCSP_FETCH_REFUSED if refused else slots.OCSP_FETCH_FAILED] += 1
+        reason = f"{failure.reason[:6]}xx" if failure.stage == "status" else str(failure.reason)
+        self._values[_FAILURE_SLOTS.get(reason, _FAILURE_SLOTS["other"])] += 1
 
     def _retry_delay(self, entry: Entry, failures: tuple[Failure, ...], wall: float) -> float:
         booting = not self._resolver_worked and entry.resolve_failures < BOOT_TRIES
@@ -512,3 +502,4 @@ def _merged(group: list[Subject]) -> Subject:
 
 
 assert set(_STATE_SLOTS) == set(StapleState)
+assert set(Reason) <= set(_FAILURE_SLOTS)

@@ -8,8 +8,7 @@ from pathlib import Path
 import pytest
 
 from headgate import counters as slots
-from headgate.ocsp.entry import Source, StapleState, Verdict
-from headgate.ocsp.response import NotBelieved
+from headgate.ocsp.entry import Source, StapleState
 from headgate.ocsp.settings import OcspSettings
 from headgate.ocsp.subject import staple_key
 from headgate.testing.clock import settle
@@ -21,6 +20,11 @@ DAY = 86_400.0
 
 def count(bench, slot):
     return bench.counters.values[slot]
+
+
+def failures(bench):
+    values = bench.counters.values
+    return {r: n for i, r in enumerate(slots.OCSP_FAILURES) if (n := values[slots.OCSP_FAILURES_FIRST + i])}
 
 
 def files_in(directory: Path):
@@ -192,6 +196,51 @@ def test_failure_says_address_errno_reason_and_when_next_and_retries_with_backof
         row = b.status("a.test")
         assert (row.state, row.failures_in_a_row) == (StapleState.FRESH, 0)
         assert states(b) == {"fresh": 1}
+
+    scenario(body)
+
+
+@pytest.mark.parametrize(
+    ("behaviour", "reason"),
+    [
+        ("refuse", "connect"),
+        ("silent", "head"),
+        (lambda q: (503, {}, b""), "http-5xx"),
+        (lambda q: (404, {}, b""), "http-4xx"),
+        (lambda q: (304, {}, b""), "http-3xx"),
+        (lambda q: (204, {}, b""), "http-2xx"),
+        (lambda q: (999, {}, b""), "other"),
+        (lambda q: (302, {}, b""), "redirect"),
+        (lambda q: (200, {"content-type": "text/html"}, b""), "content-type"),
+        (lambda q: (200, {"content-type": "application/ocsp-response"}, b"junk"), "malformed"),
+        (None, "resolve"),
+    ],
+)
+def test_failures_are_counted_by_a_bounded_set_of_reasons(scenario, behaviour, reason):
+    async def body(b):
+        leaf = b.leaf("a.test", URL)
+        if behaviour is not None:
+            b.world.host("ocsp.test", behaviour)
+        await b.start(b.subject(leaf), run_for=60)
+        assert list(failures(b)) == [reason]
+        both = (slots.OCSP_FETCH_FAILED, slots.OCSP_FETCH_REFUSED)
+        assert sum(failures(b).values()) == sum(count(b, slot) for slot in both) > 0
+
+    scenario(body)
+
+
+def test_answers_that_are_not_believed_are_counted_by_reason(scenario):
+    async def body(b):
+        leaf = b.leaf("a.test", URL)
+        responder = b.responder(leaf, corrupt_signature=True)
+        b.world.host("ocsp.test", responder)
+        await b.start(b.subject(leaf), run_for=1)
+        assert failures(b) == {"bad-signature": 1}
+        responder.options.clear()
+        responder.age = 2 * DAY
+        b.stapler.refresh("a.test")
+        await b.clock.advance(1)
+        assert failures(b) == {"bad-signature": 1, "expired": 1}
 
     scenario(body)
 
@@ -376,6 +425,8 @@ def test_one_certificate_under_two_names_is_fetched_once_and_published_twice(sce
         assert b.last("one") is b.last("two") is not None
         assert len(b.world.requests("ocsp.test")) == 1
         assert [row.name for row in b.stapler.status()] == ["one", "two"]
+        assert b.stapler.held("one") is b.last("one")
+        assert b.stapler.held("three") is None
 
     scenario(body)
 
@@ -407,8 +458,6 @@ def test_revoked_replaces_at_once_and_no_older_good_comes_back_from_anywhere(sce
         await b.clock.advance(1)
         assert b.last("a.test").status == "revoked"
         assert b.status("a.test").last_failure.reason == "older-than-revocation"
-        # from an admin
-        assert b.stapler.offer("a.test", older_good) is Verdict.OLDER_THAN_REVOCATION
         # from a file and the store, after a restart with every responder dead
         await b.stop()
         b.world.hosts.clear()
@@ -754,26 +803,6 @@ def test_first_round_may_be_waited_for_before_the_stapler_runs(scenario):
         await settle()
         assert waiting.done()
         assert b.world.hosts == {}, "nothing was asked"
-
-    scenario(body)
-
-
-def test_offer_follows_the_same_rules(scenario):
-    async def body(b):
-        leaf, now = b.leaf("a.test", URL), b.clock.wall()
-        b.world.host("ocsp.test", "refuse")
-        stapler = await b.start(b.subject(leaf), run_for=1)
-        good = b.authority.ocsp(leaf, this_update=now, next_update=now + DAY)
-        assert stapler.offer("a.test", good) is Verdict.ADOPTED
-        assert b.last("a.test").der == good
-        assert b.status("a.test").source is Source.ADMIN
-        assert stapler.held("a.test").der == good
-        assert stapler.offer("a.test", good) is Verdict.SAME
-        with pytest.raises(NotBelieved):
-            stapler.offer("a.test", good[:-1])
-        with pytest.raises(KeyError):
-            stapler.offer("b.test", good)
-        assert stapler.held("b.test") is None
 
     scenario(body)
 
