@@ -143,7 +143,6 @@ BUILDERS = {
     **{
         kind: built(
             lambda stream, value, kind=kind: encode_stream_credit(kind, stream, value),
-            kind,
             stream=V,
             value=V,
         )
