@@ -525,7 +525,8 @@ class DownstreamConnection(StreamDriver, Downstream):
         elif error.code not in (408, 413):
             values[REFUSED_MALFORMED] += 1
         if exchange is None:
-            exchange = Exchange(self, self.context, Request(b"-", b"-", 11, Fields([], [])), self.poller.now)
+            # Nothing of a head that could not be read is believed, its version neither.
+            exchange = Exchange(self, self.context, Request(b"-", b"-", 0, Fields([], [])), self.poller.now)
             self.exchange = exchange
         handler = exchange.handler
         exchange.handler = None
@@ -537,19 +538,20 @@ class DownstreamConnection(StreamDriver, Downstream):
             self.close()  # the answer has begun: cutting it short is all that is left to say
             return
         text = b"%b: %b\n" % (error.reason.encode(), error.detail.encode())
-        if exchange.request.method == b"HEAD":
-            text = b""
         fields = Fields([], [])
         fields.add(b"content-type", b"text/plain; charset=utf-8", b"Content-Type")
         fields.add(b"content-length", b"%d" % len(text), b"Content-Length")
+        if exchange.request.method == b"HEAD":
+            text = b""
         response = Response(error.code, reason_phrase(error.code), 11, fields, len(text))
         response.close = True
         self.engine.must_close = True
         self.respond(response)
         if text:
-            self.engine._write_data(text)
-            self.engine._write_end(None)
+            self.write(text)
+            self.finish(None)
         output = self.engine.take_output()
+        values[DOWNSTREAM_WRITTEN] += len(output)
         self._end_exchange(exchange)
         try:
             self._write(output)

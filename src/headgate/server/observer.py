@@ -45,15 +45,19 @@ class Observer(DownstreamObserver):
         if not log.enabled:
             return
         context = exchange.context
-        if not context.log_fields:
-            context.log_fields = _connection_fields(context)
         request = exchange.request
+        shared = context.log_fields
+        if request.version != 11:
+            # Old clients are rare, and a head that could not be read has no version, no method and no target.
+            shared = _connection_fields(context, "HTTP/1.0" if request.version == 10 else "-")
+        elif not shared:
+            shared = context.log_fields = _connection_fields(context, "HTTP/1.1")
         fields = request.fields
         took = -1.0
         if exchange.upstream_head > 0.0:
             took = exchange.upstream_head - exchange.upstream_started
         log.record(
-            context.log_fields,
+            shared,
             time.time(),
             request.method,
             exchange.host,
@@ -110,6 +114,6 @@ class Observer(DownstreamObserver):
         )
 
 
-def _connection_fields(context: ConnectionContext) -> bytes:
+def _connection_fields(context: ConnectionContext, protocol: str) -> bytes:
     peer = f"[{context.peer}]:{context.port}" if ":" in context.peer else f"{context.peer}:{context.port}"
-    return connection_fields(peer, context.listener, "HTTP/1.1", context.tls_version, context.sni)
+    return connection_fields(peer, context.listener, protocol, context.tls_version, context.sni)

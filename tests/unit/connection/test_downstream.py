@@ -19,6 +19,7 @@ from headgate.connection.stream_driver import DEFER_MAX
 from headgate.counters import (
     ABORTED_DOWNSTREAM,
     ABORTED_UPSTREAM,
+    DOWNSTREAM_WRITTEN,
     REFUSED_BODY,
     REFUSED_HEAD,
     REFUSED_MALFORMED,
@@ -42,12 +43,14 @@ GET = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"
 class Recorder(DownstreamObserver):
     def __init__(self):
         self.exchanges = []
+        self.sizes = []
         self.failures = []
         self.closed = 0
         self.crashes = []
 
     def exchange_over(self, connection, exchange):
         self.exchanges.append((exchange.request.target, exchange.status, exchange.reason))
+        self.sizes.append(exchange.bytes_out)
 
     def connection_failed(self, connection, reason, detail):
         self.failures.append(reason)
@@ -348,10 +351,23 @@ def test_an_answer_cut_short_never_ends_like_a_whole_one(make, version, reset):
 
 
 def test_a_refused_head_request_has_no_content(make):
-    client = make(max_body=1)
+    client, other = make(max_body=1), make(max_body=1)
     client.send(b"HEAD / HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\n\r\n")
     assert client.status == b"413"
     assert client.transport.outgoing.endswith(b"\r\n\r\n")
+    assert client.seen.sizes == [0]
+    other.send(b"GET / HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\n\r\n")
+    length = b"\r\nContent-Length: %d\r\n" % other.seen.sizes[0]
+    assert length in client.transport.outgoing, "RFC 9110 section 8.6: that of the answer to GET"
+
+
+def test_a_refusal_is_counted_like_any_answer(make):
+    client = make()
+    client.send(b"GET / HTTP/2.0\r\nHost: x\r\n\r\n")
+    assert client.status == b"505"
+    content = client.transport.outgoing.partition(b"\r\n\r\n")[2]
+    assert client.seen.sizes == [len(content)]
+    assert client.values[DOWNSTREAM_WRITTEN] == len(client.transport.outgoing)
 
 
 def test_draining_ends_an_idle_connection_and_closes_a_busy_one_after_its_answer(make):
