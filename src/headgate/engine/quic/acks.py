@@ -119,10 +119,9 @@ class ReceivedPackets:
     def _ask(self, number: int, ecn: int, now: float) -> None:
         """Decide how soon a packet that asks for an acknowledgement gets it (section 13.2.1)."""
         self._waiting += 1
-        if number < self._largest_eliciting:
-            is_out_of_order = True
-        else:
-            is_out_of_order = self.ranges.starts[-1] > self._largest_eliciting + 1
+        # Late: even if what overtook it asked for nothing, we may have told the peer of the gap.
+        is_out_of_order = number < self._largest or self.ranges.starts[-1] > self._largest_eliciting + 1
+        if number > self._largest_eliciting:
             self._largest_eliciting = number
         if self._is_prompt or self._waiting >= ACK_EVERY or is_out_of_order or ecn == CE:
             self.ack_at = now

@@ -82,9 +82,13 @@ class CongestionController:
         return True
 
     def on_persistent_congestion(self) -> None:
-        """Nothing came through for so long that all that was learnt is void (section 7.6.2)."""
+        """Nothing came through for so long that all that was learnt is void (section 7.6.2).
+
+        Appendix B.8 ends the recovery period too. Here it goes on for what was sent before: where only
+        acknowledgements were lost, the first that comes through names a whole old window, which would open the
+        new one at once.
+        """
         self.window = self.minimum_window()
-        self.recovery_start = -NEVER
 
     def _slow_start(self, size: int, sent_time: float, now: float, rtt: RttEstimator) -> None:
         self.window += size

@@ -76,6 +76,15 @@ def test_rfc9000_13_2_1_a_late_packet_is_told_at_once():
     assert packets.is_due(1.0)
 
 
+def test_a_packet_that_was_overtaken_by_one_that_asks_for_nothing_is_told_at_once():
+    """The gap may have been told with another acknowledgement, and the peer's time threshold is short."""
+    packets = received(0, 1)
+    packets.receive(3, NOT_ECT, 1.0, is_eliciting=False)
+    packets.take(1.0, is_alone=True)
+    packets.receive(2, NOT_ECT, 1.0, is_eliciting=True)
+    assert packets.is_due(1.0)
+
+
 def test_rfc9000_13_2_1_packets_in_between_that_ask_for_nothing_are_no_gap():
     packets = received(0, 1)
     packets.take(1.0, is_alone=True)

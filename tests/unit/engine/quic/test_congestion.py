@@ -4,7 +4,7 @@ import pytest
 
 from headgate.engine.quic.congestion import MAX_WINDOW, CongestionController, initial_window
 from headgate.engine.quic.newreno import NewReno
-from headgate.engine.quic.rtt import NEVER, RttEstimator
+from headgate.engine.quic.rtt import RttEstimator
 
 RTT = RttEstimator()
 
@@ -58,7 +58,7 @@ def test_rfc9002_7_6_2_persistent_congestion_collapses_the_window():
     controller.on_persistent_congestion()
     assert controller.window == 2400
     assert controller.in_slow_start()
-    assert controller.recovery_start == -NEVER
+    assert controller.recovery_start == 2.0
 
 
 def test_rfc9002_7_2_a_smaller_datagram_before_anything_was_learnt_starts_over():

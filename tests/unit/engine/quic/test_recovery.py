@@ -400,9 +400,20 @@ def test_rfc9002_7_6_1_the_duration():
     # (0.1 + 4 × 0.05 + 0.025) × 3 s; the acknowledgement that ends it moves the estimate a little.
     peer = Peer().sampled(0.1)
     assert blackout(peer, [1.0, 1.5, 2.0])
-    # The minimum window and what the acknowledged packet, sent after the loss, adds to it.
-    assert peer.recovery.controller.window == 3 * SIZE
+    assert peer.recovery.controller.window == 2 * SIZE
     assert not blackout(Peer().sampled(0.1), [1.0, 1.2, 1.5])
+
+
+def test_a_collapsed_window_is_not_opened_by_what_was_sent_before():
+    """Only the acknowledgements were lost of ten packets: the one that ends the silence names them all."""
+    peer = Peer().sampled(0.1)
+    arrived = peer.send(1.0, 10)
+    for time in (1.1, 1.5, 2.0):
+        peer.send(time)
+    (*_, last) = peer.send(2.01, 4)
+    peer.ack(2.11, last, last, arrived[-1], arrived[0])
+    assert peer.recovery.persistent_congestions == 1
+    assert peer.recovery.controller.window == 2 * SIZE
 
 
 def test_rfc9002_7_6_2_an_acknowledged_packet_in_between_breaks_the_run():
