@@ -267,6 +267,8 @@ class ReverseProxy(Handler, ResponseReceiver, ConnectionWaiter):
             # RFC 9110 section 15.5.22: a 426 says in Upgrade what it wants; in any other answer that is for this hop.
             wanted = b", ".join(fields.get_all(b"upgrade")) if response.status == 426 else b""
             strip_response(fields, wanted)
+            if exchange.request.version == 10:
+                fields.remove(b"trailer")  # without chunks there is no place for what it announces
         if self.edit:
             self.edits.apply(fields, exchange.secure)
         response.close = False  # the origin's connection, not the client's

@@ -456,6 +456,20 @@ def test_rfc9110_15_5_22_an_answer_that_requires_an_upgrade_says_which(make, sta
     assert client.transport.outgoing.endswith(b"ok" + OK), "the connection goes on"
 
 
+@pytest.mark.parametrize("length", [b"Transfer-Encoding: chunked", b"Content-Length: 2"])
+@pytest.mark.parametrize("version", [b"1.0", b"1.1"])
+def test_rfc9110_6_5_who_gets_no_trailers_is_promised_none(make, version, length):
+    path = make()
+    client = path.client()
+    path.send(client, b"GET / HTTP/%b\r\nHost: x\r\nConnection: keep-alive\r\n\r\n" % version)
+    content = b"2\r\nok\r\n0\r\nX-Sum: 1\r\n\r\n" if length.endswith(b"chunked") else b"ok"
+    path.send(path.origin(), b"HTTP/1.1 200 OK\r\nTrailer: X-Sum\r\n%b\r\n\r\n%b" % (length, content))
+    head, _, content = client.transport.outgoing.partition(b"\r\n\r\n")
+    assert (b"\r\nTrailer: X-Sum" in head) == (version == b"1.1")
+    assert (b"X-Sum: 1" in content) == (version == b"1.1" and length.endswith(b"chunked"))
+    assert b"ok" in content
+
+
 @pytest.mark.parametrize("status", [b"204 No Content", b"103 Early Hints"])
 def test_rfc9110_8_6_a_length_that_may_not_be_there_goes_and_the_answer_comes(make, status):
     path = make()
