@@ -1,8 +1,9 @@
 """From a request's head to the handler of its route: everything that is decided before an endpoint is picked.
 
 In this order: read the target and the authority, check that this connection and this listener may be asked for that
-host at all (421), match the route on the normalised path, then rewrite the head for the origin: hop-by-hop lines
-out, forwarding lines in, the route's edits, Via. What the route's handler gets is the request as it will be sent.
+host at all (421), match the route on the normalised path, answer what may be forwarded no further (Max-Forwards),
+then rewrite the head for the origin: hop-by-hop lines out, forwarding lines in, the route's edits, Via. What the
+route's handler gets is the request as it will be sent.
 """
 
 from __future__ import annotations
@@ -17,11 +18,12 @@ from headgate.counters import REFUSED_MISDIRECTED
 from headgate.engine.events import Request
 from headgate.engine.h1.grammar import list_tokens
 from headgate.errors import RemoteProtocolError
-from headgate.http.fields import HOST, Fields
+from headgate.http.fields import HOST, MAX_FORWARDS, Fields
 from headgate.http.hop_by_hop import add_via, strip_request
 from headgate.http.target import STRICT, parse_authority, parse_target
 from headgate.pipeline.route import MISDIRECTED, Router
 from headgate.proxy.answers import answer_error
+from headgate.proxy.max_forwards import ends_here
 
 
 def _check_upgrade(request: Request) -> None:
@@ -99,6 +101,8 @@ class Dispatcher(Handler):
         handler = route.handler
         if not isinstance(handler, Handler):
             answer_error(exchange, 503, "no-handler", "")
+            return
+        if fields.flags & MAX_FORWARDS and ends_here(exchange, route):
             return
         request.target = target.origin
         if request.upgrade:
