@@ -4,14 +4,55 @@ What these sections ask of somebody else than the engine, and where it is tested
 
 | section | who | rule | tested in |
 |---|---|---|---|
-| 9.3 | server | a request is read to its end, or the connection closes | connection/downstream.py: `_answered` |
-| 9.3 | proxy | no persistence towards HTTP/1.0 clients of a *proxy*; a gateway is an origin server to them | here |
-| 9.3.1 | proxy | only what is safe is repeated after a failure | proxy/reverse.py: `_may_repeat` |
-| 9.5 | all | idle connections time out | connection/downstream.py, upstream pool |
-| 9.6 | client | behind its own Connection: close it sends nothing | unit/http/test_hop_by_hop.py, upstream/fetch.py |
-| 9.6 | server | it closes in stages, so that no reset overtakes the answer | connection/downstream.py: `_linger` |
-| 9.7, 9.8 | all | without close_notify a response until close is incomplete | tls/transport.py |
-| 9110 10.1.1 | server | 100 is sent before content is waited for; the rest is the proxy's | proxy/reverse.py |
+| 9.3 | server | a request is read to its end, or the connection closes | |
+| | | | integration/proxy/test_rfc9112.py: `test_rfc9112_9_3_content_that_nobody_wants_is_not_the_next_request` |
+| | | | integration/limits/test_inner_bounds.py: `test_content_that_nobody_wants_is_read_away_up_to_a_bound` |
+| | | | unit/proxy/test_reverse.py: `test_an_early_answer_closes_the_upstream_and_reads_the_rest_away` |
+| 9.3 | proxy | no persistence towards HTTP/1.0 clients of a *proxy*; a gateway is an origin server to them | |
+| | | | here: `test_rfc9112_9_3_persistence` |
+| 9.3.1 | client | nothing is repeated but on a new connection in place of one that lay idle | |
+| | | | unit/proxy/test_reverse.py: `test_a_stale_connection_costs_one_retry` |
+| | | | unit/proxy/test_reverse.py: `test_a_request_is_written_twice_at_most` |
+| 9.3.1 | client | nothing is repeated once an octet of an answer has come | |
+| | | | unit/proxy/test_reverse.py: `test_an_answer_that_has_begun_is_not_asked_for_again` |
+| | | | unit/proxy/test_reverse.py: `test_an_interim_answer_is_an_answer` |
+| | | | integration/proxy/test_origin_faults.py: `test_a_begun_answer_is_never_asked_for_again` |
+| 9.3.2 | server | answers come in the order of the requests | |
+| | | | integration/proxy/test_messages.py: `test_pipelined_requests_are_answered_in_order` |
+| 9.5 | server | idle connections time out | unit/connection/test_downstream.py: `test_an_idle_connection_is_closed` |
+| | | | integration/limits/test_bad_input.py: `test_an_idle_connection` |
+| 9.5 | client | the same | unit/upstream/test_endpoint.py: `test_idle_connections_end_after_their_time` |
+| 9.5 | both | the other's close is noticed while idle, and answered | |
+| | | | unit/connection/test_upstream.py: `test_bytes_and_a_break_on_an_idle_connection_drop_it` |
+| 9.6 | client | behind a response with Connection: close it sends nothing, and closes | |
+| | | | here: `test_rfc9112_9_6_a_client_asks_nothing_behind_close` |
+| | | | unit/upstream/test_endpoint.py: `test_a_connection_that_cannot_carry_another_request_is_closed` |
+| 9.6 | client | behind its own Connection: close it sends nothing: it never says it | |
+| | | | integration/proxy/test_rfc9112.py: `test_rfc9112_9_6_a_close_of_the_client_is_not_for_the_origin` |
+| 9.6 | server | it closes behind the answer to a request with Connection: close | |
+| | | | integration/proxy/test_messages.py: `test_connection_close_is_honoured` |
+| 9.6 | server | it closes in stages, so that no reset overtakes the answer | |
+| | | | unit/connection/test_downstream.py: `test_a_malformed_request_is_answered_and_lingered_on` |
+| | | | integration/limits/test_bad_input.py: `test_an_oversize_upload_gets_its_answer_before_the_close` |
+| 9.8 | client | without close_notify a response until close is incomplete, and no other | |
+| | | | unit/tls/test_transport.py: `test_end_without_close_notify_is_an_error` |
+| | | | integration/proxy/test_rfc9112.py: `test_rfc9112_9_8_a_response_until_close_ends_with_close_notify` |
+| 9.8 | client | it says close_notify before it closes (not yet) | |
+| | | | integration/proxy/test_rfc9112.py: `test_rfc9112_9_8_a_client_says_a_closure_alert` |
+| 9.8 | server | so does a server (when a connection times out: not yet) | |
+| | | | unit/tls/test_transport.py: `test_shutdown_says_close_notify` |
+| | | | integration/proxy/test_rfc9112.py: `test_rfc9112_9_8_a_closure_alert_precedes_our_close` |
+| | | | integration/proxy/test_rfc9112.py: `test_rfc9112_9_8_a_closure_alert_precedes_the_close_when_idle` |
+| 9.8 | server | it is prepared for clients that do not | |
+| | | | integration/proxy/test_rfc9112.py: `test_rfc9112_9_8_a_client_that_leaves_without_an_alert_is_no_failure` |
+| 9110 10.1.1 | server | 100 or a final answer is sent before content is waited for | |
+| | | | integration/proxy/test_rfc9112.py: `test_rfc9110_10_1_1_an_answer_of_our_own_does_not_wait_for_content` |
+| 9110 10.1.1 | proxy | the expectation goes to the origin, and its 100 or its final answer comes back | |
+| | | | integration/proxy/test_messages.py: `test_100_continue_and_103_are_passed_on` |
+| | | | integration/proxy/test_messages.py: `test_a_final_response_instead_of_100` |
+
+Where we do what a proxy must not (9.3.1): a request that found a stale connection is repeated whatever its method.
+An origin may have acted on it before it closed.
 """
 
 import pytest

@@ -4,14 +4,26 @@ What these sections ask of somebody else than the engine, and where it is tested
 
 | section | who | rule | tested in |
 |---|---|---|---|
-| 6 | proxy | a message is sent on with framing of our own making | the sender's tests here; proxy/reverse.py |
-| 6.1 | client | chunked only to a server known to speak 1.1 | endpoints are configured to be HTTP/1.1 |
-| 6.1 | sender | Transfer-Encoding of the peer is not copied | unit/http/test_hop_by_hop.py |
-| 6.3 | server, sender | a handler's content matches its Content-Length | here; `LocalProtocolError` |
-| 6.3 | server | an answer to HEAD has no content | proxy/answers.py; from an origin: the client role here |
-| 7.1.2 | recipient | trailers are not merged into the head | trailers come in `EndOfMessage`, here |
-| 7.4 | client | TE is nominated by Connection; "chunked" is never in it | unit/http/test_hop_by_hop.py |
-| 8 | cache | an incomplete response is recorded as such | proxy/reverse.py: `upstream_failed` |
+| 6 | proxy | a message is sent on with framing of our own making | |
+| | | | integration/proxy/test_messages.py: `test_chunked_content_and_trailers_both_ways` |
+| | | | integration/proxy/test_messages.py: `test_an_origin_that_ends_its_content_by_closing` |
+| 6.1 | sender | Transfer-Encoding of the peer is not copied | |
+| | | | unit/http/test_hop_by_hop.py: `test_rfc9110_7_6_1_removes_what_is_for_one_connection` |
+| 6.3 | sender | content matches its Content-Length | here: `test_rfc9112_6_3_a_sender_keeps_its_promise` |
+| 6.3 | server | an answer to HEAD has no content, of an origin or of our own | |
+| | | | integration/proxy/test_messages.py: `test_responses_without_content` |
+| | | | integration/proxy/test_rfc9112.py: `test_rfc9112_6_3_an_answer_of_our_own_to_head_has_no_content` |
+| | | | integration/limits/test_bad_input.py: `test_a_refused_head_request_has_no_content` |
+| 7.1.2 | recipient | trailers are not merged into the head | here: `test_rfc9112_7_1_chunks_are_read` |
+| 7.4 | client | TE is nominated by Connection; "chunked" is never in it | |
+| | | | unit/http/test_hop_by_hop.py: `test_rfc9110_10_1_4_te_trailers_is_kept_and_nominated` |
+| 8 | proxy | an incomplete response does not end like a whole one | |
+| | | | unit/connection/test_downstream.py: `test_an_answer_cut_short_never_ends_like_a_whole_one` |
+| | | | integration/proxy/test_origin_faults.py: `test_an_origin_that_dies_in_content_shows_as_truncation` |
+| | | | integration/proxy/test_origin_faults.py: `test_an_http10_client_sees_truncation_as_a_reset` |
+
+That a server speaks HTTP/1.1, which a client has to know before it sends chunks (6.1), is what configuring it as an
+endpoint says. A cache that would record an incomplete response as such (8) is not there yet.
 
 Where we are stricter: lists in Content-Length ("5, 5") are refused (6.3 allows to replace them), Transfer-Encoding
 beside Content-Length is refused in responses too (6.3 MAY), and so is every coding but chunked, also where a

@@ -4,14 +4,27 @@ What these sections ask of somebody else than the engine, and where it is tested
 
 | section | who | rule | tested in |
 |---|---|---|---|
-| 3.2 | server | Host with an invalid value: 400 | unit/http/test_target.py, `test_authorities_refused` |
-| 3.2 | client, proxy | Host is sent, and equals the authority | integration of the reverse proxy (proxy/reverse.py) |
-| 3.2.1 | client | an empty path is sent as "/" | unit/http/test_target.py, `test_rfc9112_3_2_forms` |
-| 3.2.2 | server, proxy | absolute-form is accepted, its authority replaces Host | the same; proxy/dispatch.py |
-| 3.2.3 | client | CONNECT has an authority-form target | the same, `test_rfc9112_3_2_refused` |
-| 3.2.4 | server | "*" only with OPTIONS; OPTIONS without a path becomes "*" | the same |
-| 3.3 | server | the target URI is put together from scheme, authority and path | unit/http/test_target.py |
-| 2.2 | user agent | no extra CRLF around a request | `test_rfc9112_2_2_no_extra_crlf_around_a_request`, here |
+| 2.2 | user agent | no extra CRLF around a request | here: `test_rfc9112_2_2_no_extra_crlf_around_a_request` |
+| 3.2 | server | Host with an invalid value: 400 | unit/http/test_target.py: `test_authorities_refused` |
+| | | | integration/limits/test_bad_input.py: `test_malformed_requests_are_answered_and_closed` |
+| 3.2 | client | Host is sent, and equals the authority | |
+| | | | integration/proxy/test_rfc9112.py: `test_rfc9112_3_2_host_is_sent_and_equals_the_authority` |
+| 3.2 | client | no authority: an empty Host | |
+| | | | integration/proxy/test_rfc9112.py: `test_rfc9112_3_2_a_request_without_an_authority_has_an_empty_host` |
+| 3.2.1 | client | an empty path is sent as "/" | unit/http/test_target.py: `test_rfc9112_3_2_forms` |
+| | | | integration/proxy/test_rfc9112.py: `test_rfc9112_3_2_the_form_that_an_origin_gets` |
+| 3.2.2 | server | absolute-form is accepted | unit/http/test_target.py: `test_rfc9112_3_2_forms` |
+| 3.2.2 | proxy | its authority replaces Host | |
+| | | | integration/proxy/test_rewriting.py: `test_absolute_form_overrides_host` |
+| | | | unit/proxy/test_dispatch.py: `test_a_host_of_another_listener_is_421_and_no_origin_hears_of_it` |
+| 3.2.3 | client | CONNECT has an authority-form target | unit/http/test_target.py: `test_rfc9112_3_2_refused` |
+| 3.2.4 | server | "*" only with OPTIONS | unit/http/test_target.py: `test_rfc9112_3_2_refused` |
+| 3.2.4 | proxy | OPTIONS without a path becomes "*" | |
+| | | | unit/http/test_target.py: `test_rfc9112_3_2_4_options_without_a_path_becomes_asterisk` |
+| | | | integration/proxy/test_rfc9112.py: `test_rfc9112_3_2_the_form_that_an_origin_gets` |
+| 3.3 | server | the target URI is put together from scheme, authority and path | |
+| | | | unit/http/test_target.py: `test_rfc9112_3_2_forms` |
+| | | | integration/proxy/test_rewriting.py: `test_https_adds_hsts_and_says_https` |
 
 Where we are stricter than the text allows or asks, on purpose: a bare LF ends no line (2.2 MAY), white space before a
 colon in a response is refused with 502 instead of removed (5.1), so is obs-fold (5.2 allows that to a gateway).

@@ -317,3 +317,75 @@ def test_the_tests_that_the_documentation_names_exist():
         paths = set(re.findall(r"`(tests/[a-z0-9_/]+\.py)`", words))
         missing += [f"{page.name}: {name}" for name in paths if not (ROOT / name).exists()]
     assert sorted(missing) == []
+
+
+CONFORMANCE = sorted((ROOT / "tests" / "conformance").glob("test_*.py"))
+NAMED = re.compile(r"(here|[a-z0-9_/]+\.py): ((?:`test_[a-z0-9_]+`(?:, )?)+)")
+
+
+def functions(path):
+    return {node.name for node in ast.walk(parsed(path)) if isinstance(node, ast.FunctionDef)}
+
+
+def rules_and_tests(page):
+    """Yield (rule, what its rows say under "tested in") of the tables that a conformance module opens with.
+
+    A row without a section goes on with the rule of the row above.
+    """
+    rule, cells, inside = "", [], False
+    for line in [*page.splitlines(), ""]:
+        row = [cell.strip() for cell in line.split("|")[1:-1]]
+        if not row:
+            if cells:
+                yield rule, cells
+            rule, cells, inside = "", [], False
+        elif row[-1] == "tested in":
+            inside = True
+        elif inside and not row[0].startswith("--"):
+            if row[0] and cells:
+                yield rule, cells
+            if row[0]:
+                rule, cells = " ".join(row[:-1]), []
+            cells.append(row[-1])
+
+
+def unnamed(path, page):
+    """Return the rules of a module's tables that no test is named for, and the tests that are not there."""
+    found = []
+    for rule, cells in rules_and_tests(page):
+        cells = [cell for cell in cells if cell]
+        if not cells:
+            found.append(f"{rule}: no test")
+        for cell in cells:
+            said = NAMED.fullmatch(cell)
+            if said is None:
+                found.append(f"{rule}: {cell}")
+                continue
+            where = path if said[1] == "here" else ROOT / "tests" / said[1]
+            there = functions(where) if where.exists() else set()
+            found += [f"{rule}: {name}" for name in re.findall(r"test_\w+", said[2]) if name not in there]
+    return found
+
+
+def test_the_tables_of_conformance_name_tests_that_exist():
+    found = {path.name: unnamed(path, ast.get_docstring(parsed(path))) for path in CONFORMANCE}
+    assert {name: rules for name, rules in found.items() if rules} == {}
+    assert sum(len(list(rules_and_tests(ast.get_docstring(parsed(path))))) for path in CONFORMANCE) >= 30
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        "| 1 | all | a rule | |",
+        "| 1 | all | a rule | proxy/reverse.py |",
+        "| 1 | all | a rule | proxy/reverse.py: `_may_repeat` |",
+        "| 1 | all | a rule | here: `test_that_nobody_has_written` |",
+        "| 1 | all | a rule | unit/test_house.py: `test_engines_are_pure`, `test_that_nobody_has_written` |",
+        "| 1 | all | a rule | unit/test_gone.py: `test_engines_are_pure` |",
+        "| 1 | all | a rule | unit/test_house.py: `test_engines_are_pure` |\n| | | | the same |",
+        "| 1 | all | a rule | |\n| 2 | all | a rule | unit/test_house.py: `test_engines_are_pure` |",
+    ],
+)
+def test_a_rule_without_a_test_is_found(row):
+    page = f"| section | who | rule | tested in |\n|---|---|---|---|\n{row}\n\nProse."
+    assert len(unnamed(Path(__file__), page)) == 1
