@@ -296,14 +296,14 @@ class SmallConnection(asyncio.Protocol):
         if self._transport is None or self._transport.is_closing():
             return
         fields = Fields([], [])
-        fields.add(b"content-type", response.content_type.encode("ascii"))
-        fields.add(b"cache-control", b"no-store")
+        fields.add(b"content-type", response.content_type.encode("ascii"), b"Content-Type")
+        fields.add(b"cache-control", b"no-store", b"Cache-Control")
         for name, value in response.headers:
             fields.add(name, value)
         head = self._request is not None and self._request.method == b"HEAD"
         body = b"" if head else response.body
         if head:
-            fields.add(b"content-length", str(len(response.body)).encode())
+            fields.add(b"content-length", str(len(response.body)).encode(), b"Content-Length")
         reason = _REASONS.get(response.status, b"")
         self._engine.send(Response(response.status, reason, 11, fields, len(body)))
         if body:

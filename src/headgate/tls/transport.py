@@ -70,8 +70,8 @@ _CLOSED: Final = 3
 _ALERT_UNRECOGNIZED_NAME: Final = b"\x15\x03\x03\x00\x02\x02\x70"
 _PLAIN_TEXT: Final = b"This port speaks HTTPS: the URL begins with https://\n"
 _PLAIN_ANSWER: Final = (
-    b"HTTP/1.1 400 Bad Request\r\ncontent-type: text/plain\r\nconnection: close\r\ncontent-length: %d\r\n\r\n%b"
-    % (len(_PLAIN_TEXT), _PLAIN_TEXT)
+    b"HTTP/1.1 400 Bad Request\r\nContent-Type: text/plain; charset=utf-8\r\nConnection: close\r\n"
+    b"Content-Length: %d\r\n\r\n%b" % (len(_PLAIN_TEXT), _PLAIN_TEXT)
 )
 # Reasons of OpenSSL that have a word of their own here; the others are turned into one by `_word`.
 _REASONS: Final[dict[str, str]] = {

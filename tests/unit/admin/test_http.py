@@ -122,7 +122,8 @@ def test_head_has_the_length_and_no_content(run):
     async def main():
         async with Served() as served:
             answer = await served.exchange(get(b"/a").replace(b"GET", b"HEAD"))
-            assert b"content-length: 7" in answer.lower()
+            assert b"\r\nContent-Length: 7\r\n" in answer
+            assert b"\r\nContent-Type: " in answer
             assert answer.endswith(b"\r\n\r\n")
 
     run(main())

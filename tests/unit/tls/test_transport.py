@@ -123,7 +123,8 @@ def test_plain_http_gets_a_400_that_says_so(kit, gate):
         answer += piece
     assert answer.startswith(b"HTTP/1.1 400 Bad Request\r\n")
     head, _, body = answer.partition(b"\r\n\r\n")
-    assert b"content-length: %d" % len(body) in head
+    assert b"\r\nContent-Type: text/plain; charset=utf-8\r\n" in head
+    assert b"\r\nContent-Length: %d" % len(body) in head
 
 
 @pytest.mark.parametrize(
