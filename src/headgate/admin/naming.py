@@ -75,7 +75,11 @@ def _nearest(wanted: str, known: Sequence[Known]) -> list[str]:
     """Return names that are like what was typed, best first."""
     words = {word: None for one in known[:LOOKED_AT] for word in _words(one)}
     wanted = wanted.lower()
-    return difflib.get_close_matches(wanted.rpartition("/")[2] or wanted, words, SHOWN, 0.7)
+    wanted = wanted.rpartition("/")[2] or wanted
+    # A file without its ending, a host without its domain: who types half a name means what begins with it.
+    begun = [word for word in words if wanted and word.lower().startswith(wanted)]
+    like = difflib.get_close_matches(wanted, words, SHOWN, 0.7)
+    return list(dict.fromkeys([*begun, *like]))[:SHOWN]
 
 
 def _words(one: Known) -> Iterable[str]:

@@ -8,6 +8,9 @@ from cryptography import x509
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.x509 import ocsp
+from cryptography.x509.oid import ExtendedKeyUsageOID
+
+from headgate.ocsp.response import is_named
 
 
 def describe_response(der: bytes) -> str:
@@ -41,7 +44,7 @@ def _lines(response: ocsp.OCSPResponse, size: int) -> Iterator[str]:
         yield f"        Next update: {_time(single.next_update_utc)}"
     yield f"    Signature: {_signature(response)}, {len(response.signature)} bytes"
     for certificate in response.certificates:
-        yield f"    Signed by the delegate: {certificate.subject.rfc4514_string()}"
+        yield f"    {_role(response, certificate)}: {certificate.subject.rfc4514_string()}"
         yield f"        Issuer: {certificate.issuer.rfc4514_string()}"
         before, after = certificate.not_valid_before_utc, certificate.not_valid_after_utc
         yield f"        Valid: {_time(before)} to {_time(after)}"
@@ -53,6 +56,17 @@ def _responder(response: ocsp.OCSPResponse) -> str:
     if response.responder_name is not None:
         return f"name {response.responder_name.rfc4514_string()}"
     return f"key hash {(response.responder_key_hash or b'').hex()}"
+
+
+def _role(response: ocsp.OCSPResponse, certificate: x509.Certificate) -> str:
+    """Return what a certificate that was sent along is to the response, as far as the response itself tells."""
+    if not is_named(response, certificate):
+        return "Sent along, not the signer"
+    try:
+        usage = certificate.extensions.get_extension_for_class(x509.ExtendedKeyUsage).value
+    except (ValueError, x509.ExtensionNotFound, x509.DuplicateExtension):
+        return "Signed by"
+    return "Signed by the delegate" if ExtendedKeyUsageOID.OCSP_SIGNING in usage else "Signed by"
 
 
 def _signature(response: ocsp.OCSPResponse) -> str:

@@ -138,6 +138,15 @@ def reload(config: ConfigOption = None, runtime_dir: RuntimeOption = None) -> No
     raise typer.Exit(FAILED)
 
 
+@app.command()
+def top(config: ConfigOption = None, runtime_dir: RuntimeOption = None) -> None:
+    """Not built yet: `headgate status` shows the processes now, the metrics what they do."""
+    complain(
+        "top comes in a later release; until then see `headgate status` and the metrics ([metrics] address)"
+    )
+    raise typer.Exit(FAILED)
+
+
 @ocsp_app.callback()
 def ocsp(
     context: typer.Context,

@@ -52,8 +52,11 @@ class Failure:
     asked: tuple[str, ...] = ()
 
     def __str__(self) -> str:
-        where = f" at {self.address}" if self.address else ""
         number = f" (errno {self.errno})" if self.errno else ""
+        # A dial that failed lists each address with its time: both would stand here twice.
+        if self.stage == "connect" and self.address and self.address in self.detail:
+            return f"{self.responder}: {self.reason}: {self.detail}{number}"
+        where = f" at {self.address}" if self.address else ""
         return (
             f"{self.responder}{where}: {self.reason}: {self.detail}{number} after {self.milliseconds:.0f} ms"
         )

@@ -237,7 +237,7 @@ def _find_signer(response: ocsp.OCSPResponse, issuer: x509.Certificate, wall: fl
     failure = NotBelieved(
         Reason.UNKNOWN_SIGNER, "the responder id names neither the issuer nor a certificate sent along"
     )
-    if _is_named(response, issuer):
+    if is_named(response, issuer):
         try:
             _check_signature(response, issuer)
             return issuer
@@ -257,13 +257,13 @@ def _candidates(response: ocsp.OCSPResponse, issuer: x509.Certificate) -> list[x
     """Return the certificates sent along that the responder id names, but for the issuer's own: its key was tried."""
     try:
         sent = response.certificates[:MAX_SIGNERS]
-        return [c for c in sent if _is_named(response, c) and c.public_key() != issuer.public_key()]
+        return [c for c in sent if is_named(response, c) and c.public_key() != issuer.public_key()]
     except BAD_CERTIFICATE as error:
         raise NotBelieved(Reason.MALFORMED, f"certificates: {_first_line(error)}") from error
 
 
-def _is_named(response: ocsp.OCSPResponse, certificate: x509.Certificate) -> bool:
-    """Tell whether the responder id names this certificate, by key hash or by name."""
+def is_named(response: ocsp.OCSPResponse, certificate: x509.Certificate) -> bool:
+    """Tell whether the responder id names this certificate, by key hash or by name: who signed is one of those."""
     try:
         key_hash = response.responder_key_hash
         if key_hash is not None:

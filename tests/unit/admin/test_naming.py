@@ -61,6 +61,13 @@ def test_nothing_is_no_certificate(wanted):
         find(wanted, ALL)
 
 
+@pytest.mark.parametrize("wanted", ["shop", "certs/shop", "SHOP"])
+def test_half_a_name_is_told_what_begins_with_it(wanted):
+    with pytest.raises(LookupError) as error:
+        find(wanted, ALL)
+    assert f"no certificate {wanted}; nearest: shop.pem, shop.example.com; " in str(error.value.args[0])
+
+
 def test_nothing_tells_what_comes_nearest():
     with pytest.raises(LookupError) as error:
         find("certs/shop.pme", ALL)

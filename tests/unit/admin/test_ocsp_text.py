@@ -32,6 +32,19 @@ def test_revoked_by_a_delegate_without_a_next_update():
     assert "Responder: name CN=The Delegate" in text
 
 
+def test_only_a_delegate_is_called_one():
+    delegate = ISSUER.delegate("The Delegate")
+    single = Single(LEAF, "good", THEN, THEN + 60, "sha1")
+    everything = [delegate.certificate, ISSUER.certificate, LEAF.certificate]
+    by_delegate = describe_response(ocsp_response([single], delegate, certificates=everything))
+    assert "Signed by the delegate: CN=The Delegate" in by_delegate
+    assert by_delegate.count("Signed by") == 1
+    assert f"Sent along, not the signer: CN={ISSUER.name}" in by_delegate
+    by_issuer = describe_response(ocsp_response([single], ISSUER, certificates=everything))
+    assert f"Signed by: CN={ISSUER.name}" in by_issuer
+    assert by_issuer.count("Sent along, not the signer: CN=") == 2
+
+
 def test_several_answers():
     singles = [Single(leaf, "good", THEN, THEN + 60, "sha1") for leaf in (LEAF, OTHER)]
     text = describe_response(ocsp_response(singles, ISSUER))

@@ -55,6 +55,7 @@ def _elsewhere(tmp_path, monkeypatch):
         (["validate", "absent.toml"], 2),
         (["validate", "absent.toml", "--json"], 2),
         (["reload"], 1),
+        (["top"], 1),
         (["status", "--runtime-dir", "nowhere"], 3),
         (["ocsp", "--runtime-dir", "nowhere"], 3),
         (["ocsp", "--json", "--runtime-dir", "nowhere"], 3),

@@ -6,7 +6,7 @@ import errno
 import pytest
 
 from headgate.http.fetch import FetchError, FetchResponse
-from headgate.ocsp.conversation import Contact, Conversation, ConversationFailed, max_age_of
+from headgate.ocsp.conversation import Contact, Conversation, ConversationFailed, Failure, max_age_of
 from headgate.ocsp.request import CertIdHash
 from headgate.testing.pki import ocsp_error
 
@@ -167,6 +167,15 @@ def test_refused_connection_says_address_errno_and_time_and_is_not_repeated(benc
     assert len(failure.asked) == 1
     assert "203.0.113.1:80" in str(failure)
     assert f"errno {errno.ECONNREFUSED}" in str(failure)
+
+
+def test_a_failed_dial_is_told_once():
+    # As the dialler words it: every address with its error and its time.
+    detail = "[::1]:80 ENETUNREACH (no road) after 0 ms; 127.0.0.1:80 ECONNREFUSED (refused) after 1 ms"
+    dial = Failure(URL, "connect", "connect", detail, "127.0.0.1:80", errno.ECONNREFUSED, 1.0)
+    assert str(dial) == f"{URL}: connect: {detail} (errno 111)"
+    status = Failure(URL, "status", "http-503", "status 503, expected 200", "127.0.0.1:80", 0, 2.0)
+    assert str(status) == f"{URL} at 127.0.0.1:80: http-503: status 503, expected 200 after 2 ms"
 
 
 def test_silence_costs_one_timeout_and_the_next_conversation_begins_with_post_elsewhere(bench, talk):
