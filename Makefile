@@ -14,7 +14,7 @@ FUZZ_SECONDS ?= 1800
 
 help:
 	@echo "make run     set everything up and start a demo: local CA, OCSP responder, origin, gate"
-	@echo "make test    set everything up and run the tests, compiled and pure (TESTS=path for some)"
+	@echo "make test    set everything up and run the tests: all compiled, most again pure (TESTS=path for some)"
 	@echo "make check   lint, format, types, import ranks"
 	@echo "make bench   compare with the rivals that are installed; results go to bench/results/"
 	@echo "make soak    long rounds: fuzz, floods, kills"
