@@ -11,21 +11,16 @@ ends the connection; nothing more is taken afterwards.
 import hmac
 from typing import Final
 
-from cryptography import x509
-from cryptography.exceptions import UnsupportedAlgorithm
-from cryptography.hazmat.primitives.asymmetric import ec, ed448, ed25519, rsa
-
 from headgate.counters import STAPLE_NOT_ASKED
 from headgate.engine.tls13.alerts import (
-    BAD_CERTIFICATE,
     DECODE_ERROR,
     DECRYPT_ERROR,
     ILLEGAL_PARAMETER,
     UNEXPECTED_MESSAGE,
-    UNSUPPORTED_CERTIFICATE,
     refusal,
     violation,
 )
+from headgate.engine.tls13.certificates import public_key_of
 from headgate.engine.tls13.levels import APPLICATION, HANDSHAKE, INITIAL
 from headgate.engine.tls13.levels import NAMES as LEVEL_NAMES
 from headgate.engine.tls13.messages import NAMES, message_limit, signed_content
@@ -177,18 +172,7 @@ class Handshake:
 
     def _take_chain(self, certificates: tuple[bytes, ...]) -> None:
         """Note a peer's chain and read the key of its leaf."""
-        try:
-            key = x509.load_der_x509_certificate(certificates[0]).public_key()
-        except (ValueError, x509.InvalidVersion) as error:
-            raise refusal(BAD_CERTIFICATE, f"the certificate cannot be read: {error}") from error
-        except UnsupportedAlgorithm as error:
-            raise refusal(UNSUPPORTED_CERTIFICATE, f"the certificate's key: {error}") from error
-        if not isinstance(
-            key,
-            rsa.RSAPublicKey | ec.EllipticCurvePublicKey | ed25519.Ed25519PublicKey | ed448.Ed448PublicKey,
-        ):
-            raise refusal(UNSUPPORTED_CERTIFICATE, "the certificate's key signs nothing in TLS 1.3")
-        self._peer_key = key
+        self._peer_key = public_key_of(certificates[0])
         self.peer_certificates = certificates
 
     def _check_signature(self, scheme: int, signature: bytes, context: bytes) -> None:
