@@ -254,6 +254,18 @@ def encode_long_header(
     )
 
 
+def encode_retry_header(version: int, destination: bytes, source: bytes, random: int) -> bytes:
+    """Return what stands before the token of a Retry packet; `random`: any octet, for bits without a meaning."""
+    return b"%c%b%c%b%c%b" % (
+        0xC0 | _BITS[version][RETRY] | random & 0x0F,
+        version.to_bytes(4, "big"),
+        len(destination),
+        destination,
+        len(source),
+        source,
+    )
+
+
 def encode_short_header(destination: bytes, phase: int, spin: int, number: int, number_length: int) -> bytes:
     """Return the header of a 1-RTT packet, packet number included, not protected yet; `phase`, `spin`: 0 or 1."""
     first = 0x40 | spin << 5 | phase << 2 | number_length - 1
