@@ -212,7 +212,7 @@ def _same_routes(config: Config, lost: Collection[int]) -> dict[int, Finding]:
         for host in route.hosts or ("",):
             above = seen.setdefault((host, kind, path), [])
             if any(_share_listener(config.route[other], route) for other in above if other != index):
-                where = f"{host or 'any host'}{path or '/'}"
+                where = f'{host or "any host"}, {kind} "{path or "/"}"'
                 found[index] = Finding(
                     ("route", index), f"takes the same requests as a route above ({where})"
                 )

@@ -31,6 +31,9 @@ from headgate.config.table import Location
 from headgate.config.unbuilt import unbuilt
 
 Tree = dict[str, object]
+_PART: Final = r"""(?:"[^"]*"|'[^']*'|[A-Za-z0-9_-]+)"""
+_KEYS: Final = rf"{_PART}(?:[ \t]*\.[ \t]*{_PART})*"
+_KEY_OR_HEADER: Final = re.compile(rf"[ \t]*({_KEYS}(?=[ \t]*=)|\[\[?[ \t]*{_KEYS}[ \t]*\]\]?)")
 # Each round removes at least one value of at most this many levels; a tree that is still refused then is a defect.
 _MAX_ROUNDS: Final = 16
 _SYNTAX_PLACE: Final = re.compile(r" \(at (?:line (\d+), column (\d+)|end of document)\)$")
@@ -124,9 +127,19 @@ def _parse(text: str, filename: str) -> Tree:
             message = message[: found.start()]
             if found[1]:
                 line, column = int(found[1]), int(found[2])
+        message = _taken(message, text.split("\n")[line - 1]) or message
         raise ConfigProblems([Problem(filename, line, column, "", f"syntax error: {message}")]) from None
     except RecursionError:
         raise ConfigProblems([Problem(filename, 1, 0, "", "syntax error: nested too deeply")]) from None
+
+
+def _taken(message: str, line: str) -> str:
+    """Return in our words that a key or table stands twice, with its name, which the parser keeps to itself; "" when
+    that is not what is wrong, or when the line does not begin with what is."""
+    name = _KEY_OR_HEADER.match(line)
+    if name is None or not message.startswith(("Cannot overwrite", "Cannot declare", "Cannot mutate")):
+        return ""
+    return f"{name[1]} is there already" + (", or what it is in was written whole" if "." in name[1] else "")
 
 
 @final
@@ -329,6 +342,8 @@ def _validate(draft: _Draft, base: Path) -> Config | None:
             )
             if not echo:
                 value = None if absent else draft.written(location)
+                if (*location, "[key]") == error["loc"]:  # the key itself is refused, not what it is set to
+                    value = location[-1]
                 draft.report(finding_of(error, error["loc"] if missing else location, value, absent))
             refused.add(location)
         draft.remove_all(refused)

@@ -91,7 +91,7 @@ def added(text):
         ),
         (
             added('[[route]]\nhosts = ["a.com", "EXAMPLE.com"]\npath = "/api"\nrespond = {}'),
-            "21: route[1]: takes the same requests as a route above (example.com/api)",
+            '21: route[1]: takes the same requests as a route above (example.com, path "/api")',
         ),
         (
             edited(('10.0.0.1:8080"', '10.0.0.1:8080", "http://10.0.0.1:8080/"')),
@@ -190,11 +190,11 @@ def routed(*lists, text=TWO):
         ),
         (
             routed('["public"]', '["public", "internal"]'),
-            ["20: route[1]: takes the same requests as a route above (any host/)"],
+            ['20: route[1]: takes the same requests as a route above (any host, path "/")'],
         ),
         (
             routed('["public"]') + "[[route]]\nrespond = {}\n",
-            ["20: route[1]: takes the same requests as a route above (any host/)"],
+            ['20: route[1]: takes the same requests as a route above (any host, path "/")'],
         ),
         (
             routed('["internal"]', text=TWO.replace('"public"', '"internal"')),

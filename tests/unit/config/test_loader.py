@@ -211,10 +211,41 @@ def test_a_syntax_error_at_the_end_names_the_last_line():
     assert (problem.line, problem.what) == (2, "syntax error: Invalid value")
 
 
-def test_a_key_that_stands_twice_is_a_syntax_error():
-    assert told(edited(("workers = 2", "workers = 2\nworkers = 3"))) == [
-        "2: syntax error: Cannot overwrite a value"
-    ]
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [
+        ("workers = 2\nworkers = 3\n", "2: syntax error: workers is there already"),
+        ("workers = 2\nworkers = 3", "2: syntax error: workers is there already"),
+        ('[log]\n"access" = "off"\n  access = "stdout" # again', "3: syntax error: access is there already"),
+        (
+            "log.access = 1\nlog . access = 2\n",
+            "2: syntax error: log . access is there already, or what it is in was written whole",
+        ),
+        (
+            "[upstream.a]\nx = 1\n[upstream.a]\n",
+            "3: syntax error: [upstream.a] is there already, or what it is in was written whole",
+        ),
+        ("[[listener]]\n[ listener ]\n", "2: syntax error: [ listener ] is there already"),
+        ("[listener]\n[[listener]]\n", "2: syntax error: [[listener]] is there already"),
+        (
+            "log = {}\n[log.x]\n",
+            "2: syntax error: [log.x] is there already, or what it is in was written whole",
+        ),
+        # What does not begin on the line that the parser blames keeps the parser's words.
+        ('user = "a"\nuser = """\nb\n"""\n', "4: syntax error: Cannot overwrite a value"),
+        ("a = { b = 1, b = 2 }\n", "1: syntax error: Duplicate inline table key 'b'"),
+    ],
+)
+def test_a_key_that_stands_twice_is_a_syntax_error_with_its_name(text, line):
+    assert told(text) == [line]
+
+
+def test_a_name_that_is_none_is_shown_and_not_what_it_is_set_to():
+    for key in ("X bad", "[key]"):
+        edits = ("[upstream", f'set_request_headers = {{ "{key}" = "value" }}\n[upstream')
+        (line,) = told(edited(edits))
+        assert "expected the name of a header field" in line
+        assert line.endswith(f'got "{key}"')
 
 
 def test_nesting_without_end_is_refused():
