@@ -37,9 +37,9 @@ What these sections ask of somebody else than the engine, and where it is tested
 | 9.8 | client | without close_notify a response until close is incomplete, and no other | |
 | | | | unit/tls/test_transport.py: `test_end_without_close_notify_is_an_error` |
 | | | | integration/proxy/test_rfc9112.py: `test_rfc9112_9_8_a_response_until_close_ends_with_close_notify` |
-| 9.8 | client | it says close_notify before it closes (not yet) | |
+| 9.8 | client | it says close_notify before it closes | |
 | | | | integration/proxy/test_rfc9112.py: `test_rfc9112_9_8_a_client_says_a_closure_alert` |
-| 9.8 | server | so does a server (when a connection times out: not yet) | |
+| 9.8 | server | so does a server, when a connection times out too | |
 | | | | unit/tls/test_transport.py: `test_shutdown_says_close_notify` |
 | | | | integration/proxy/test_rfc9112.py: `test_rfc9112_9_8_a_closure_alert_precedes_our_close` |
 | | | | integration/proxy/test_rfc9112.py: `test_rfc9112_9_8_a_closure_alert_precedes_the_close_when_idle` |

@@ -242,10 +242,11 @@ class DownstreamConnection(StreamDriver, Downstream):
             self._refuse(RemoteProtocolError(408, "body-timeout", "the content did not come in time"))
         elif self.phase == HANDSHAKE:
             self._fail(TransportError("handshake-timeout", 0, "the TLS handshake did not end in time"))
-        else:
-            if exchange is not None:
-                exchange.reason = "write-timeout" if counter == TIMEOUT_WRITE else "body-timeout"
+        elif exchange is not None:
+            exchange.reason = "write-timeout" if counter == TIMEOUT_WRITE else "body-timeout"
             self.close()
+        else:
+            self._end()
 
     # -- receiving
 
@@ -289,7 +290,7 @@ class DownstreamConnection(StreamDriver, Downstream):
                 if exchange is not None:
                     self._content_end(exchange, event.trailers)
             elif isinstance(event, Closed):
-                self.close()
+                self._end()
                 return
             if self.closed or self.phase != HTTP:
                 return
@@ -568,9 +569,13 @@ class DownstreamConnection(StreamDriver, Downstream):
         elif self.unsent > 0:
             self._linger()
         else:
-            if self.context.secure:
-                self.transport.shutdown()
-            self.close()
+            self._end()
+
+    def _end(self) -> None:
+        """Close at once, with a closure alert first where there is TLS (RFC 9112 section 9.8)."""
+        if self.context.secure and self.unsent == 0:
+            self.transport.shutdown()
+        self.close()
 
     def write_deferred(self) -> None:
         super().write_deferred()

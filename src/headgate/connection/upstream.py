@@ -252,6 +252,8 @@ class UpstreamConnection(StreamDriver):
     def close(self) -> None:
         """Close at once. The receiver is not told: it is the one who closes, or was told before."""
         if not self.closed:
+            if self.receiver is None and self.unsent == 0:
+                self.transport.shutdown()  # a closure alert, where there is TLS (RFC 9112 section 9.8)
             self.receiver = None
             self.values[UPSTREAM_OPEN] -= 1
             self.close_transport()

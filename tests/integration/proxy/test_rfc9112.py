@@ -219,11 +219,6 @@ def test_rfc9112_9_8_a_closure_alert_precedes_our_close(secure, request_):
     assert wire.sock.recv(1) == b""
 
 
-@pytest.mark.xfail(
-    strict=True,
-    raises=ssl.SSLEOFError,
-    reason="a client's connection that times out is closed without close_notify",
-)
 def test_rfc9112_9_8_a_closure_alert_precedes_the_close_when_idle(gate, secure):
     wire = secure(gate.hasty)
     wire.send(GET + b"\r\n")
@@ -231,9 +226,6 @@ def test_rfc9112_9_8_a_closure_alert_precedes_the_close_when_idle(gate, secure):
     assert wire.sock.recv(1) == b""
 
 
-@pytest.mark.xfail(
-    strict=True, raises=AssertionError, reason="a connection to an origin is closed without close_notify"
-)
 def test_rfc9112_9_8_a_client_says_a_closure_alert(client, ends):
     client.send(b"GET / HTTP/1.1\r\nHost: idle.test\r\n\r\n")
     assert client.read_response()[1] == b"ok"
