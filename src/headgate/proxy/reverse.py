@@ -318,12 +318,11 @@ class ReverseProxy(Handler, ResponseReceiver, ConnectionWaiter):
                 connection.on_readable()
 
     def _interim(self, exchange: Exchange, connection: UpstreamConnection, response: Response) -> None:
-        """Pass 100 and 103 on (RFC 9110 section 15.2); 101 ends HTTP on both connections."""
+        """Pass interim answers on, asked for or not (RFC 9110 section 15.2); 101 ends HTTP on both connections."""
         upgraded = response.fields.get(b"upgrade") or b"" if response.status == 101 else b""
         strip_response(response.fields, upgraded)
         if response.status != 101:
-            if response.status != 100 or exchange.request.expect_continue:
-                exchange.downstream.respond(response)
+            exchange.downstream.respond(response)
             return
         downstream = exchange.downstream
         if not isinstance(downstream, DownstreamConnection):

@@ -42,6 +42,13 @@ def interim(wire):
     wire.read_head()
 
 
+def unasked(wire):
+    """Send a 100 that nobody asked for."""
+    wire.read_head()
+    wire.send(b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
+    wire.read_head()
+
+
 def final_instead_of_100(wire):
     wire.read_head()
     wire.send(b"HTTP/1.1 401 No\r\nContent-Length: 2\r\n\r\nno")
@@ -91,6 +98,7 @@ SCRIPTS = {
     "not304": plain(304, b"ETag: x\r\nContent-Length: 10\r\n"),
     "head": plain(200, b"Content-Length: 1000\r\n"),
     "interim": interim,
+    "unasked": unasked,
     "refuse": final_instead_of_100,
     "order": slow_then_fast,
     "old": until_close,
@@ -169,6 +177,12 @@ def test_100_continue_and_103_are_passed_on(client):
     assert (hints.status, hints.get("link")) == (103, "</a.css>; rel=preload")
     head, body = client.read_response()
     assert (head.status, body) == (200, b"body")
+
+
+def test_rfc9110_15_2_a_100_that_nobody_asked_for_is_passed_on_too(client):
+    client.send(b"GET / HTTP/1.1\r\nHost: unasked.test\r\n\r\n")
+    assert client.read_head().status == 100
+    assert client.read_response()[1] == b"ok"
 
 
 def test_a_final_response_instead_of_100(client):
