@@ -23,7 +23,7 @@ UPGRADE: Final = 128
 VIA: Final = 256
 OTHER_HOP: Final = 512  # a hop-by-hop line other than Connection
 DATE: Final = 1024
-MAX_FORWARDS: Final = 2048
+HOPS_LEFT: Final = 2048
 
 FLAGS: Final[dict[bytes, int]] = {
     b"host": HOST,
@@ -49,7 +49,7 @@ FLAGS: Final[dict[bytes, int]] = {
     b"expect": EXPECT,
     b"via": VIA,
     b"date": DATE,
-    b"max-forwards": MAX_FORWARDS,
+    b"max-forwards": HOPS_LEFT,
 }
 
 

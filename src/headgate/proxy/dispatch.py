@@ -18,7 +18,7 @@ from headgate.counters import REFUSED_MISDIRECTED
 from headgate.engine.events import Request
 from headgate.engine.h1.grammar import list_tokens
 from headgate.errors import RemoteProtocolError
-from headgate.http.fields import HOST, MAX_FORWARDS, Fields
+from headgate.http.fields import HOPS_LEFT, HOST, Fields
 from headgate.http.hop_by_hop import add_via, strip_request
 from headgate.http.target import STRICT, parse_authority, parse_target
 from headgate.pipeline.route import MISDIRECTED, Router
@@ -102,7 +102,7 @@ class Dispatcher(Handler):
         if not isinstance(handler, Handler):
             answer_error(exchange, 503, "no-handler", "")
             return
-        if fields.flags & MAX_FORWARDS and ends_here(exchange, route):
+        if fields.flags & HOPS_LEFT and ends_here(exchange, route):
             return
         request.target = target.origin
         if request.upgrade:
