@@ -273,8 +273,9 @@ class KeySet:
             first = header[0]
             first ^= masks[mask_at] & (0x0F if first & 0x80 else 0x1F)
             split = len(header) - length
-            number = int.from_bytes(header[split:], "big")
-            number ^= int.from_bytes(masks[mask_at + 1 : mask_at + 1 + length], "big")
+            number = 0
+            for i in range(length):
+                number = number << 8 | header[split + i] ^ masks[mask_at + 1 + i]
             pending[at] = first.to_bytes(1, "big") + header[1:split] + number.to_bytes(length, "big")
             at += 2
             mask_at += SAMPLE
@@ -307,10 +308,12 @@ class KeySet:
         """
         first = data[start]
         first ^= masks[mask_at] & (0x0F if first & 0x80 else 0x1F)
-        content_at = number_at + (first & 3) + 1
-        length = content_at - number_at
-        shortened = int.from_bytes(data[number_at:content_at], "big")
-        shortened ^= int.from_bytes(masks[mask_at + 1 : mask_at + 1 + length], "big")
+        length = (first & 3) + 1
+        content_at = number_at + length
+        # Octet by octet: int.from_bytes of so few costs several times as much.
+        shortened = 0
+        for i in range(length):
+            shortened = shortened << 8 | data[number_at + i] ^ masks[mask_at + 1 + i]
         number = decode_number(shortened, length, largest)
         header = first.to_bytes(1, "big") + data[start + 1 : number_at] + shortened.to_bytes(length, "big")
         generation = self.read_generation
