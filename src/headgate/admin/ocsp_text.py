@@ -11,6 +11,7 @@ from cryptography.x509 import ocsp
 from cryptography.x509.oid import ExtendedKeyUsageOID
 
 from headgate.ocsp.response import is_named
+from headgate.tls.identity import parser_words
 
 
 def describe_response(der: bytes) -> str:
@@ -19,7 +20,7 @@ def describe_response(der: bytes) -> str:
         response = ocsp.load_der_ocsp_response(der)
         return "\n".join(_lines(response, len(der)))
     except (ValueError, UnsupportedAlgorithm) as exc:
-        return f"OCSP response, {len(der)} bytes, cannot be read: {exc}"
+        return f"OCSP response, {len(der)} bytes, cannot be read: {parser_words(exc)}"
 
 
 def _lines(response: ocsp.OCSPResponse, size: int) -> Iterator[str]:

@@ -41,6 +41,7 @@ def serve_origin(
         to,
         made.chain,
         made.key,
+        issuer=made.ca,
         hosts=hosts,
         http_port=http_port,
         https_port=https_port,

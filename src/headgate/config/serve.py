@@ -24,6 +24,7 @@ def serve_config(
     chain: Path,
     key: Path,
     *,
+    issuer: Path | None = None,
     hosts: Sequence[str] = ("127.0.0.1",),
     http_port: int = HTTP_PORT,
     https_port: int = HTTPS_PORT,
@@ -32,7 +33,7 @@ def serve_config(
     environ: Mapping[str, str] | None = None,
 ) -> Config:
     """Return the settings of a gate towards the origin `to`, with the certificate in `chain` and `key` (PEM, from a
-    local CA), listening on the IP addresses `hosts`.
+    local CA, whose own certificate is in `issuer`), listening on the IP addresses `hosts`.
 
     Raises `ConfigProblems`, and `ValueError` when `to` is no origin.
     """
@@ -48,6 +49,7 @@ def serve_config(
         "[[certificate]]",
         f"files = {_quoted(glob.escape(str(chain.absolute())))}",
         f"key = {_quoted(key.absolute())}",
+        *([f"issuer = {_quoted(issuer.absolute())}"] if issuer is not None else []),
     ]
     lines += ["[[route]]", f'upstream = "{_UPSTREAM}"']
     lines += [f"[upstream.{_UPSTREAM}]", f"endpoints = [{_quoted(to)}]"]

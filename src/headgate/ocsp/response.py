@@ -39,6 +39,7 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, SignatureAlgorithmOID
 from headgate.errors import HeadgateError
 from headgate.ocsp.settings import MAX_BODY
 from headgate.ocsp.subject import BAD_CERTIFICATE, Subject
+from headgate.tls.identity import parser_words
 from headgate.tls.staple import Staple
 
 CLOCK_SKEW: Final = 300.0
@@ -204,7 +205,7 @@ def _parse(der: bytes) -> ocsp.OCSPResponse:
         response = ocsp.load_der_ocsp_response(der)
         status = response.response_status
     except BAD_CERTIFICATE as error:
-        raise NotBelieved(Reason.MALFORMED, _first_line(error)) from error
+        raise NotBelieved(Reason.MALFORMED, parser_words(error)) from error
     if status is not ocsp.OCSPResponseStatus.SUCCESSFUL:
         raise ResponderError(_RESPONDER_ERRORS[status], "the responder does not answer this request")
     return response
@@ -216,7 +217,7 @@ def _check_extensions(response: ocsp.OCSPResponse) -> None:
             if extension.critical and not isinstance(extension.value, _KNOWN_EXTENSIONS):
                 raise NotBelieved(Reason.CRITICAL_EXTENSION, f"unknown: {extension.oid.dotted_string}")
     except BAD_CERTIFICATE as error:
-        raise NotBelieved(Reason.MALFORMED, f"extensions: {_first_line(error)}") from error
+        raise NotBelieved(Reason.MALFORMED, f"extensions: {parser_words(error)}") from error
 
 
 def _check_algorithm(algorithm: x509.ObjectIdentifier, weak: Reason, whose: str) -> None:
@@ -259,7 +260,7 @@ def _candidates(response: ocsp.OCSPResponse, issuer: x509.Certificate) -> list[x
         sent = response.certificates[:MAX_SIGNERS]
         return [c for c in sent if is_named(response, c) and c.public_key() != issuer.public_key()]
     except BAD_CERTIFICATE as error:
-        raise NotBelieved(Reason.MALFORMED, f"certificates: {_first_line(error)}") from error
+        raise NotBelieved(Reason.MALFORMED, f"certificates: {parser_words(error)}") from error
 
 
 def is_named(response: ocsp.OCSPResponse, certificate: x509.Certificate) -> bool:
@@ -287,7 +288,7 @@ def _check_delegate(delegate: x509.Certificate, issuer: x509.Certificate, wall: 
     try:
         _check_delegate_usage(delegate)
     except BAD_CERTIFICATE as error:
-        raise NotBelieved(Reason.MALFORMED, f"the delegate's extensions: {_first_line(error)}") from error
+        raise NotBelieved(Reason.MALFORMED, f"the delegate's extensions: {parser_words(error)}") from error
     start, end = delegate.not_valid_before_utc.timestamp(), _end_of(delegate)
     # notAfter's own second is left out, as nextUpdate's is: what ends then is not served in it either.
     if not start <= wall < end:
@@ -329,7 +330,7 @@ def _check_signature(response: ocsp.OCSPResponse, signer: x509.Certificate) -> N
     except InvalidSignature as error:
         raise NotBelieved(Reason.BAD_SIGNATURE, "the signature does not verify") from error
     except BAD_CERTIFICATE as error:
-        raise NotBelieved(Reason.UNSUPPORTED_SIGNATURE, _first_line(error)) from error
+        raise NotBelieved(Reason.UNSUPPORTED_SIGNATURE, parser_words(error)) from error
     raise NotBelieved(Reason.BAD_SIGNATURE, f"a signature of kind {kind} cannot be of the signer's key")
 
 
@@ -344,7 +345,7 @@ def _singles(response: ocsp.OCSPResponse, subject: Subject) -> Iterable[Answer]:
             if single.serial_number == subject.leaf.serial_number and _is_ours(single, subject, ids):
                 yield _answer(single)
     except BAD_CERTIFICATE as error:
-        raise NotBelieved(Reason.MALFORMED, f"SingleResponse: {_first_line(error)}") from error
+        raise NotBelieved(Reason.MALFORMED, f"SingleResponse: {parser_words(error)}") from error
 
 
 def _is_ours(single: ocsp.OCSPSingleResponse, subject: Subject, ids: dict[str, tuple[bytes, bytes]]) -> bool:
@@ -397,7 +398,3 @@ def _end_of(certificate: x509.Certificate) -> float:
 
 def _text(seconds: float) -> str:
     return datetime.datetime.fromtimestamp(seconds, datetime.UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-
-
-def _first_line(error: BaseException) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0][:200]

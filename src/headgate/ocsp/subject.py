@@ -18,6 +18,7 @@ from cryptography.x509.oid import AuthorityInformationAccessOID
 
 from headgate.errors import HeadgateError
 from headgate.ocsp.settings import MAX_RESPONDERS, MAX_URL, OcspSettings
+from headgate.tls.identity import parser_words
 
 Stapling = Literal["auto", "off"]
 
@@ -86,7 +87,7 @@ class Subject:
             must_staple, hosts, problem = has_must_staple(leaf), _hosts(leaf), ""
         except BAD_CERTIFICATE as error:
             responders, issuer_urls, must_staple, hosts = (), (), False, ()
-            problem = f"extensions cannot be read: {error}"
+            problem = f"extensions cannot be read: {parser_words(error)}"
         issuer = find_issuer(leaf, [*others, leaf])
         return cls(
             name,
@@ -108,7 +109,9 @@ def _certificates(pem: bytes, name: str) -> list[x509.Certificate]:
     try:
         return x509.load_pem_x509_certificates(pem)
     except BAD_CERTIFICATE as error:
-        raise SubjectError(f"{name}: a certificate in the PEM text cannot be read: {error}") from error
+        raise SubjectError(
+            f"{name}: a certificate in the PEM text cannot be read: {parser_words(error)}"
+        ) from error
 
 
 def has_must_staple(leaf: x509.Certificate) -> bool:

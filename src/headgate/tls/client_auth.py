@@ -19,7 +19,7 @@ from OpenSSL import SSL
 from OpenSSL.crypto import X509, X509StoreContext, X509StoreContextError, X509StoreFlags
 
 from headgate.errors import ConfigError, TransportError
-from headgate.tls.identity import split_pem
+from headgate.tls.identity import parser_words, split_pem
 from headgate.tls.openssl import set_option, share_store
 from headgate.tls.policy import TlsPolicy, server_context
 
@@ -123,7 +123,7 @@ def read_certificates(pem: bytes) -> list[x509.Certificate]:
             x509.load_pem_x509_certificate(block) for kind, block in split_pem(pem) if kind == _CERTIFICATE
         ]
     except ValueError as error:
-        raise ConfigError(f"a certificate authority cannot be read: {error}") from error
+        raise ConfigError(f"a certificate authority cannot be read: {parser_words(error)}") from error
 
 
 def _crls(pem: bytes) -> list[x509.CertificateRevocationList]:
@@ -132,7 +132,7 @@ def _crls(pem: bytes) -> list[x509.CertificateRevocationList]:
     try:
         crls = [x509.load_pem_x509_crl(block) for kind, block in split_pem(pem) if kind == _CRL]
     except ValueError as error:
-        raise ConfigError(f"a CRL in client_crl cannot be read: {error}") from error
+        raise ConfigError(f"a CRL in client_crl cannot be read: {parser_words(error)}") from error
     if not crls:
         raise ConfigError("there is no CRL in client_crl")
     return crls

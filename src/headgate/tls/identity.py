@@ -11,6 +11,7 @@ instead of 1 ms and 20 KiB, which is what a start with 10,000 of them can afford
 import binascii
 import functools
 import hashlib
+import re
 from dataclasses import dataclass
 from typing import Final, Literal, final
 
@@ -36,6 +37,7 @@ _BEGIN: Final = b"-----BEGIN "
 _DASHES: Final = b"-----"
 # The object identifier of the TLS feature extension (RFC 7633), in DER.
 _TLS_FEATURE: Final = bytes.fromhex("06082b06010505070118")
+_QUOTED: Final = re.compile(r'"([^"]+)"')
 _CERTIFICATES: Final = (b"CERTIFICATE", b"X509 CERTIFICATE", b"TRUSTED CERTIFICATE")
 _KEYS: Final = (b"PRIVATE KEY", b"RSA PRIVATE KEY", b"EC PRIVATE KEY", b"ENCRYPTED PRIVATE KEY")
 
@@ -157,7 +159,7 @@ def from_pem(
     key = _private_key(key_block)
     warnings = [warning] if warning else []
     try:
-        chain = _chain_for(key, [_link(block) for block in blocks], warnings)
+        chain = _chain_for(key, [_link(block) for block in blocks], issuer_pem, warnings)
         leaf = chain[0].certificate
         return Identity(
             name,
@@ -176,7 +178,21 @@ def from_pem(
             warnings=tuple(warnings),
         )
     except (ValueError, UnsupportedAlgorithm, x509.DuplicateExtension) as error:
-        raise IdentityError(f"the certificate is malformed: {error}") from error
+        raise IdentityError(f"the certificate is malformed: {parser_words(error)}") from error
+
+
+def parser_words(error: BaseException) -> str:
+    """Return what a parser of certificates, keys and responses says, in one line of at most 200 characters.
+
+    The ASN.1 parser prints its own data structure (`ParseError { kind: … }`): what of it helps a reader is whether
+    the end is missing, and in which field. That of keys guesses at length before it tells the details."""
+    line = (str(error).splitlines() or [type(error).__name__])[0].rpartition(" Details: ")[2]
+    _, found, printed = line.partition("ParseError {")
+    if found:
+        fields = [name.rpartition("::")[2] for name in _QUOTED.findall(printed)]
+        where = f", in {'/'.join(fields)}" if fields else ""
+        line = f"{'cut short' if 'kind: ShortData' in printed else 'not well-formed'} (ASN.1{where})"
+    return line[:200]
 
 
 def split_pem(data: bytes) -> list[tuple[bytes, bytes]]:
@@ -247,7 +263,7 @@ def _link(block: bytes) -> _Link:
         )
         return _Link(block, binascii.a2b_base64(body))
     except (ValueError, IndexError) as error:
-        raise IdentityError(f"a certificate in it cannot be read: {error}") from error
+        raise IdentityError(f"a certificate in it cannot be read: {parser_words(error)}") from error
 
 
 def _raw_names(tbs: bytes) -> tuple[bytes, bytes]:
@@ -304,7 +320,7 @@ def _private_key(block: bytes) -> PrivateKey:
         # Checking that an RSA key's primes are prime takes 70 ms; that the key is the certificate's is checked below.
         key = serialization.load_pem_private_key(block, None, unsafe_skip_rsa_key_validation=True)
     except (ValueError, TypeError, UnsupportedAlgorithm) as error:
-        raise IdentityError(f"the private key cannot be read: {error}") from error
+        raise IdentityError(f"the private key cannot be read: {parser_words(error)}") from error
     if not isinstance(
         key,
         rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey | ed25519.Ed25519PrivateKey | ed448.Ed448PrivateKey,
@@ -327,7 +343,7 @@ def _key_type(key: PrivateKey) -> KeyType:
     return "ed25519" if isinstance(key, ed25519.Ed25519PrivateKey) else "ed448"
 
 
-def _chain_for(key: PrivateKey, links: list[_Link], warnings: list[str]) -> list[_Link]:
+def _chain_for(key: PrivateKey, links: list[_Link], issuer_pem: bytes, warnings: list[str]) -> list[_Link]:
     """Return the leaf that the key belongs to, then its issuers as far as they are here."""
     public = key.public_key()
     leaf = next((link for link in links if link.certificate.public_key() == public), None)
@@ -347,9 +363,18 @@ def _chain_for(key: PrivateKey, links: list[_Link], warnings: list[str]) -> list
         warnings.append("the certificates were not in order, leaf first: put right")
     if left:
         warnings.append(f"{len(left)} certificate(s) in it are not part of the chain: left out")
-    if len(chain) == 1 and not leaf.is_self_issued:
+    if len(chain) == 1 and not leaf.is_self_issued and not _is_below(leaf, issuer_pem):
         warnings.append("there is no intermediate certificate: clients may not find the way to their root")
     return chain
+
+
+def _is_below(leaf: _Link, issuer_pem: bytes) -> bool:
+    """Tell whether the issuer that was named is a root which signed the leaf: then there is nothing in between."""
+    try:
+        issuers = [_link(block) for kind, block in split_pem(issuer_pem) if kind in _CERTIFICATES]
+    except IdentityError:
+        return False  # whoever needs the issuer says what is wrong with it
+    return any(link.is_self_issued and link.subject == leaf.issuer for link in issuers)
 
 
 def _refuse_weak(link: _Link) -> None:

@@ -46,6 +46,12 @@ def test_addresses_ports_and_folders_can_be_given(pair):
     assert (config.state_dir, config.runtime_dir) == (Path("/s"), Path("/r"))
 
 
+def test_the_issuer_is_named_when_it_is_known(pair):
+    config = serve_config("http://127.0.0.1:1", *pair, issuer=pair[0], environ={})
+    assert config.certificate[0].issuer == pair[0]
+    assert serve_config("http://127.0.0.1:1", *pair, environ={}).certificate[0].issuer is None
+
+
 @pytest.mark.parametrize("to", ["localhost:3000", "http://a/b", "", 'http://a"\nworkers = 3\n#'])
 def test_what_is_no_origin(to, pair):
     with pytest.raises(ValueError, match="expected an origin"):

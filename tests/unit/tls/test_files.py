@@ -54,9 +54,26 @@ def test_a_key_of_one_path_and_an_issuer(tmp_path, root):
     )
     (identity,), problems = load_identities([table], NOW)
     assert identity.issuer_pem == root.pem
-    assert [(str(problem), problem.fatal) for problem in problems] == [
-        (f"{path}: there is no intermediate certificate: clients may not find the way to their root", False)
-    ]
+    assert problems == []  # nothing is missing between a leaf and the root that signed it
+
+
+def test_a_leaf_alone_is_warned_about_unless_its_root_is_named(tmp_path, root):
+    between = root.intermediate()
+    leaf = between.leaf("a.test")
+    path = write(tmp_path / "a.pem", leaf.pem, leaf.key_pem)
+    warning = (
+        f"{path}: there is no intermediate certificate: clients may not find the way to their root",
+        False,
+    )
+    for issuer in (
+        None,
+        between.pem,
+        root.pem,
+        b"-----BEGIN CERTIFICATE-----\nMIIB\n-----END CERTIFICATE-----\n",
+    ):
+        named = write(tmp_path / "i", issuer) if issuer is not None else ""
+        _, problems = load_identities([CertificateFiles(path, issuer=named)], NOW)
+        assert [(str(problem), problem.fatal) for problem in problems] == [warning]
 
 
 def test_response_beside_is_taken_along_unread(tmp_path, root):

@@ -4,11 +4,20 @@ import pickle
 import time
 
 import pytest
+from cryptography import x509
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa, x25519
 
-from headgate.testing.pki import resigned
-from headgate.tls.identity import IdentityError, StapleRules, date_warnings, from_pem, has_key, split_pem
+from headgate.testing.pki import Authority, resigned
+from headgate.tls.identity import (
+    IdentityError,
+    StapleRules,
+    date_warnings,
+    from_pem,
+    has_key,
+    parser_words,
+    split_pem,
+)
 from headgate.tls.staple import Staple
 
 PEM = serialization.Encoding.PEM
@@ -166,3 +175,21 @@ def test_reading_a_certificate_costs_little(root):
         from_pem("x", chain, key)
     # A start with 1,000 certificates may take 1.5 s in all; measured 0.15 ms for this part of one.
     assert (time.process_time() - started) / 100 < 0.0015
+
+
+def test_words_of_a_parser_are_made_readable():
+    der = Authority.root().leaf("a.test").certificate.public_bytes(serialization.Encoding.DER)
+    broken = {"cut short (ASN.1)": der[:-1], "not well-formed (ASN.1)": der + b"\0"}
+    for words, data in broken.items():
+        with pytest.raises(ValueError, match="ParseError") as caught:
+            x509.load_der_x509_certificate(data)
+        assert parser_words(caught.value) == words
+    printed = 'ParseError { kind: InvalidTag, location: ["Certificate::tbs_cert", 0, "A::oid"] }'
+    assert (
+        parser_words(ValueError(f"error parsing asn1 value: {printed}"))
+        == "not well-formed (ASN.1, in tbs_cert/oid)"
+    )
+    assert parser_words(ValueError("one\ntwo")) == "one"
+    assert parser_words(ValueError("It may be this or that. Details: short data")) == "short data"
+    assert parser_words(ValueError()) == "ValueError"
+    assert len(parser_words(ValueError("x" * 999))) == 200
