@@ -65,6 +65,10 @@ class SendBuffer:
         """Tell whether something waits that needs no credit: data that was lost, or a bare FIN."""
         return bool(self._lost.starts) or (self._fin == _FIN_DUE and self.sent == self.end)
 
+    def next_offset(self) -> int:
+        """Return where the next piece begins, for who must know how long its header gets."""
+        return self._lost.starts[0] if self._lost.starts else self.sent
+
     def write(self, data: bytes) -> None:
         """Queue `data`; the caller bounds how much (`end - base` is held)."""
         size = len(data)
