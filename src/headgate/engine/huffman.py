@@ -107,7 +107,11 @@ def _steps() -> tuple[bytes, bytes, bytes, bytes]:
     return bytes(following), bytes(passed), bytes(kinds), bytes(ends)
 
 
-_NEXT, _PASSED, _KINDS, _ENDS = _steps()
+_STEPS: Final = _steps()
+_NEXT: Final = _STEPS[0]
+_PASSED: Final = _STEPS[1]
+_KINDS: Final = _STEPS[2]
+_ENDS: Final = _STEPS[3]
 
 
 def huffman_size(data: bytes) -> int:
@@ -117,10 +121,11 @@ def huffman_size(data: bytes) -> int:
 
 def encode_huffman(data: bytes) -> bytes:
     """Encode octets, padded with ones to a whole octet."""
-    out = bytearray()
+    out: list[int] = []
     held = 0
     bits = 0
-    for octet in data:
+    for i in range(len(data)):
+        octet = data[i]
         length = _LENGTHS[octet]
         held = held << length | _CODES[octet]
         bits += length
@@ -135,9 +140,10 @@ def encode_huffman(data: bytes) -> bytes:
 
 def decode_huffman(data: bytes) -> bytes:
     """Decode octets; at most 1.6 times as many come out. Raises `HuffmanError`."""
-    out = bytearray()
+    out: list[int] = []  # mypyc appends to a list at once, and to a bytearray by a call
     node = 0
-    for octet in data:
+    for i in range(len(data)):
+        octet = data[i]
         at = node << 4 | octet >> 4
         kind = _KINDS[at]
         if kind != _NOTHING:

@@ -9,6 +9,7 @@ looking each of them up. `kind` is PLAIN for a line that nothing depends on; wha
 import re
 from typing import Final, final
 
+from headgate.engine.h3.priority import parse_priority
 from headgate.engine.h3.qpack_static import STATIC_TABLE
 from headgate.http.fields import flags_of
 
@@ -72,7 +73,10 @@ _is_value: Final = re.compile(
 
 @final
 class Line:
-    """A field line. `number` is a Content-Length's value, -1 for one that is no number; `size` counts for limits."""
+    """A field line. `size` counts for limits.
+
+    `number` is the value of a Content-Length or what a Priority asks for, -1 when it is no number or no dictionary.
+    """
 
     __slots__ = ("fault", "flags", "kind", "line", "name", "number", "sensitive", "size", "value")
 
@@ -96,6 +100,8 @@ class Line:
             self.fault = "an octet that no field value may hold, or white space at its end"
         elif kind == LENGTH and value.isdigit() and len(value) <= 18:
             self.number = int(value)
+        elif kind == PRIORITY:
+            self.number = parse_priority(value)
         self.kind = kind
 
     def __repr__(self) -> str:

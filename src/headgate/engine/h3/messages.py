@@ -15,7 +15,7 @@ from headgate.engine.h1.grammar import MAX_METHOD, is_token
 from headgate.engine.h3 import lines as kinds
 from headgate.engine.h3.errors import RefusedError, malformed
 from headgate.engine.h3.lines import LAST_PSEUDO, OVERHEAD, PLAIN, Line
-from headgate.engine.h3.priority import DEFAULT_PRIORITY, parse_priority
+from headgate.engine.h3.priority import DEFAULT_PRIORITY
 from headgate.http.fields import CONTENT_LENGTH, HOP_BY_HOP, Fields
 from headgate.http.fields import HOST as HOST_FLAG
 from headgate.http.status import REASONS
@@ -71,8 +71,7 @@ class _Gathered:
         elif kind == kinds.EXPECT:
             self.expect = line.value
         elif kind == kinds.PRIORITY:
-            asked = parse_priority(line.value)
-            self.priority = asked if asked >= 0 else self.priority
+            self.priority = line.number if line.number >= 0 else self.priority
         else:
             raise malformed(line.fault or _NO_PSEUDO)
         return False

@@ -85,6 +85,11 @@ def test_the_number_of_a_content_length(value, number):
     assert Line(b"content-length", value).number == number
 
 
+@pytest.mark.parametrize(("value", "number"), [(b"u=1", 2), (b"", 6), (b"?", -1)])
+def test_the_number_of_a_priority(value, number):
+    assert Line(b"priority", value).number == number
+
+
 def test_kinds_of_http_fields_come_along():
     assert Line(b"x-forwarded-for", b"::1").flags == FORWARDED
 
