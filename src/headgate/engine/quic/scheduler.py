@@ -95,4 +95,6 @@ class Scheduler:
 
     def served(self, stream: int, level: int, is_incremental: bool) -> None:
         """Say that a stream has sent a piece and stays ready: the next of its round is up."""
-        self._rounds[level].move_to_end(stream if is_incremental else _QUEUE)
+        members = self._rounds[level]
+        if len(members) > 1:
+            members.move_to_end(stream if is_incremental else _QUEUE)

@@ -111,6 +111,8 @@ class SendBuffer:
         at = bisect_right(self._starts, start) - 1
         first = self._starts[at]
         chunk = self._chunks[at]
+        if start == first and stop - first == len(chunk):
+            return chunk  # compiled, a slice of everything would be a copy
         if stop - first <= len(chunk):
             return chunk[start - first : stop - first]
         pieces = [chunk[start - first :]]

@@ -293,3 +293,13 @@ def test_misuse_is_ours():
     for name in (0, 2, 4):
         with pytest.raises(LocalProtocolError):
             streams.write(name, b"x", fin=False)
+
+
+def test_a_writer_whose_stream_is_reset_is_not_woken():
+    streams = server(6)
+    for n in range(6):
+        streams.write(4 * n, b"x" * MAX_STREAM_HELD, fin=True)
+    sent = pieces(streams)
+    streams.reset(20, 1)
+    acknowledge(streams, sent)
+    assert streams.take_writable() == [16]
