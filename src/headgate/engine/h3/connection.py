@@ -102,7 +102,11 @@ class H3Connection(H3Sender):
             uni = self._uni.pop(stream_id, None)
             if uni is not None and uni.kind >= 0:
                 self._close_critical(uni.kind)
-            self.glitches.spend(now)
+            try:
+                self.glitches.spend(now)
+            except H3ConnectionError:
+                self.failed = True
+                raise
             return
         stream = self.streams.get(stream_id)
         if stream is None:

@@ -350,6 +350,14 @@ def test_unknown_streams_at_the_limit_and_one_more():
     fails(H3_EXCESSIVE_LOAD, peer.feed, 6, b"\x21")
 
 
+def test_resets_of_unknown_streams_at_the_limit_and_one_more():
+    peer = Peer()
+    for i in range(MAX_GLITCHES):
+        peer.engine.receive_reset(6 + 4 * i, 0, 0.0)
+    fails(H3_EXCESSIVE_LOAD, peer.engine.receive_reset, 6, 0, 0.0)
+    assert peer.engine.failed
+
+
 def test_rfc9114_6_2_a_stream_that_ends_before_its_type():
     peer = Peer()
     peer.feed(6, b"", fin=True)
