@@ -1,0 +1,439 @@
+"""What goes out: datagrams of a connection, put together from what its levels and streams have to say.
+
+A flush goes round until nothing is left, the window or the pace says no, or a server has sent three times what came
+from an address that has proved nothing (RFC 9000 section 8.1). In each round one datagram is drafted: a packet of
+each level that has something, Initial first; then it is padded where section 14.1 asks for it, numbered and sealed.
+Header protection comes at the end, for all packets of a level at once.
+
+A packet remembers what it carried as records of five numbers: what is acknowledged or lost goes back to whoever it
+came from. Nothing is kept in the form of frames: what is lost is said again in its newest form (section 13.3).
+"""
+
+from typing import Final, cast, final
+
+from headgate.engine.quic import frames
+from headgate.engine.quic.closing import AMPLIFICATION
+from headgate.engine.quic.connection_ids import PeerConnectionIds
+from headgate.engine.quic.levels import APPLICATION, HANDSHAKE, INITIAL
+from headgate.engine.quic.packet import (
+    TAG,
+    VERSION_1,
+    encode_long_header,
+    encode_short_header,
+    length_of_number,
+    long_header_size,
+)
+from headgate.engine.quic.recovery import Recovery
+from headgate.engine.quic.rtt import NEVER
+from headgate.engine.quic.sent_packets import SentPacket
+from headgate.engine.quic.settings import DATAGRAM
+from headgate.engine.quic.spaces import Space
+from headgate.engine.quic.streams import CONTROL_SIZE, Streams
+
+# A packet that has less room for its frames than this waits for the next datagram.
+_LEAST_ROOM: Final = 64
+# A CRYPTO frame's header; and the least that is worth a STREAM frame behind others.
+_CRYPTO_HEADER: Final = 1 + 8 + 2
+_LEAST_PIECE: Final = 32
+# Packet number and frames together: the sample of header protection begins four octets behind the number's start.
+_LEAST_CONTENT: Final = 4
+_ACK_DELAY_SHIFT: Final = 3  # the default of ack_delay_exponent, which is what we say
+
+# What a packet carried: kind of frame, and four numbers that depend on it.
+Record = tuple[int, int, int, int, int]
+
+
+@final
+class _Draft:
+    """A packet before it has a number: its frames, what they were, and how long its header and tag will be."""
+
+    __slots__ = ("content", "is_eliciting", "is_padded", "number_length", "overhead", "records", "space")
+
+    def __init__(self, space: Space, number_length: int, overhead: int) -> None:
+        self.space = space
+        self.number_length = number_length
+        self.overhead = overhead
+        self.content = b""
+        self.records: list[Record] = []
+        self.is_eliciting = False
+        self.is_padded = False
+
+
+@final
+class PacketBuilder:
+    """One connection's. It is told what is due by attributes, and takes the rest from `spaces` and `streams`.
+
+    `token` goes into Initials; `done_due` owes a HANDSHAKE_DONE, `path_response` an answer. `waits_for_pace`: the
+    last flush ended for want of window or pace. `eliciting_at`: when the first packet that asks went out since the
+    owner set it to `NEVER`."""
+
+    __slots__ = (
+        "_is_client",
+        "_peer_ids",
+        "_recovery",
+        "_retire_due",
+        "_source",
+        "_spaces",
+        "_streams",
+        "done_due",
+        "eliciting_at",
+        "is_validated",
+        "octets_received",
+        "octets_sent",
+        "path_response",
+        "token",
+        "waits_for_pace",
+    )
+
+    def __init__(
+        self,
+        spaces: list[Space],
+        recovery: Recovery,
+        streams: Streams,
+        peer_ids: PeerConnectionIds,
+        source: bytes,
+        *,
+        is_client: bool,
+    ) -> None:
+        self._spaces = spaces
+        self._recovery = recovery
+        self._streams = streams
+        self._peer_ids = peer_ids
+        self._source = source
+        self._is_client = is_client
+        self._retire_due: list[int] = []
+        self.token = b""
+        self.done_due = False
+        self.path_response = b""
+        # Nobody can be flooded with what it asked for itself.
+        self.is_validated = is_client
+        self.octets_received = 0
+        self.octets_sent = 0
+        self.waits_for_pace = False
+        self.eliciting_at = NEVER
+
+    def __repr__(self) -> str:
+        limit = "" if self.is_validated else f" of {AMPLIFICATION * self.octets_received}"
+        return f"<PacketBuilder {self.octets_sent}{limit} octets sent>"
+
+    def allowance(self) -> int:
+        """Return how many octets may go to an address that is not validated; below zero: no limit."""
+        if self.is_validated:
+            return -1
+        return max(AMPLIFICATION * self.octets_received - self.octets_sent, 0)
+
+    def is_blocked(self) -> bool:
+        """Tell whether nothing may be sent for fear of amplification: datagrams go whole or not at all."""
+        return 0 <= self.allowance() < DATAGRAM
+
+    # Sending
+
+    def flush(self, now: float) -> list[bytes]:
+        """Return the datagrams that are to be sent now. Raises `QuicError` where a key has sealed too much."""
+        recovery = self._recovery
+        self._retire_due += self._peer_ids.take_retired()
+        plans: list[list[tuple[int, int]]] = []
+        ran_dry = False
+        while not self.is_blocked():
+            has_budget = recovery.budget(now) >= DATAGRAM
+            drafts = self._draft(now, has_budget=has_budget)
+            if not drafts:
+                ran_dry = has_budget
+                break
+            plans.append(self._seal(drafts, now))
+        recovery.is_blocked = self.is_blocked()
+        self.waits_for_pace = not ran_dry and not recovery.is_blocked
+        recovery.on_flushed(now, ran_dry=ran_dry)
+        return self._assemble(plans)
+
+    def _draft(self, now: float, *, has_budget: bool) -> list[_Draft]:
+        """Return the packets of one datagram, none where there is nothing to say."""
+        room = DATAGRAM
+        drafts: list[_Draft] = []
+        for level in (INITIAL, HANDSHAKE, APPLICATION):
+            space = self._spaces[level]
+            if not space.can_write():
+                continue
+            draft = self._new_draft(space)
+            left = room - draft.overhead
+            if left < _LEAST_ROOM:
+                break
+            self._fill(draft, left, now, has_budget=has_budget)
+            if draft.content:
+                drafts.append(draft)
+                room -= draft.overhead + len(draft.content)
+        if drafts and self._must_fill(drafts):
+            drafts[-1].content += bytes(room)
+            drafts[-1].is_padded = True
+        return drafts
+
+    def _new_draft(self, space: Space) -> _Draft:
+        sent = self._recovery.spaces[space.level]
+        # One more than the next, which may be skipped.
+        number_length = length_of_number(sent.next_number + 1, sent.largest_acked)
+        destination = self._peer_ids.current
+        if space.level == APPLICATION:
+            header = 1 + len(destination) + number_length
+        else:
+            header = long_header_size(destination, self._source, self.token, space.level, number_length)
+        return _Draft(space, number_length, header + TAG)
+
+    def _must_fill(self, drafts: list[_Draft]) -> bool:
+        """Tell whether a datagram must have its full size (sections 8.2.1, 8.2.2 and 14.1)."""
+        first = drafts[0]
+        if first.space.level == INITIAL and (self._is_client or first.is_eliciting):
+            return True
+        return any(record[0] == frames.FRAME_PATH_RESPONSE for record in drafts[-1].records)
+
+    def _fill(self, draft: _Draft, room: int, now: float, *, has_budget: bool) -> None:
+        """Put frames into a packet, as far as there are any and the window lets them."""
+        space = draft.space
+        level = space.level
+        received = space.received
+        is_probe = self._recovery.probes[level] > 0
+        may = (has_budget or is_probe) and self._recovery.has_room(level)
+        has_payload = may and (is_probe or self._has_payload(space))
+        if not has_payload and not received.is_due(now):
+            return
+        pieces: list[bytes] = []
+        must_ask = is_probe and may
+        if received.has_news:
+            must_ask = must_ask or (
+                not has_payload and received.wants_ping() and self._recovery.has_room(level)
+            )
+            ack = self._ack(draft, room, now, is_alone=not has_payload and not must_ask)
+            pieces.append(ack)
+            room -= len(ack)
+        if has_payload:
+            room = self._fill_crypto(draft, pieces, room)
+            if level == APPLICATION:
+                room = self._fill_control(draft, pieces, room, now)
+                self._fill_streams(draft, pieces, room)
+        if must_ask and not draft.is_eliciting:
+            pieces.append(frames.PING_FRAME)
+            draft.is_eliciting = True
+        content = b"".join(pieces)
+        if content:
+            draft.is_padded = len(content) < _LEAST_CONTENT
+            draft.content = content.ljust(_LEAST_CONTENT, b"\0")
+
+    def _has_payload(self, space: Space) -> bool:
+        if space.has_crypto():
+            return True
+        if space.level != APPLICATION:
+            return False
+        streams = self._streams
+        return (
+            self.done_due
+            or bool(self.path_response)
+            or bool(self._retire_due)
+            or streams.has_control()
+            or len(streams.sender.scheduler) > 0
+        )
+
+    def _ack(self, draft: _Draft, room: int, now: float, *, is_alone: bool) -> bytes:
+        space = draft.space
+        received = space.received
+        largest, delay, ranges = received.take(now, is_alone=is_alone)
+        has_marks = received.ect_0 or received.ect_1 or received.ce
+        counts = (received.ect_0, received.ect_1, received.ce) if has_marks else None
+        draft.records.append((frames.FRAME_ACK, space.level, largest, 0, 0))
+        if space.level == APPLICATION:
+            space.keys.acknowledged(largest)
+        return frames.encode_ack(ranges, delay >> _ACK_DELAY_SHIFT, counts, room)
+
+    def _fill_crypto(self, draft: _Draft, pieces: list[bytes], room: int) -> int:
+        space = draft.space
+        out = space.crypto_out
+        while space.has_crypto() and room > _CRYPTO_HEADER:
+            offset, data, _ = out.next(room - _CRYPTO_HEADER, out.end)
+            header = frames.crypto_header(offset, len(data))
+            pieces.append(header)
+            pieces.append(data)
+            room -= len(header) + len(data)
+            draft.records.append((frames.FRAME_CRYPTO, space.level, offset, len(data), 0))
+            draft.is_eliciting = True
+        return room
+
+    def _fill_control(self, draft: _Draft, pieces: list[bytes], room: int, now: float) -> int:
+        while room >= CONTROL_SIZE:
+            record = self._next_control(now)
+            if record[0] < 0:
+                break
+            frame = self._encode(record)
+            pieces.append(frame)
+            room -= len(frame)
+            draft.records.append(record)
+            draft.is_eliciting = True
+            if record[0] == frames.FRAME_PATH_RESPONSE:
+                self.path_response = b""
+        return room
+
+    def _next_control(self, now: float) -> Record:
+        if self.done_due:
+            self.done_due = False
+            return frames.FRAME_HANDSHAKE_DONE, 0, 0, 0, 0
+        if self.path_response:
+            return frames.FRAME_PATH_RESPONSE, 0, 0, 0, 0
+        if self._retire_due:
+            return frames.FRAME_RETIRE_CONNECTION_ID, self._retire_due.pop(), 0, 0, 0
+        kind, stream, value, final_size = self._streams.next_control(now, self._recovery.rtt.smoothed)
+        return kind, stream, value, final_size, 0
+
+    def _encode(self, record: Record) -> bytes:
+        kind, stream, value, final_size, _ = record
+        if kind == frames.FRAME_HANDSHAKE_DONE:
+            return frames.HANDSHAKE_DONE_FRAME
+        if kind == frames.FRAME_PATH_RESPONSE:
+            return frames.encode_path(kind, self.path_response)
+        if kind == frames.FRAME_RETIRE_CONNECTION_ID:
+            return frames.encode_retire_connection_id(stream)
+        if kind == frames.FRAME_RESET_STREAM:
+            return frames.encode_reset_stream(stream, value, final_size)
+        if kind == frames.FRAME_STOP_SENDING:
+            return frames.encode_stop_sending(stream, value)
+        if kind in (frames.FRAME_MAX_STREAM_DATA, frames.FRAME_STREAM_DATA_BLOCKED):
+            return frames.encode_stream_credit(kind, stream, value)
+        return frames.encode_credit(kind, value)
+
+    def _fill_streams(self, draft: _Draft, pieces: list[bytes], room: int) -> None:
+        while room >= _LEAST_PIECE:
+            piece = self._streams.next_piece(room)
+            if piece is None:
+                return
+            stream, offset, data, fin = piece
+            header = frames.stream_header(stream, offset, len(data), fin=fin)
+            pieces.append(header)
+            pieces.append(data)
+            room -= len(header) + len(data)
+            draft.records.append((frames.FRAME_STREAM, stream, offset, len(data), int(fin)))
+            draft.is_eliciting = True
+
+    # Sealing
+
+    def _seal(self, drafts: list[_Draft], now: float) -> list[tuple[int, int]]:
+        """Number, seal and track the packets of a datagram; return the level and size of each."""
+        plan: list[tuple[int, int]] = []
+        for draft in drafts:
+            space = draft.space
+            level = space.level
+            number = self._recovery.take_number(level)
+            space.keys.seal(self._header(draft, number), draft.number_length, number, draft.content)
+            size = draft.overhead + len(draft.content)
+            packet = SentPacket(
+                number,
+                now,
+                size,
+                draft.is_eliciting,
+                draft.is_eliciting or draft.is_padded,
+                tuple(draft.records),
+            )
+            packet.losses = space.losses
+            if draft.is_eliciting:
+                space.losses = 0
+                if self.eliciting_at == NEVER:
+                    self.eliciting_at = now
+            self._recovery.on_sent(level, packet)
+            self.octets_sent += size
+            plan.append((level, size))
+        return plan
+
+    def _header(self, draft: _Draft, number: int) -> bytes:
+        level = draft.space.level
+        destination = self._peer_ids.current
+        if level == APPLICATION:
+            return encode_short_header(destination, draft.space.keys.phase, 0, number, draft.number_length)
+        return encode_long_header(
+            level,
+            VERSION_1,
+            destination,
+            self._source,
+            self.token,
+            number,
+            draft.number_length,
+            len(draft.content),
+        )
+
+    def _assemble(self, plans: list[list[tuple[int, int]]]) -> list[bytes]:
+        """Put the header protection on, and cut what comes out into datagrams."""
+        sealed = [b""] * 4
+        for level in (INITIAL, HANDSHAKE, APPLICATION):
+            sealed[level] = self._spaces[level].keys.take_sealed()
+        at = [0] * 4
+        datagrams: list[bytes] = []
+        for plan in plans:
+            packets: list[bytes] = []
+            for level, size in plan:
+                packets.append(sealed[level][at[level] : at[level] + size])
+                at[level] += size
+            datagrams.append(packets[0] if len(packets) == 1 else b"".join(packets))
+        return datagrams
+
+    def close_datagram(self, transport: bytes, application: bytes) -> bytes:
+        """Return a datagram with a CONNECTION_CLOSE in a packet of each level that can be written (section 10.2.3).
+
+        `application` is the frame for 1-RTT packets, `transport` the one for all others.
+        """
+        drafts: list[_Draft] = []
+        for level in (INITIAL, HANDSHAKE, APPLICATION):
+            space = self._spaces[level]
+            if space.can_write():
+                draft = self._new_draft(space)
+                draft.content = application if level == APPLICATION else transport
+                drafts.append(draft)
+        if not drafts:
+            return b""
+        if drafts[0].space.level == INITIAL and self._is_client:
+            drafts[-1].content += bytes(
+                DATAGRAM - sum([each.overhead + len(each.content) for each in drafts])
+            )
+        self._assemble([])  # what was sealed and not taken is not sent any more
+        plan: list[tuple[int, int]] = []
+        for draft in drafts:
+            number = self._recovery.take_number(draft.space.level)
+            draft.space.keys.seal(self._header(draft, number), draft.number_length, number, draft.content)
+            plan.append((draft.space.level, draft.overhead + len(draft.content)))
+        return self._assemble([plan])[0]
+
+    # What became of it
+
+    def on_acked(self, packet: SentPacket) -> None:
+        """Tell whom it concerns that a packet arrived."""
+        for kind, where, value, length, fin in cast("tuple[Record, ...]", packet.frames):
+            if kind == frames.FRAME_STREAM:
+                self._streams.on_ack(where, value, length, fin=fin != 0)
+            elif kind == frames.FRAME_ACK:
+                self._spaces[where].received.on_ack_acked(value)
+            elif kind == frames.FRAME_CRYPTO:
+                if not self._spaces[where].is_discarded:
+                    self._spaces[where].crypto_out.on_ack(value, length, False)
+            elif kind == frames.FRAME_RETIRE_CONNECTION_ID:
+                self._peer_ids.acknowledged(where)
+            elif kind not in (frames.FRAME_HANDSHAKE_DONE, frames.FRAME_PATH_RESPONSE):
+                self._streams.on_control_ack(kind, where)
+
+    def on_lost(self, packet: SentPacket) -> None:
+        """Have what a lost packet carried sent again; the next packet of its level counts how often that was."""
+        level = APPLICATION
+        for kind, where, _, _, _ in cast("tuple[Record, ...]", packet.frames):
+            if kind in (frames.FRAME_ACK, frames.FRAME_CRYPTO):
+                level = where
+        space = self._spaces[level]
+        if packet.ack_eliciting:
+            space.losses = max(space.losses, packet.losses + 1)
+        self.repeat(packet)
+
+    def repeat(self, packet: SentPacket) -> None:
+        """Have what a packet carried sent again: it is lost, or a probe may as well carry it."""
+        for kind, where, value, length, fin in cast("tuple[Record, ...]", packet.frames):
+            if kind == frames.FRAME_STREAM:
+                self._streams.on_loss(where, value, length, fin=fin != 0)
+            elif kind == frames.FRAME_CRYPTO:
+                if not self._spaces[where].is_discarded:
+                    self._spaces[where].crypto_out.on_loss(value, length, False)
+            elif kind == frames.FRAME_HANDSHAKE_DONE:
+                self.done_due = True
+            elif kind == frames.FRAME_RETIRE_CONNECTION_ID:
+                self._peer_ids.lost(where)
+            elif kind not in (frames.FRAME_ACK, frames.FRAME_PATH_RESPONSE):
+                self._streams.on_control_loss(kind, where, value)

@@ -1,0 +1,141 @@
+"""Two connections of ours and the link between them, all in memory, with a clock that only the link moves."""
+
+import heapq
+import random as randomness
+
+from tests.unit.engine.tls13.peers import NAME, credential, seeded, trusting
+
+from headgate.engine.quic.closing import State
+from headgate.engine.quic.connection import accept, connect
+from headgate.engine.quic.packet import parse_long_header
+from headgate.engine.quic.settings import ConnectionSettings
+from headgate.engine.tls13.settings import ClientSettings, ServerSettings
+
+WALL = 1_790_000_000.0
+DELAY = 0.02
+SETTINGS = ConnectionSettings()
+
+
+def new_client(*, seed=1, now=0.0, settings=SETTINGS, **changes):
+    tls = ClientSettings(**{"server_name": NAME, "verify": trusting, **changes})
+    return connect(tls, settings, seeded(seed), now, WALL)
+
+
+def new_server(first, *, seed=2, now=0.0, settings=SETTINGS, retry_original=None, reset_token=b"", **changes):
+    """A server for the datagram that begins it."""
+    tls = ServerSettings(**{"select": lambda name: [credential()], **changes})
+    random = seeded(seed)
+    return accept(
+        tls,
+        settings,
+        random,
+        now,
+        WALL,
+        destination=parse_long_header(first, 0, len(first)).destination,
+        source=random(8),
+        retry_original=retry_original,
+        reset_token=reset_token,
+    )
+
+
+class Link:
+    """Carries datagrams to and fro; `ways` are functions that say when copies of a datagram arrive."""
+
+    def __init__(self, client, *, make_server=new_server, loss=0.0, reorder=0.0, duplicate=0.0, seed=7):
+        self.client = client
+        self.server = None
+        self.now = 0.0
+        self.sent = {True: [], False: []}
+        self.work = {}
+        self._make_server = make_server
+        self._odds = loss, reorder, duplicate
+        self._random = randomness.Random(seed)
+        self._queue = []
+        self._count = 0
+
+    def post(self, *, to_server, datagram):
+        """Let a datagram arrive once, never, late or twice."""
+        self.sent[to_server].append(datagram)
+        loss, reorder, duplicate = self._odds
+        for _ in range(1 + (self._random.random() < duplicate)):
+            if self._random.random() >= loss:
+                late = DELAY * 1.5 if self._random.random() < reorder else 0.0
+                self._count += 1
+                heapq.heappush(self._queue, (self.now + DELAY + late, self._count, to_server, datagram))
+
+    def flush(self):
+        """Send what everybody has to say now."""
+        for side in (self.client, self.server):
+            if side is not None:
+                if side in self.work and side.is_complete:
+                    self.work[side](side)
+                for datagram in side.send(self.now):
+                    self.post(to_server=side is self.client, datagram=datagram)
+
+    def step(self, until=float("inf")):
+        """Go on to whatever happens next; False where nothing does before `until`."""
+        self.flush()
+        sides = [side for side in (self.client, self.server) if side is not None]
+        due = min(side.deadline() for side in sides)
+        arrives = self._queue[0][0] if self._queue else float("inf")
+        next_at = min(due, arrives)
+        if next_at == float("inf") or next_at > until:
+            return False
+        self.now = max(self.now, next_at)
+        if arrives <= self.now:
+            _, _, to_server, datagram = heapq.heappop(self._queue)
+            self.deliver(to_server=to_server, datagram=datagram)
+        else:
+            for side in sides:
+                if side.deadline() <= self.now:
+                    side.on_deadline(self.now)
+        return True
+
+    def deliver(self, *, to_server, datagram):
+        if to_server and self.server is None:
+            self.server = self._make_server(datagram, now=self.now)
+        (self.server if to_server else self.client).receive_datagram(datagram, 0, self.now)
+
+    def run(self, done, *, limit=60.0, steps=200_000):
+        """Go on until `done()`, or fail where it never comes."""
+        for _ in range(steps):
+            if done():
+                return
+            assert self.step(self.now + limit), f"nothing happens any more: {self.client!r} {self.server!r}"
+        raise AssertionError(f"not done after {steps} steps")
+
+    def shake(self):
+        """Let the handshake be confirmed on both sides."""
+        self.run(lambda: self.server is not None and self.server.is_confirmed and self.client.is_confirmed)
+        return self
+
+    def is_open(self):
+        return self.client.state is self.server.state is State.OPEN
+
+
+class Talk:
+    """Writes `data` to a stream and reads what comes of others; called by the link whenever its side may act."""
+
+    def __init__(self, data=b"", *, opens=True, answers=False):
+        self.data = data
+        self.opens = opens
+        self.answers = answers
+        self.streams = {}
+        self.read = {}
+        self.finished = set()
+
+    def __call__(self, side):
+        streams = side.streams
+        if self.opens and not self.streams:
+            self.streams[streams.open(is_uni=False)] = 0
+        for stream, piece, fin in streams.take_arrived():
+            self.read.setdefault(stream, bytearray()).extend(piece)
+            streams.consumed(stream, len(piece))
+            if fin:
+                self.finished.add(stream)
+            if self.answers and stream not in self.streams:
+                self.streams[stream] = 0
+        streams.take_writable()
+        for stream, at in self.streams.items():
+            if at < len(self.data):
+                self.streams[stream] = at + streams.write(stream, self.data[at:], fin=True)

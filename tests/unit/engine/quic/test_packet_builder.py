@@ -1,0 +1,62 @@
+"""What datagrams look like: their sizes, what shares one, what is said again."""
+
+from tests.unit.engine.quic.peers import Link, Talk, new_client
+
+from headgate.engine.quic.frames import FRAME_CRYPTO, FRAME_STREAM
+from headgate.engine.quic.levels import APPLICATION, HANDSHAKE, INITIAL
+from headgate.engine.quic.packet import parse_long_header
+from headgate.engine.quic.packet_builder import PacketBuilder
+from headgate.engine.quic.settings import DATAGRAM
+
+
+def kinds(datagram):
+    """The levels of the packets of a datagram, in order."""
+    found, at = [], 0
+    while at < len(datagram):
+        if datagram[at] < 0x80:
+            return [*found, APPLICATION]
+        header = parse_long_header(datagram, at, len(datagram))
+        found.append(header.kind)
+        at = header.end
+    return found
+
+
+def test_rfc9000_14_1_datagrams_with_initials_are_full_and_none_is_larger():
+    link = Link(new_client()).shake()
+    link.work = {link.client: Talk(b"x" * 20_000)}
+    link.run(lambda: link.client.streams.sender.held == 0 and link.now > 0.2)
+    for is_client, datagrams in link.sent.items():
+        assert max(map(len, datagrams)) <= DATAGRAM
+        with_initial = [datagram for datagram in datagrams if kinds(datagram)[0] == INITIAL]
+        assert with_initial
+        if is_client:
+            assert {len(datagram) for datagram in with_initial} == {DATAGRAM}
+    (hello,) = [datagram for datagram in link.sent[False] if kinds(datagram) == [INITIAL, HANDSHAKE]]
+    assert len(hello) == DATAGRAM
+
+
+def test_what_a_packet_carried_is_said_again_when_it_is_lost():
+    link = Link(new_client()).shake()
+    builder = link.client._builder
+    assert isinstance(builder, PacketBuilder)
+    stream = link.client.streams.open(is_uni=False)
+    link.client.streams.write(stream, b"question", fin=True)
+    assert len(link.client.send(link.now)) == 1
+    assert link.client.send(link.now) == []
+    packet = link.client.recovery.spaces[APPLICATION].oldest()
+    assert packet.frames[-1] == (FRAME_STREAM, stream, 0, 8, 1)
+    builder.on_lost(packet)
+    (again,) = link.client.send(link.now)
+    link.server.receive_datagram(again, 0, link.now)
+    assert link.server.streams.take_arrived() == [(stream, b"question", True)]
+    newest = link.client.recovery.spaces[APPLICATION]._slots[-1]
+    assert newest.losses == packet.losses + 1 == 1
+
+
+def test_octets_of_the_handshake_are_remembered_with_their_level():
+    client = new_client()
+    client.send(0.0)
+    packet = client.recovery.spaces[INITIAL].oldest()
+    ((kind, level, offset, length, _),) = packet.frames
+    assert (kind, level, offset) == (FRAME_CRYPTO, INITIAL, 0)
+    assert 1000 < length < DATAGRAM
