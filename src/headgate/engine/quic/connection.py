@@ -91,7 +91,6 @@ class QuicConnection:
         "_old_keys_until",
         "_original_destination",
         "_peer_source",
-        "_random",
         "_reader",
         "_retry_source",
         "_settings",
@@ -140,7 +139,6 @@ class QuicConnection:
         self.stops: list[tuple[int, int]] = []
         self.dropped: dict[str, int] = {}
         self._settings = settings
-        self._random = random
         self._spaces = new_spaces(is_client=is_client)
         self._builder = PacketBuilder(
             self._spaces, self.recovery, self.streams, self.peer_ids, source, is_client=is_client
@@ -182,7 +180,8 @@ class QuicConnection:
         """Take in a datagram with the ECN bits of its IP header (0 where they are not known)."""
         closing = self._closing
         if closing is not None:
-            self._receive_closing(closing, data, now)
+            if self.state is State.CLOSING:
+                self._is_close_due = closing.receive(len(data)) or self._is_close_due
             return
         if self.state is not State.OPEN:
             return
@@ -199,10 +198,6 @@ class QuicConnection:
 
     def _drop(self, reason: str) -> None:
         self.dropped[reason] = self.dropped.get(reason, 0) + 1
-
-    def _receive_closing(self, closing: Closing, data: bytes, now: float) -> None:
-        if self.state is State.CLOSING:
-            self._is_close_due = closing.receive(len(data)) or self._is_close_due
 
     def _receive_packets(self, data: bytes, ecn: int, now: float) -> None:
         at = 0
@@ -253,7 +248,7 @@ class QuicConnection:
         elif self._peer_source is not None and header.source != self._peer_source:
             self._drop("other-source")  # section 7.2
         elif self._receive_packet(kind, data, header.start, header.number_at, header.end, ecn, now):
-            self._on_long_opened(kind, header.source)
+            self._on_opened(kind)
 
     def _receive_packet(
         self, level: int, data: bytes, start: int, number_at: int, end: int, ecn: int, now: float
@@ -304,22 +299,22 @@ class QuicConnection:
             self._old_keys_until = now + 3 * self._probe_timeout()
         return True
 
-    def _on_long_opened(self, kind: int, source: bytes) -> None:
-        if kind == HANDSHAKE and not self.is_client:
+    def _on_opened(self, level: int) -> None:
+        if level == HANDSHAKE and not self.is_client:
             self._discard(INITIAL)  # RFC 9001 section 4.9.1
 
     def _receive_ahead(self, now: float) -> None:
         """Take up what waited for keys that have come."""
-        if not len(self._ahead) or self.state is not State.OPEN:
+        if not len(self._ahead):
             return
         for level, packet, ecn in self._ahead.take(self._can_read):
             number_at = 1 + CID_LENGTH
             if level != APPLICATION:
                 number_at = parse_long_header(packet, 0, len(packet)).number_at
-            if self.state is State.OPEN:
-                opened = self._receive_packet(level, packet, 0, number_at, len(packet), ecn, now)
-                if opened:
-                    self._on_long_opened(level, b"")
+            if self.state is not State.OPEN:
+                return
+            if self._receive_packet(level, packet, 0, number_at, len(packet), ecn, now):
+                self._on_opened(level)
 
     def _can_read(self, level: int) -> bool:
         return self._spaces[level].is_discarded or self._spaces[level].keys.can_read
@@ -510,6 +505,8 @@ class QuicConnection:
     def _discard(self, level: int) -> None:
         space = self._spaces[level]
         if not space.is_discarded:
+            # The limit of forgeries is the connection's (RFC 9001 section 6.6).
+            self._spaces[APPLICATION].keys.forged += space.keys.forged
             space.discard()
             self.recovery.discard(level)
 

@@ -190,17 +190,19 @@ class PacketBuilder:
         space = draft.space
         level = space.level
         received = space.received
+        if not self._recovery.has_room(level):
+            # A peer that acknowledges nothing is answered no more, or each answer would be remembered for ever.
+            received.ack_at = NEVER
+            return
         is_probe = self._recovery.probes[level] > 0
-        may = (has_budget or is_probe) and self._recovery.has_room(level)
+        may = has_budget or is_probe
         has_payload = may and (is_probe or self._has_payload(space))
         if not has_payload and not received.is_due(now):
             return
         pieces: list[bytes] = []
-        must_ask = is_probe and may
+        must_ask = is_probe
         if received.has_news:
-            must_ask = must_ask or (
-                not has_payload and received.wants_ping() and self._recovery.has_room(level)
-            )
+            must_ask = must_ask or (not has_payload and received.wants_ping())
             ack = self._ack(draft, room, now, is_alone=not has_payload and not must_ask)
             pieces.append(ack)
             room -= len(ack)

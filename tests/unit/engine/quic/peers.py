@@ -41,24 +41,29 @@ def new_server(first, *, seed=2, now=0.0, settings=SETTINGS, retry_original=None
 class Link:
     """Carries datagrams to and fro; `ways` are functions that say when copies of a datagram arrive."""
 
-    def __init__(self, client, *, make_server=new_server, loss=0.0, reorder=0.0, duplicate=0.0, seed=7):
+    def __init__(
+        self, client, *, make_server=new_server, loss=0.0, reorder=0.0, duplicate=0.0, corruption=0.0, seed=7
+    ):
         self.client = client
         self.server = None
         self.now = 0.0
         self.sent = {True: [], False: []}
         self.work = {}
         self._make_server = make_server
-        self._odds = loss, reorder, duplicate
+        self._odds = loss, reorder, duplicate, corruption
         self._random = randomness.Random(seed)
         self._queue = []
         self._count = 0
 
     def post(self, *, to_server, datagram):
-        """Let a datagram arrive once, never, late or twice."""
+        """Let a datagram arrive once, never, late, twice or changed."""
         self.sent[to_server].append(datagram)
-        loss, reorder, duplicate = self._odds
+        loss, reorder, duplicate, corruption = self._odds
         for _ in range(1 + (self._random.random() < duplicate)):
             if self._random.random() >= loss:
+                if self._random.random() < corruption:
+                    at = self._random.randrange(len(datagram))
+                    datagram = datagram[:at] + bytes((datagram[at] ^ 0x10,)) + datagram[at + 1 :]
                 late = DELAY * 1.5 if self._random.random() < reorder else 0.0
                 self._count += 1
                 heapq.heappush(self._queue, (self.now + DELAY + late, self._count, to_server, datagram))

@@ -1,5 +1,7 @@
 """Connections of ours face to face: handshakes, streams, limits and endings (RFC 9000, 9001, 9002)."""
 
+import random as randomness
+
 import pytest
 from tests.unit.engine.quic.peers import Link, Talk, new_client, new_server
 from tests.unit.engine.tls13.peers import credential, identity, trusting
@@ -16,11 +18,12 @@ from headgate.engine.quic.errors import (
     VERSION_NEGOTIATION_ERROR,
 )
 from headgate.engine.quic.frames import FRAME_STREAM, PING_FRAME, crypto_header
-from headgate.engine.quic.levels import HANDSHAKE, INITIAL
+from headgate.engine.quic.levels import APPLICATION, HANDSHAKE, INITIAL
 from headgate.engine.quic.packet import (
     TAG,
     VERSION_1,
     encode_long_header,
+    encode_short_header,
     encode_version_negotiation,
     long_header_size,
     parse_long_header,
@@ -94,6 +97,51 @@ def test_everything_is_acknowledged_and_then_nobody_says_anything():
     assert link.is_open()
     assert link.client.recovery.bytes_in_flight == link.server.recovery.bytes_in_flight == 0
     assert link.client.streams.sender.held == 0
+
+
+# --- what anybody and a hostile peer may send ---
+
+
+def test_corrupted_datagrams_are_dropped_and_said_again():
+    link = Link(new_client(), corruption=0.1)
+    ours, theirs = Talk(MIB[:200_000]), Talk(MIB[:200_000], opens=False, answers=True)
+    link.shake()
+    link.work = {link.client: ours, link.server: theirs}
+    link.run(lambda: ours.finished and theirs.finished)
+    assert theirs.read == ours.read == {0: MIB[:200_000]}
+    assert link.is_open()
+    assert link.client.dropped["forged"] > 0
+
+
+def nearly_frames(random):
+    """A few frames of any kind with small numbers, so that many are well formed."""
+    pieces = []
+    for _ in range(random.randrange(1, 6)):
+        kind = random.choice([*range(0x1F), 0x30, 0x31, random.randrange(256)])
+        pieces.append(bytes((kind,)) + bytes(random.choice((0, 1, 2, 4, 7, 8, 63)) for _ in range(3)))
+        pieces.append(random.randbytes(random.choice((0, 0, 1, 20))))
+    return b"".join(pieces)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_frames_of_a_hostile_peer_close_and_never_raise(seed):
+    random = randomness.Random(seed)
+    ends = set()
+    for _ in range(40):
+        link = Link(brief_client()).shake()
+        for hostile, victim in ((link.client, link.server), (link.server, link.client)):
+            keys = hostile._spaces[APPLICATION].keys
+            number = 1000
+            while victim.state is State.OPEN and number < 1100:
+                header = encode_short_header(victim.source, 0, 0, number, 2)
+                keys.seal(header, 2, number, nearly_frames(random))
+                victim.receive_datagram(keys.take_sealed(), 0, link.now)
+                victim.streams.take_arrived()
+                victim.send(link.now)
+                victim.deadline()
+                number += 1
+            ends.add(victim.end.code if victim.end is not None else None)
+    assert len(ends) > 3
 
 
 # --- what stands before an address is validated ---
@@ -382,3 +430,31 @@ def test_rfc9000_6_2_a_server_of_other_versions():
     assert client.state is State.CLOSED
     assert client.end.code == VERSION_NEGOTIATION_ERROR
     assert client.send(0.0) == []
+
+
+def test_rfc9000_12_3_a_packet_counts_once():
+    client = brief_client()
+    (first,) = client.send(0.0)
+    server = new_server(first)
+    server.receive_datagram(first, 0, 0.0)
+    assert server.dropped == {}
+    server.receive_datagram(first, 0, 0.0)
+    assert server.dropped == {"duplicate": 1}
+
+
+def test_rfc9001_4_9_1_initial_keys_go_when_handshake_packets_are_in_use():
+    client = brief_client()
+    (first,) = client.send(0.0)
+    server = new_server(first)
+    server.receive_datagram(first, 0, 0.0)
+    hello, *rest = server.send(0.0)
+    assert rest
+    client.receive_datagram(hello, 0, 0.02)
+    assert not client._spaces[INITIAL].is_discarded
+    answers = client.send(0.02)
+    assert client._spaces[INITIAL].is_discarded
+    for answer in answers:
+        server.receive_datagram(answer, 0, 0.04)
+    assert server._spaces[INITIAL].is_discarded
+    assert not server.is_complete
+    assert server._builder.is_validated

@@ -2,10 +2,12 @@
 
 from tests.unit.engine.quic.peers import Link, Talk, new_client
 
+from headgate.engine.quic.errors import PROTOCOL_VIOLATION
 from headgate.engine.quic.frames import FRAME_CRYPTO, FRAME_STREAM
 from headgate.engine.quic.levels import APPLICATION, HANDSHAKE, INITIAL
 from headgate.engine.quic.packet import parse_long_header
 from headgate.engine.quic.packet_builder import PacketBuilder
+from headgate.engine.quic.sent_packets import SentPacket
 from headgate.engine.quic.settings import DATAGRAM
 
 
@@ -60,3 +62,45 @@ def test_octets_of_the_handshake_are_remembered_with_their_level():
     ((kind, level, offset, length, _),) = packet.frames
     assert (kind, level, offset) == (FRAME_CRYPTO, INITIAL, 0)
     assert 1000 < length < DATAGRAM
+
+
+def test_a_peer_that_acknowledges_nothing_is_answered_no_more():
+    link = Link(new_client()).shake()
+    link.client.streams.write(link.client.streams.open(is_uni=False), b"question", fin=True)
+    (datagram,) = link.client.send(link.now)
+    link.server.receive_datagram(datagram, 0, link.now)
+    sent = link.server.recovery.spaces[APPLICATION]
+    while link.server.recovery.has_room(APPLICATION):
+        sent.add(SentPacket(sent.take_number(), link.now, 40, False, False, ()))
+    late = link.now + 0.03  # behind the longest that an acknowledgement waits
+    assert link.server.deadline() < late
+    assert link.server.send(late) == []
+    assert link.server.deadline() > late
+
+
+def test_rfc9000_8_2_2_a_challenge_is_answered_in_a_full_datagram():
+    link = Link(new_client()).shake()
+    link.server._builder.path_response = b"question"
+    (datagram,) = link.server.send(link.now)
+    assert len(datagram) == DATAGRAM
+    link.client.receive_datagram(datagram, 0, link.now)
+    assert link.client.end.code == PROTOCOL_VIOLATION  # it did not ask
+
+
+def test_resets_and_requests_to_stop_reach_the_owner_through_losses():
+    link = Link(new_client(), loss=0.2).shake()
+    streams = link.client.streams
+    for _ in range(20):
+        streams.write(streams.open(is_uni=False), b"question", fin=False)
+    link.run(lambda: len(link.server.streams.table) == 20)
+    for stream in range(0, 80, 4):
+        streams.reset(stream, 7)
+        streams.stop(stream, 8)
+    link.run(lambda: len(link.server.resets) == len(link.server.stops) == 20)
+    assert sorted(link.server.resets) == [(stream, 7) for stream in range(0, 80, 4)]
+    assert sorted(link.server.stops) == [(stream, 8) for stream in range(0, 80, 4)]
+    for side in (link.client, link.server):
+        for stream in range(0, 80, 4):
+            side.streams.release(stream)
+    link.run(lambda: not link.client.streams.table and not link.server.streams.table)
+    assert link.is_open()
