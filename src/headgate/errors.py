@@ -4,15 +4,20 @@ An engine blames the peer with `RemoteProtocolError` (its `code` is what goes on
 HTTP/1.1, an error code for HTTP/2 and QUIC) and its own caller with `LocalProtocolError`.
 """
 
+from mypy_extensions import mypyc_attr
 
+
+@mypyc_attr(allow_interpreted_subclasses=True)
 class HeadgateError(Exception):
     """Root of everything that Headgate raises on purpose."""
 
 
+@mypyc_attr(allow_interpreted_subclasses=True)
 class ProtocolError(HeadgateError):
     """A protocol was broken, by the peer or by us."""
 
 
+@mypyc_attr(allow_interpreted_subclasses=True)
 class RemoteProtocolError(ProtocolError):
     """The peer broke the protocol; `code` goes on the wire, `reason` is a stable word for logs and metrics."""
 

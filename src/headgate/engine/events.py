@@ -5,12 +5,15 @@
 
 from typing import Final, final
 
+from mypy_extensions import mypyc_attr
+
 from headgate.http.fields import Fields
 
 NO_BODY: Final = 0
 UNKNOWN_LENGTH: Final = -1
 
 
+@mypyc_attr(allow_interpreted_subclasses=True)
 class Event:
     """Base of all events."""
 
