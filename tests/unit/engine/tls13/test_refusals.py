@@ -663,7 +663,11 @@ def test_whatever_is_changed_ends_in_an_error_of_its_own(at, flip, place, turn):
     at %= len(hello)
     try:
         theirs.receive(INITIAL, hello[:at] + bytes((hello[at] ^ flip,)) + hello[at + 1 :])
+        known = {INITIAL}
         for level, answer in theirs.take_output():
+            known.update(secret.level for secret in ours.take_secrets())
+            if level not in known:
+                break  # a message of the level before looks unfinished now: QUIC holds such packets back
             where = place % len(answer)
             ours.receive(level, answer[:where] + bytes((answer[where] ^ turn,)) + answer[where + 1 :])
     except RemoteProtocolError:
