@@ -232,6 +232,67 @@ STAPLES_FIRST: Final = len(TABLE)
 for _state in STAPLE_STATES:
     _gauge("staples", "Certificates by the state of their staple.", state=_state)
 
+# -- QUIC
+_QUIC_ENDED = "QUIC connections that ended, by how."
+QUIC_OPEN: Final = _gauge("quic_connections_open", "QUIC connections open now, those in their handshake too.")
+QUIC_HALF_OPEN: Final = _gauge("quic_half_open", "QUIC connections whose client has not proved its address.")
+QUIC_ACCEPTED: Final = _counter(
+    "quic_accepted_total", "QUIC connections begun: their first Initial was genuine."
+)
+QUIC_ENDED_CLOSED: Final = _counter("quic_ended_total", _QUIC_ENDED, how="closed")
+QUIC_ENDED_PEER: Final = _counter("quic_ended_total", _QUIC_ENDED, how="closed-by-peer")
+QUIC_ENDED_IDLE: Final = _counter("quic_ended_total", _QUIC_ENDED, how="idle")
+QUIC_ENDED_RESET: Final = _counter("quic_ended_total", _QUIC_ENDED, how="stateless-reset")
+QUIC_ENDED_FAULT: Final = _counter("quic_ended_total", _QUIC_ENDED, how="fault-of-peer")
+QUIC_ENDED_DEFECT: Final = _counter("quic_ended_total", _QUIC_ENDED, how="defect")
+QUIC_ENDED_HANDSHAKE: Final = _counter("quic_ended_total", _QUIC_ENDED, how="handshake-failed")
+QUIC_ENDED_HANDSHAKE_TIMEOUT: Final = _counter("quic_ended_total", _QUIC_ENDED, how="handshake-timeout")
+_QUIC_HANDSHAKES = "TLS handshakes finished over QUIC; they count among handshakes_total too."
+QUIC_HANDSHAKES_FULL: Final = _counter("quic_handshakes_total", _QUIC_HANDSHAKES, kind="full")
+QUIC_HANDSHAKES_RESUMED: Final = _counter("quic_handshakes_total", _QUIC_HANDSHAKES, kind="resumed")
+_QUIC_DATAGRAMS = "UDP datagrams of QUIC, by direction."
+QUIC_DATAGRAMS_READ: Final = _counter("quic_datagrams_total", _QUIC_DATAGRAMS, direction="read")
+QUIC_DATAGRAMS_WRITTEN: Final = _counter("quic_datagrams_total", _QUIC_DATAGRAMS, direction="written")
+_QUIC_BYTES = "Bytes in UDP datagrams of QUIC, by direction."
+QUIC_BYTES_READ: Final = _counter("quic_bytes_total", _QUIC_BYTES, direction="read")
+QUIC_BYTES_WRITTEN: Final = _counter("quic_bytes_total", _QUIC_BYTES, direction="written")
+QUIC_LOST: Final = _counter("quic_lost_total", "QUIC packets of ours that were declared lost.")
+_QUIC_ANSWERS = "Datagrams sent without a connection, by kind."
+QUIC_RETRIES: Final = _counter("quic_answers_total", _QUIC_ANSWERS, kind="retry")
+QUIC_VERSION_NEGOTIATIONS: Final = _counter("quic_answers_total", _QUIC_ANSWERS, kind="version-negotiation")
+QUIC_RESETS: Final = _counter("quic_answers_total", _QUIC_ANSWERS, kind="stateless-reset")
+QUIC_REFUSALS: Final = _counter("quic_answers_total", _QUIC_ANSWERS, kind="connection-refused")
+# Datagrams that came in and went nowhere. Whoever reads one says why with one of these words.
+QUIC_DROPS: Final = (
+    "malformed",
+    "small-initial",
+    "bad-initial",
+    "bad-token",
+    "unknown-version",
+    "unknown-connection",
+    "connections",
+    "handshakes",
+    "handshake-rate",
+    "answer-rate",
+    "draining",
+    "hand-over-full",
+    "hand-over-malformed",
+    "other",
+)
+QUIC_DROPPED_FIRST: Final = len(TABLE)
+for _drop in QUIC_DROPS:
+    _counter("quic_dropped_total", "Datagrams of QUIC dropped before a connection, by reason.", reason=_drop)
+_QUIC_HANDED = "Datagrams that came to the socket of another worker than their connection's, by direction."
+QUIC_HANDED_OVER: Final = _counter("quic_handed_over_total", _QUIC_HANDED, direction="sent")
+QUIC_TAKEN_OVER: Final = _counter("quic_handed_over_total", _QUIC_HANDED, direction="received")
+QUIC_UNSEGMENTED: Final = _counter(
+    "quic_unsegmented_total", "Batches sent datagram by datagram: no UDP_SEGMENT."
+)
+QUIC_SEND_REFUSED: Final = _counter("quic_send_refused_total", "Datagrams that the network refused to take.")
+QUIC_MIGRATED: Final = _counter(
+    "quic_migrated_total", "Connections that moved to another path of their peer."
+)
+
 # -- the process
 MEMORY_BYTES: Final = _gauge("process_resident_bytes", "Resident memory of the process.")
 OPEN_FILES: Final = _gauge("process_open_files", "Open descriptors of the process.")
