@@ -38,6 +38,7 @@ COMPILED: Final[tuple[str, ...]] = (
     "headgate.connection.stream_driver",
     "headgate.connection.downstream",
     "headgate.connection.upstream",
+    "headgate.connection.upstream_stream",
     "headgate.pipeline.matchers",
     "headgate.pipeline.route",
     "headgate.pipeline.middleware.headers",

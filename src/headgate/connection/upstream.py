@@ -8,9 +8,8 @@ from __future__ import annotations
 
 from typing import final
 
-from mypy_extensions import mypyc_attr, trait
-
 from headgate.connection.stream_driver import NEVER, StreamDriver
+from headgate.connection.upstream_stream import ResponseReceiver, UpstreamOwner, UpstreamStream
 from headgate.counters import UPSTREAM_OPEN, UPSTREAM_READ, UPSTREAM_WRITTEN
 from headgate.engine.events import Data, EndOfMessage, Request, Response
 from headgate.engine.h1.client import ClientEngine
@@ -21,54 +20,8 @@ from headgate.net.poller import READ, Poller
 from headgate.net.transport import Transport
 
 
-@trait
-class ResponseReceiver:
-    """Who asked: gets the response of one request, piece by piece."""
-
-    def upstream_response(self, connection: UpstreamConnection, response: Response) -> None:
-        """A head, interim or final."""
-        raise NotImplementedError
-
-    def upstream_data(self, connection: UpstreamConnection, data: bytes) -> None:
-        """Content."""
-        raise NotImplementedError
-
-    def upstream_end(self, connection: UpstreamConnection, trailers: Fields | None) -> None:
-        """The content is complete (also comes after a head without content)."""
-        raise NotImplementedError
-
-    def upstream_turn(self, connection: UpstreamConnection) -> None:
-        """All that one read brought was delivered: flush."""
-        raise NotImplementedError
-
-    def upstream_failed(self, connection: UpstreamConnection, reason: str, detail: str) -> None:
-        """The response will not be completed; the connection is closed."""
-        raise NotImplementedError
-
-    def upstream_drained(self, connection: UpstreamConnection) -> None:
-        """The origin takes bytes again after a `send` that said False."""
-        raise NotImplementedError
-
-    def upstream_timeout(self, connection: UpstreamConnection) -> None:
-        """The deadline that the receiver set has passed."""
-        raise NotImplementedError
-
-
-@mypyc_attr(allow_interpreted_subclasses=True)
-class UpstreamOwner:
-    """The pool: hears of connections that end while idle, and of defects."""
-
-    def upstream_gone(self, connection: UpstreamConnection) -> None:
-        """The connection is closed and must not be used again."""
-        raise NotImplementedError
-
-    def crashed(self, where: str, error: Exception) -> None:
-        """A defect of ours ended something: tell it loudly."""
-        raise NotImplementedError
-
-
 @final
-class UpstreamConnection(StreamDriver):
+class UpstreamConnection(StreamDriver, UpstreamStream):
     """One connection to one endpoint. `uses` counts the requests that were sent on it."""
 
     def __init__(
@@ -82,14 +35,13 @@ class UpstreamConnection(StreamDriver):
     ) -> None:
         super().__init__(transport, poller)
         self.engine = ClientEngine(max_head)
-        self.owner = owner
+        self.owner: UpstreamOwner = owner
         self.values = values
-        self.address = address
+        self.address: str = address
         self.receiver: ResponseReceiver | None = None
         self.exchange: object | None = None
         self.uses = 0
-        self.answered = False  # a byte of the current answer has come: no retry is safe any more
-        self.idle_since = 0.0
+        self.answered = False
         values[UPSTREAM_OPEN] += 1
         self.watch(READ)
 
@@ -99,7 +51,6 @@ class UpstreamConnection(StreamDriver):
     # -- sending
 
     def send_request(self, request: Request, receiver: ResponseReceiver, exchange: object) -> None:
-        """Send a head; content follows by `send`. Failures arrive at the receiver, never here."""
         self.receiver = receiver
         self.exchange = exchange
         self.answered = False
@@ -107,16 +58,13 @@ class UpstreamConnection(StreamDriver):
         self.engine.send_request(request)
 
     def send(self, data: bytes) -> bool:
-        """Queue content. False: enough for now, `upstream_drained` says when to go on."""
         self.engine._write_data(data)
         return self.unsent == 0
 
     def send_end(self, trailers: Fields | None) -> None:
-        """Queue the end of the content."""
         self.engine._write_end(trailers)
 
     def flush(self) -> bool:
-        """Write what is queued; tell whether the origin took all of it."""
         output = self.engine.take_output()
         if self.closed:
             return True
@@ -134,6 +82,16 @@ class UpstreamConnection(StreamDriver):
 
     def _stalled_late(self) -> None:
         pass  # the next `flush` says so, and a deadline runs already: the client's for content, ours for the answer
+
+    # -- reading
+
+    def resume(self) -> None:
+        self.resume_reading()
+        if self.transport.pending():
+            self.on_readable()
+
+    def held(self) -> int:
+        return self.unsent + self.engine.buffered
 
     # -- being woken
 
@@ -208,6 +166,12 @@ class UpstreamConnection(StreamDriver):
         if done and self.receiver is not None:
             self.receiver.upstream_drained(self)
 
+    def wait_until(self, when: float) -> None:
+        self.deadline = when
+
+    def is_due(self, now: float) -> bool:
+        return now >= self.deadline
+
     def on_deadline(self, now: float) -> None:
         self.deadline = NEVER
         if self.receiver is not None:
@@ -222,7 +186,6 @@ class UpstreamConnection(StreamDriver):
     # -- ends
 
     def release(self) -> bool:
-        """Let go of the exchange; tell whether the connection can carry another one (else it is closed)."""
         self.receiver = None
         self.exchange = None
         self.deadline = NEVER
@@ -250,7 +213,6 @@ class UpstreamConnection(StreamDriver):
             receiver.upstream_failed(self, reason, detail)
 
     def close(self) -> None:
-        """Close at once. The receiver is not told: it is the one who closes, or was told before."""
         if not self.closed:
             if self.receiver is None and self.unsent == 0:
                 self.transport.shutdown()  # a closure alert, where there is TLS (RFC 9112 section 9.8)

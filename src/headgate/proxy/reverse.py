@@ -18,7 +18,8 @@ from typing import Final, final
 from headgate.connection.downstream import DownstreamConnection
 from headgate.connection.exchange import Exchange, Handler
 from headgate.connection.stream_driver import NEVER
-from headgate.connection.upstream import ResponseReceiver, UpstreamConnection
+from headgate.connection.upstream import UpstreamConnection
+from headgate.connection.upstream_stream import ResponseReceiver, UpstreamStream
 from headgate.counters import (
     GATEWAY_CLOSED,
     GATEWAY_CONNECT,
@@ -55,7 +56,7 @@ class Attempt:
 
     def __init__(self, endpoint: Endpoint) -> None:
         self.endpoint = endpoint
-        self.connection: UpstreamConnection | None = None
+        self.connection: UpstreamStream | None = None
         self.replay: list[bytes] | None = None
         self.replay_size = 0
         self.replay_end = False
@@ -130,21 +131,21 @@ class ReverseProxy(Handler, ResponseReceiver, ConnectionWaiter):
         attempt.dials += 1
         endpoint.dial(exchange, self)
 
-    def _send_head(self, exchange: Exchange, attempt: Attempt, connection: UpstreamConnection) -> None:
+    def _send_head(self, exchange: Exchange, attempt: Attempt, connection: UpstreamStream) -> None:
         request = exchange.request
         attempt.connection = connection
         exchange.upstream_started = self.poller.now
         connection.send_request(request, self, exchange)
         if request.body == 0:
             attempt.sent_all = True
-            connection.deadline = self.poller.now + self.upstream.head_timeout
+            connection.wait_until(self.poller.now + self.upstream.head_timeout)
             connection.flush()
             return
-        connection.deadline = NEVER  # the client's own timeout runs while its content is awaited
+        connection.wait_until(NEVER)  # the client's own timeout runs while its content is awaited
         if not exchange.more or not exchange.accepting:
             connection.flush()
 
-    def connected(self, exchange: Exchange, connection: UpstreamConnection) -> None:
+    def connected(self, exchange: Exchange, connection: UpstreamStream) -> None:
         attempt = exchange.attempt
         if not isinstance(attempt, Attempt) or attempt.connection is not None:
             # The client left meanwhile: the connection is good for somebody else.
@@ -152,7 +153,7 @@ class ReverseProxy(Handler, ResponseReceiver, ConnectionWaiter):
             return
         self._take_up(exchange, attempt, connection)
 
-    def _take_up(self, exchange: Exchange, attempt: Attempt, connection: UpstreamConnection) -> None:
+    def _take_up(self, exchange: Exchange, attempt: Attempt, connection: UpstreamStream) -> None:
         """Go on after a wait: send again what an earlier try has sent, then take the rest of the content."""
         self._send_head(exchange, attempt, connection)
         self._replay(exchange, attempt, connection)
@@ -160,12 +161,12 @@ class ReverseProxy(Handler, ResponseReceiver, ConnectionWaiter):
             exchange.accepting = True
             exchange.downstream.resume()
 
-    def _spare(self, connection: UpstreamConnection) -> None:
+    def _spare(self, connection: UpstreamStream) -> None:
         owner = connection.owner
         if isinstance(owner, Endpoint):
             owner.keep(connection)
 
-    def _replay(self, exchange: Exchange, attempt: Attempt, connection: UpstreamConnection) -> None:
+    def _replay(self, exchange: Exchange, attempt: Attempt, connection: UpstreamStream) -> None:
         """Send again what an earlier try has sent already."""
         replay = attempt.replay
         if replay:
@@ -223,7 +224,7 @@ class ReverseProxy(Handler, ResponseReceiver, ConnectionWaiter):
         connection.send(data)
         if not connection.flush():
             exchange.accepting = False
-            connection.deadline = self.poller.now + self.upstream.body_idle
+            connection.wait_until(self.poller.now + self.upstream.body_idle)
 
     def request_end(self, exchange: Exchange, trailers: Fields | None) -> None:
         attempt = exchange.attempt
@@ -239,22 +240,22 @@ class ReverseProxy(Handler, ResponseReceiver, ConnectionWaiter):
         self._request_sent(attempt, connection)
         connection.flush()
 
-    def _request_sent(self, attempt: Attempt, connection: UpstreamConnection) -> None:
+    def _request_sent(self, attempt: Attempt, connection: UpstreamStream) -> None:
         attempt.sent_all = True
-        connection.deadline = self.poller.now + self.upstream.head_timeout
+        connection.wait_until(self.poller.now + self.upstream.head_timeout)
 
-    def upstream_drained(self, connection: UpstreamConnection) -> None:
+    def upstream_drained(self, connection: UpstreamStream) -> None:
         exchange = connection.exchange
         if isinstance(exchange, Exchange):
             attempt = exchange.attempt
             if isinstance(attempt, Attempt) and not attempt.sent_all:
-                connection.deadline = NEVER
+                connection.wait_until(NEVER)
                 exchange.accepting = True
                 exchange.downstream.resume()
 
     # -- the response's way
 
-    def upstream_response(self, connection: UpstreamConnection, response: Response) -> None:
+    def upstream_response(self, connection: UpstreamStream, response: Response) -> None:
         exchange = connection.exchange
         if not isinstance(exchange, Exchange):
             return
@@ -274,12 +275,12 @@ class ReverseProxy(Handler, ResponseReceiver, ConnectionWaiter):
         response.close = False  # the origin's connection, not the client's
         exchange.downstream.respond(response)
 
-    def upstream_data(self, connection: UpstreamConnection, data: bytes) -> None:
+    def upstream_data(self, connection: UpstreamStream, data: bytes) -> None:
         exchange = connection.exchange
         if isinstance(exchange, Exchange):
             exchange.downstream.write(data)
 
-    def upstream_end(self, connection: UpstreamConnection, trailers: Fields | None) -> None:
+    def upstream_end(self, connection: UpstreamStream, trailers: Fields | None) -> None:
         exchange = connection.exchange
         if not isinstance(exchange, Exchange):
             return
@@ -297,27 +298,25 @@ class ReverseProxy(Handler, ResponseReceiver, ConnectionWaiter):
         downstream.finish(trailers)
         downstream.flush()
 
-    def upstream_turn(self, connection: UpstreamConnection) -> None:
+    def upstream_turn(self, connection: UpstreamStream) -> None:
         exchange = connection.exchange
         if not isinstance(exchange, Exchange):
             return
         if exchange.downstream.flush():
             if exchange.responded:
-                connection.deadline = self.poller.now + self.upstream.body_idle
+                connection.wait_until(self.poller.now + self.upstream.body_idle)
         elif connection.exchange is exchange:
             connection.pause_reading()
-            connection.deadline = NEVER  # the client's write timeout runs
+            connection.wait_until(NEVER)  # the client's write timeout runs
 
     def downstream_drained(self, exchange: Exchange) -> None:
         attempt = exchange.attempt
         if isinstance(attempt, Attempt) and attempt.connection is not None:
             connection = attempt.connection
-            connection.deadline = self.poller.now + self.upstream.body_idle
-            connection.resume_reading()
-            if connection.transport.pending():
-                connection.on_readable()
+            connection.wait_until(self.poller.now + self.upstream.body_idle)
+            connection.resume()
 
-    def _interim(self, exchange: Exchange, connection: UpstreamConnection, response: Response) -> None:
+    def _interim(self, exchange: Exchange, connection: UpstreamStream, response: Response) -> None:
         """Pass interim answers on, asked for or not (RFC 9110 section 15.2); 101 ends HTTP on both connections."""
         upgraded = response.fields.get(b"upgrade") or b"" if response.status == 101 else b""
         strip_response(response.fields, upgraded)
@@ -325,8 +324,8 @@ class ReverseProxy(Handler, ResponseReceiver, ConnectionWaiter):
             exchange.downstream.respond(response)
             return
         downstream = exchange.downstream
-        if not isinstance(downstream, DownstreamConnection):
-            return
+        if not isinstance(downstream, DownstreamConnection) or not isinstance(connection, UpstreamConnection):
+            return  # other versions know no 101: their engines refuse it
         if downstream.engine.receiving != DONE:
             connection._broken("early-switch", "101 before the request was complete")
             return
@@ -344,7 +343,7 @@ class ReverseProxy(Handler, ResponseReceiver, ConnectionWaiter):
 
     # -- what goes wrong
 
-    def upstream_failed(self, connection: UpstreamConnection, reason: str, detail: str) -> None:
+    def upstream_failed(self, connection: UpstreamStream, reason: str, detail: str) -> None:
         exchange = connection.exchange
         if not isinstance(exchange, Exchange):
             return
@@ -371,7 +370,7 @@ class ReverseProxy(Handler, ResponseReceiver, ConnectionWaiter):
     def _may_repeat(self, exchange: Exchange, attempt: Attempt) -> bool:
         return exchange.request.body == 0 or attempt.replay is not None
 
-    def upstream_timeout(self, connection: UpstreamConnection) -> None:
+    def upstream_timeout(self, connection: UpstreamStream) -> None:
         exchange = connection.exchange
         if not isinstance(exchange, Exchange):
             return

@@ -54,13 +54,13 @@ def sweep(listeners: list[Listener], endpoints: list[Endpoint], values: list[int
         listener.limits.forget(now)
     for endpoint in endpoints:
         for spare in endpoint.connections:
-            if now >= spare.deadline:
+            if spare.is_due(now):
                 try:
                     spare.on_deadline(now)
                 except Exception as error:
                     spare.on_crash(error)
             elif not spare.closed:
-                upstream += spare.unsent + spare.engine.buffered
+                upstream += spare.held()
     values[HELD_HEADS] = heads
     values[HELD_DOWNSTREAM] = held
     values[HELD_UPSTREAM] = upstream

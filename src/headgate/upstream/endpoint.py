@@ -13,7 +13,8 @@ from typing import Any, Final, Protocol, final
 from mypy_extensions import trait
 
 from headgate.connection.exchange import Exchange
-from headgate.connection.upstream import UpstreamConnection, UpstreamOwner
+from headgate.connection.upstream import UpstreamConnection
+from headgate.connection.upstream_stream import UpstreamOwner, UpstreamStream
 from headgate.counters import UPSTREAM_CONNECTIONS, UPSTREAM_REUSED
 from headgate.errors import HeadgateError
 from headgate.net.poller import Poller
@@ -43,7 +44,7 @@ class Connector(Protocol):
 class ConnectionWaiter:
     """Who asked for a connection that had to be dialled first."""
 
-    def connected(self, exchange: Exchange, connection: UpstreamConnection) -> None:
+    def connected(self, exchange: Exchange, connection: UpstreamStream) -> None:
         """Here it is. If the exchange is over meanwhile, put it back."""
         raise NotImplementedError
 
@@ -87,7 +88,7 @@ class Endpoint(UpstreamOwner):
         self.active = 0
         self.dialling = 0
         self.idle: list[UpstreamConnection] = []
-        self._open: set[UpstreamConnection] = set()
+        self._open: set[UpstreamStream] = set()
         self._poller = poller
         self._connector = connector
         self._values = values
@@ -97,11 +98,11 @@ class Endpoint(UpstreamOwner):
         return f"<Endpoint {self.url}: {self.active} active, {len(self.idle)} idle>"
 
     @property
-    def connections(self) -> list[UpstreamConnection]:
-        """All open connections; for the sweep of deadlines."""
+    def connections(self) -> list[UpstreamStream]:
+        """All that is open; for the sweep of deadlines."""
         return list(self._open)
 
-    def take(self) -> UpstreamConnection | None:
+    def take(self) -> UpstreamStream | None:
         """Return an idle connection, or None: then `dial`."""
         while self.idle:
             connection = self.idle.pop()
@@ -110,17 +111,19 @@ class Endpoint(UpstreamOwner):
                 return connection
         return None
 
-    def give_back(self, connection: UpstreamConnection) -> None:
+    def give_back(self, connection: UpstreamStream) -> None:
         """The exchange is over: keep the connection if it can carry another one."""
-        if connection.release():
+        if connection.release() and isinstance(connection, UpstreamConnection):
             self._keep(connection)
 
-    def keep(self, connection: UpstreamConnection) -> None:
+    def keep(self, connection: UpstreamStream) -> None:
         """Keep a fresh connection that nobody uses after all."""
-        self._keep(connection)
+        if isinstance(connection, UpstreamConnection):
+            self._keep(connection)
+        else:
+            connection.close()  # one stream of many: the next is as fresh
 
     def _keep(self, connection: UpstreamConnection) -> None:
-        connection.idle_since = self._poller.now
         connection.deadline = self._poller.now + self.idle_timeout
         self.idle.append(connection)
         if len(self.idle) > MAX_IDLE:
@@ -158,9 +161,9 @@ class Endpoint(UpstreamOwner):
 
     # -- what connections report
 
-    def upstream_gone(self, connection: UpstreamConnection) -> None:
+    def upstream_gone(self, connection: UpstreamStream) -> None:
         self._open.discard(connection)
-        if connection in self.idle:
+        if isinstance(connection, UpstreamConnection) and connection in self.idle:
             self.idle.remove(connection)
 
     def crashed(self, where: str, error: Exception) -> None:

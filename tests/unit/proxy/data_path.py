@@ -144,7 +144,7 @@ class DataPath:
         self.poller.now += seconds
         for endpoint in self.endpoints:
             for connection in endpoint.connections:
-                if self.poller.now >= connection.deadline:
+                if connection.is_due(self.poller.now):
                     connection.on_deadline(self.poller.now)
 
     @property
