@@ -8,7 +8,7 @@ from aioquic.quic.connection import QuicConnection as Theirs
 from aioquic.quic.events import ConnectionTerminated, HandshakeCompleted, StreamDataReceived
 from cryptography.hazmat.primitives import serialization
 from cryptography.x509 import load_pem_x509_certificates
-from tests.unit.engine.quic.peers import new_client, new_server
+from tests.unit.engine.quic.peers import flushed, new_client, new_server, receive
 from tests.unit.engine.tls13.peers import identity
 
 from headgate.engine.quic.closing import State
@@ -60,14 +60,14 @@ class Pair:
     def to_ours(self, datagram):
         if self.ours is None:
             self.ours = new_server(datagram, now=self.now)
-        self.ours.receive_datagram(datagram, 0, self.now)
+        receive(self.ours, datagram, self.now)
 
     def turn(self):
         self.now += STEP
         if self.ours is not None:
             self.ours.on_deadline(self.now)
             self._read_ours()
-            for datagram in self.ours.send(self.now):
+            for datagram in flushed(self.ours, self.now):
                 if self.survives():
                     self.to_theirs(datagram)
         self.now += STEP

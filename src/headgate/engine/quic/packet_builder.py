@@ -1,9 +1,10 @@
 """What goes out: datagrams of a connection, put together from what its levels and streams have to say.
 
-A flush goes round until nothing is left, the window or the pace says no, or a server has sent three times what came
-from an address that has proved nothing (RFC 9000 section 8.1). In each round one datagram is drafted: a packet of
-each level that has something, Initial first; then it is padded where section 14.1 asks for it, numbered and sealed.
-Header protection comes at the end, for all packets of a level at once.
+A flush goes round until nothing is left, the batch is full, the window or the pace says no, or a server has sent
+three times what came from an address that has proved nothing (RFC 9000 section 8.1). In each round one datagram is
+drafted: a packet of each level that has something, Initial first; then it is padded where section 14.1 asks for it,
+numbered and sealed. Header protection comes at the end, for all packets of a level at once. The datagrams of a batch
+have one size, so a shorter one ends it.
 
 A packet remembers what it carried as records of five numbers: what is acknowledged or lost goes back to whoever it
 came from. Nothing is kept in the form of frames: what is lost is said again in its newest form (section 13.3).
@@ -23,6 +24,7 @@ from headgate.engine.quic.packet import (
     length_of_number,
     long_header_size,
 )
+from headgate.engine.quic.path import MAX_BATCH
 from headgate.engine.quic.recovery import Recovery
 from headgate.engine.quic.rtt import NEVER
 from headgate.engine.quic.sent_packets import SentPacket
@@ -64,8 +66,8 @@ class PacketBuilder:
     """One connection's. It is told what is due by attributes, and takes the rest from `spaces` and `streams`.
 
     `token` goes into Initials; `done_due` owes a HANDSHAKE_DONE, `path_response` an answer. `waits_for_pace`: the
-    last flush ended for want of window or pace. `eliciting_at`: when the first packet that asks went out since the
-    owner set it to `NEVER`."""
+    last flush ended for want of window or pace. `segment`: the size of datagrams of the last flush. `eliciting_at`:
+    when the first packet that asks went out since the owner set it to `NEVER`."""
 
     __slots__ = (
         "_is_client",
@@ -81,6 +83,7 @@ class PacketBuilder:
         "octets_received",
         "octets_sent",
         "path_response",
+        "segment",
         "token",
         "waits_for_pace",
     )
@@ -109,6 +112,7 @@ class PacketBuilder:
         self.is_validated = is_client
         self.octets_received = 0
         self.octets_sent = 0
+        self.segment = 0
         self.waits_for_pace = False
         self.eliciting_at = NEVER
 
@@ -128,23 +132,36 @@ class PacketBuilder:
 
     # Sending
 
-    def flush(self, now: float) -> list[bytes]:
-        """Return the datagrams that are to be sent now. Raises `QuicError` where a key has sealed too much."""
+    def flush(self, now: float) -> bytes:
+        """Return datagrams that are to be sent now, end to end, each of `segment` octets but the last.
+
+        Ask again until there are none. Raises `QuicError` where a key has sealed too much.
+        """
         recovery = self._recovery
         self._retire_due += self._peer_ids.take_retired()
         plans: list[list[tuple[int, int]]] = []
-        ran_dry = False
-        while not self.is_blocked():
+        while len(plans) < MAX_BATCH:
             has_budget = recovery.budget(now) >= DATAGRAM
-            drafts = self._draft(now, has_budget=has_budget)
+            drafts = [] if self.is_blocked() else self._draft(now, has_budget=has_budget)
             if not drafts:
-                ran_dry = has_budget
+                if not plans:
+                    self._end_flush(now, ran_dry=has_budget and not self.is_blocked())
                 break
-            plans.append(self._seal(drafts, now))
+            plan = self._seal(drafts, now)
+            plans.append(plan)
+            size = sum([size for _, size in plan])
+            if len(plans) == 1:
+                self.segment = size
+            if size < DATAGRAM:  # only the last of a batch may be shorter
+                break
+        return self._assemble(plans)
+
+    def _end_flush(self, now: float, *, ran_dry: bool) -> None:
+        """Note why nothing goes out any more: for want of data (`ran_dry`), of window, pace or permission."""
+        recovery = self._recovery
         recovery.is_blocked = self.is_blocked()
         self.waits_for_pace = not ran_dry and not recovery.is_blocked
         recovery.on_flushed(now, ran_dry=ran_dry)
-        return self._assemble(plans)
 
     def _draft(self, now: float, *, has_budget: bool) -> list[_Draft]:
         """Return the packets of one datagram, none where there is nothing to say."""
@@ -162,7 +179,8 @@ class PacketBuilder:
             if draft.content:
                 drafts.append(draft)
                 room -= draft.overhead + len(draft.content)
-        if drafts and self._must_fill(drafts):
+        # Where there was no more room, others follow: in a batch they all have one size.
+        if drafts and (room < _LEAST_PIECE or self._must_fill(drafts)):
             drafts[-1].content += bytes(room)
             drafts[-1].is_padded = True
         return drafts
@@ -356,20 +374,21 @@ class PacketBuilder:
             len(draft.content),
         )
 
-    def _assemble(self, plans: list[list[tuple[int, int]]]) -> list[bytes]:
-        """Put the header protection on, and cut what comes out into datagrams."""
+    def _assemble(self, plans: list[list[tuple[int, int]]]) -> bytes:
+        """Put the header protection on, and bring the packets of all levels into their order."""
         sealed = [b""] * 4
         for level in (INITIAL, HANDSHAKE, APPLICATION):
             sealed[level] = self._spaces[level].keys.take_sealed()
+        for level in (INITIAL, HANDSHAKE, APPLICATION):
+            if len(sealed[level]) == sum([len(each) for each in sealed]):
+                return sealed[level]  # nearly always
         at = [0] * 4
-        datagrams: list[bytes] = []
+        packets: list[bytes] = []
         for plan in plans:
-            packets: list[bytes] = []
             for level, size in plan:
                 packets.append(sealed[level][at[level] : at[level] + size])
                 at[level] += size
-            datagrams.append(packets[0] if len(packets) == 1 else b"".join(packets))
-        return datagrams
+        return b"".join(packets)
 
     def close_datagram(self, transport: bytes, application: bytes) -> bytes:
         """Return a datagram with a CONNECTION_CLOSE in a packet of each level that can be written (section 10.2.3).
@@ -395,7 +414,7 @@ class PacketBuilder:
             number = self._recovery.take_number(draft.space.level)
             draft.space.keys.seal(self._header(draft, number), draft.number_length, number, draft.content)
             plan.append((draft.space.level, draft.overhead + len(draft.content)))
-        return self._assemble([plan])[0]
+        return self._assemble([plan])
 
     # What became of it
 

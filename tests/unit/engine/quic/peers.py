@@ -7,18 +7,42 @@ from tests.unit.engine.tls13.peers import NAME, credential, seeded, trusting
 
 from headgate.engine.quic.closing import State
 from headgate.engine.quic.connection import accept, connect
-from headgate.engine.quic.packet import parse_long_header
+from headgate.engine.quic.levels import INITIAL
+from headgate.engine.quic.packet import (
+    TAG,
+    VERSION_1,
+    encode_long_header,
+    long_header_size,
+    parse_long_header,
+)
+from headgate.engine.quic.protect import KeySet
 from headgate.engine.quic.settings import ConnectionSettings
+from headgate.engine.tls13.groups import X25519
 from headgate.engine.tls13.settings import ClientSettings, ServerSettings
 
 WALL = 1_790_000_000.0
 DELAY = 0.02
 SETTINGS = ConnectionSettings()
+CLIENT, SERVER = ("192.0.2.1", 50_000), ("192.0.2.2", 443)
+
+
+def receive(side, datagram, now, *, ecn=0):
+    """Give a connection one datagram of its peer."""
+    side.receive_batch(datagram, len(datagram), SERVER if side.is_client else CLIENT, b"", ecn, now)
+
+
+def flushed(side, now):
+    """Return the datagrams that a connection sends now."""
+    datagrams = []
+    while (batch := side.take_batch(now)) is not None:
+        assert batch.peer == (SERVER if side.is_client else CLIENT)
+        datagrams += batch.datagrams()
+    return datagrams
 
 
 def new_client(*, seed=1, now=0.0, settings=SETTINGS, **changes):
     tls = ClientSettings(**{"server_name": NAME, "verify": trusting, **changes})
-    return connect(tls, settings, seeded(seed), now, WALL)
+    return connect(tls, settings, seeded(seed), now, WALL, peer=SERVER)
 
 
 def new_server(first, *, seed=2, now=0.0, settings=SETTINGS, retry_original=None, reset_token=b"", **changes):
@@ -33,9 +57,34 @@ def new_server(first, *, seed=2, now=0.0, settings=SETTINGS, retry_original=None
         WALL,
         destination=parse_long_header(first, 0, len(first)).destination,
         source=random(8),
+        peer=CLIENT,
+        local=b"",
         retry_original=retry_original,
         reset_token=reset_token,
     )
+
+
+def brief_client(**changes):
+    """A client whose ClientHello fits into one datagram: ML-KEM does not."""
+    return new_client(groups=(X25519,), shares=(X25519,), **changes)
+
+
+def initial_keys(first):
+    """The keys that a client seals Initial packets with, for a test that plays one."""
+    keys = KeySet(INITIAL, VERSION_1)
+    header = parse_long_header(first, 0, len(first))
+    keys.install_initial(header.destination, is_client=True, is_write=True)
+    return keys
+
+
+def initial(keys, first, content, *, number=10, size=1200):
+    """An Initial of the same client with other frames, padded to a datagram of `size`."""
+    header = parse_long_header(first, 0, len(first))
+    overhead = long_header_size(header.destination, header.source, b"", INITIAL, 1) + TAG
+    content = content.ljust(size - overhead, b"\0")
+    names = header.destination, header.source, b""
+    keys.seal(encode_long_header(INITIAL, VERSION_1, *names, number, 1, len(content)), 1, number, content)
+    return keys.take_sealed()
 
 
 class Link:
@@ -74,7 +123,7 @@ class Link:
             if side is not None:
                 if side in self.work and side.is_complete:
                     self.work[side](side)
-                for datagram in side.send(self.now):
+                for datagram in flushed(side, self.now):
                     self.post(to_server=side is self.client, datagram=datagram)
 
     def step(self, until=float("inf")):
@@ -99,7 +148,7 @@ class Link:
     def deliver(self, *, to_server, datagram):
         if to_server and self.server is None:
             self.server = self._make_server(datagram, now=self.now)
-        (self.server if to_server else self.client).receive_datagram(datagram, 0, self.now)
+        receive(self.server if to_server else self.client, datagram, self.now)
 
     def run(self, done, *, limit=60.0, steps=200_000):
         """Go on until `done()`, or fail where it never comes."""

@@ -1,6 +1,6 @@
 """What datagrams look like: their sizes, what shares one, what is said again."""
 
-from tests.unit.engine.quic.peers import Link, Talk, new_client
+from tests.unit.engine.quic.peers import Link, Talk, flushed, new_client, receive
 
 from headgate.engine.quic.errors import PROTOCOL_VIOLATION
 from headgate.engine.quic.frames import FRAME_CRYPTO, FRAME_STREAM
@@ -43,13 +43,13 @@ def test_what_a_packet_carried_is_said_again_when_it_is_lost():
     assert isinstance(builder, PacketBuilder)
     stream = link.client.streams.open(is_uni=False)
     link.client.streams.write(stream, b"question", fin=True)
-    assert len(link.client.send(link.now)) == 1
-    assert link.client.send(link.now) == []
+    assert len(flushed(link.client, link.now)) == 1
+    assert flushed(link.client, link.now) == []
     packet = link.client.recovery.spaces[APPLICATION].oldest()
     assert packet.frames[-1] == (FRAME_STREAM, stream, 0, 8, 1)
     builder.on_lost(packet)
-    (again,) = link.client.send(link.now)
-    link.server.receive_datagram(again, 0, link.now)
+    (again,) = flushed(link.client, link.now)
+    receive(link.server, again, link.now)
     assert link.server.streams.take_arrived() == [(stream, b"question", True)]
     newest = link.client.recovery.spaces[APPLICATION]._slots[-1]
     assert newest.losses == packet.losses + 1 == 1
@@ -57,7 +57,7 @@ def test_what_a_packet_carried_is_said_again_when_it_is_lost():
 
 def test_octets_of_the_handshake_are_remembered_with_their_level():
     client = new_client()
-    client.send(0.0)
+    flushed(client, 0.0)
     packet = client.recovery.spaces[INITIAL].oldest()
     ((kind, level, offset, length, _),) = packet.frames
     assert (kind, level, offset) == (FRAME_CRYPTO, INITIAL, 0)
@@ -67,23 +67,23 @@ def test_octets_of_the_handshake_are_remembered_with_their_level():
 def test_a_peer_that_acknowledges_nothing_is_answered_no_more():
     link = Link(new_client()).shake()
     link.client.streams.write(link.client.streams.open(is_uni=False), b"question", fin=True)
-    (datagram,) = link.client.send(link.now)
-    link.server.receive_datagram(datagram, 0, link.now)
+    (datagram,) = flushed(link.client, link.now)
+    receive(link.server, datagram, link.now)
     sent = link.server.recovery.spaces[APPLICATION]
     while link.server.recovery.has_room(APPLICATION):
         sent.add(SentPacket(sent.take_number(), link.now, 40, False, False, ()))
     late = link.now + 0.03  # behind the longest that an acknowledgement waits
     assert link.server.deadline() < late
-    assert link.server.send(late) == []
+    assert flushed(link.server, late) == []
     assert link.server.deadline() > late
 
 
 def test_rfc9000_8_2_2_a_challenge_is_answered_in_a_full_datagram():
     link = Link(new_client()).shake()
     link.server._builder.path_response = b"question"
-    (datagram,) = link.server.send(link.now)
+    (datagram,) = flushed(link.server, link.now)
     assert len(datagram) == DATAGRAM
-    link.client.receive_datagram(datagram, 0, link.now)
+    receive(link.client, datagram, link.now)
     assert link.client.end.code == PROTOCOL_VIOLATION  # it did not ask
 
 

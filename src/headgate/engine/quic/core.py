@@ -1,0 +1,156 @@
+"""What all parts of a connection share: its state, what was dropped, and how it ends (RFC 9000 section 10).
+
+A connection is one object, written in rooms that build on each other: `core` (state and end), `handshake` (TLS and
+what follows from it), `dispatch` (what frames do), `receiving` (datagrams and packets that come) and `connection`
+(what goes out, time, and how it begins).
+"""
+
+from collections.abc import Callable
+from typing import Final, final
+
+from headgate.engine.quic import frames
+from headgate.engine.quic.closing import CLOSING_PROBE_TIMEOUTS, TABLE, CloseReason, Closing, End, State
+from headgate.engine.quic.connection_ids import PeerConnectionIds
+from headgate.engine.quic.cubic import Cubic
+from headgate.engine.quic.errors import APPLICATION_ERROR, QuicError
+from headgate.engine.quic.packet_builder import PacketBuilder
+from headgate.engine.quic.path import Address
+from headgate.engine.quic.recovery import Recovery
+from headgate.engine.quic.rtt import NEVER
+from headgate.engine.quic.settings import DATAGRAM, ConnectionSettings
+from headgate.engine.quic.spaces import AheadOfKeys, new_spaces
+from headgate.engine.quic.streams import Streams
+from headgate.engine.quic.transport_parameters import TransportParameters
+from headgate.engine.tls13.client import ClientHandshake
+from headgate.engine.tls13.server import ServerHandshake
+from headgate.errors import RemoteProtocolError
+
+Random = Callable[[int], bytes]
+Tls = ClientHandshake | ServerHandshake
+# Returns a new connection ID of our own and its stateless reset token.
+MakeId = Callable[[], tuple[bytes, bytes]]
+
+
+@final
+class Beginning:
+    """Where a connection begins: its IDs and addresses, as `connect` and `accept` find them."""
+
+    __slots__ = (
+        "destination",
+        "local",
+        "make_id",
+        "original_destination",
+        "peer",
+        "retry_source",
+        "source",
+    )
+
+    def __init__(
+        self,
+        peer: Address,
+        local: bytes,
+        *,
+        source: bytes,
+        destination: bytes,
+        original_destination: bytes,
+        retry_source: bytes | None = None,
+        make_id: MakeId | None = None,
+    ) -> None:
+        self.peer = peer
+        self.local = local
+        self.source = source
+        self.destination = destination
+        self.original_destination = original_destination
+        self.retry_source = retry_source
+        self.make_id = make_id
+
+
+class ConnectionCore:
+    """Base of `ConnectionHandshake`; see `QuicConnection`."""
+
+    def __init__(
+        self, tls: Tls, settings: ConnectionSettings, random: Random, now: float, beginning: Beginning
+    ) -> None:
+        is_client = isinstance(tls, ClientHandshake)
+        self.is_client: Final = is_client
+        self.tls = tls
+        self.source: Final = beginning.source
+        self.state = State.OPEN
+        self.end: CloseReason | None = None
+        self.is_complete = False
+        self.is_confirmed = False
+        self.peer_parameters: TransportParameters | None = None
+        self.streams = Streams(is_client=is_client, settings=settings.streams)
+        self.recovery = Recovery(Cubic(DATAGRAM), random, is_client=is_client)
+        self.peer_ids = PeerConnectionIds(beginning.destination)
+        self.resets: list[tuple[int, int]] = []
+        self.stops: list[tuple[int, int]] = []
+        self.dropped: dict[str, int] = {}
+        self.peer = beginning.peer
+        self.local = beginning.local
+        self._make_id = beginning.make_id
+        self._settings = settings
+        self._spaces = new_spaces(is_client=is_client)
+        self._builder = PacketBuilder(
+            self._spaces, self.recovery, self.streams, self.peer_ids, beginning.source, is_client=is_client
+        )
+        self._reader = frames.FrameReader(is_server=not is_client)
+        self._ahead = AheadOfKeys()
+        self._closing: Closing | None = None
+        self._is_close_due = False
+        self._original_destination = beginning.original_destination
+        self._retry_source = beginning.retry_source
+        self._peer_source: bytes | None = None
+        self._ack_exponent = 3
+        self._idle = settings.idle_seconds(0)
+        self._idle_since = now
+        self._key_generation = 0
+        self._old_keys_until = NEVER
+
+    def _drop(self, reason: str) -> None:
+        self.dropped[reason] = self.dropped.get(reason, 0) + 1
+
+    def _probe_timeout(self) -> float:
+        return self.recovery.rtt.probe_timeout() + self.recovery.max_ack_delay
+
+    def close(self, code: int, reason: str, now: float) -> None:
+        """End the connection for the application, with a code of its own."""
+        if self.state is State.OPEN:
+            self._close(CloseReason(code, reason, is_application=True, is_ours=True), now)
+
+    def _fail(
+        self, error: RemoteProtocolError, now: float, *, is_application: bool = False, frame_type: int = 0
+    ) -> None:
+        """End the connection because the peer, or chance, broke it."""
+        reason = CloseReason(
+            error.code,
+            error.detail or error.reason,
+            is_application=is_application,
+            is_ours=True,
+            frame_type=frame_type,
+        )
+        self._close(reason, now)
+
+    def _close(self, reason: CloseReason, now: float) -> None:
+        text = reason.reason.encode()
+        if reason.is_application:
+            # Section 10.2.3: before 1-RTT packets nothing of the application is shown.
+            transport = frames.encode_connection_close(APPLICATION_ERROR, 0, b"")
+            application = frames.encode_application_close(reason.code, text)
+        else:
+            transport = frames.encode_connection_close(reason.code, reason.frame_type, text)
+            application = transport
+        try:
+            datagram = self._builder.close_datagram(transport, application)
+        except QuicError:  # a key that may seal no more: it ends in silence
+            datagram = b""
+        self._finish(End.OURS, reason, datagram, now)
+
+    def _finish(self, end: End, reason: CloseReason, datagram: bytes, now: float) -> None:
+        """Leave the open state; nothing but `Closing` is used from now on."""
+        self.state = TABLE[self.state, end]
+        self.end = reason
+        if self.state is not State.CLOSED:
+            until = now + CLOSING_PROBE_TIMEOUTS * self._probe_timeout()
+            self._closing = Closing(datagram, until, self._builder.allowance())
+        self._is_close_due = bool(datagram)

@@ -1,0 +1,87 @@
+"""What the frames of a packet do (RFC 9000 section 19): each goes to whom it concerns."""
+
+from headgate.engine.quic import frames
+from headgate.engine.quic.closing import CloseReason, End
+from headgate.engine.quic.errors import PROTOCOL_VIOLATION, QuicError
+from headgate.engine.quic.handshake import ConnectionHandshake
+from headgate.engine.quic.levels import APPLICATION
+from headgate.engine.quic.spaces import Space
+
+
+class FrameDispatch(ConnectionHandshake):
+    """Base of `Receiver`: CRYPTO for TLS, ACK for recovery, all about streams for their table."""
+
+    def _receive_frame(self, space: Space, reader: frames.FrameReader, now: float) -> None:
+        kind = reader.kind
+        if kind == frames.FRAME_STREAM:
+            piece = reader.data[reader.start : reader.start + reader.length]
+            self.streams.receive_stream(reader.stream, reader.offset, piece, fin=reader.fin)
+        elif kind in (frames.FRAME_ACK, frames.FRAME_ACK_ECN):
+            self._receive_ack(space, reader, now)
+        elif kind == frames.FRAME_CRYPTO:
+            piece = reader.data[reader.start : reader.start + reader.length]
+            self._receive_crypto(space, reader.offset, piece, now)
+        elif kind <= frames.FRAME_STREAMS_BLOCKED_UNI:
+            self._receive_about_streams(kind, reader, now)
+        elif kind in (frames.FRAME_CONNECTION_CLOSE, frames.FRAME_APPLICATION_CLOSE):
+            reason = CloseReason(
+                reader.code,
+                reader.content.decode("utf-8", "replace"),
+                is_application=kind == frames.FRAME_APPLICATION_CLOSE,
+                is_ours=False,
+                frame_type=reader.value,
+            )
+            self._finish(End.THEIRS, reason, b"", now)
+        elif kind == frames.FRAME_HANDSHAKE_DONE:
+            self._confirm()
+        else:
+            self._receive_path(kind, reader)
+
+    def _receive_about_streams(self, kind: int, reader: frames.FrameReader, now: float) -> None:
+        streams = self.streams
+        stream = reader.stream
+        if kind == frames.FRAME_MAX_DATA:
+            streams.receive_max_data(reader.value)
+        elif kind == frames.FRAME_MAX_STREAM_DATA:
+            streams.receive_max_stream_data(stream, reader.value)
+        elif kind == frames.FRAME_RESET_STREAM:
+            if streams.receive_reset(stream, reader.code, reader.value, now):
+                self.resets.append((stream, reader.code))
+        elif kind == frames.FRAME_STOP_SENDING:
+            if streams.receive_stop_sending(stream, reader.code, now):
+                self.stops.append((stream, reader.code))
+        elif kind in (frames.FRAME_MAX_STREAMS_BIDI, frames.FRAME_MAX_STREAMS_UNI):
+            streams.receive_max_streams(is_uni=kind == frames.FRAME_MAX_STREAMS_UNI, count=reader.value)
+        elif kind == frames.FRAME_STREAM_DATA_BLOCKED:
+            streams.check_stream_data_blocked(stream)
+        # DATA_BLOCKED and STREAMS_BLOCKED ask for what consumption alone gives; PING and NEW_TOKEN for nothing.
+
+    def _receive_path(self, kind: int, reader: frames.FrameReader) -> None:
+        if kind == frames.FRAME_NEW_CONNECTION_ID:
+            self.peer_ids.add(reader.sequence, reader.retire_prior_to, reader.content, reader.token)
+        elif kind == frames.FRAME_PATH_CHALLENGE:
+            # The newest is answered: more than one in a flush come from nobody who waits for answers.
+            self._builder.path_response = reader.content
+        elif kind == frames.FRAME_PATH_RESPONSE:
+            raise QuicError(PROTOCOL_VIOLATION, "an answer to a challenge that was not sent", kind)
+        elif kind == frames.FRAME_RETIRE_CONNECTION_ID:
+            # We gave out one ID, and each packet is sent to it (section 19.16).
+            raise QuicError(PROTOCOL_VIOLATION, "retires the ID that it is sent to, or none of ours", kind)
+
+    def _receive_ack(self, space: Space, reader: frames.FrameReader, now: float) -> None:
+        recovery = self.recovery
+        delay = 0.0
+        if space.level == APPLICATION:
+            delay = (reader.delay << self._ack_exponent) / 1_000_000
+        if reader.kind == frames.FRAME_ACK_ECN:
+            counts = reader.ect0, reader.ect1, reader.ce
+        else:
+            counts = -1, -1, -1
+        recovery.on_ack(space.level, reader.ranges, delay, now, *counts)
+        for packet in recovery.take_acked():
+            self._builder.on_acked(packet)
+        self._repeat_lost()
+
+    def _repeat_lost(self) -> None:
+        for packet in self.recovery.take_lost():
+            self._builder.on_lost(packet)

@@ -1,0 +1,110 @@
+"""The handshake of a connection, as far as QUIC has a part in it (RFC 9001 sections 4 and 8).
+
+CRYPTO goes to TLS, whose secrets become keys and whose answers wait in the spaces. What the peer says of itself is
+held against its packets, and counts once its Finished is verified. Keys are discarded as section 4.9 says: Initial
+when Handshake packets are in use, Handshake when the handshake is confirmed.
+"""
+
+from headgate.engine.quic import frames
+from headgate.engine.quic.core import ConnectionCore
+from headgate.engine.quic.errors import QuicError
+from headgate.engine.quic.levels import APPLICATION, HANDSHAKE, INITIAL
+from headgate.engine.quic.packet import VERSION_1
+from headgate.engine.quic.protect import KeySet
+from headgate.engine.quic.spaces import Space
+from headgate.engine.quic.transport_parameters import (
+    TransportParameters,
+    check_connection_ids,
+    check_versions,
+    decode_parameters,
+)
+from headgate.errors import LocalProtocolError, RemoteProtocolError
+
+
+class ConnectionHandshake(ConnectionCore):
+    """Base of `FrameDispatch`: keys, TLS, transport parameters."""
+
+    def _begin(self, destination: bytes) -> None:
+        """Take the keys of Initial packets for the first destination of the client, or for that of a Retry."""
+        keys = KeySet(INITIAL, VERSION_1)
+        keys.install_initial(destination, is_client=self.is_client, is_write=True)
+        keys.install_initial(destination, is_client=not self.is_client, is_write=False)
+        self._spaces[INITIAL].keys = keys
+
+    def _receive_crypto(self, space: Space, offset: int, data: bytes, now: float) -> None:
+        ready = space.crypto_in.receive(offset, data)
+        if not ready:
+            return
+        try:
+            self.tls.receive(space.level, bytes(ready))
+        except RemoteProtocolError as error:
+            # TLS names its codes as QUIC wants them (RFC 9001 section 4.8).
+            raise QuicError(error.code, str(error), frames.FRAME_CRYPTO) from error
+        self._follow_tls()
+
+    def _follow_tls(self) -> None:
+        """Take over what the handshake has come to: keys, answers, the peer's parameters, its end."""
+        tls = self.tls
+        for secret in tls.take_secrets():
+            self._spaces[secret.level].keys.install(secret.suite, secret.secret, is_write=secret.is_write)
+            if secret.level == HANDSHAKE and secret.is_write:
+                self.recovery.has_handshake_keys = True
+        for level, data in tls.take_output():
+            self._spaces[level].crypto_out.write(data)
+        if self.peer_parameters is None and tls.peer_transport_parameters:
+            self.peer_parameters = self._check_parameters(tls.peer_transport_parameters)
+        if tls.complete and not self.is_complete:
+            self._complete()
+
+    def _check_parameters(self, content: bytes) -> TransportParameters:
+        """Read the peer's parameters and hold them against its packets (sections 7.3 and 7.4)."""
+        parameters = decode_parameters(content, from_client=not self.is_client)
+        check_connection_ids(
+            parameters,
+            initial_source=self._peer_source or b"",
+            original_destination=self._original_destination if self.is_client else None,
+            retry_source=self._retry_source if self.is_client else None,
+        )
+        check_versions(parameters, VERSION_1, is_required=False)
+        return parameters
+
+    def _complete(self) -> None:
+        """TLS has verified the peer's Finished: what it said of itself counts from now on (RFC 9001 section 8.2)."""
+        said = self.peer_parameters
+        if said is None:
+            raise LocalProtocolError("a handshake is complete without transport parameters")
+        self.is_complete = True
+        self._ack_exponent = said.ack_delay_exponent
+        self.recovery.max_ack_delay = said.max_ack_delay / 1000
+        self._idle = self._settings.idle_seconds(said.max_idle_timeout)
+        if said.stateless_reset_token:
+            self.peer_ids.replace_first(self._peer_source or b"", said.stateless_reset_token)
+        self.streams.set_peer_limits(
+            max_data=said.initial_max_data,
+            bidi_local=said.initial_max_stream_data_bidi_local,
+            bidi_remote=said.initial_max_stream_data_bidi_remote,
+            uni=said.initial_max_stream_data_uni,
+            bidi_streams=said.initial_max_streams_bidi,
+            uni_streams=said.initial_max_streams_uni,
+        )
+        if not self.is_client:
+            self._builder.done_due = True
+            self._confirm()
+
+    def _confirm(self) -> None:
+        """The handshake is confirmed (RFC 9001 section 4.1.2)."""
+        if self.is_confirmed:
+            return
+        self.is_confirmed = True
+        self.recovery.is_confirmed = True
+        self.recovery.is_peer_validated = True
+        self._discard(INITIAL)
+        self._discard(HANDSHAKE)
+
+    def _discard(self, level: int) -> None:
+        space = self._spaces[level]
+        if not space.is_discarded:
+            # The limit of forgeries is the connection's (RFC 9001 section 6.6).
+            self._spaces[APPLICATION].keys.forged += space.keys.forged
+            space.discard()
+            self.recovery.discard(level)

@@ -1,0 +1,227 @@
+"""Datagrams that come: which packets lie in them, which keys open these, and in which order (RFC 9000 section 12).
+
+A datagram is walked over packet by packet. What no key opens is dropped and counted in `dropped`; what came before
+its keys waits, within limits. Version Negotiation and Retry are followed by a client, once.
+"""
+
+from typing import Final
+
+from headgate.engine.quic.closing import CloseReason, End, State
+from headgate.engine.quic.connection_ids import CID_LENGTH
+from headgate.engine.quic.dispatch import FrameDispatch
+from headgate.engine.quic.errors import VERSION_NEGOTIATION_ERROR, QuicError, UnreadablePacketError
+from headgate.engine.quic.levels import APPLICATION, EARLY, HANDSHAKE, INITIAL
+from headgate.engine.quic.packet import (
+    NEGOTIATION,
+    RETRY,
+    VERSION_1,
+    LongHeader,
+    check_short_header,
+    destination_of,
+    is_stateless_reset,
+    parse_long_header,
+)
+from headgate.engine.quic.path import Address
+from headgate.engine.quic.receive_buffer import TooManyGapsError
+from headgate.engine.quic.retry import is_genuine_retry
+from headgate.engine.quic.rtt import NEVER
+from headgate.engine.quic.settings import DATAGRAM
+from headgate.errors import RemoteProtocolError
+
+# Real datagrams hold three; behind CVE-2025-54939 stood thousands.
+MAX_COALESCED: Final = 8
+
+
+class Receiver(FrameDispatch):
+    """Base of `QuicConnection`: `receive_batch`."""
+
+    def initial_destinations(self) -> tuple[bytes, ...]:
+        """Return the IDs that the peer sends to: ours, and what a client chose before it knew ours."""
+        if self.is_client:
+            return (self.source,)
+        return self.source, self._retry_source or self._original_destination
+
+    def receive_batch(
+        self, data: bytes, segment: int, peer: Address, local: bytes, ecn: int, now: float
+    ) -> None:
+        """Take in datagrams that came together: end to end, each of `segment` octets but the last.
+
+        `ecn`: the bits of their IP headers, 0 where they are not known.
+        """
+        at = 0
+        size = len(data)
+        step = segment if segment > 0 else size
+        while at < size:
+            end = min(at + step, size)
+            if self.state is State.OPEN:
+                self._receive_datagram(data, at, end, ecn, now)
+            elif self.state is State.CLOSING and self._closing is not None:
+                self._is_close_due = self._closing.receive(end - at) or self._is_close_due
+            at = end
+        self.recovery.is_blocked = self._builder.is_blocked()
+
+    def _receive_datagram(self, data: bytes, at: int, end: int, ecn: int, now: float) -> None:
+        self._builder.octets_received += end - at
+        try:
+            self._receive_packets(data, at, end, ecn, now)
+            self._receive_ahead(now)
+        except QuicError as error:
+            self._fail(error, now, frame_type=error.frame_type)
+        except RemoteProtocolError as fault:
+            # What the streams refuse by a code of the application's: too many requests given up.
+            self._fail(fault, now, is_application=True)
+
+    def _receive_packets(self, data: bytes, at: int, end: int, ecn: int, now: float) -> None:
+        start = at
+        count = 0
+        first = b""
+        while at < end and self.state is State.OPEN:
+            if count == MAX_COALESCED:
+                self._drop("coalesced")
+                return
+            try:
+                destination = destination_of(data, at, end, CID_LENGTH)
+                # Section 12.2: all packets of a datagram are for one connection.
+                if count and destination != first:
+                    self._drop("other-connection")
+                    return
+                first = destination
+                count += 1
+                if data[at] < 0x80:
+                    check_short_header(data, at, end, CID_LENGTH)
+                    if destination == self.source:
+                        self._receive_packet(APPLICATION, data, at, at + 1 + CID_LENGTH, end, ecn, now)
+                    else:
+                        self._drop("other-connection")
+                        self._check_reset(data, start, end, now)
+                    return
+                header = parse_long_header(data, at, end)
+            except UnreadablePacketError as error:
+                self._drop(error.reason)
+                self._check_reset(data, start, end, now)
+                return
+            at = header.end
+            self._receive_long(header, data, end - start, ecn, now)
+
+    def _receive_long(self, header: LongHeader, data: bytes, size: int, ecn: int, now: float) -> None:
+        """Take in one packet with a long header, in a datagram of `size` octets."""
+        kind = header.kind
+        if header.destination not in self.initial_destinations():
+            self._drop("other-connection")
+        elif kind == NEGOTIATION:
+            self._receive_negotiation(header, now)
+        elif header.version != VERSION_1:
+            self._drop("version")
+        elif kind == RETRY:
+            self._receive_retry(header, data)
+        elif kind == EARLY:
+            self._drop("0-rtt")
+        elif kind == INITIAL and not self.is_client and size < DATAGRAM:
+            self._drop("small-initial")  # section 14.1
+        elif self._peer_source is not None and header.source != self._peer_source:
+            self._drop("other-source")  # section 7.2
+        elif self._receive_packet(kind, data, header.start, header.number_at, header.end, ecn, now):
+            self._on_opened(kind)
+
+    def _receive_packet(
+        self, level: int, data: bytes, start: int, number_at: int, end: int, ecn: int, now: float
+    ) -> bool:
+        """Open a packet and act on it; False where it was dropped."""
+        space = self._spaces[level]
+        keys = space.keys
+        if space.is_discarded:
+            return False
+        if not keys.can_read:
+            if not self._ahead.keep(level, data[start:end], ecn, is_validated=self._builder.is_validated):
+                self._drop("ahead-of-keys")
+            return False
+        masks = keys.masks(data, [number_at])
+        received = space.received
+        content = keys.open(data, start, number_at, end, masks, 0, received.largest)
+        if content is None:
+            self._drop("forged")
+            if level == APPLICATION:
+                self._check_reset(data, start, end, now)
+            return False
+        number = keys.number
+        if received.is_known(number):
+            self._drop("duplicate")
+            return False
+        if level == INITIAL and self._peer_source is None:
+            # Known before the frames are read: TLS parameters are held against it.
+            header = parse_long_header(data, start, end)
+            self._peer_source = header.source
+            self.peer_ids.replace_first(header.source, b"")
+        if level == HANDSHAKE:
+            self._builder.is_validated = True
+        self._idle_since = now
+        self._builder.eliciting_at = NEVER
+        reader = self._reader
+        reader.begin(content, level)
+        try:
+            while self.state is State.OPEN and reader.next():
+                self._receive_frame(space, reader, now)
+        except TooManyGapsError:
+            # It is not acknowledged: the peer sends it again when there is room.
+            self._drop("gaps")
+            return False
+        if not space.is_discarded:
+            received.receive(number, ecn, now, is_eliciting=reader.is_eliciting)
+        if level == APPLICATION and keys.read_generation != self._key_generation:
+            self._key_generation = keys.read_generation
+            self._old_keys_until = now + 3 * self._probe_timeout()
+        return True
+
+    def _on_opened(self, level: int) -> None:
+        if level == HANDSHAKE and not self.is_client:
+            self._discard(INITIAL)  # RFC 9001 section 4.9.1
+
+    def _receive_ahead(self, now: float) -> None:
+        """Take up what waited for keys that have come."""
+        if not len(self._ahead):
+            return
+        for level, packet, ecn in self._ahead.take(self._can_read):
+            number_at = 1 + CID_LENGTH
+            if level != APPLICATION:
+                number_at = parse_long_header(packet, 0, len(packet)).number_at
+            if self.state is not State.OPEN:
+                return
+            if self._receive_packet(level, packet, 0, number_at, len(packet), ecn, now):
+                self._on_opened(level)
+
+    def _can_read(self, level: int) -> bool:
+        return self._spaces[level].is_discarded or self._spaces[level].keys.can_read
+
+    def _check_reset(self, data: bytes, start: int, end: int, now: float) -> None:
+        """End without a word where a datagram is the peer's stateless reset (section 10.3.1)."""
+        if is_stateless_reset(data, start, end, self.peer_ids.tokens()):
+            reason = CloseReason(0, "stateless reset", is_application=False, is_ours=False)
+            self._finish(End.THEIRS, reason, b"", now)
+
+    def _receive_negotiation(self, header: LongHeader, now: float) -> None:
+        """Version Negotiation: the end, where the server speaks no version of ours (section 6.2)."""
+        is_answer = self.is_client and self._peer_source is None and self._retry_source is None
+        if not is_answer or header.source != self._original_destination or VERSION_1 in header.versions:
+            self._drop("negotiation")
+            return
+        text = f"the server speaks {', '.join(f'{version:#x}' for version in header.versions)}"
+        reason = CloseReason(VERSION_NEGOTIATION_ERROR, text, is_application=False, is_ours=True)
+        self._finish(End.TIME, reason, b"", now)
+
+    def _receive_retry(self, header: LongHeader, data: bytes) -> None:
+        """Begin again with a token and another destination: once, before anything else came (section 17.2.5.2)."""
+        packet = data[header.start : header.end]
+        is_answer = self.is_client and self._peer_source is None and self._retry_source is None
+        if (
+            not is_answer
+            or header.source == self._original_destination
+            or not is_genuine_retry(VERSION_1, self._original_destination, packet)
+        ):
+            self._drop("retry")
+            return
+        self._retry_source = header.source
+        self._builder.token = header.token
+        self.peer_ids.replace_first(header.source, b"")
+        self._begin(header.source)
+        for sent in self.recovery.forget(INITIAL):
+            self._builder.repeat(sent)
