@@ -8,6 +8,8 @@ this to us). A ticket holds the client's own certificate only: when its chain ne
 `client_ca`, it cannot be rebuilt and the session is refused. In TLS 1.3 such clients get no usable ticket in the
 first place; for TLS 1.2 the remedy is to put the intermediate into `client_ca`.
 
+Over QUIC the handshake is our own and asks `verify`, with the same store, so that both say the same.
+
 With CRLs, every authority of a chain needs one (as in nginx and HAProxy), and an expired CRL lets nobody in.
 """
 
@@ -19,12 +21,15 @@ from OpenSSL import SSL
 from OpenSSL.crypto import X509, X509StoreContext, X509StoreContextError, X509StoreFlags
 
 from headgate.errors import ConfigError, TransportError
+from headgate.tls.chain import verify_chain
 from headgate.tls.identity import parser_words, split_pem
-from headgate.tls.openssl import set_option, share_store
+from headgate.tls.openssl import require_purpose, set_option, share_store
 from headgate.tls.policy import TlsPolicy, server_context
 
 _CERTIFICATE: Final = b"CERTIFICATE"
 _CRL: Final = b"X509 CRL"
+# Of names in a CertificateRequest over QUIC: more than that is worth no datagram, and none at all means any.
+MAX_AUTHORITY_NAMES: Final = 16 * 1024
 
 
 @final
@@ -68,6 +73,8 @@ class ClientVerifier:
         if self._crls:
             flags |= X509StoreFlags.CRL_CHECK | X509StoreFlags.CRL_CHECK_ALL
         store.set_flags(flags)
+        # OpenSSL asks it of every handshake by itself; this is for those that are not its own.
+        require_purpose(store, of_server=False)
         self._store = store
 
     def __repr__(self) -> str:
@@ -89,6 +96,15 @@ class ClientVerifier:
         share_store(context, self._owner)
         for certificate in self._authorities:
             context.add_client_ca(certificate)
+
+    def names(self) -> tuple[bytes, ...]:
+        """Return the names of the authorities in DER, for a CertificateRequest; none when they are too many."""
+        names = tuple(certificate.subject.public_bytes() for certificate in self._authorities)
+        return names if sum(2 + len(name) for name in names) <= MAX_AUTHORITY_NAMES else ()
+
+    def verify(self, chain: tuple[bytes, ...]) -> None:
+        """Verify a client's chain in DER, leaf first, as OpenSSL does in its handshakes. Raises `TlsAlertError`."""
+        verify_chain(self._store, chain)
 
     def on_verify(
         self, conn: SSL.Connection, certificate: X509, error: int, depth: int, verified: int

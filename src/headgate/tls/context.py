@@ -109,6 +109,29 @@ class ServerTls:
             self._ring.on_verify = verifier.on_verify
         self._selection = Selection(identities, self._clock.wall())
 
+    @property
+    def verifier(self) -> ClientVerifier | None:
+        """Who verifies client certificates, None where nobody is asked for one."""
+        return self._verifier
+
+    def choice_for(self, server_name: bytes) -> Choice | None:
+        """Return what a client gets that asks for this name (b"": none), None when the policy rejects it."""
+        choice = self._selection.find(server_name)
+        if choice is None and self.policy.unknown_name == "first":
+            choice = self._selection.first
+        return choice
+
+    def staple_now(self, identity: Identity, _begun: float = 0.0) -> tuple[int, bytes]:
+        """Return what a client that asked for this identity's staple gets at this moment; see `staple_for`.
+
+        That a handshake has `_begun` some time ago changes nothing.
+        """
+        return staple_for(identity, self._clock.wall())
+
+    def report(self, name: str, reason: str) -> None:
+        """Tell of a certificate that cannot be used."""
+        self._report(name, reason)
+
     def covers(self, host: bytes) -> bool:
         """Tell whether a certificate of this listener is good for this host name."""
         return self._selection.find(host) is not None
@@ -165,14 +188,11 @@ class ServerTls:
     # -- callbacks of OpenSSL
 
     def _is_rejected(self, server_name: bytes) -> bool:
-        return self.policy.unknown_name == "reject" and self._selection.find(server_name) is None
+        return self.policy.unknown_name == "reject" and self.choice_for(server_name) is None
 
     def _on_server_name(self, conn: SSL.Connection) -> None:
         """Switch to the context for the client's name. Never raises: a choice without context refuses by itself."""
-        name = conn.get_servername() or b""
-        choice = self._selection.find(name)
-        if choice is None and self.policy.unknown_name == "first":
-            choice = self._selection.first
+        choice = self.choice_for(conn.get_servername() or b"")
         record = conn.get_app_data()
         context = self._context(choice) if choice is not None else None
         if context is None or choice is None:
@@ -191,7 +211,7 @@ class ServerTls:
         if choice is None:
             return b""
         identity = choice.identities[0] if len(choice.identities) == 1 else _picked(conn, choice)
-        outcome, der = staple_for(identity, self._clock.wall())
+        outcome, der = self.staple_now(identity)
         if isinstance(record, Handshake):
             record.staple = outcome
             record.identity = identity

@@ -16,6 +16,7 @@ by name and not in a handshake.
   which offer: the public one splits every client's list anew, 30 us of a cold handshake.
 - `SSL_CTX_set_cert_store`: one parsed CRL for all contexts of a listener instead of one for each.
 - `SSL_set_options`: `Connection.set_options` is newer than the floor.
+- `X509_STORE_set_purpose`: what a TLS handshake of OpenSSL asks of a chain beside its signatures; QUIC asks the same.
 
 The thread's error queue must be empty before each call, or an innocent connection is blamed: whoever sees a failure
 empties it (`take_errors`).
@@ -25,6 +26,7 @@ from collections.abc import Sequence
 from typing import Any, Final, NoReturn
 
 from OpenSSL._util import ffi, lib
+from OpenSSL.crypto import X509Store
 from OpenSSL.SSL import Connection, Context, Error
 
 ssl_do_handshake: Final[Any] = lib.SSL_do_handshake
@@ -97,6 +99,12 @@ def share_store(context: Context, owner: Context) -> None:
     store = lib.SSL_CTX_get_cert_store(owner._context)
     lib.X509_STORE_up_ref(store)
     lib.SSL_CTX_set_cert_store(context._context, store)
+
+
+def require_purpose(store: X509Store, *, of_server: bool) -> None:
+    """Let a store believe only chains whose leaf may be a TLS server's, or else a TLS client's."""
+    purpose = lib.X509_PURPOSE_SSL_SERVER if of_server else lib.X509_PURPOSE_SSL_CLIENT
+    lib.X509_STORE_set_purpose(store._store, purpose)
 
 
 class AlpnSelector:

@@ -2,7 +2,7 @@
 
 An exact name wins over a wildcard, and a wildcard stands for exactly one label. Of the identities that cover a name,
 one for each key type is offered, RSA and ECDSA side by side: the first in the order of the configuration whose dates
-are valid, or else the first. OpenSSL picks between them by what the client can verify.
+are valid, or else the first. OpenSSL (over QUIC: our own handshake) picks between them by what the client can verify.
 """
 
 from collections.abc import Sequence
@@ -10,6 +10,7 @@ from typing import Final, final
 
 from OpenSSL import SSL
 
+from headgate.engine.tls13.credential import Credential
 from headgate.tls.identity import Identity
 
 # Of any shape: what comes next is a hash lookup, so a long name costs nothing but its lower().
@@ -18,16 +19,18 @@ _DOT: Final = b"."
 
 @final
 class Choice:
-    """The identities that are offered together, and the context made of them when the first client asks.
+    """The identities that are offered together, and what is made of them when the first client asks: the context
+    over TCP, the credentials over QUIC.
 
     `failure` says why no context could be made, "" as long as that did not happen.
     """
 
-    __slots__ = ("context", "failure", "identities")
+    __slots__ = ("context", "credentials", "failure", "identities")
 
     def __init__(self, identities: tuple[Identity, ...]) -> None:
         self.identities = identities
         self.context: SSL.Context | None = None
+        self.credentials: tuple[Credential, ...] | None = None
         self.failure = ""
 
     def __repr__(self) -> str:

@@ -35,6 +35,7 @@ from headgate.tls.openssl import (
         "SSL_set_options",
         "SSL_shutdown",
         "SSL_write",
+        "X509_STORE_set_purpose",
         "X509_STORE_up_ref",
     ],
 )

@@ -99,6 +99,8 @@ def load(
         rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey | ed25519.Ed25519PrivateKey | ed448.Ed448PrivateKey,
     ):
         raise LocalProtocolError(f"{identity.name} has a private key that TLS 1.3 does not sign with")
+    if certificates[0].public_key() != key.public_key():
+        raise LocalProtocolError(f"{identity.name} has a private key that is not its certificate's")
     chain = tuple(certificate.public_bytes(serialization.Encoding.DER) for certificate in certificates)
     return Credential(
         identity.name, chain, key, functools.partial(rule, identity) if rule is not None else _no_staple
