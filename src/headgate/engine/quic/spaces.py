@@ -20,6 +20,9 @@ from headgate.engine.quic.send_buffer import SendBuffer
 MAX_AHEAD_PACKETS: Final = 10
 MAX_AHEAD_UNVALIDATED: Final = 2
 MAX_AHEAD_OCTETS: Final = 12 * 1024
+# No client has anything to say in 1-RTT packets: so much goes up that TLS can name what it refuses, as RFC 9001
+# section 6 asks for a KeyUpdate.
+MAX_MUTE_CRYPTO: Final = 64
 
 
 @final
@@ -32,9 +35,8 @@ class Space:
         self.level: Final = level
         self.keys = KeySet(level, VERSION_1)
         self.received = ReceivedPackets(is_prompt=level != APPLICATION)
-        # No client has anything to say in 1-RTT packets.
         is_mute = level == APPLICATION and not is_client
-        self.crypto_in = CryptoBuffer(0 if is_mute else MAX_CRYPTO_TOTAL)
+        self.crypto_in = CryptoBuffer(MAX_MUTE_CRYPTO if is_mute else MAX_CRYPTO_TOTAL)
         self.crypto_out = SendBuffer()
         self.is_discarded = False
         self.losses = 0
@@ -56,7 +58,10 @@ class Space:
         """Let go of the keys and of everything that only they could send."""
         self.is_discarded = True
         self.keys = KeySet(self.level, VERSION_1)
-        self.crypto_in = CryptoBuffer(0)
+        # The packet that ended the level may go on, with octets that have come before.
+        position = self.crypto_in.position
+        self.crypto_in = CryptoBuffer(position)
+        self.crypto_in.position = position
         self.crypto_out = SendBuffer()
         self.received.ack_at = NEVER
         self.received.has_news = False
