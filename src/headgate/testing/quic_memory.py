@@ -45,12 +45,15 @@ def credential() -> Credential:
 
 def deliver(connection: QuicConnection, datagram: bytes, now: float) -> None:
     """Give one datagram to a connection."""
-    connection.receive_datagram(datagram, 0, now)
+    connection.receive_batch(datagram, len(datagram), PEER, LOCAL, 0, now)
 
 
 def collect(connection: QuicConnection, now: float) -> list[bytes]:
     """Return the datagrams that a connection sends now."""
-    return connection.send(now)
+    datagrams: list[bytes] = []
+    while (batch := connection.take_batch(now)) is not None:
+        datagrams += batch.datagrams()
+    return datagrams
 
 
 @final
@@ -77,6 +80,8 @@ class MemoryServer:
             WALL,
             destination=parse_long_header(first, 0, len(first)).destination,
             source=random(8),
+            peer=PEER,
+            local=LOCAL,
         )
         self.h3: H3Connection | None = None
         self.reads = True
