@@ -59,8 +59,11 @@ _BAD: Final = frozenset([4, 6, 9, 11, 13, 14, 15, 16, 27, 28])
 _WEAK: Final = ("md5", "sha1")
 
 
-def verify_chain(store: X509Store, chain: tuple[bytes, ...]) -> None:
-    """Verify a peer's chain in DER, leaf first, as of now. Raises `TlsAlertError` when it is not believed."""
+def verify_chain(store: X509Store, chain: tuple[bytes, ...]) -> list[X509]:
+    """Verify a peer's chain in DER, leaf first, as of now; return it as it was built, up to what is trusted.
+
+    Raises `TlsAlertError` when it is not believed.
+    """
     try:
         leaf, *others = [load_certificate(FILETYPE_ASN1, certificate) for certificate in chain]
     except Error as error:
@@ -73,6 +76,7 @@ def verify_chain(store: X509Store, chain: tuple[bytes, ...]) -> None:
         alert = BAD_CERTIFICATE if number in _BAD else _ALERTS.get(int(number), CERTIFICATE_UNKNOWN)
         raise _refusal(alert, f"{error} ({_subject(error.certificate)})") from error
     _check_strength(verified)
+    return verified
 
 
 def _check_strength(verified: list[X509]) -> None:

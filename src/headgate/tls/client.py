@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from OpenSSL import SSL
-from OpenSSL.crypto import X509
+from OpenSSL.crypto import X509, X509Store
 from service_identity import CertificateError, VerificationError
 from service_identity.pyopenssl import verify_hostname, verify_ip_address
 
@@ -55,6 +55,19 @@ class ClientTls:
         trust = "configured" if self._settings.authorities else "system"
         return f"<ClientTls verify={self._settings.verify} authorities={trust}>"
 
+    @property
+    def settings(self) -> ClientTlsSettings:
+        """What it was made with."""
+        return self._settings
+
+    @property
+    def store(self) -> X509Store:
+        """Whom it trusts: the certificates that OpenSSL builds chains to."""
+        store = self._context.get_cert_store()
+        if store is None:
+            raise ConfigError("OpenSSL gave a context without a certificate store")
+        return store
+
     def connect(self, sock: socket.socket, host: str) -> TlsTransport:
         """Return a transport for a connected, non-blocking socket to `host` (a name or an IP address)."""
         return TlsTransport(sock, _Connecting(self, self._settings.name or host), server=False)
@@ -63,8 +76,8 @@ class ClientTls:
         """Start OpenSSL as a client; IP addresses are never sent as a server name (RFC 6066 section 3)."""
         conn = SSL.Connection(self._context, sock)
         conn.set_connect_state()
-        if not _is_address(host):
-            conn.set_tlsext_host_name(_server_name(host))
+        if not is_address(host):
+            conn.set_tlsext_host_name(server_name(host))
         return conn
 
     def check(self, conn: SSL.Connection, host: str) -> None:
@@ -72,7 +85,7 @@ class ClientTls:
         if not self._settings.verify:
             return
         try:
-            if _is_address(host):
+            if is_address(host):
                 verify_ip_address(conn, host)
             else:
                 verify_hostname(conn, host)
@@ -131,7 +144,8 @@ def _client_context(settings: ClientTlsSettings) -> SSL.Context:
     return context
 
 
-def _server_name(host: str) -> bytes:
+def server_name(host: str) -> bytes:
+    """Return what goes into SNI for a host. Raises `TransportError`."""
     try:
         name = host.encode("ascii") if host.isascii() else host.encode("idna")
     except UnicodeError as error:
@@ -141,7 +155,8 @@ def _server_name(host: str) -> bytes:
     return name
 
 
-def _is_address(host: str) -> bool:
+def is_address(host: str) -> bool:
+    """Tell whether a host is an IP address, which is never sent as a name."""
     try:
         ipaddress.ip_address(host)
     except ValueError:

@@ -68,6 +68,7 @@ class Handshake:
         self, random: Random, now_wall: float, transport_parameters: bytes, key_log: KeyLog | None
     ) -> None:
         self.complete = False
+        self.failure: RemoteProtocolError | None = None
         self.alpn = b""
         self.server_name = b""
         self.peer_transport_parameters = b""
@@ -83,7 +84,6 @@ class Handshake:
         self._key_log = key_log
         self._client_random = b""
         self._level = INITIAL
-        self._failed = False
         self._buffer = bytearray()
         self._output: list[tuple[int, bytes]] = []
         self._secrets: list[Secret] = []
@@ -101,12 +101,12 @@ class Handshake:
 
         `LocalProtocolError`: bytes of a level whose keys were not handed out, or after a failure.
         """
-        if self._failed:
+        if self.failure is not None:
             raise LocalProtocolError("the handshake has failed; nothing more is taken")
         try:
             self._receive(level, data)
-        except RemoteProtocolError:
-            self._failed = True
+        except RemoteProtocolError as error:
+            self.failure = error
             raise
 
     def take_output(self) -> list[tuple[int, bytes]]:
