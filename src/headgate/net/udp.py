@@ -118,8 +118,10 @@ class UdpSocket:
             sock.setsockopt(level, IP_PKTINFO, 1)
             sock.setsockopt(level, socket.IP_RECVTOS, 1)
             sock.setsockopt(level, IP_MTU_DISCOVER, PMTUDISC_PROBE)
-        # More than net.core.rmem_max is cut in silence: `receive_queue` tells what became of it.
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_QUEUE)
+        # More than net.core.rmem_max is cut in silence: `receive_queue` tells what became of it. Who bound the socket
+        # may have been allowed more.
+        if self.receive_queue() < RECEIVE_QUEUE:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_QUEUE)
         try:
             sock.setsockopt(socket.IPPROTO_UDP, UDP_GRO, 1)
         except OSError:

@@ -85,19 +85,27 @@ class StapleStore:
         except OSError as error:
             return problem_of("make", self._directory, error)
         path = self._directory / name
-        temporary = self._directory / f".{name}.{os.getpid()}.tmp"
         try:
-            _write_whole(temporary, data)
-            os.replace(temporary, path)
-            _flush_directory(self._directory)
+            replace_file(path, data)
         except OSError as error:
-            # The half-written file must not stay: on a full disk it would keep the disk full.
-            try:
-                os.unlink(temporary)
-            except OSError:
-                pass
             return problem_of("write", path, error)
         return None
+
+
+def replace_file(path: Path, data: bytes) -> None:
+    """Write a file that only we can read, whole or not at all. Raises `OSError`."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        _write_whole(temporary, data)
+        os.replace(temporary, path)
+        _flush_directory(path.parent)
+    except OSError:
+        # The half-written file must not stay: on a full disk it would keep the disk full.
+        try:
+            os.unlink(temporary)
+        except OSError:
+            pass
+        raise
 
 
 def _write_whole(path: Path, data: bytes) -> None:

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from headgate.process.channel import ChannelError, Json, Kind, Message
+from headgate.process.quic_keys import QuicKeys, decode_keys, encode_keys
 from headgate.tls.staple import Staple
 
 
@@ -42,7 +43,8 @@ class Snapshot:
     `settings` is the configuration as JSON; `clients` has the client authorities and CRLs of the listeners that ask
     for certificates (`with_client_files`), `upstreams` the authorities of upstreams (`authorities_of`): no worker
     reads a file that only root may read. `staples` has the payload of the last STAPLE message by certificate name:
-    {"name", "fingerprint", "staple"}, of which "staple" is for `decode_staple`.
+    {"name", "fingerprint", "staple"}, of which "staple" is for `decode_staple`. `quic` are the keys that all workers
+    share, None in the keeper and where nothing speaks QUIC.
     """
 
     number: int
@@ -52,6 +54,7 @@ class Snapshot:
     health: dict[str, Json] = field(default_factory=dict)
     clients: dict[str, Json] = field(default_factory=dict)
     upstreams: dict[str, Json] = field(default_factory=dict)
+    quic: QuicKeys | None = None
 
     def __repr__(self) -> str:
         return f"<Snapshot {self.number}: {len(self.certificates)} certificates, {len(self.staples)} staples>"
@@ -60,7 +63,7 @@ class Snapshot:
         """Return the keeper's copy: certificate chains and no private key, and nothing of upstreams, to which it
         does not talk."""
         certificates = tuple(replace(item, key="") for item in self.certificates)
-        return replace(self, certificates=certificates, upstreams={})
+        return replace(self, certificates=certificates, upstreams={}, quic=None)
 
     def to_json(self) -> dict[str, Json]:
         """Return the payload of a SNAPSHOT message."""
@@ -72,6 +75,7 @@ class Snapshot:
             "health": self.health,
             "clients": self.clients,
             "upstreams": self.upstreams,
+            "quic": encode_keys(self.quic),
         }
 
 
@@ -101,6 +105,7 @@ def decode_snapshot(message: Message) -> Snapshot:
         health=_object(message, "health"),
         clients=_object(message, "clients"),
         upstreams=_object(message, "upstreams"),
+        quic=decode_keys(message.item("quic")),
     )
 
 

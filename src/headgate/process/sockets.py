@@ -1,9 +1,9 @@
-"""Listening sockets: one SO_REUSEPORT socket for each address and worker slot.
+"""Listening sockets: for each address and worker slot one of TCP with SO_REUSEPORT, and one of UDP for QUIC.
 
 A slot's sockets are bound right before its fork and every other copy is closed right after, so that the
 kernel takes a dead worker's socket out of the group at once: a copy left open would go on being handed
 connections that nobody accepts. They are bound, not listening; the worker calls `listen()` when it is told
-to.
+to. A UDP socket knows no such step: what clients send while its worker gets ready waits in the kernel's queue.
 
 SO_REUSEPORT lets a second program of the same user share our port without a word. Therefore each address is
 first bound once without it (`check_free`), which fails loudly when anybody holds the port.
@@ -13,34 +13,44 @@ import errno
 import os
 import socket
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
 from headgate.errors import HeadgateError
+from headgate.net.udp import RECEIVE_QUEUE
 from headgate.process.start import BoundAddress
 
 # Precedent: listen(2) cuts it to net.core.somaxconn anyway, whose default is 4096 since Linux 5.4.
 BACKLOG: Final = 4096
-_LISTEN_STATE: Final = "0A"
+# Column 3 of /proc/net: a listening TCP socket, and a UDP socket that is not connected.
+_STATES: Final = {"tcp": "0A", "udp": "07"}
+_KINDS: Final = {"tcp": socket.SOCK_STREAM, "udp": socket.SOCK_DGRAM}
+# Ports tried for a 0 until one is free for UDP as well as for TCP.
+_TRIES: Final = 16
+# socket(7): past net.core.rmem_max, for those who may (CAP_NET_ADMIN).
+_SO_RCVBUFFORCE: Final = 33
 
 
 class BindError(HeadgateError):
     """An address cannot be bound; the message names it, the errno and the likely cause."""
 
-    def __init__(self, address: BoundAddress, number: int, cause: str) -> None:
+    def __init__(self, address: BoundAddress, number: int, cause: str, kind: str = "tcp") -> None:
         name = errno.errorcode.get(number, str(number))
-        super().__init__(f"cannot bind {address}: {os.strerror(number)} ({name}, errno {number}): {cause}")
+        what = f"UDP {address}" if kind == "udp" else str(address)
+        super().__init__(f"cannot bind {what}: {os.strerror(number)} ({name}, errno {number}): {cause}")
         self.address = address
         self.errno = number
         self.cause = cause
 
 
-def _bind(address: BoundAddress, reuse_port: bool) -> socket.socket:
+def _bind(address: BoundAddress, reuse_port: bool, kind: str = "tcp") -> socket.socket:
     family = socket.AF_INET6 if ":" in address.host else socket.AF_INET
     sock: socket.socket | None = None
     try:
-        sock = socket.socket(family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC)
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        sock = socket.socket(family, _KINDS[kind] | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC)
+        if kind == "tcp":  # with UDP it would share the port with strangers
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         if reuse_port:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         if family == socket.AF_INET6:
@@ -51,39 +61,106 @@ def _bind(address: BoundAddress, reuse_port: bool) -> socket.socket:
         if sock is not None:
             sock.close()
         number = exc.errno or errno.EINVAL
-        raise BindError(address, number, likely_cause(address, number)) from exc
+        raise BindError(address, number, likely_cause(address, number, kind), kind) from exc
     return sock
 
 
-def check_free(addresses: Iterable[BoundAddress]) -> list[BoundAddress]:
-    """Prove that nobody holds any of the addresses; return them with port 0 replaced by a real port.
+def check_free(addresses: Iterable[BoundAddress], lost: list[BindError] | None = None) -> list[BoundAddress]:
+    """Prove that nobody holds any of the addresses; return them with port 0 replaced by a real port, which is
+    the same for UDP.
 
-    The port that was found for a 0 stays reserved only until this returns; that is good enough for tests
-    and for `headgate serve`, and no configuration for production has a port 0. Raises `BindError`.
+    An address that should "try" QUIC and whose UDP cannot be bound comes back without it, and the error is
+    added to `lost`. The port that was found for a 0 stays reserved only until this returns; that is good
+    enough for tests and for `headgate serve`, and no configuration for production has a port 0.
+    Raises `BindError`.
     """
     probes: list[socket.socket] = []
     resolved: list[BoundAddress] = []
     try:
         for address in addresses:
+            if address.port == 0 and address.quic != "off":
+                resolved.append(_find_pair(address, probes))
+                continue
             probe = _bind(address, reuse_port=False)
             probes.append(probe)
-            resolved.append(BoundAddress(address.listener, address.host, probe.getsockname()[1]))
+            found = replace(address, port=probe.getsockname()[1])
+            resolved.append(_with_datagrams(found, probes, lost if lost is not None else []))
     finally:
         for probe in probes:
             probe.close()
     return resolved
 
 
-def bind_slot(addresses: Sequence[BoundAddress]) -> list[tuple[int, socket.socket]]:
-    """Bind the sockets of one slot: (index of the listener, socket). Raises `BindError` and leaves none
-    open."""
+def _with_datagrams(
+    address: BoundAddress, probes: list[socket.socket], lost: list[BindError]
+) -> BoundAddress:
+    """Try UDP beside TCP, where it is wanted."""
+    if address.quic == "off":
+        return address
+    try:
+        probes.append(_bind(address, reuse_port=False, kind="udp"))
+    except BindError as exc:
+        if address.quic == "must":
+            raise
+        lost.append(exc)
+        return replace(address, quic="off")
+    return address
+
+
+def _find_pair(address: BoundAddress, probes: list[socket.socket]) -> BoundAddress:
+    """Find a port that is free for TCP and for UDP."""
+    for tried in range(_TRIES):
+        probe = _bind(address, reuse_port=False)
+        probes.append(probe)
+        found = replace(address, port=probe.getsockname()[1])
+        try:
+            probes.append(_bind(found, reuse_port=False, kind="udp"))
+        except BindError:
+            if tried == _TRIES - 1:
+                raise
+            continue
+        return found
+    return address
+
+
+def bind_slot(addresses: Sequence[BoundAddress], kind: str = "tcp") -> list[tuple[int, socket.socket]]:
+    """Bind the sockets of one slot, of the `kind` "tcp" or, where QUIC is spoken, "udp": (index of the
+    listener, socket). Raises `BindError` and leaves none open."""
     sockets: list[tuple[int, socket.socket]] = []
     try:
-        sockets.extend((address.listener, _bind(address, reuse_port=True)) for address in addresses)
+        for address in addresses:
+            if kind == "udp" and address.quic == "off":
+                continue
+            sock = _bind(address, reuse_port=True, kind=kind)
+            sockets.append((address.listener, sock))
+            if kind == "udp":
+                ask_for_queue(sock)
     except BindError:
         close_all(sockets)
         raise
     return sockets
+
+
+def ask_for_queue(sock: socket.socket) -> int:
+    """Give a UDP socket the receive queue that QUIC wants, past the system's limit where we may; return how
+    many bytes it has got."""
+    for option in (_SO_RCVBUFFORCE, socket.SO_RCVBUF):
+        try:
+            sock.setsockopt(socket.SOL_SOCKET, option, RECEIVE_QUEUE)
+        except OSError:
+            continue  # not ours to force
+        break
+    # The kernel doubles what it is asked for, and counts its own overhead in it.
+    return sock.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF) // 2
+
+
+def queue_of(address: BoundAddress) -> int:
+    """Return the receive queue, in bytes, that a UDP socket at an address gets. Raises `BindError`."""
+    sock = _bind(address, reuse_port=True, kind="udp")
+    try:
+        return ask_for_queue(sock)
+    finally:
+        sock.close()
 
 
 def close_all(sockets: Iterable[tuple[int, socket.socket]]) -> None:
@@ -92,7 +169,7 @@ def close_all(sockets: Iterable[tuple[int, socket.socket]]) -> None:
         sock.close()
 
 
-def likely_cause(address: BoundAddress, number: int) -> str:
+def likely_cause(address: BoundAddress, number: int, kind: str = "tcp") -> str:
     """Say in words what an operator should look at."""
     if number == errno.EACCES and address.port < _first_free_port():
         return (
@@ -100,7 +177,7 @@ def likely_cause(address: BoundAddress, number: int) -> str:
             'start as root and set user = "…", or take a higher port'
         )
     if number == errno.EADDRINUSE:
-        holder = find_holder(address.port)
+        holder = find_holder(address.port, kind)
         return f"the port is held by {holder}" if holder else "another program holds the port"
     if number == errno.EADDRNOTAVAIL:
         return "no interface of this machine has that address"
@@ -116,10 +193,10 @@ def _first_free_port() -> int:
         return 1024
 
 
-def find_holder(port: int) -> str:
+def find_holder(port: int, kind: str = "tcp") -> str:
     """Name a process that listens on `port` as "name (process N)", "" when it cannot be known (another
     user's)."""
-    inodes = _listening_inodes(port)
+    inodes = _listening_inodes(port, kind)
     if not inodes:
         return ""
     for process in Path("/proc").iterdir():
@@ -135,16 +212,16 @@ def find_holder(port: int) -> str:
     return ""
 
 
-def _listening_inodes(port: int) -> set[str]:
-    """Return "socket:[inode]" of every listening TCP socket on `port`."""
+def _listening_inodes(port: int, kind: str) -> set[str]:
+    """Return "socket:[inode]" of every socket that listens on `port`."""
     found: set[str] = set()
-    for table in ("/proc/net/tcp", "/proc/net/tcp6"):
+    for table in (f"/proc/net/{kind}", f"/proc/net/{kind}6"):
         try:
             lines = Path(table).read_text().splitlines()[1:]
         except OSError:
             continue
         for line in lines:
             columns = line.split()
-            if columns[3] == _LISTEN_STATE and int(columns[1].rpartition(":")[2], 16) == port:
+            if columns[3] == _STATES[kind] and int(columns[1].rpartition(":")[2], 16) == port:
                 found.add(f"socket:[{columns[9]}]")
     return found

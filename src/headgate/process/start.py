@@ -7,19 +7,23 @@ and a reload are the same for a child.
 import socket
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import TypeAlias
+from typing import Literal, TypeAlias
 
 from headgate.counters import CounterPage
+from headgate.server.hand_over import MailRoom
 
 
 @dataclass(frozen=True, slots=True)
 class BoundAddress:
     """One address of one listener: `listener` is its place in the configuration, `host` a literal IP
-    address."""
+    address.
+
+    `quic` says whether UDP is bound beside TCP, on the same port: "must" (else nothing starts), "try" or "off"."""
 
     listener: int
     host: str
     port: int
+    quic: Literal["off", "try", "must"] = "off"
 
     def __str__(self) -> str:
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
@@ -30,8 +34,11 @@ class WorkerStart:
     """The start of one worker.
 
     `control` is the child's end of the channel. `sockets` are bound and not yet listening, each with the
-    index of its listener; the worker calls `listen()` when LISTEN comes. `tickets` is what the ticket
-    factory made before the fork, or None. `generation` counts the starts of this slot from 1.
+    index of its listener; the worker calls `listen()` when LISTEN comes. `datagrams` are the UDP sockets in
+    the same way, in an order that is the same in all workers; the kernel fills them from the start, and they
+    are read from when LISTEN comes. `tickets` is what the ticket factory made before the fork, or None.
+    `generation` counts the starts of this slot from 1. `mail` is there when there are workers to hand
+    datagrams over to.
     """
 
     slot: int
@@ -40,6 +47,8 @@ class WorkerStart:
     sockets: Sequence[tuple[int, socket.socket]]
     page: CounterPage
     tickets: object = None
+    datagrams: Sequence[tuple[int, socket.socket]] = ()
+    mail: MailRoom | None = None
 
 
 @dataclass(slots=True)

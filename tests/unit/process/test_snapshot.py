@@ -3,6 +3,7 @@
 import pytest
 
 from headgate.process.channel import ChannelError, FrameReader, Kind, Message, encode_frame
+from headgate.process.quic_keys import QuicKeys
 from headgate.process.snapshot import Certificate, Snapshot, decode_snapshot, decode_staple, encode_staple
 from headgate.tls.staple import Staple
 
@@ -18,6 +19,7 @@ SNAPSHOT = Snapshot(
     {"api": {}},
     {"0": {"ca": "PEOPLE", "crl": ""}},
     {"api": {"ca": "ORIGINS"}},
+    QuicKeys(b"i" * 16, b"r" * 32, b"t" * 32, (b"s" * 32, b"u" * 32)),
 )
 
 
@@ -38,6 +40,7 @@ def test_the_keepers_copy_has_no_key_and_everything_else():
     assert copy.staples == SNAPSHOT.staples
     assert copy.clients == SNAPSHOT.clients
     assert copy.upstreams == {}
+    assert copy.quic is None
     assert "KEY" not in str(SNAPSHOT.without_keys().to_json())
 
 

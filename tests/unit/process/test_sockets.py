@@ -6,7 +6,17 @@ import socket
 
 import pytest
 
-from headgate.process.sockets import BindError, bind_slot, check_free, close_all, find_holder, likely_cause
+from headgate.net.udp import RECEIVE_QUEUE
+from headgate.process.sockets import (
+    BindError,
+    ask_for_queue,
+    bind_slot,
+    check_free,
+    close_all,
+    find_holder,
+    likely_cause,
+    queue_of,
+)
 from headgate.process.start import BoundAddress
 
 
@@ -40,6 +50,58 @@ def test_a_failed_address_leaves_no_socket_open():
     with pytest.raises(BindError):
         check_free([free, BoundAddress(0, "192.0.2.1", 1)])
     assert len(os.listdir("/proc/self/fd")) == before
+
+
+def test_udp_has_the_port_of_tcp():
+    [address] = check_free([BoundAddress(0, "127.0.0.1", 0, "must")])
+    slots = [bind_slot([address], kind) for kind in ("tcp", "udp") for _ in range(2)]
+    assert {sock.getsockname() for slot in slots for _, sock in slot} == {("127.0.0.1", address.port)}
+    kinds = [slot[0][1].type for slot in slots]
+    assert kinds == [socket.SOCK_STREAM] * 2 + [socket.SOCK_DGRAM] * 2
+    for slot in slots:
+        assert not slot[0][1].get_inheritable()
+        close_all(slot)
+
+
+def test_udp_is_bound_only_where_quic_is_spoken():
+    addresses = check_free([BoundAddress(0, "127.0.0.1", 0), BoundAddress(1, "127.0.0.1", 0, "try")])
+    slot = bind_slot(addresses, "udp")
+    assert [listener for listener, _ in slot] == [1]
+    close_all(slot)
+
+
+@pytest.fixture
+def udp_taken():
+    """A port that TCP could have, and UDP could not."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as holder:
+        holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        holder.bind(("127.0.0.1", 0))
+        yield holder.getsockname()[1]
+
+
+def test_a_taken_udp_port_ends_the_start_where_h3_was_asked_for(udp_taken):
+    before = len(os.listdir("/proc/self/fd"))
+    with pytest.raises(BindError) as caught:
+        check_free([BoundAddress(0, "127.0.0.1", udp_taken, "must")])
+    assert str(caught.value).startswith(f"cannot bind UDP 127.0.0.1:{udp_taken}: Address already in use")
+    assert f"(process {os.getpid()})" in str(caught.value)
+    assert len(os.listdir("/proc/self/fd")) == before
+
+
+def test_a_taken_udp_port_costs_quic_only_where_it_was_tried(udp_taken):
+    lost = []
+    [address] = check_free([BoundAddress(0, "127.0.0.1", udp_taken, "try")], lost)
+    assert (address.quic, address.port) == ("off", udp_taken)
+    assert [problem.errno for problem in lost] == [errno.EADDRINUSE]
+
+
+def test_the_receive_queue_is_what_quic_wants_or_what_we_may():
+    with open("/proc/sys/net/core/rmem_max") as limit:
+        allowed = int(limit.read())
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+        assert ask_for_queue(sock) in (RECEIVE_QUEUE, min(RECEIVE_QUEUE, allowed))
+    [address] = check_free([BoundAddress(0, "127.0.0.1", 0, "must")])
+    assert queue_of(address) in (RECEIVE_QUEUE, min(RECEIVE_QUEUE, allowed))
 
 
 def test_foreign_address():
