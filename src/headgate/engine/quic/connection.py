@@ -22,6 +22,7 @@ from headgate.engine.quic.core import Beginning, MakeId, Random
 from headgate.engine.quic.errors import QuicError
 from headgate.engine.quic.levels import APPLICATION, HANDSHAKE, INITIAL
 from headgate.engine.quic.path import Address, Batch
+from headgate.engine.quic.protect import KeySet
 from headgate.engine.quic.receiving import Receiver
 from headgate.engine.quic.rtt import NEVER
 from headgate.engine.quic.settings import ConnectionSettings
@@ -172,12 +173,13 @@ def accept(
     retry_original: bytes | None = None,
     reset_token: bytes = b"",
     make_id: MakeId | None = None,
+    keys: KeySet | None = None,
 ) -> QuicConnection:
     """Return a connection for a client's first Initial, which goes into `receive_batch` next.
 
     `destination` is that Initial's, `source` the ID that is ours from now on. `retry_original`: the Initial had the
     token of a Retry, which the endpoint has opened; this was the client's first destination. `make_id` returns
-    another ID of ours and its stateless reset token.
+    another ID of ours and its stateless reset token. `keys`: what `open_initial` returned for that Initial.
     """
     said = settings.parameters(source)
     said.original_destination_connection_id = destination if retry_original is None else retry_original
@@ -194,7 +196,7 @@ def accept(
         make_id=make_id,
     )
     connection = QuicConnection(handshake, settings, random, now, beginning)
-    connection._begin(destination)
+    connection._begin(destination, keys)
     # Whoever shows our token has received it at its address (section 8.1.2).
     connection._builder.is_validated = retry_original is not None
     return connection

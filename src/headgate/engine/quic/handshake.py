@@ -24,11 +24,15 @@ from headgate.errors import LocalProtocolError, RemoteProtocolError
 class ConnectionHandshake(ConnectionCore):
     """Base of `FrameDispatch`: keys, TLS, transport parameters."""
 
-    def _begin(self, destination: bytes) -> None:
-        """Take the keys of Initial packets for the first destination of the client, or for that of a Retry."""
-        keys = KeySet(INITIAL, VERSION_1)
+    def _begin(self, destination: bytes, keys: KeySet | None = None) -> None:
+        """Take the keys of Initial packets for the first destination of the client, or for that of a Retry.
+
+        `keys`: those that read are there already.
+        """
+        if keys is None:
+            keys = KeySet(INITIAL, VERSION_1)
+            keys.install_initial(destination, is_client=not self.is_client, is_write=False)
         keys.install_initial(destination, is_client=self.is_client, is_write=True)
-        keys.install_initial(destination, is_client=not self.is_client, is_write=False)
         self._spaces[INITIAL].keys = keys
 
     def _receive_crypto(self, space: Space, offset: int, data: bytes, now: float) -> None:

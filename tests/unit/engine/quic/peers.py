@@ -77,13 +77,14 @@ def initial_keys(first):
     return keys
 
 
-def initial(keys, first, content, *, number=10, size=1200):
+def initial(keys, first, content, *, number=10, size=1200, reserved=0):
     """An Initial of the same client with other frames, padded to a datagram of `size`."""
     header = parse_long_header(first, 0, len(first))
     overhead = long_header_size(header.destination, header.source, b"", INITIAL, 1) + TAG
     content = content.ljust(size - overhead, b"\0")
     names = header.destination, header.source, b""
-    keys.seal(encode_long_header(INITIAL, VERSION_1, *names, number, 1, len(content)), 1, number, content)
+    sealed = encode_long_header(INITIAL, VERSION_1, *names, number, 1, len(content))
+    keys.seal(bytes((sealed[0] | reserved,)) + sealed[1:], 1, number, content)
     return keys.take_sealed()
 
 
