@@ -34,6 +34,7 @@ COMPILED: Final[tuple[str, ...]] = (
     "headgate.tls.transport",
     "headgate.connection.settings",
     "headgate.connection.exchange",
+    "headgate.connection.observer",
     "headgate.connection.context",
     "headgate.connection.stream_driver",
     "headgate.connection.downstream",

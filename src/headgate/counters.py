@@ -305,6 +305,20 @@ SIZE: Final = len(TABLE)
 _PACK: Final = struct.Struct(f"<{SIZE}q")
 
 
+_LATENCIES: Final[list[float]] = list(LATENCY_BOUNDS)
+
+
+def count_exchange(values: list[int], status: int, seconds: float) -> None:
+    """Count an exchange that is over, by its status (0: none was sent) and by how long it took."""
+    if 100 <= status <= 599:
+        values[REQUESTS_1XX + status // 100 - 1] += 1
+    bucket = 0
+    while bucket < len(_LATENCIES) and seconds > _LATENCIES[bucket]:
+        bucket += 1
+    values[LATENCY_FIRST + bucket] += 1
+    values[LATENCY_MICROSECONDS] += int(seconds * 1e6)
+
+
 class CounterPage:
     """The shared page of one slot: made before the fork, written by one process, read by the keeper."""
 

@@ -11,10 +11,9 @@ from __future__ import annotations
 import time
 from typing import Final, final
 
-from mypy_extensions import mypyc_attr
-
 from headgate.connection.context import ConnectionContext
 from headgate.connection.exchange import Downstream, Exchange, Handler, TunnelOwner
+from headgate.connection.observer import DownstreamObserver
 from headgate.connection.settings import ConnectionSettings
 from headgate.connection.stream_driver import NEVER, StreamDriver
 from headgate.counters import (
@@ -23,19 +22,16 @@ from headgate.counters import (
     DOWNSTREAM_READ,
     DOWNSTREAM_WRITTEN,
     HANDSHAKES_FAILED,
-    LATENCY_BOUNDS,
-    LATENCY_FIRST,
-    LATENCY_MICROSECONDS,
     REFUSED_BODY,
     REFUSED_HEAD,
     REFUSED_MALFORMED,
     REFUSED_PLAIN_TO_TLS,
-    REQUESTS_1XX,
     TIMEOUT_BODY,
     TIMEOUT_HANDSHAKE,
     TIMEOUT_HEAD,
     TIMEOUT_KEEP_ALIVE,
     TIMEOUT_WRITE,
+    count_exchange,
 )
 from headgate.engine.events import Closed, Data, EndOfMessage, Request, Response
 from headgate.engine.h1.machine import DONE, IDLE, UNTIL_CLOSE
@@ -60,32 +56,6 @@ LINGER_SECONDS: Final = 2.0
 # What is read away meanwhile: many a client looks for the answer only once it has sent all it has, and what lingers
 # is bounded by its time already (nginx lingers for 5 to 30 s, without a bound on octets).
 MAX_LINGER: Final = 64 * 1024 * 1024
-_BOUNDS: Final[list[float]] = list(LATENCY_BOUNDS)
-
-
-@mypyc_attr(allow_interpreted_subclasses=True)
-class DownstreamObserver:
-    """What the owner of downstream connections (the worker) wants to know."""
-
-    def exchange_over(self, connection: DownstreamConnection, exchange: Exchange) -> None:
-        """An exchange ended, whichever way: write the log record."""
-        raise NotImplementedError
-
-    def handshake_over(self, connection: DownstreamConnection) -> None:
-        """A TLS handshake succeeded. Raises `TransportError` to refuse the connection all the same."""
-        raise NotImplementedError
-
-    def connection_failed(self, connection: DownstreamConnection, reason: str, detail: str) -> None:
-        """A connection ended on a fault of the peer or of the transport."""
-        raise NotImplementedError
-
-    def connection_closed(self, connection: DownstreamConnection) -> None:
-        """A connection is gone: give its place to another."""
-        raise NotImplementedError
-
-    def crashed(self, where: str, error: Exception) -> None:
-        """A defect of ours ended something: tell it loudly."""
-        raise NotImplementedError
 
 
 @final
@@ -505,17 +475,9 @@ class DownstreamConnection(StreamDriver, Downstream):
         exchange.handler = None
         if handler is not None and not exchange.responded:
             handler.downstream_closed(exchange)
-        values = self.values
-        status = exchange.status
-        if 100 <= status <= 599:
-            values[REQUESTS_1XX + status // 100 - 1] += 1
-        seconds = self.poller.now - exchange.started
-        bucket = 0
-        while bucket < len(_BOUNDS) and seconds > _BOUNDS[bucket]:
-            bucket += 1
-        values[LATENCY_FIRST + bucket] += 1
-        values[LATENCY_MICROSECONDS] += int(seconds * 1e6)
-        self.observer.exchange_over(self, exchange)
+        now = self.poller.now
+        count_exchange(self.values, exchange.status, now - exchange.started)
+        self.observer.exchange_over(exchange, now)
 
     def _refuse(self, error: RemoteProtocolError) -> None:
         """Answer a request that broke the rules, and close: nothing behind it can be trusted."""
@@ -534,7 +496,7 @@ class DownstreamConnection(StreamDriver, Downstream):
         if handler is not None:
             handler.downstream_closed(exchange)
         exchange.reason = error.reason
-        self.observer.connection_failed(self, error.reason, error.detail)
+        self.observer.connection_failed(self.context, error.reason, error.detail)
         if self.engine.sending != IDLE:
             self.close()  # the answer has begun: cutting it short is all that is left to say
             return
@@ -605,7 +567,7 @@ class DownstreamConnection(StreamDriver, Downstream):
         exchange = self.exchange
         if exchange is not None:
             exchange.reason = exchange.reason or error.reason
-        self.observer.connection_failed(self, error.reason, error.detail)
+        self.observer.connection_failed(self.context, error.reason, error.detail)
         self.close()
 
     def close(self) -> None:

@@ -109,6 +109,7 @@ _NOMINATES_NOTHING: Final = frozenset(
 )
 _VIA_10: Final = b"via: 1.0 headgate"
 _VIA_11: Final = b"via: 1.1 headgate"
+_VIA_30: Final = b"via: 3 headgate"
 
 
 def strip_request(fields: Fields, upgrade: bytes = b"") -> None:
@@ -146,9 +147,9 @@ def strip_trailers(fields: Fields) -> None:
 
 
 def add_via(fields: Fields, version: int) -> None:
-    """Append ourselves to Via: `version` is that of the message as we received it, 10 or 11."""
+    """Append ourselves to Via: `version` is that of the message as we received it: 10, 11 or 30."""
     fields.names.append(b"via")
-    fields.lines.append(_VIA_11 if version == 11 else _VIA_10)
+    fields.lines.append(_VIA_11 if version == 11 else _VIA_30 if version == 30 else _VIA_10)
     fields.flags |= VIA
 
 

@@ -80,7 +80,7 @@ class Dispatcher(Handler):
         else:
             authority = request.host
         host = b""
-        if authority or request.version == 11:
+        if authority or request.version >= 11:
             host = parse_authority(authority)[0]
         context = exchange.context
         exchange.host = authority

@@ -22,6 +22,7 @@ from headgate.proxy.answers import answer_reply
 
 # More is sent on as this, which section 7.6.2 allows: the number of hops that an IP packet has.
 FARTHEST: Final = 255
+_VERSIONS: Final = {10: b"1.0", 11: b"1.1", 30: b"3"}
 # The fields that TRACE gives back: on negotiation, on the connection, and on the way here.
 SHOWN: Final = frozenset(
     (
@@ -84,7 +85,7 @@ def _hops_left(fields: Fields) -> int:
 def _reflect(request: Request) -> Reply:
     """Return the request's head as content (RFC 9110 section 9.3.8, RFC 9112 section 10.1)."""
     fields = request.fields
-    version = b"1.0" if request.version == 10 else b"1.1"
+    version = _VERSIONS[request.version]
     lines = [b"%b %b HTTP/%b" % (request.method, request.target, version)]
     lines += [fields.lines[i] for i in range(len(fields)) if fields.names[i] in SHOWN]
     shown = Fields([b"content-type"], [b"Content-Type: message/http"], 0)

@@ -13,8 +13,9 @@ import socket
 from typing import Final, Protocol, final
 
 from headgate.connection.context import ConnectionContext
-from headgate.connection.downstream import DownstreamConnection, DownstreamObserver
+from headgate.connection.downstream import DownstreamConnection
 from headgate.connection.exchange import Handler
+from headgate.connection.observer import DownstreamObserver
 from headgate.connection.settings import ConnectionSettings
 from headgate.counters import ACCEPT_FAILED, CONNECTIONS, CONNECTIONS_OPEN
 from headgate.http.forwarded import Forwarder

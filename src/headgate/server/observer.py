@@ -7,8 +7,10 @@ import traceback
 from typing import Protocol, final
 
 from headgate.connection.context import ConnectionContext
-from headgate.connection.downstream import DownstreamConnection, DownstreamObserver
+from headgate.connection.downstream import DownstreamConnection
 from headgate.connection.exchange import Exchange
+from headgate.connection.observer import DownstreamObserver
+from headgate.connection.stream_driver import StreamDriver
 from headgate.server.listener import Listener
 from headgate.telemetry.access_log import AccessLog, connection_fields
 from headgate.tls.transport import TlsTransport
@@ -28,7 +30,7 @@ class Observer(DownstreamObserver):
         self.log = log
         self.event = event
 
-    def exchange_over(self, connection: DownstreamConnection, exchange: Exchange) -> None:
+    def exchange_over(self, exchange: Exchange, now: float) -> None:
         log = self.log
         if exchange.detail:
             # The response names the reason only; address, errno and milliseconds are for the operator.
@@ -47,11 +49,14 @@ class Observer(DownstreamObserver):
         context = exchange.context
         request = exchange.request
         shared = context.log_fields
-        if request.version != 11:
+        version = request.version
+        if version < 11:
             # Old clients are rare, and a head that could not be read has no version, no method and no target.
-            shared = _connection_fields(context, "HTTP/1.0" if request.version == 10 else "-")
+            shared = _connection_fields(context, "HTTP/1.0" if version == 10 else "-")
         elif not shared:
-            shared = context.log_fields = _connection_fields(context, "HTTP/1.1")
+            shared = context.log_fields = _connection_fields(
+                context, "HTTP/3" if version == 30 else "HTTP/1.1"
+            )
         fields = request.fields
         took = -1.0
         if exchange.upstream_head > 0.0:
@@ -65,7 +70,7 @@ class Observer(DownstreamObserver):
             exchange.status,
             exchange.bytes_in,
             exchange.bytes_out,
-            connection.poller.now - exchange.started,
+            now - exchange.started,
             exchange.upstream,
             exchange.endpoint,
             took,
@@ -76,15 +81,14 @@ class Observer(DownstreamObserver):
             fields.get(b"x-request-id") or b"",
         )
 
-    def handshake_over(self, connection: DownstreamConnection) -> None:
+    def handshake_over(self, connection: StreamDriver) -> None:
         transport = connection.transport
-        if isinstance(transport, TlsTransport):
+        if isinstance(transport, TlsTransport) and isinstance(connection, DownstreamConnection):
             context = connection.context
             context.sni = transport.server_name().lower()
             context.tls_version = transport.version()
 
-    def connection_failed(self, connection: DownstreamConnection, reason: str, detail: str) -> None:
-        context = connection.context
+    def connection_failed(self, context: ConnectionContext, reason: str, detail: str) -> None:
         # One key for each reason: a flood of one kind must not hide the others.
         self.event(
             "connection-failed",
@@ -96,7 +100,9 @@ class Observer(DownstreamObserver):
             listener=context.listener,
         )
 
-    def connection_closed(self, connection: DownstreamConnection) -> None:
+    def connection_closed(self, connection: StreamDriver) -> None:
+        if not isinstance(connection, DownstreamConnection):
+            return
         context = connection.context
         owner = context.owner
         if isinstance(owner, Listener):

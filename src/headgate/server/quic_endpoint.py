@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from typing import Protocol, final
 
 from headgate.clock import Clock
-from headgate.connection.downstream import DownstreamObserver
 from headgate.connection.exchange import Handler
+from headgate.connection.observer import DownstreamObserver
 from headgate.connection.settings import ConnectionSettings
 from headgate.engine.quic.settings import ConnectionSettings as QuicSettings
 from headgate.engine.tls13.settings import ServerSettings

@@ -11,9 +11,9 @@ from headgate.connection.downstream import (
     LINGER,
     LINGER_SECONDS,
     DownstreamConnection,
-    DownstreamObserver,
 )
 from headgate.connection.exchange import Handler
+from headgate.connection.observer import DownstreamObserver
 from headgate.connection.settings import ConnectionSettings
 from headgate.connection.stream_driver import DEFER_MAX
 from headgate.counters import (
@@ -48,11 +48,11 @@ class Recorder(DownstreamObserver):
         self.closed = 0
         self.crashes = []
 
-    def exchange_over(self, connection, exchange):
+    def exchange_over(self, exchange, now):
         self.exchanges.append((exchange.request.target, exchange.status, exchange.reason))
         self.sizes.append(exchange.bytes_out)
 
-    def connection_failed(self, connection, reason, detail):
+    def connection_failed(self, context, reason, detail):
         self.failures.append(reason)
 
     def connection_closed(self, connection):

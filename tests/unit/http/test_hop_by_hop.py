@@ -133,7 +133,9 @@ def test_rfc9110_6_5_1_trailers_carry_nothing_that_decides():
     assert fields.names == [b"digest"]
 
 
-@pytest.mark.parametrize(("version", "line"), [(11, b"via: 1.1 headgate"), (10, b"via: 1.0 headgate")])
+@pytest.mark.parametrize(
+    ("version", "line"), [(30, b"via: 3 headgate"), (11, b"via: 1.1 headgate"), (10, b"via: 1.0 headgate")]
+)
 def test_rfc9110_7_6_3_via_names_the_version_received(version, line):
     fields = section(b"Via: 1.1 other")
     add_via(fields, version)

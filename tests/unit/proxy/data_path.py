@@ -1,7 +1,8 @@
 """The data path between two ends in memory: a client's driver, a reverse proxy, and origins that the test plays."""
 
 from headgate.connection.context import ConnectionContext
-from headgate.connection.downstream import DownstreamConnection, DownstreamObserver
+from headgate.connection.downstream import DownstreamConnection
+from headgate.connection.observer import DownstreamObserver
 from headgate.connection.settings import ConnectionSettings
 from headgate.counters import SIZE
 from headgate.errors import TransportError
@@ -23,10 +24,10 @@ class Recorder(DownstreamObserver):
         self.closed = 0
         self.crashes = []
 
-    def exchange_over(self, connection, exchange):
+    def exchange_over(self, exchange, now):
         self.exchanges.append(exchange)
 
-    def connection_failed(self, connection, reason, detail):
+    def connection_failed(self, context, reason, detail):
         self.failures.append(reason)
 
     def connection_closed(self, connection):

@@ -50,7 +50,9 @@ def told(tmp_path):
 
 def test_a_failed_connection_is_told_with_its_peer(told):
     observer, connection, lines = told
-    observer.connection_failed(connection, "handshake-timeout", "the TLS handshake did not end in time")
+    observer.connection_failed(
+        connection.context, "handshake-timeout", "the TLS handshake did not end in time"
+    )
     (line,) = lines()
     assert (line["event"], line["reason"]) == ("connection-failed", "handshake-timeout")
     assert (line["peer"], line["listener"]) == ("192.0.2.1", "127.0.0.1:443")
@@ -59,8 +61,8 @@ def test_a_failed_connection_is_told_with_its_peer(told):
 def test_a_flood_of_one_kind_is_cut_and_hides_no_other(told):
     observer, connection, lines = told
     for _ in range(BURST + 1):
-        observer.connection_failed(connection, "handshake-timeout", "")
-    observer.connection_failed(connection, "econnreset", "")
+        observer.connection_failed(connection.context, "handshake-timeout", "")
+    observer.connection_failed(connection.context, "econnreset", "")
     assert [line["reason"] for line in lines()] == ["handshake-timeout"] * BURST + ["econnreset"]
 
 

@@ -96,7 +96,17 @@ class H3Base:
         self._event_at = at + 1
         return self._events[at][1]
 
+    def has_event_of(self, stream_id: int) -> bool:
+        """Tell whether the next event is of this stream."""
+        at = self._event_at
+        return at < len(self._events) and self._events[at][0] == stream_id
+
     # -- ends
+
+    @property
+    def is_going_away(self) -> bool:
+        """Whether we have said that we take no more requests."""
+        return self._goaway_sent != NOT_SENT
 
     def _fail(self, stream: RequestStream, error: H3StreamError, code: int, *, by_peer: bool) -> None:
         """End a stream in both directions; `code` goes on the wire."""

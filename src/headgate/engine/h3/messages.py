@@ -4,7 +4,7 @@ What comes out is what HTTP/1.1 gives to everything above: `:authority` has beco
 again (section 4.2.1), names are lower case. The rules are held strictly, because a message that is let through here
 is forwarded as HTTP/1.1, where a line break or a second length would be another request.
 
-`version` of a message is 11: its semantics, and what an HTTP/1.1 hop may be sent because of it.
+`version` of a request is 30; of a response it is 11, as of all answers: what an HTTP/1.1 hop may be sent for it.
 """
 
 import re
@@ -111,7 +111,7 @@ def read_request(
     authority = _authority(pseudo[kinds.AUTHORITY], gathered.host)
     target = _target(method, pseudo, authority, connect_protocol)
     body = _body(-1 if method == b"CONNECT" else gathered.length, ended)
-    request = Request(method, target, 11, gathered.finish(authority), body, stream)
+    request = Request(method, target, 30, gathered.finish(authority), body, stream)
     request.host = authority
     protocol = pseudo[kinds.PROTOCOL]
     if protocol is not None:

@@ -41,7 +41,7 @@ def malformed(call, *pairs, **options):
 
 def test_a_request_is_what_http_1_1_gives():
     read = request(*GET, (b"accept", b"*/*"), (b"x-forwarded-for", b"::1"), ended=True)
-    assert (read.method, read.target, read.version, read.stream) == (b"GET", b"/", 11, 4)
+    assert (read.method, read.target, read.version, read.stream) == (b"GET", b"/", 30, 4)
     assert read.host == b"a.test"
     assert read.fields.names == [b"host", b"accept", b"x-forwarded-for"]
     assert read.fields.lines == [b"host: a.test", b"accept: */*", b"x-forwarded-for: ::1"]
