@@ -32,6 +32,7 @@ class Attempt:
     ) -> None:
         self.address = address
         self.text = address.text(port)
+        self.problem = ""  # the errno says it all
         self.began = loop.time()
         self._loop = loop
         self._port = port

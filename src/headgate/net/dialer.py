@@ -20,7 +20,7 @@ import socket
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Final, Literal
+from typing import Final, Generic, Literal, Protocol, TypeVar
 
 from headgate.counters import DIAL_ERRORS, DIAL_FAILED_FIRST, Counters
 from headgate.errors import HeadgateError
@@ -74,6 +74,28 @@ class Dialed:
     attempts: tuple[DialAttempt, ...]
 
 
+class Racing(Protocol):
+    """An attempt at one address (`attempt.Attempt` is TCP's). It says once, to who made it, how it ended: 0 connected,
+    else the errno; `problem` says what no errno can."""
+
+    address: Address
+    text: str
+    began: float
+    problem: str
+
+    def begin(self) -> None:
+        """Start; the end may be told from within."""
+
+    def close(self) -> None:
+        """Let go of everything; twice does no harm."""
+
+
+A = TypeVar("A", bound=Racing)
+Ended = Callable[[A, int], None]
+# Makes an attempt at an address and a port, which calls back when it has ended.
+Make = Callable[[asyncio.AbstractEventLoop, Address, int, Ended[A]], A]
+
+
 class Dialer:
     """Dials names, IP literals and "unix:/path" with one resolver; `counters` count what failed."""
 
@@ -106,7 +128,25 @@ class Dialer:
 
         `avoid` has addresses as `DialAttempt.address` writes them, to be tried last; `allow(ip)` False removes an
         address before it is dialled. Raises `DialError`."""
+        winner, attempts = await self.race(
+            Attempt, host, port, timeout=timeout, prefer=prefer, avoid=avoid, allow=allow
+        )
+        return Dialed(winner.release(), winner.text, attempts)
+
+    async def race(
+        self,
+        make: Make[A],
+        host: str,
+        port: int,
+        *,
+        timeout: float,
+        prefer: Prefer | None = None,
+        avoid: frozenset[str] = frozenset(),
+        allow: Callable[[str], bool] | None = None,
+    ) -> tuple[A, tuple[DialAttempt, ...]]:
+        """Like `dial`, for attempts of any kind: return the one that won, now the caller's, and all attempts."""
         race = _Race(
+            make,
             host,
             port,
             timeout,
@@ -122,7 +162,7 @@ class Dialer:
             race.close()
             self._count(race)
 
-    def _count(self, race: "_Race") -> None:
+    def _count(self, race: "_Race[A]") -> None:
         for family, attempt in race.failures:
             name = (
                 "overtaken"
@@ -134,11 +174,12 @@ class Dialer:
             self._counters.values[DIAL_FAILED_FIRST + _FAMILIES.index(family) * len(DIAL_ERRORS) + kind] += 1
 
 
-class _Race:
+class _Race(Generic[A]):
     """One dial. `run` decides when the next attempt begins; answers and connects only note and wake it."""
 
     def __init__(
         self,
+        make: Make[A],
         host: str,
         port: int,
         timeout: float,
@@ -165,8 +206,9 @@ class _Race:
         self._avoided: deque[Address] = deque()
         self._refused: list[str] = []
         self._seen: set[Address] = set()
-        self._open: list[Attempt] = []
-        self._winner: Attempt | None = None
+        self._make = make
+        self._open: list[A] = []
+        self._winner: A | None = None
         self._task: asyncio.Task[None] | None = None
         self._resolved = False
         self._lead_known = False
@@ -175,7 +217,7 @@ class _Race:
         self._problems: list[str] = []
         self._wake = asyncio.Event()
 
-    async def run(self, resolver: Lookup) -> Dialed:
+    async def run(self, resolver: Lookup) -> tuple[A, tuple[DialAttempt, ...]]:
         """Race until one attempt wins. Raises `DialError`."""
         if self.host.startswith(UNIX_PREFIX):
             self._found(UNIX, (Address(UNIX, self.host.removeprefix(UNIX_PREFIX)),))
@@ -197,7 +239,7 @@ class _Race:
             self.ended(attempt, errno.ETIMEDOUT)
         raise self._error(timed_out=True)
 
-    def ended(self, attempt: Attempt, number: int) -> None:
+    def ended(self, attempt: A, number: int) -> None:
         """Take note that an attempt connected (0), failed, or was given up."""
         self._wake.set()
         if attempt in self._open:
@@ -211,7 +253,7 @@ class _Race:
         if number == errno.ECANCELED:
             text = "still waiting when another address answered"
         else:
-            text = _HINTS.get((attempt.address.family, number), os.strerror(number))
+            text = attempt.problem or _HINTS.get((attempt.address.family, number), os.strerror(number))
         taken = (self.loop.time() - attempt.began) * 1000
         self.failures.append((attempt.address.family, DialAttempt(attempt.text, number, text, taken)))
         # Its failure is the next one's start (RFC 8305 section 5).
@@ -274,7 +316,7 @@ class _Race:
         return self._left() > 0 and not self._held_back(now) and now >= self._next_start
 
     def _start(self, now: float) -> None:
-        attempt = Attempt(self.loop, self._take(), self.port, self.ended)
+        attempt = self._make(self.loop, self._take(), self.port, self.ended)
         # At the latest at half time every address has had its start.
         spread = (self._deadline - self._timeout / 2 - now) / max(1, self._left())
         self._next_start = now + max(MIN_ATTEMPT_DELAY, min(self._attempt_delay, spread))
@@ -306,13 +348,13 @@ class _Race:
     def _attempts(self) -> tuple[DialAttempt, ...]:
         return tuple(attempt for _, attempt in self.failures)
 
-    def _result(self, winner: Attempt) -> Dialed:
+    def _result(self, winner: A) -> tuple[A, tuple[DialAttempt, ...]]:
         taken = (self.loop.time() - winner.began) * 1000
         for attempt in self._open[:]:
             self.ended(attempt, errno.ECANCELED)
         self._winner = None
         won = DialAttempt(winner.text, 0, "", taken)
-        return Dialed(winner.release(), winner.text, (*self._attempts(), won))
+        return winner, (*self._attempts(), won)
 
     def _error(self, *, timed_out: bool = False) -> DialError:
         target = self.host if self.host.startswith(UNIX_PREFIX) else f"{self.host}:{self.port}"

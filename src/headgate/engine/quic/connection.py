@@ -122,6 +122,16 @@ class QuicConnection(Receiver):
             if oldest is not None:
                 self._builder.repeat(oldest)  # a probe may as well carry something
 
+    @property
+    def idle_seconds(self) -> float:
+        """After how long without a packet the connection ends; 0: never."""
+        return self._idle
+
+    def ping(self) -> None:
+        """Have the next batch ask for an answer: that keeps a connection alive (section 10.1.2)."""
+        probes = self.recovery.probes
+        probes[APPLICATION] = max(probes[APPLICATION], 1)
+
     def _idle_at(self) -> float:
         """Return when nothing has come for too long: never sooner than three probe timeouts (section 10.1)."""
         if not self._idle:

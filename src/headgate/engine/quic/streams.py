@@ -375,6 +375,11 @@ class Streams:
         self._opened[kind] = ordinal + 1
         return self._make(ordinal << 2 | kind).id
 
+    def openable(self, *, is_uni: bool) -> int:
+        """Return how many streams the peer lets us open now."""
+        kind = self._own_bit | (UNI_BIT if is_uni else 0)
+        return self._limits[kind] - self._opened[kind]
+
     def set_priority(self, stream_id: int, urgency: int, *, is_incremental: bool) -> None:
         """Take over what RFC 9218 says of a stream; nothing happens where it is over."""
         stream = self.table.get(stream_id)
