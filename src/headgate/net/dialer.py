@@ -75,8 +75,8 @@ class Dialed:
 
 
 class Racing(Protocol):
-    """An attempt at one address (`attempt.Attempt` is TCP's). It says once, to who made it, how it ended: 0 connected,
-    else the errno; `problem` says what no errno can."""
+    """An attempt at one address (`attempt.Attempt` is TCP's). It says once, to who made it, how it ended: 0
+    connected, else the errno; `problem` has words where no errno has them."""
 
     address: Address
     text: str

@@ -511,3 +511,41 @@ def test_two_that_connect_at_once_leave_one(run):
     assert {address for address, _ in tried(dialed.attempts)} == {f"[::1]:{port}", f"127.0.0.1:{port}"}
     for sock in (*socks, *fillers):
         sock.close()
+
+
+class Word:
+    """An attempt that is no TCP connection: it ends as the test says, in words of its own."""
+
+    made = ()
+
+    def __init__(self, loop, address, port, ended):
+        self.address = address
+        self.text = address.text(port)
+        self.began = loop.time()
+        self.problem = ""
+        self.closed = False
+        self._ended = ended
+        Word.made = (*Word.made, self)
+
+    def begin(self):
+        if self.address.family == "ipv6":
+            self.problem = "no common version"
+            self._ended(self, errno.EPROTO)
+        else:
+            self._ended(self, 0)
+
+    def close(self):
+        self.closed = True
+
+
+def test_attempts_of_any_kind_race_and_say_in_words_why_they_failed(run):
+    Word.made = ()
+    names = Names(v6("2001:db8::1"), v4("192.0.2.1"))
+    won, attempts = run(Dialer(names).race(Word, "a.test", 443, timeout=5.0))
+    assert won.text == "192.0.2.1:443"
+    assert not won.closed
+    assert [(a.address, a.errno, a.error) for a in attempts] == [
+        ("[2001:db8::1]:443", errno.EPROTO, "no common version"),
+        ("192.0.2.1:443", 0, ""),
+    ]
+    assert [one.closed for one in Word.made] == [True, False]

@@ -84,6 +84,19 @@ def test_rfc9000_10_1_idle_for_as_long_as_both_allow():
     assert flushed(link.client, link.now) == flushed(link.server, link.now) == []
 
 
+def test_rfc9000_10_1_2_a_ping_keeps_a_connection_alive():
+    link = Link(new_client(settings=ConnectionSettings(idle_timeout=7.0))).shake()
+    assert link.client.idle_seconds == 7.0
+    for _ in range(5):
+        until = link.now + 5.0
+        while link.step(until):
+            pass
+        link.now = until
+        link.client.ping()
+        link.flush()
+    assert link.is_open()
+
+
 def test_idle_timeouts_of_a_peer_have_a_floor():
     assert ConnectionSettings().idle_seconds(1) == LEAST_IDLE_SECONDS
     assert ConnectionSettings().idle_seconds(0) == 30.0

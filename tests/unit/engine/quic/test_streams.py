@@ -707,3 +707,13 @@ def test_they_print():
     assert repr(streams).startswith(
         "<Streams 2 open, <StreamSender 0 ready, 0 octets held, <SendCredit 0 of "
     )
+
+
+def test_a_client_asks_how_many_streams_it_may_open():
+    streams = side(is_client=True, peer={"bidi_streams": 2, "uni_streams": 3})
+    assert streams.openable(is_uni=False) == 2
+    assert streams.openable(is_uni=True) == 3
+    streams.open(is_uni=False)
+    assert streams.openable(is_uni=False) == 1
+    streams.receive_max_streams(is_uni=False, count=5)
+    assert streams.openable(is_uni=False) == 4
