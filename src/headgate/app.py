@@ -24,6 +24,7 @@ from headgate.process.notify import Notifier
 from headgate.process.parts import Events, Parts, SupervisorSettings
 from headgate.process.policies import RingWatch, TicketRings, make_rings
 from headgate.process.privileges import find_account
+from headgate.process.quic_keys import QuicKeyShelf
 from headgate.process.snapshot import Snapshot, decode_staple
 from headgate.process.start import BoundAddress, KeeperMain, KeeperStart, WorkerMain, WorkerStart
 from headgate.process.supervisor import Supervisor
@@ -133,6 +134,7 @@ def run_gate(
         make_tickets=make_tickets,
         clients=certificates.clients,
         upstreams=certificates.upstreams,
+        quic_keys=QuicKeyShelf(config.state_dir, clock, events),
         listening=listening,
         load_keeper=lambda: load_keeper(config),
     )
@@ -162,7 +164,8 @@ def report_start(
     listeners = []
     for address in addresses:
         listener = config.listener[address.listener]
-        note = "redirects to https" if listener.redirect else ", ".join(listener.protocols)
+        spoken = [name for name in listener.offered if name != "h3" or address.quic != "off"]
+        note = "redirects to https" if listener.redirect else ", ".join(spoken)
         listeners.append(ListenerLine(str(address), listener.mode, note))
     lines = []
     for identity in certificates.identities():
@@ -220,7 +223,7 @@ def _tell_start(report: StartReport, events: Events) -> None:
 
 def _addresses(config: Config) -> list[BoundAddress]:
     return [
-        BoundAddress(index, *parse_address(text))
+        BoundAddress(index, *parse_address(text), quic=listener.quic_bound)
         for index, listener in enumerate(config.listener)
         for text in listener.addresses
     ]

@@ -73,6 +73,25 @@ def _check_listeners(config: Config, source: Source) -> Iterator[Finding]:
             yield Finding((*location, "tls"), "has no effect with mode http")
         else:
             yield from _check_client_auth((*location, "tls"), listener)
+        yield from _check_protocols(location, listener)
+
+
+def _check_protocols(location: Location, listener: Listener) -> Iterator[Finding]:
+    offered = listener.offered
+    for place, protocol in enumerate(offered):
+        if protocol in offered[:place]:
+            yield Finding((*location, "protocols", place), f"{protocol} stands there twice")
+    if "h3" not in offered:
+        if "quic" in listener.model_fields_set:
+            yield Finding((*location, "quic"), "has no effect without h3 in protocols")
+    elif listener.mode == "http":
+        place = offered.index("h3")
+        yield Finding((*location, "protocols", place), "h3 with mode http", hint="HTTP/3 is always encrypted")
+    elif "h1" not in offered:
+        hint = "clients learn of HTTP/3 from an answer over TCP"
+        yield Finding((*location, "protocols"), "h3 alone", "h1 beside it", hint=hint)
+    if listener.advertise_port is not None and listener.mode == "http":
+        yield Finding((*location, "advertise_port"), "has no effect with mode http")
 
 
 def _check_client_auth(location: Location, listener: Listener) -> Iterator[Finding]:

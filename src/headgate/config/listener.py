@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from headgate.config.kinds import Address, FileName, Name
+from headgate.config.kinds import Address, FileName, Name, parse_address
 from headgate.config.table import Count, Flag, Table
 from headgate.config.units import Duration, Rate, RateLimit, Size, SizeOrUnlimited
 
@@ -71,6 +71,21 @@ class ListenerLimits(Table):
     (unlimited) is safe for Headgate; the limit is there for origins."""
 
 
+class ListenerQuic(Table):
+    """How QUIC is spoken on this listener; only where it offers `h3`. Its connections count with those over TCP
+    towards the limits of the listener, and `timeouts` hold for their requests too."""
+
+    idle_timeout: Duration = 30.0
+    """Without a packet for so long, a connection ends in silence; the client's own wish may be shorter. Reason:
+    middleboxes forget UDP after 30 s (RFC 4787 wants 2 minutes, many do less), so that nobody would be reached."""
+    retry: Literal["auto", "always"] = "auto"
+    """When a client has to prove its address before it costs us a handshake (Retry, one round trip more): `auto` when
+    100 others are about to, or too many begin in a second; `always` for everybody without a token."""
+    requests: Annotated[Count, Field(ge=1, le=1000)] = 100
+    """Requests at once on one connection. Reason: RFC 9114 section 6.1 wants at least 100, and each may hold a
+    connection to an origin."""
+
+
 class Listener(Table):
     """Addresses, and what is spoken there. `[[listener]]` may stand as often as needed."""
 
@@ -81,8 +96,12 @@ class Listener(Table):
     """What `listeners` of a route calls it; absent: its first address."""
     mode: Literal["https", "http"] = "https"
     """`https` terminates TLS; `http` does not. (`forward` and `tcp` are not built yet.)"""
-    protocols: Annotated[tuple[Literal["h1"], ...], Field(min_length=1)] = ("h1",)
-    """HTTP versions offered. `h2` and `h3` join when they are built; to ask for them today is an error."""
+    protocols: Annotated[tuple[Literal["h1", "h3"], ...], Field(min_length=1)] | None = None
+    """HTTP versions offered: `h1`, and with `mode = "https"` also `h3`, which needs UDP on the same ports: it is
+    bound there, and answers over TCP name it in Alt-Svc. Absent: `h1`. (`h2` is not built yet.)"""
+    advertise_port: Annotated[Count, Field(ge=1, le=65535)] | None = None
+    """The port that clients of an https listener know it by, where it is not its own (a container, a NAT): Alt-Svc
+    and redirects to https name it. UDP must be mapped like TCP."""
     redirect: Flag = False
     """With `mode = "http"`: every request is answered with 308 to the same URL under https, on the port of the first
     https listener with a route that names the host, or else with one for any host. A host without a route: 404."""
@@ -93,6 +112,22 @@ class Listener(Table):
     tls: ListenerTls = ListenerTls()
     timeouts: ListenerTimeouts = ListenerTimeouts()
     limits: ListenerLimits = ListenerLimits()
+    quic: ListenerQuic = ListenerQuic()
+
+    @property
+    def offered(self) -> tuple[str, ...]:
+        """Return the HTTP versions that are offered."""
+        return self.protocols if self.protocols is not None else ("h1",)
+
+    @property
+    def quic_bound(self) -> Literal["off", "try", "must"]:
+        """Return whether UDP must be bound for HTTP/3."""
+        return "must" if "h3" in self.offered else "off"
+
+    @property
+    def public_port(self) -> int:
+        """Return the port that clients know it by; 0 when only binding tells."""
+        return self.advertise_port or parse_address(self.addresses[0])[1]
 
     @property
     def label(self) -> str:

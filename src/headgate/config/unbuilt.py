@@ -1,6 +1,6 @@
 """Words that are known and not built yet.
 
-Someone who asks for HTTP/3 must not read "unknown key" and look for a typing error, nor be served without it: each
+Someone who asks for HTTP/2 must not read "unknown key" and look for a typing error, nor be served without it: each
 word of the plan that this version does not do is an error that says so. A row leaves this table when its feature
 lands.
 """
@@ -24,8 +24,6 @@ TABLE: Final = (
     Unbuilt(("listener", "*", "mode"), ("forward",), "forward proxying"),
     Unbuilt(("listener", "*", "mode"), ("tcp",), "TCP pass-through"),
     Unbuilt(("listener", "*", "protocols", "*"), ("h2",), "HTTP/2"),
-    Unbuilt(("listener", "*", "protocols", "*"), ("h3",), "HTTP/3"),
-    Unbuilt(("listener", "*", "advertise_port"), (), "HTTP/3 and its Alt-Svc"),
     Unbuilt(("listener", "*", "proxy_protocol"), (), "the PROXY protocol"),
     Unbuilt(("upstream", "*", "balance"), ("least-requests",), "balancing by least requests"),
     Unbuilt(("upstream", "*", "balance"), ("ring-hash",), "balancing by hash"),

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from headgate.clock import Clock
-from headgate.config.kinds import format_address, parse_address, parse_origin
+from headgate.config.kinds import format_address, parse_origin
 from headgate.config.listener import Listener as ListenerConfig
 from headgate.config.model import Config
 from headgate.config.route import Route as RouteConfig
@@ -205,7 +205,7 @@ class DataPlane:
         """Where clients find https: router and port of every https listener. Without one, something in front of us
         speaks TLS, for the hosts of all listeners and on the usual port."""
         tables = list(enumerate(self.config.listener))
-        places = [(i, parse_address(table.addresses[0])[1]) for i, table in tables if table.mode == "https"]
+        places = [(i, table.public_port) for i, table in tables if table.mode == "https"]
         if not places:
             places = [(i, 443) for i, table in tables if not table.redirect] or [(redirecting, 443)]
         return [(self._router(self.config.routes_of(index)), port) for index, port in places]

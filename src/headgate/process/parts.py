@@ -10,6 +10,7 @@ from headgate.clock import Clock
 from headgate.process.channel import Json
 from headgate.process.notify import Notifier
 from headgate.process.privileges import Account
+from headgate.process.quic_keys import QuicKeyShelf
 from headgate.process.snapshot import Certificate, Snapshot
 from headgate.process.start import BoundAddress, KeeperMain, WorkerMain
 
@@ -56,7 +57,7 @@ class SupervisorSettings:
 class Parts:
     """What the composition root injects. `settings` is the configuration as it goes into the Snapshot;
     `clients` returns the client authorities and CRLs of the Snapshot after the certificates were read, `upstreams`
-    the authorities of upstreams;
+    the authorities of upstreams; `quic_keys` are needed where an address has QUIC;
     `make_tickets` runs before any worker is forked; `load_keeper` in each new keeper, which is still who started us;
     `listening` once, when all workers first listen."""
 
@@ -70,5 +71,6 @@ class Parts:
     make_tickets: Callable[[], object] = lambda: None
     clients: Callable[[], dict[str, Json]] = dict
     upstreams: Callable[[], dict[str, Json]] = dict
+    quic_keys: QuicKeyShelf | None = None
     load_keeper: Callable[[], None] = lambda: None
     listening: Callable[[Sequence[BoundAddress], Snapshot], None] = lambda addresses, snapshot: None

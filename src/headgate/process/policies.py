@@ -96,7 +96,7 @@ def policy_of(config: Config, index: int) -> TlsPolicy:
     policy = TlsPolicy(
         name=listener.addresses[0],
         min_version=tls.min_version,
-        alpn=tuple(ALPN[protocol] for protocol in listener.protocols),
+        alpn=tuple(ALPN[protocol] for protocol in listener.offered if protocol in ALPN),
         unknown_name=tls.unknown_name,
         client_auth=tls.client_auth,
         client_ca=_read(tls.client_ca, index, "client_ca"),

@@ -7,7 +7,7 @@ deadlines. Order of a start, and why:
 2. the spawner, from which keepers are forked: before any private key is read (see `spawner`);
 3. the keeper, which loads its libraries while we go on;
 4. certificates; the first Snapshot goes to the keeper without keys, and its first fetches begin;
-5. ticket contexts, which workers must inherit to share their keys;
+5. ticket contexts and the mailboxes of QUIC, which workers must inherit to share them;
 6. per slot: bind, fork, close our copies, send the Snapshot;
 7. LISTEN, once the keeper has tried every must-staple certificate or `startup_wait` is over.
 
@@ -23,6 +23,7 @@ import socket
 from collections.abc import Sequence
 from typing import Final
 
+from headgate.net.udp import RECEIVE_QUEUE
 from headgate.process.channel import Channel, ChannelError, Json, Kind, Message, encode_frame, socket_pair
 from headgate.process.child import Child, Input, State
 from headgate.process.directories import RUNTIME_MODE, STATE_MODE, StateLock, make_directory
@@ -30,9 +31,10 @@ from headgate.process.fork import fork_child
 from headgate.process.parts import Parts, SupervisorSettings
 from headgate.process.privileges import become
 from headgate.process.snapshot import Certificate, Snapshot
-from headgate.process.sockets import BindError, bind_slot, check_free, close_all
+from headgate.process.sockets import BindError, bind_slot, check_free, close_all, queue_of
 from headgate.process.spawner import Spawner, SpawnError
 from headgate.process.start import BoundAddress, KeeperStart, WorkerStart
+from headgate.server.hand_over import MailRoom
 
 SIGNALS: Final = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1, signal.SIGCHLD)
 # The keeper has no connections to finish; it gets this long to write what it holds.
@@ -58,6 +60,7 @@ class Supervisor:
         self._snapshot = Snapshot(0, parts.settings)
         self._fingerprints: dict[str, str] = {}
         self._tickets: object = None
+        self._mail: MailRoom | None = None
         self._selector = selectors.DefaultSelector()
         self._wake_in, self._wake_out = socket.socketpair()
         self._lock: StateLock | None = None
@@ -90,7 +93,7 @@ class Supervisor:
         make_directory(settings.state_dir, STATE_MODE, settings.account, "state_dir")
         make_directory(settings.runtime_dir, RUNTIME_MODE, settings.account, "runtime_dir")
         self._lock = StateLock(settings.state_dir)
-        self._addresses = check_free(settings.addresses)
+        self._addresses = self._probe(settings.addresses)
         for end in (self._wake_in, self._wake_out):
             end.setblocking(False)
         self._selector.register(self._wake_in, selectors.EVENT_READ, None)
@@ -101,8 +104,40 @@ class Supervisor:
         gc.freeze()
         self._spawner = Spawner(self._keeper_life, self._forget)
 
+    def _probe(self, addresses: Sequence[BoundAddress]) -> Sequence[BoundAddress]:
+        """Prove that the addresses are free. A UDP port that is not costs QUIC there, unless it was asked for."""
+        lost: list[BindError] = []
+        free = check_free(addresses, lost)
+        for problem in lost:
+            self._events.event(
+                "quic-not-bound",
+                "warning",
+                address=str(problem.address),
+                reason=str(problem),
+                next="HTTP/3 is not offered there; everything else is",
+            )
+        first = next((address for address in free if address.quic != "off"), None)
+        if first is not None and (size := queue_of(first)) < RECEIVE_QUEUE:
+            self._events.event(
+                "udp-queue-small",
+                "warning",
+                bytes=size,
+                wanted=RECEIVE_QUEUE,
+                reason="the system's limit (net.core.rmem_max) cuts the receive queue of UDP sockets",
+                next=f"bursts are lost and sent again; sysctl -w net.core.rmem_max={RECEIVE_QUEUE} mends it",
+            )
+        return free
+
+    @property
+    def _has_quic(self) -> bool:
+        return any(address.quic != "off" for address in self._addresses)
+
     def _start(self) -> None:
         self._start_keeper()
+        if self._has_quic:
+            if self._parts.quic_keys is not None:
+                self._parts.quic_keys.load()
+            self._mail = MailRoom(len(self._workers)) if len(self._workers) > 1 else None
         self._take_certificates(self._parts.certificates.load())
         self._note_problems()
         self._send_snapshot(self._keeper)
@@ -134,6 +169,8 @@ class Supervisor:
             _reap(self._spawner.pid)
         if self._lock is not None:
             self._lock.close()
+        if self._mail is not None:
+            self._mail.close()
         self._selector.close()
         self._wake_in.close()
         self._wake_out.close()
@@ -278,16 +315,28 @@ class Supervisor:
 
     def _start_worker(self, worker: Child, *, first: bool = False) -> None:
         """Bind, fork, close our copies, send the Snapshot. What fails at the first start is raised."""
+        sockets: list[tuple[int, socket.socket]] = []
         try:
             sockets = bind_slot(self._addresses)
+            datagrams = bind_slot(self._addresses, "udp")
         except BindError as exc:
+            close_all(sockets)
             if first:
                 raise
             self._start_failed(worker, str(exc))
             return
         ours, theirs = socket_pair()
         worker.generation += 1
-        start = WorkerStart(worker.slot, worker.generation, theirs, sockets, worker.page, self._tickets)
+        start = WorkerStart(
+            worker.slot,
+            worker.generation,
+            theirs,
+            sockets,
+            worker.page,
+            tickets=self._tickets,
+            datagrams=datagrams,
+            mail=self._mail,
+        )
 
         def life() -> int:
             ours.close()
@@ -304,7 +353,7 @@ class Supervisor:
             return
         finally:
             theirs.close()
-            close_all(sockets)
+            close_all((*sockets, *datagrams))
         self._register(worker, pid, ours)
         worker.answer_by = self._now() + self._settings.answer_timeout
         self._send_snapshot(worker)
@@ -514,16 +563,18 @@ class Supervisor:
             self._events.event("notify-failed", "warning", reason=problem, lines=list(lines))
 
     def _watch(self) -> None:
+        keys = self._parts.quic_keys
+        rotated = keys is not None and keys.poll()
+        certificates: Sequence[Certificate] | None = None
         try:
             certificates = self._parts.certificates.poll()
             self._note_problems()
         except Exception as exc:
             # Nothing on a disk may cost the processes that serve.
             self._defect("certificate files", exc)
+        if certificates is None and not rotated:
             return
-        if certificates is None:
-            return
-        self._take_certificates(certificates)
+        self._take_certificates(self._snapshot.certificates if certificates is None else certificates)
         frame = encode_frame(Kind.SNAPSHOT, self._snapshot.to_json())
         for worker in self._workers:
             self._send(worker, frame)
@@ -552,6 +603,7 @@ class Supervisor:
             staples,
             clients=self._parts.clients(),
             upstreams=self._parts.upstreams(),
+            quic=self._parts.quic_keys.keys if self._parts.quic_keys is not None else None,
         )
         self._events.event("snapshot", number=number, certificates=len(certificates))
 

@@ -40,6 +40,27 @@ def added(text):
             'set client_auth = "optional" or "required"',
         ),
         (
+            edited(('mode = "https"', 'protocols = ["h1", "h3", "h1"]')),
+            "5: listener.protocols[2]: h1 stands there twice",
+        ),
+        (
+            edited(('mode = "https"', 'protocols = ["h3"]')),
+            "5: listener.protocols: h3 alone, expected h1 beside it; "
+            "clients learn of HTTP/3 from an answer over TCP",
+        ),
+        (
+            added('[[listener]]\nmode = "http"\naddresses = ["0.0.0.0:80"]\nprotocols = ["h1", "h3"]'),
+            "24: listener[1].protocols[1]: h3 with mode http; HTTP/3 is always encrypted",
+        ),
+        (
+            added('[[listener]]\nmode = "http"\naddresses = ["0.0.0.0:80"]\nadvertise_port = 80'),
+            "24: listener[1].advertise_port: has no effect with mode http",
+        ),
+        (
+            edited(("[listener.tls]", '[listener.quic]\nretry = "always"\n[listener.tls]')),
+            "6: listener.quic: has no effect without h3 in protocols",
+        ),
+        (
             added('[[listener]]\nmode = "http"\naddresses = ["0.0.0.0:80", "0.0.0.0:443"]'),
             "23: listener[1].addresses[1]: 0.0.0.0:443 is taken by a listener above",
         ),

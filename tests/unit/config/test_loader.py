@@ -22,7 +22,7 @@ def test_a_small_file_gets_every_default():
     assert config.workers == 2
     listener = config.listener[0]
     assert listener.addresses == ("0.0.0.0:443",)
-    assert listener.protocols == ("h1",)
+    assert listener.offered == ("h1",)
     assert (listener.timeouts.handshake, listener.timeouts.keep_alive) == (10.0, 60.0)
     assert (listener.limits.connections, listener.limits.head, listener.limits.body) == (20_000, 65_536, 0)
     assert config.upstream["api"].balance == "two-choices"

@@ -23,16 +23,11 @@ ENDPOINTS = 'endpoints = ["http://10.0.0.1:8080"]'
             ('mode = "https"', 'protocols = ["h1", "h2", "h3"]'),
             [
                 '5: listener.protocols[1]: not built yet: HTTP/2, got "h2"',
-                '5: listener.protocols[2]: not built yet: HTTP/3, got "h3"',
             ],
         ),
         (
             ('mode = "https"', 'protocols = ["h2"]'),
             ['5: listener.protocols: not built yet: HTTP/2, got "h2"'],
-        ),
-        (
-            ('mode = "https"', "advertise_port = 8443"),
-            ["5: listener.advertise_port: not built yet: HTTP/3 and its Alt-Svc, got 8443"],
         ),
         (
             (ENDPOINTS, ENDPOINTS + '\nbalance = "ring-hash"'),
