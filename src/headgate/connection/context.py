@@ -21,3 +21,4 @@ class ConnectionContext:
         self.tls_version = ""
         self.log_fields = b""  # what the access log says of the connection, encoded once
         self.owner: object | None = None  # the listener
+        self.alt_svc = b""  # what answers say of HTTP/3 (RFC 7838), b"" for nothing

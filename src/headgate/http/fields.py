@@ -24,6 +24,7 @@ VIA: Final = 256
 OTHER_HOP: Final = 512  # a hop-by-hop line other than Connection
 DATE: Final = 1024
 HOPS_LEFT: Final = 2048
+ALT_SVC: Final = 4096
 
 FLAGS: Final[dict[bytes, int]] = {
     b"host": HOST,
@@ -50,6 +51,7 @@ FLAGS: Final[dict[bytes, int]] = {
     b"via": VIA,
     b"date": DATE,
     b"max-forwards": HOPS_LEFT,
+    b"alt-svc": ALT_SVC,
 }
 
 

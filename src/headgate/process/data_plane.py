@@ -91,8 +91,9 @@ class DataPlane:
         }
         self._routes = [self._route(table) for table in config.route]
         self._routers: dict[tuple[int, ...], Router] = {}
-        self._forwarder = Forwarder(Networks(config.trusted_proxies))
+        self.forwarder = Forwarder(Networks(config.trusted_proxies))
         self._limits: dict[int, ConnectionLimits] = {}
+        self._handlers: dict[int, Handler] = {}
 
     def __repr__(self) -> str:
         return f"<DataPlane {len(self.listeners)} listeners, {len(self.upstreams)} upstreams>"
@@ -169,37 +170,58 @@ class DataPlane:
             router = self._routers[served] = Router(own, [self._routes[place] for place in sorted(others)])
         return router
 
-    def add_listener(self, index: int, sock: socket.socket, tls: ServerTls | None) -> Listener:
-        """Build one listener on a bound socket; it accepts only once it is started."""
-        table = self.config.listener[index]
-        values = self.counters.values
+    def limits_of(self, index: int) -> ConnectionLimits:
+        """Return the limits of one listener: the same object for all its sockets, of TCP and UDP."""
         limits = self._limits.get(index)
         if limits is None:
-            limits = self._limits[index] = _limits_of(table, values)
-        handler: Handler
+            limits = self._limits[index] = _limits_of(self.config.listener[index], self.counters.values)
+        return limits
+
+    def settings_of(self, index: int) -> ConnectionSettings:
+        """Return what one listener asks of its connections."""
+        return _settings_of(self.config.listener[index])
+
+    def handler_of(self, index: int, tls: ServerTls | None) -> Handler:
+        """Return what answers the requests of one listener."""
+        handler = self._handlers.get(index)
+        if handler is None:
+            handler = self._handlers[index] = self._dispatcher(index, tls)
+        return handler
+
+    def _dispatcher(self, index: int, tls: ServerTls | None) -> Handler:
+        table = self.config.listener[index]
+        values = self.counters.values
         allow = STRICT
         for word in table.allow_in_path:
             allow |= _ALLOW[word]
         if table.redirect:
-            handler = HttpsRedirectHandler(self._https_targets(index), values, allow)
-        else:
-            router = self._router(self.config.routes_of(index))
-            handler = Dispatcher(router, values, CoveredHosts(tls) if tls is not None else None, allow)
+            return HttpsRedirectHandler(self._https_targets(index), values, allow)
+        router = self._router(self.config.routes_of(index))
+        return Dispatcher(router, values, CoveredHosts(tls) if tls is not None else None, allow)
+
+    def add_listener(self, index: int, sock: socket.socket, tls: ServerTls | None) -> Listener:
+        """Build one listener on a bound socket; it accepts only once it is started."""
         host, port = sock.getsockname()[:2]
         listener = Listener(
             format_address(host, port),
             sock,
             poller=self.poller,
-            handler=handler,
+            handler=self.handler_of(index, tls),
             observer=self.observer,
-            settings=_settings_of(table),
-            limits=limits,
-            forwarder=self._forwarder,
-            values=values,
+            settings=self.settings_of(index),
+            limits=self.limits_of(index),
+            forwarder=self.forwarder,
+            values=self.counters.values,
             secure=tls.accept if tls is not None else None,
         )
         self.listeners.append(listener)
         return listener
+
+    def announce(self, address: str, alt_svc: bytes) -> None:
+        """Tell the clients of the listener at an address, host and port, where HTTP/3 is (RFC 7838)."""
+        for listener in self.listeners:
+            if listener.name == address:
+                listener.alt_svc = alt_svc
 
     def _https_targets(self, redirecting: int) -> list[tuple[Router, int]]:
         """Where clients find https: router and port of every https listener. Without one, something in front of us

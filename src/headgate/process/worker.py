@@ -24,6 +24,7 @@ from headgate.process.channel import AsyncChannel, Json, Kind, Message
 from headgate.process.client_files import with_client_files
 from headgate.process.data_plane import DataPlane
 from headgate.process.policies import TicketRings
+from headgate.process.quic_plane import QuicPlane
 from headgate.process.snapshot import Snapshot, decode_snapshot, decode_staple
 from headgate.process.start import WorkerStart
 from headgate.server.observer import Observer
@@ -68,6 +69,7 @@ class Worker:
         self._values = self._counters.values
         self._identities = {identity.name: identity for identity in inherited}
         self._tls: dict[int, ServerTls] = {}
+        self._quic: QuicPlane | None = None
         self._log = AccessLog(None)
         self._stats_at = 0.0
 
@@ -97,6 +99,8 @@ class Worker:
             logger.cancel()
             loop.remove_reader(plane.poller.fileno())
             plane.close()
+            if self._quic is not None:
+                self._quic.close()
             self._log.close()
             self._counters.publish()
             await plane.resolver.close()
@@ -114,6 +118,8 @@ class Worker:
             if message.kind is Kind.LISTEN:
                 for listener in plane.listeners:
                     listener.start()
+                if self._quic is not None:
+                    self._quic.start()
                 channel.send(Kind.LISTENING, None)
             elif message.kind is Kind.STAPLE:
                 self._take_staple(message.value)
@@ -129,14 +135,19 @@ class Worker:
 
     async def _drain(self, plane: DataPlane, seconds: float) -> None:
         plane.drain()
+        if self._quic is not None:
+            self._quic.drain()
         end = self._clock.now() + seconds
-        while plane.open_connections and self._clock.now() < end:  # noqa: ASYNC110 - nothing in the data path sets events
+        while self._open(plane) and self._clock.now() < end:  # noqa: ASYNC110 - nothing in the data path sets events
             await asyncio.sleep(0.05)
-        left = plane.open_connections
+        left = self._open(plane)
         if left:
             self._events.event(
                 "drain-timeout", "warning", connections=left, seconds=seconds, next="closed now"
             )
+
+    def _open(self, plane: DataPlane) -> int:
+        return plane.open_connections + (self._quic.open_connections if self._quic is not None else 0)
 
     # -- building
 
@@ -162,6 +173,10 @@ class Worker:
                     )
                     self._take_client_files(index, tls, snapshot)
             plane.add_listener(index, sock, tls)
+        if self._start.datagrams and snapshot.quic is not None:
+            self._quic = QuicPlane(plane, self._start, snapshot.quic, asyncio.get_running_loop())
+            for index, sock in self._start.datagrams:
+                self._quic.add(index, sock, self._tls[index])
         return plane
 
     def _open_log(self, config: Config) -> AccessLog:
@@ -205,6 +220,8 @@ class Worker:
         for index, tls in self._tls.items():
             tls.set_identities(identities)
             self._take_client_files(index, tls, snapshot)
+        if self._quic is not None:
+            self._quic.take_keys(snapshot.quic)
 
     def _take_client_files(self, index: int, tls: ServerTls, snapshot: Snapshot) -> None:
         """Take up client authorities and CRLs: those of the fork may be older than the Snapshot."""
@@ -246,6 +263,8 @@ class Worker:
             try:
                 plane.poller.now = time.monotonic()
                 sweep(plane.listeners, plane.endpoints, self._values, plane.poller.now)
+                if self._quic is not None:
+                    self._quic.sweep(plane.poller.now)
                 self._observe_process()
                 self._events.sweep()
                 self._counters.publish()

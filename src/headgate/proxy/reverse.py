@@ -31,7 +31,7 @@ from headgate.counters import (
 )
 from headgate.engine.events import Response
 from headgate.engine.h1.machine import DONE
-from headgate.http.fields import HOP_BY_HOP, Fields
+from headgate.http.fields import ALT_SVC, HOP_BY_HOP, Fields
 from headgate.http.hop_by_hop import strip_response, strip_trailers
 from headgate.net.poller import Poller
 from headgate.pipeline.middleware.headers import FieldEdits
@@ -270,6 +270,11 @@ class ReverseProxy(Handler, ResponseReceiver, ConnectionWaiter):
             strip_response(fields, wanted)
             if exchange.request.version == 10:
                 fields.remove(b"trailer")  # without chunks there is no place for what it announces
+        if fields.flags & ALT_SVC:
+            # RFC 7838 section 2: it speaks for the whole origin, which to a client is the gate.
+            fields.remove(b"alt-svc")
+        if exchange.context.alt_svc:
+            fields.add(b"alt-svc", exchange.context.alt_svc, b"Alt-Svc")
         if self.edit:
             self.edits.apply(fields, exchange.secure)
         response.close = False  # the origin's connection, not the client's
@@ -320,6 +325,7 @@ class ReverseProxy(Handler, ResponseReceiver, ConnectionWaiter):
         """Pass interim answers on, asked for or not (RFC 9110 section 15.2); 101 ends HTTP on both connections."""
         upgraded = response.fields.get(b"upgrade") or b"" if response.status == 101 else b""
         strip_response(response.fields, upgraded)
+        response.fields.remove(b"alt-svc")
         if response.status != 101:
             exchange.downstream.respond(response)
             return

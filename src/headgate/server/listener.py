@@ -61,6 +61,7 @@ class Listener(Pollable):
         self.limits = limits
         self.rest_until = 0.0
         self.accepting = False
+        self.alt_svc = b""  # where else it speaks HTTP, for an Alt-Svc line
         self._sock = sock
         self._fd = sock.fileno()
         self._port: int = sock.getsockname()[1] if sock.family != socket.AF_UNIX else 0
@@ -136,6 +137,7 @@ class Listener(Pollable):
         context = ConnectionContext(self.name, peer, port, self._scheme, forwarded)
         context.network = network
         context.owner = self
+        context.alt_svc = self.alt_svc
         secure = self._secure
         transport: Transport = TcpTransport(sock) if secure is None else secure(sock)
         return DownstreamConnection(

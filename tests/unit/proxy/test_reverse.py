@@ -479,3 +479,45 @@ def test_rfc9110_8_6_a_length_that_may_not_be_there_goes_and_the_answer_comes(ma
     head = client.transport.outgoing
     assert head.startswith(b"HTTP/1.1 %b\r\n" % status)
     assert b"Content-Length" not in head
+
+
+# -- Alt-Svc (RFC 7838)
+
+ELSEWHERE = b'Alt-Svc: h3=":9"; ma=60\r\n'
+OURS = b'h3=":443"; ma=86400'
+
+
+def advertised(path, data, alt_svc):
+    """Return what a client sees when its origin answers with `data`."""
+    client = path.client()
+    client.context.alt_svc = alt_svc
+    answered(path, client, data)
+    return client.transport.outgoing
+
+
+@pytest.mark.parametrize("alt_svc", [b"", OURS])
+def test_rfc7838_2_an_origins_alternatives_are_not_the_gates(make, alt_svc):
+    data = OK.replace(DATE, DATE + ELSEWHERE)
+    seen = advertised(make(), data, alt_svc)
+    assert b":9" not in seen
+    assert seen.count(b"Alt-Svc: " + OURS) == bool(alt_svc)
+
+
+def test_an_interim_answer_brings_no_alternatives_of_the_origin(make):
+    data = b"HTTP/1.1 103 Early Hints\r\n" + ELSEWHERE + b"Link: </a>\r\n\r\n" + OK
+    seen = advertised(make(), data, b"")
+    assert b"103" in seen
+    assert b":9" not in seen
+
+
+@pytest.mark.parametrize(
+    ("edits", "lines"),
+    [
+        (FieldEdits({}, ["Alt-Svc"]), []),
+        (FieldEdits({"Alt-Svc": "clear"}), [b"Alt-Svc: clear"]),
+    ],
+    ids=["removed", "cleared"],
+)
+def test_a_route_decides_about_alt_svc_last(make, edits, lines):
+    seen = advertised(make(response_edits=edits), OK, OURS)
+    assert [line for line in seen.split(b"\r\n") if line.lower().startswith(b"alt-svc")] == lines

@@ -1,0 +1,140 @@
+"""The QUIC side of a worker's data plane: an endpoint for each UDP socket, the mailbox, and the keys of the Snapshot.
+
+Everything that a request meets is what it meets over TCP: the listener's routes, limits and timeouts, and its
+`ServerTls`, so that certificates, staples and client authorities change for both at once. Ticket keys are QUIC's own
+and come with a Snapshot.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+from typing import Final
+
+from headgate.config.kinds import format_address
+from headgate.config.listener import Listener as ListenerConfig
+from headgate.counters import HELD_DOWNSTREAM, HELD_HEADS
+from headgate.engine.quic.settings import ConnectionSettings as QuicSettings
+from headgate.engine.quic.stream import StreamSettings
+from headgate.engine.tls13.tickets import TicketKeys
+from headgate.net.udp import UdpSocket
+from headgate.process.data_plane import DataPlane
+from headgate.process.quic_keys import TICKET_SECONDS, QuicKeys
+from headgate.process.start import WorkerStart
+from headgate.server.hand_over import Forwarder, Mailbox
+from headgate.server.quic_endpoint import EndpointKeys, QuicEndpoint, Timers
+from headgate.tls.context import ServerTls
+from headgate.tls.quic_server import QuicServerTls
+
+# RFC 7838 section 3.1: for how long a client may remember where HTTP/3 is; a day is its own default, and others'.
+ALT_SVC_SECONDS: Final = 86_400
+
+
+class QuicPlane:
+    """All endpoints of one worker."""
+
+    def __init__(self, plane: DataPlane, start: WorkerStart, keys: QuicKeys, timers: Timers) -> None:
+        self.endpoints: list[QuicEndpoint] = []
+        self._plane = plane
+        self._slot = start.slot
+        self._generation = start.generation
+        self._keys = keys
+        self._timers = timers
+        self._tls: dict[int, QuicServerTls] = {}
+        self._policies: dict[int, bytes] = {}
+        self._places: list[int] = []  # the listener of each endpoint
+        values = plane.counters.values
+        self._mailbox: Mailbox | None = None
+        if start.mail is not None:
+            self._mailbox = Mailbox(start.mail, start.slot, plane.poller, values, plane.observer.crashed)
+
+    def __repr__(self) -> str:
+        return f"<QuicPlane {len(self.endpoints)} endpoints>"
+
+    def add(self, index: int, bound: socket.socket, tls: ServerTls) -> None:
+        """Build the endpoint of a bound UDP socket of a listener; it reads only once it is started."""
+        plane = self._plane
+        table = plane.config.listener[index]
+        secrets = self._tls.get(index)
+        if secrets is None:
+            self._policies[index] = tls.policy.id
+            secrets = self._tls[index] = QuicServerTls(
+                tls, plane.counters.values, tickets=self._tickets(index)
+            )
+        host, port = bound.getsockname()[:2]
+        endpoint = QuicEndpoint(
+            format_address(host, port),
+            UdpSocket(bound),
+            poller=plane.poller,
+            handler=plane.handler_of(index, tls),
+            observer=plane.observer,
+            settings=plane.settings_of(index),
+            limits=plane.limits_of(index),
+            forwarder=plane.forwarder,
+            values=plane.counters.values,
+            tls=secrets.settings,
+            quic=quic_settings(table),
+            keys=EndpointKeys(self._keys.connection_ids, self._keys.resets, self._keys.tokens),
+            slot=self._slot,
+            generation=self._generation,
+            clock=plane.clock,
+            random=os.urandom,
+            timers=self._timers,
+            port=table.advertise_port or port,
+            forward=Forwarder(self._mailbox, len(self.endpoints)) if self._mailbox is not None else None,
+        )
+        self.endpoints.append(endpoint)
+        self._places.append(index)
+        plane.announce(endpoint.name, b'h3=":%d"; ma=%d' % (table.advertise_port or port, ALT_SVC_SECONDS))
+
+    def start(self) -> None:
+        """Begin to read."""
+        for endpoint in self.endpoints:
+            endpoint.start()
+        if self._mailbox is not None:
+            self._mailbox.receivers.extend(self.endpoints)
+            self._mailbox.start()
+
+    def take_keys(self, keys: QuicKeys | None) -> None:
+        """Take up the ticket keys of a Snapshot, and whatever else the listeners' TLS has taken up."""
+        if keys is not None and keys.tickets != self._keys.tickets:
+            self._keys = keys
+            for index, secrets in self._tls.items():
+                secrets.set_tickets(self._tickets(index))
+        for endpoint, index in zip(self.endpoints, self._places, strict=True):
+            endpoint.tls = self._tls[index].settings
+
+    def _tickets(self, index: int) -> TicketKeys:
+        return TicketKeys(self._keys.tickets, self._policies[index], self._slot, int(TICKET_SECONDS))
+
+    def sweep(self, now: float) -> None:
+        """Look at timeouts, and add what is held for peers to what TCP holds."""
+        values = self._plane.counters.values
+        for endpoint in self.endpoints:
+            endpoint.sweep(now)
+            values[HELD_HEADS] += endpoint.held_heads
+            values[HELD_DOWNSTREAM] += endpoint.held
+
+    @property
+    def open_connections(self) -> int:
+        """Connections that are open now."""
+        return sum(len(endpoint.connections) for endpoint in self.endpoints)
+
+    def drain(self) -> None:
+        """Take no new connections; those that are open end with their last answer. The sockets stay open, and with
+        them the way of what is still to be said; what would begin anew is refused."""
+        for endpoint in self.endpoints:
+            endpoint.drain()
+
+    def close(self) -> None:
+        """End everything at once."""
+        if self._mailbox is not None:
+            self._mailbox.close()
+        for endpoint in self.endpoints:
+            endpoint.close()
+
+
+def quic_settings(table: ListenerConfig) -> QuicSettings:
+    """Return what a listener's table asks of its QUIC connections."""
+    streams = StreamSettings(bidi_streams=table.quic.requests)
+    return QuicSettings(streams=streams, idle_timeout=table.quic.idle_timeout)
