@@ -250,6 +250,16 @@ QUIC_ENDED_HANDSHAKE_TIMEOUT: Final = _counter("quic_ended_total", _QUIC_ENDED, 
 _QUIC_HANDSHAKES = "TLS handshakes finished over QUIC; they count among handshakes_total too."
 QUIC_HANDSHAKES_FULL: Final = _counter("quic_handshakes_total", _QUIC_HANDSHAKES, kind="full")
 QUIC_HANDSHAKES_RESUMED: Final = _counter("quic_handshakes_total", _QUIC_HANDSHAKES, kind="resumed")
+_QUIC_EARLY = "QUIC handshakes whose client sent early data, by what became of it."
+EARLY_ACCEPTED: Final = _counter("quic_early_data_total", _QUIC_EARLY, result="accepted")
+EARLY_OFF: Final = _counter("quic_early_data_total", _QUIC_EARLY, result="off")
+EARLY_RETRIED: Final = _counter("quic_early_data_total", _QUIC_EARLY, result="hello-retry-request")
+EARLY_NOT_RESUMED: Final = _counter("quic_early_data_total", _QUIC_EARLY, result="not-resumed")
+EARLY_OTHER_WORKER: Final = _counter("quic_early_data_total", _QUIC_EARLY, result="other-worker")
+EARLY_CHANGED: Final = _counter("quic_early_data_total", _QUIC_EARLY, result="changed")
+EARLY_STALE: Final = _counter("quic_early_data_total", _QUIC_EARLY, result="not-fresh")
+EARLY_USED: Final = _counter("quic_early_data_total", _QUIC_EARLY, result="ticket-used")
+EARLY_FULL: Final = _counter("quic_early_data_total", _QUIC_EARLY, result="memory-full")
 _QUIC_DATAGRAMS = "UDP datagrams of QUIC, by direction."
 QUIC_DATAGRAMS_READ: Final = _counter("quic_datagrams_total", _QUIC_DATAGRAMS, direction="read")
 QUIC_DATAGRAMS_WRITTEN: Final = _counter("quic_datagrams_total", _QUIC_DATAGRAMS, direction="written")

@@ -5,6 +5,8 @@ moment of the handshake: which identities cover the name (tls/selection), what b
 by the wall clock; invariants W1 and W2), and whether a client's chain is believed. So a renewed certificate, staple
 or CRL counts for both at once, and the same certificate gets the same staple in the same second.
 
+Early data is off without an `EarlyData`, which is this worker's alone (engine/tls13/early).
+
 What differs: tickets have keys of their own (`TicketKeys`, shared by the workers), since OpenSSL's cannot be set; and
 a session whose client is no longer believed is not refused but shakes hands in full.
 """
@@ -14,9 +16,17 @@ from typing import Final, final
 
 from cryptography import x509
 
-from headgate.counters import HANDSHAKES_FAILED, HANDSHAKES_FULL, HANDSHAKES_RESUMED, STAPLE_REFUSED
+from headgate.counters import (
+    HANDSHAKES_FAILED,
+    HANDSHAKES_FULL,
+    HANDSHAKES_RESUMED,
+    QUIC_HANDSHAKES_FULL,
+    QUIC_HANDSHAKES_RESUMED,
+    STAPLE_REFUSED,
+)
 from headgate.engine.tls13.alerts import HANDSHAKE_FAILURE, TlsAlertError
 from headgate.engine.tls13.credential import Credential, load
+from headgate.engine.tls13.early import EarlyData
 from headgate.engine.tls13.server import ServerHandshake
 from headgate.engine.tls13.settings import KeyLog, ServerSettings
 from headgate.engine.tls13.tickets import TicketKeys
@@ -41,6 +51,7 @@ class QuicServerTls:
         *,
         alpn: tuple[bytes, ...] = (b"h3",),
         tickets: TicketKeys | None = None,
+        early: EarlyData | None = None,
         key_log: KeyLog | None = None,
     ) -> None:
         """Stand beside the listener's TLS over TCP; `values` are the counters. `key_log` gets lines of NSS."""
@@ -48,6 +59,7 @@ class QuicServerTls:
         self._values = values
         self._alpn = alpn
         self._tickets = tickets
+        self._early = early
         self._key_log = key_log
         self._verifier: ClientVerifier | None = None
         self._settings: ServerSettings | None = None
@@ -74,11 +86,16 @@ class QuicServerTls:
 
     def finished(self, handshake: ServerHandshake) -> None:
         """Count a handshake that is complete, once."""
+        values = self._values
         if handshake.resumed:
-            self._values[HANDSHAKES_RESUMED] += 1
+            values[HANDSHAKES_RESUMED] += 1
+            values[QUIC_HANDSHAKES_RESUMED] += 1
         else:
-            self._values[HANDSHAKES_FULL] += 1
-            self._values[handshake.staple_outcome] += 1
+            values[HANDSHAKES_FULL] += 1
+            values[QUIC_HANDSHAKES_FULL] += 1
+            values[handshake.staple_outcome] += 1
+        if handshake.early_outcome >= 0:
+            values[handshake.early_outcome] += 1
 
     def failed(self, handshake: ServerHandshake) -> None:
         """Count a handshake that came to nothing, once."""
@@ -102,6 +119,7 @@ class QuicServerTls:
             verify_client=self._verify_client if verifier is not None else None,
             client_authorities=verifier.names() if verifier is not None else (),
             tickets=self._tickets,
+            early=self._early,
             key_log=self._key_log,
         )
 

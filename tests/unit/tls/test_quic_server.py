@@ -7,6 +7,8 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from OpenSSL import SSL
 
 from headgate.counters import (
+    EARLY_ACCEPTED,
+    EARLY_OFF,
     HANDSHAKES_FAILED,
     HANDSHAKES_FULL,
     HANDSHAKES_RESUMED,
@@ -21,6 +23,8 @@ from headgate.counters import (
 from headgate.engine.tls13 import alerts
 from headgate.engine.tls13.client import ClientHandshake
 from headgate.engine.tls13.credential import load
+from headgate.engine.tls13.early import EarlyData
+from headgate.engine.tls13.messages import decode_compressed_certificate
 from headgate.engine.tls13.server import ServerHandshake
 from headgate.engine.tls13.settings import ClientSettings
 from headgate.engine.tls13.signatures import RSA_PSS_RSAE_SHA256, SCHEMES
@@ -52,7 +56,7 @@ class Door:
         self.gate = gate
         self.tls = QuicServerTls(gate.tls, gate.counters.values, **options)
 
-    def start(self, name=b"a.test", *, session=None, **changes):
+    def start(self, name=b"a.test", *, session=None, early=False, **changes):
         self.seen = []
         settings = ClientSettings(
             **{"server_name": name, "verify": lambda *what: self.seen.append(what), **changes}
@@ -60,7 +64,12 @@ class Door:
         wall = self.gate.clock.wall()
         return (
             ClientHandshake(
-                settings, random.Random(1).randbytes, wall, transport_parameters=b"c", session=session
+                settings,
+                random.Random(1).randbytes,
+                wall,
+                transport_parameters=b"c",
+                session=session,
+                early=early,
             ),
             ServerHandshake(self.tls.settings, random.Random(2).randbytes, wall, transport_parameters=b"s"),
         )
@@ -149,7 +158,10 @@ def test_rsa_and_ecdsa_side_by_side_each_with_its_chain_and_staple(kit, root, ec
     pss_only = RSA_PSS_RSAE_SHA256.to_bytes(2, "big") * (len(SCHEMES) + 3)
     at = hello[1].index(b"".join(scheme.to_bytes(2, "big") for scheme in SCHEMES))
     server.receive(0, hello[1][:at] + pss_only + hello[1][at + len(pss_only) :])
-    assert identities[1].staple.der in server.take_output()[1][1]
+    flight = server.take_output()[1][1]
+    packed = flight[4 + int.from_bytes(flight[1:4], "big") :]
+    packed = packed[: 4 + int.from_bytes(packed[1:4], "big")]
+    assert identities[1].staple.der in decode_compressed_certificate(packed)
 
 
 def staple_cases():
@@ -382,6 +394,21 @@ def test_a_resumed_handshake_has_no_staple_and_is_counted_apart(kit, root, ecdsa
     assert (door.gate.count(HANDSHAKES_FULL), door.gate.count(HANDSHAKES_RESUMED)) == (1, 1)
 
 
+def test_early_data_is_off_unless_there_is_a_rule_for_it(kit, ecdsa):
+    gate = kit.Gate([kit.identity_of(ecdsa)])
+    started = gate.clock.wall() - 100
+    for early, outcome in ((None, EARLY_OFF), (EarlyData(b"", 1, started), EARLY_ACCEPTED)):
+        door = Door(gate, tickets=keys(), early=EarlyData(b"", 1, started))
+        client, _ = door.connect()
+        session = client.take_sessions()[0]
+        door = Door(gate, tickets=keys(), early=early)
+        client, server = door.start(session=session, early=True)
+        carry(client, server)
+        door.tls.finished(server)
+        assert gate.count(outcome) == 1
+        assert server.early_accepted is (early is not None)
+
+
 def test_the_key_log_has_every_secret(kit, ecdsa):
     lines = []
     door = Door(kit.Gate([kit.identity_of(ecdsa)]), key_log=lines.append)
@@ -389,6 +416,7 @@ def test_the_key_log_has_every_secret(kit, ecdsa):
     assert [line.split()[0] for line in lines] == [
         "SERVER_HANDSHAKE_TRAFFIC_SECRET",
         "CLIENT_HANDSHAKE_TRAFFIC_SECRET",
+        "EXPORTER_SECRET",
         "SERVER_TRAFFIC_SECRET_0",
         "CLIENT_TRAFFIC_SECRET_0",
     ]

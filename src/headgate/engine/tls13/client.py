@@ -1,7 +1,10 @@
 """The client's side of a handshake in QUIC (RFC 8446 section 2, RFC 9001 section 4): how origins are spoken to.
 
 The ClientHello is made with the object. The server's chain, its name and its staple go to `settings.verify` after
-its signature was right; in a resumed handshake there is no certificate, the ticket is the proof. 0-RTT is not sent.
+its signature was right; in a resumed handshake there is no certificate, the ticket is the proof.
+
+With `early`, a session that allows it and a server that takes it, early data may be sent from the start
+(`early_offered`); whether the server takes it is known with its EncryptedExtensions (`early_accepted`).
 """
 
 from typing import Final, final
@@ -15,6 +18,7 @@ from headgate.engine.tls13.alerts import (
     refusal,
     violation,
 )
+from headgate.engine.tls13.compression import ALGORITHMS_OFFERED
 from headgate.engine.tls13.extensions import check_answers
 from headgate.engine.tls13.groups import KeyShare, new_share
 from headgate.engine.tls13.handshake import Handshake
@@ -36,13 +40,16 @@ from headgate.engine.tls13.messages import (
     CERTIFICATE_REQUEST,
     CERTIFICATE_VERIFY,
     CLIENT_CONTEXT,
+    COMPRESSED_CERTIFICATE,
     ENCRYPTED_EXTENSIONS,
     FINISHED,
     NEW_SESSION_TICKET,
     SERVER_CONTEXT,
+    CertificateRequest,
     decode_certificate,
     decode_certificate_request,
     decode_certificate_verify,
+    decode_compressed_certificate,
     decode_encrypted_extensions,
     decode_new_session_ticket,
     encode_certificate,
@@ -65,7 +72,7 @@ _UNLIMITED: Final = 0xFFFFFFFF  # the one limit of early data that QUIC knows (R
 _HELLO_ANSWERS: Final = frozenset([ext.SUPPORTED_VERSIONS, ext.KEY_SHARE, ext.PRE_SHARED_KEY])
 _RETRY_ANSWERS: Final = frozenset([ext.SUPPORTED_VERSIONS, ext.KEY_SHARE, ext.COOKIE])
 _ENCRYPTED_ANSWERS: Final = frozenset(
-    [ext.SERVER_NAME, ext.SUPPORTED_GROUPS, ext.ALPN, ext.TRANSPORT_PARAMETERS]
+    [ext.SERVER_NAME, ext.SUPPORTED_GROUPS, ext.ALPN, ext.EARLY_DATA, ext.TRANSPORT_PARAMETERS]
 )
 
 
@@ -83,8 +90,10 @@ class ClientHandshake(Handshake):
         *,
         transport_parameters: bytes,
         session: Session | None = None,
+        early: bool = False,
     ) -> None:
-        """Begin. `random(n)` returns n secret random octets; `session` is resumed if it can be."""
+        """Begin. `random(n)` returns n secret random octets; `session` is resumed if it can be, and may carry early
+        data if it is allowed and `early`."""
         super().__init__(random, now_wall, transport_parameters, settings.key_log)
         self._settings: Final = settings
         self._state = ClientState.HELLO
@@ -93,11 +102,19 @@ class ClientHandshake(Handshake):
         self._shares: dict[int, KeyShare] = {group: new_share(group) for group in settings.shares}
         self._offered: frozenset[int] = frozenset()
         self._cookie = b""
-        self._requested: tuple[int, ...] | None = None
+        self._requested: CertificateRequest | None = None
         self._sessions: list[Session] = []
         self._received = 0
         self._resumption = b""
         self.server_name = settings.server_name
+        session = self._session
+        self.early_offered = (
+            early
+            and session is not None
+            and session.is_early
+            and session.alpn in settings.alpn
+            and session.suite in settings.suites
+        )
         self._send_hello()
 
     def __repr__(self) -> str:
@@ -128,7 +145,10 @@ class ClientHandshake(Handshake):
             self._transcript.update(message)
             self._step(ClientInput.REQUEST)
         elif kind == CERTIFICATE:
-            self._on_certificate(message)
+            self._on_certificate(message, message)
+            self._step(ClientInput.CERTIFICATE)
+        elif kind == COMPRESSED_CERTIFICATE:
+            self._on_certificate(message, decode_compressed_certificate(message))
             self._step(ClientInput.CERTIFICATE)
         elif kind == CERTIFICATE_VERIFY:
             self._on_certificate_verify(message)
@@ -158,6 +178,8 @@ class ClientHandshake(Handshake):
         self._offered = frozenset(extensions)
         self._transcript.update(message)
         self._send(INITIAL, message)
+        if self.early_offered and session is not None:
+            self._give_early(KeySchedule(session.suite, session.psk), session.suite)
 
     def _extensions(self) -> dict[int, bytes]:
         settings = self._settings
@@ -171,7 +193,10 @@ class ClientHandshake(Handshake):
         if settings.ask_staple:
             extensions[ext.STATUS_REQUEST] = _OCSP_REQUEST
         extensions[ext.PSK_KEY_EXCHANGE_MODES] = bytes((1, PSK_DHE_KE))
+        extensions[ext.COMPRESS_CERTIFICATE] = ALGORITHMS_OFFERED
         extensions[ext.TRANSPORT_PARAMETERS] = self._transport_parameters
+        if self.early_offered:
+            extensions[ext.EARLY_DATA] = b""
         if self._cookie:
             extensions[ext.COOKIE] = self._cookie
         entries = b"".join(
@@ -235,6 +260,7 @@ class ClientHandshake(Handshake):
         if wanted is None and not self._cookie:
             raise refusal(ILLEGAL_PARAMETER, "a HelloRetryRequest that changes nothing")
         self.suite = retry.suite
+        self.early_offered = False  # which the server refuses by it (section 4.2.10)
         self._transcript.retry(HASHES[retry.suite])
         self._transcript.update(retry.message)
         session = self._session
@@ -267,12 +293,23 @@ class ClientHandshake(Handshake):
         if len(protocols) != 1 or protocols[0] not in self._settings.alpn:
             raise refusal(ILLEGAL_PARAMETER, "the server chose a protocol that was not offered")
         self.alpn = protocols[0]
+        if ext.EARLY_DATA in found:
+            self._check_early(found[ext.EARLY_DATA])
         self.peer_transport_parameters = found[ext.TRANSPORT_PARAMETERS]
         self._transcript.update(message)
         return ClientInput.EXTENSIONS_RESUMED if self.resumed else ClientInput.EXTENSIONS
 
-    def _on_certificate(self, message: bytes) -> None:
-        chain = decode_certificate(message, staple_asked=self._settings.ask_staple)
+    def _check_early(self, content: bytes) -> None:
+        """Early data is taken with what its session was made of, or not at all (section 4.2.10)."""
+        session = self._session
+        if content:
+            raise refusal(DECODE_ERROR, "early_data of a server is empty")
+        if session is None or not self.resumed or (self.suite, self.alpn) != (session.suite, session.alpn):
+            raise refusal(ILLEGAL_PARAMETER, "early data is taken in a session that it is not of")
+        self.early_accepted = True
+
+    def _on_certificate(self, message: bytes, plain: bytes) -> None:
+        chain = decode_certificate(plain, staple_asked=self._settings.ask_staple)
         if not chain.certificates:
             raise refusal(DECODE_ERROR, "the server has no certificate")  # section 4.4.2.4
         self._take_chain(chain.certificates)
@@ -289,6 +326,7 @@ class ClientHandshake(Handshake):
         self._check_finished(message, self._server_secret)
         running = self._running()
         transcript = self._transcript.digest()
+        self._log_exporter(running, transcript)
         flight = b"".join(self._own_certificate())
         proof = finished_mac(running.algorithm, self._client_secret, self._transcript.digest())
         finished = encode_message(FINISHED, proof)
@@ -307,12 +345,12 @@ class ClientHandshake(Handshake):
         if requested is None:
             return []
         credential = self._settings.credential
-        scheme = credential.scheme_for(requested) if credential is not None else 0
+        scheme = credential.scheme_for(requested.schemes) if credential is not None else 0
         if credential is None or not scheme:
             empty = encode_certificate(b"")
             self._transcript.update(empty)
             return [empty]
-        shown = encode_certificate(credential.entries(b""))
+        shown = credential.message(b"", requested.compressions)
         self._transcript.update(shown)
         content = signed_content(CLIENT_CONTEXT, self._transcript.digest())
         proof = encode_certificate_verify(scheme, credential.sign(scheme, content))
@@ -340,6 +378,8 @@ class ClientHandshake(Handshake):
                 # The start of the connection: tickets seem older than they are, and are given up early.
                 received=self._now_wall,
                 lifetime=min(ticket.lifetime, MAX_LIFETIME),
+                is_early=ticket.max_early_data != 0,
+                parameters=self.peer_transport_parameters,
             )
         )
 

@@ -14,7 +14,8 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed448, ed25519, rsa
 
 from headgate.counters import STAPLE_OFF
-from headgate.engine.tls13.messages import encode_entry
+from headgate.engine.tls13.compression import ZLIB
+from headgate.engine.tls13.messages import encode_certificate, encode_compressed_certificate, encode_entry
 from headgate.engine.tls13.signatures import SigningKey, schemes_of, sign
 from headgate.errors import LocalProtocolError
 
@@ -45,10 +46,10 @@ _Identity = TypeVar("_Identity", bound=HandshakeIdentity)
 class Credential:
     """A chain with its key. Made by `load`; immutable and shared by all handshakes of a worker.
 
-    `schemes` are the signatures that the key can make.
+    `schemes` are the signatures that the key can make. What was compressed last is kept: a staple changes seldom.
     """
 
-    __slots__ = ("_key", "_leaf", "_others", "_rule", "name", "schemes")
+    __slots__ = ("_compressed", "_key", "_leaf", "_others", "_rule", "name", "schemes")
 
     def __init__(self, name: str, chain: tuple[bytes, ...], key: SigningKey, rule: StapleRule) -> None:
         self.name: Final = name
@@ -57,6 +58,7 @@ class Credential:
         self._others = b"".join(encode_entry(certificate) for certificate in chain[1:])
         self._key = key
         self._rule = rule
+        self._compressed = (b"", b"")  # the staple in it, and the message; b"": none yet
 
     def __repr__(self) -> str:
         return f"<Credential {self.name}>"
@@ -79,6 +81,19 @@ class Credential:
     def entries(self, staple: bytes) -> bytes:
         """Return the entries of a Certificate message, the leaf's with `staple` if there is one."""
         return encode_entry(self._leaf, staple) + self._others
+
+    def message(self, staple: bytes, compressions: tuple[int, ...]) -> bytes:
+        """Return the Certificate message for a peer that takes it in these `compressions`."""
+        if ZLIB not in compressions:
+            return encode_certificate(self.entries(staple))
+        held, message = self._compressed
+        if not message or held != staple:
+            plain = encode_certificate(self.entries(staple))
+            message = encode_compressed_certificate(ZLIB, plain)
+            if len(message) >= len(plain):
+                message = plain
+            self._compressed = (staple, message)
+        return message
 
 
 def load(

@@ -21,7 +21,7 @@ from headgate.engine.tls13.alerts import (
     violation,
 )
 from headgate.engine.tls13.certificates import public_key_of
-from headgate.engine.tls13.levels import APPLICATION, HANDSHAKE, INITIAL
+from headgate.engine.tls13.levels import APPLICATION, EARLY, HANDSHAKE, INITIAL
 from headgate.engine.tls13.levels import NAMES as LEVEL_NAMES
 from headgate.engine.tls13.messages import NAMES, message_limit, signed_content
 from headgate.engine.tls13.schedule import KeySchedule, Transcript, finished_mac
@@ -30,7 +30,9 @@ from headgate.engine.tls13.signatures import SCHEMES, PublicKey, is_signed, sche
 from headgate.errors import LocalProtocolError, RemoteProtocolError
 
 _HEADER: Final = 4
+# Of the NSS key log, for a level and whether the client writes with it.
 _LABELS: Final[dict[tuple[int, bool], str]] = {
+    (EARLY, True): "CLIENT_EARLY_TRAFFIC_SECRET",
     (HANDSHAKE, True): "CLIENT_HANDSHAKE_TRAFFIC_SECRET",
     (HANDSHAKE, False): "SERVER_HANDSHAKE_TRAFFIC_SECRET",
     (APPLICATION, True): "CLIENT_TRAFFIC_SECRET_0",
@@ -76,6 +78,8 @@ class Handshake:
         self.staple = b""
         self.staple_outcome = STAPLE_NOT_ASKED
         self.resumed = False
+        self.early_offered = False
+        self.early_accepted = False
         self.suite = 0
         self.group = 0
         self._random = random
@@ -141,9 +145,25 @@ class Handshake:
     def _give(self, level: int, *, client: bool, secret: bytes) -> None:
         """Hand out the secret that the client, or else the server, writes with."""
         self._secrets.append(Secret(level, client == self.is_client, self.suite, secret))
-        log = self._key_log
-        if log is not None:
-            log(f"{_LABELS[level, client]} {self._client_random.hex()} {secret.hex()}")
+        self._log(_LABELS[level, client], secret)
+
+    def _give_early(self, schedule: KeySchedule, suite: int) -> None:
+        """Hand out the secret of early data; the transcript is the ClientHello alone."""
+        transcript = self._transcript.digest_with(schedule.algorithm, b"")
+        secret = schedule.client_early(transcript)
+        self._secrets.append(Secret(EARLY, self.is_client, suite, secret))
+        self._log(_LABELS[EARLY, True], secret)
+        if self._key_log is not None:
+            self._log("EARLY_EXPORTER_SECRET", schedule.early_exporter(transcript))
+
+    def _log(self, label: str, secret: bytes) -> None:
+        if self._key_log is not None:
+            self._key_log(f"{label} {self._client_random.hex()} {secret.hex()}")
+
+    def _log_exporter(self, schedule: KeySchedule, transcript: bytes) -> None:
+        """Log what nothing in here uses; the transcript ends with the server's Finished."""
+        if self._key_log is not None:
+            self._log("EXPORTER_SECRET", schedule.exporter(transcript))
 
     def _enter_handshake(self, schedule: KeySchedule, shared: bytes) -> None:
         """Go on to the keys of the handshake; the transcript ends with the ServerHello."""

@@ -9,6 +9,7 @@ from typing import Final, final
 
 from headgate.engine.tls13 import extensions as ext
 from headgate.engine.tls13.alerts import DECODE_ERROR, ILLEGAL_PARAMETER, PROTOCOL_VERSION, refusal
+from headgate.engine.tls13.compression import decode_algorithms
 from headgate.engine.tls13.extensions import decode_extensions, encode_extensions
 from headgate.engine.tls13.wire import Reader, number_list, numbers, vector
 
@@ -35,13 +36,14 @@ class ClientHello:
     """What a client offers. `message` is all of it, header included; lists are in the client's order.
 
     `server_name` is b"" without SNI. `key_shares` maps groups to public values. `identity` and `binder` are the first
-    of pre_shared_key, b"" without; `unbound` is how much of the message the binders cover. `extensions` has
-    everything as it came.
+    of pre_shared_key, b"" without, and `ticket_age` its obfuscated age; `unbound` is how much of the message the
+    binders cover. `compressions` are for certificates. `extensions` has everything as it came.
     """
 
     __slots__ = (
         "alpn",
         "binder",
+        "compressions",
         "extensions",
         "groups",
         "identity",
@@ -53,8 +55,10 @@ class ClientHello:
         "server_name",
         "session_id",
         "suites",
+        "ticket_age",
         "unbound",
         "versions",
+        "wants_early",
         "wants_staple",
     )
 
@@ -73,8 +77,11 @@ class ClientHello:
         self.psk_modes = b""
         self.identity = b""
         self.binder = b""
+        self.ticket_age = 0
         self.unbound = len(message)
+        self.compressions: tuple[int, ...] = ()
         self.wants_staple = False
+        self.wants_early = False
 
     def __repr__(self) -> str:
         return f"<ClientHello {self.server_name!r}: {len(self.suites)} suites, groups {self.groups}>"
@@ -95,6 +102,7 @@ class ClientHello:
             self.versions,
             self.alpn,
             self.psk_modes,
+            self.compressions,
             self.wants_staple,
             self.extensions.get(ext.TRANSPORT_PARAMETERS),
         )
@@ -176,6 +184,12 @@ def _decode_parts(hello: ClientHello) -> None:
         reader.finish()
     if ext.STATUS_REQUEST in found:
         hello.wants_staple = _wants_staple(found[ext.STATUS_REQUEST])
+    if ext.COMPRESS_CERTIFICATE in found:
+        hello.compressions = decode_algorithms(found[ext.COMPRESS_CERTIFICATE])
+    if ext.EARLY_DATA in found:
+        if found[ext.EARLY_DATA]:
+            raise refusal(DECODE_ERROR, "early_data of a ClientHello is empty")
+        hello.wants_early = True
     if ext.PRE_SHARED_KEY in found:
         _pre_shared_key(hello, found[ext.PRE_SHARED_KEY])
 
@@ -268,11 +282,11 @@ def _pre_shared_key(hello: ClientHello, content: bytes) -> None:
     count = 0
     while identities.left:
         identity = identities.vector(2, 1)
-        identities.take(4)  # obfuscated_ticket_age: only 0-RTT needs it
+        age = identities.number(4)
         binder = binders.vector(1, 32) if binders.left else b""
         count += 1
         if count == 1:
-            hello.identity, hello.binder = identity, binder
+            hello.identity, hello.binder, hello.ticket_age = identity, binder, age
         if not binder or count > MAX_IDENTITIES:
             raise refusal(
                 ILLEGAL_PARAMETER, f"more than {MAX_IDENTITIES} tickets, or fewer binders than tickets"

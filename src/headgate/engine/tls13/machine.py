@@ -1,8 +1,9 @@
 """The two machines of a handshake (RFC 8446 appendix A), each as a printed table.
 
 A state is what a side waits for. Each input is a message together with what it turned out to mean, so the table says
-at once which messages a state takes (`SERVER_TAKES`, `CLIENT_TAKES`); any other is `unexpected_message`. Early data
-is not accepted and KeyUpdate does not exist in QUIC: no state takes EndOfEarlyData or KeyUpdate.
+at once which messages a state takes (`SERVER_TAKES`, `CLIENT_TAKES`); any other is `unexpected_message`. Certificates
+may come compressed. EndOfEarlyData and KeyUpdate do not exist in QUIC (RFC 9001 sections 8.3 and 6): no state takes
+them, and early data changes nothing in the order of messages.
 """
 
 from enum import IntEnum
@@ -14,6 +15,7 @@ from headgate.engine.tls13.messages import (
     CERTIFICATE,
     CERTIFICATE_REQUEST,
     CERTIFICATE_VERIFY,
+    COMPRESSED_CERTIFICATE,
     ENCRYPTED_EXTENSIONS,
     FINISHED,
     NEW_SESSION_TICKET,
@@ -118,13 +120,18 @@ _CLIENT_MESSAGES: Final[dict[ClientInput, int]] = {
     ClientInput.TICKET: NEW_SESSION_TICKET,
 }
 
+
+def _with_compressed(kinds: set[int]) -> frozenset[int]:
+    return frozenset(kinds | {COMPRESSED_CERTIFICATE} if CERTIFICATE in kinds else kinds)
+
+
 # The types of message that each state takes.
 SERVER_TAKES: Final[dict[ServerState, frozenset[int]]] = {
-    state: frozenset(_SERVER_MESSAGES[given] for at, given in SERVER_TABLE if at == state)
+    state: _with_compressed({_SERVER_MESSAGES[given] for at, given in SERVER_TABLE if at == state})
     for state in ServerState
 }
 CLIENT_TAKES: Final[dict[ClientState, frozenset[int]]] = {
-    state: frozenset(_CLIENT_MESSAGES[given] for at, given in CLIENT_TABLE if at == state)
+    state: _with_compressed({_CLIENT_MESSAGES[given] for at, given in CLIENT_TABLE if at == state})
     for state in ClientState
 }
 

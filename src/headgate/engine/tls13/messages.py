@@ -16,6 +16,7 @@ from headgate.engine.tls13.alerts import (
     UNSUPPORTED_EXTENSION,
     refusal,
 )
+from headgate.engine.tls13.compression import ALGORITHMS_OFFERED, compress, decode_algorithms, decompress
 from headgate.engine.tls13.extensions import decode_extensions, encode_extensions
 from headgate.engine.tls13.hello import CLIENT_HELLO, SERVER_HELLO
 from headgate.engine.tls13.wire import Reader, number_list, numbers, vector
@@ -28,6 +29,7 @@ CERTIFICATE_REQUEST: Final = 13
 CERTIFICATE_VERIFY: Final = 15
 FINISHED: Final = 20
 KEY_UPDATE: Final = 24
+COMPRESSED_CERTIFICATE: Final = 25
 
 NAMES: Final[dict[int, str]] = {
     CLIENT_HELLO: "ClientHello",
@@ -40,6 +42,7 @@ NAMES: Final[dict[int, str]] = {
     CERTIFICATE_VERIFY: "CertificateVerify",
     FINISHED: "Finished",
     KEY_UPDATE: "KeyUpdate",
+    COMPRESSED_CERTIFICATE: "CompressedCertificate",
 }
 
 MAX_CLIENT_HELLO: Final = 16 * 1024  # 2 KiB with ML-KEM; a ticket may add 8
@@ -55,6 +58,7 @@ CLIENT_CONTEXT: Final = b"TLS 1.3, client CertificateVerify"
 _LIMITS: Final[dict[int, int]] = {
     CLIENT_HELLO: MAX_CLIENT_HELLO,
     CERTIFICATE: MAX_CERTIFICATE,
+    COMPRESSED_CERTIFICATE: MAX_CERTIFICATE,
     NEW_SESSION_TICKET: MAX_TICKET_MESSAGE,
 }
 _OCSP: Final = 1
@@ -89,8 +93,19 @@ def encode_encrypted_extensions(extensions: dict[int, bytes]) -> bytes:
 # -- CertificateRequest
 
 
-def decode_certificate_request(message: bytes) -> tuple[int, ...]:
-    """Return the signature schemes that the server takes. Raises `TlsAlertError`."""
+@final
+class CertificateRequest:
+    """What a server takes: signature schemes, and algorithms that a Certificate may be compressed with."""
+
+    __slots__ = ("compressions", "schemes")
+
+    def __init__(self, schemes: tuple[int, ...], compressions: tuple[int, ...]) -> None:
+        self.schemes: Final = schemes
+        self.compressions: Final = compressions
+
+
+def decode_certificate_request(message: bytes) -> CertificateRequest:
+    """Read a CertificateRequest. Raises `TlsAlertError`."""
     reader = Reader(message, 4)
     context = reader.vector(1)
     found = decode_extensions(reader.vector(2))
@@ -102,12 +117,16 @@ def decode_certificate_request(message: bytes) -> tuple[int, ...]:
     content = Reader(found[ext.SIGNATURE_ALGORITHMS])
     schemes = numbers(content.vector(2, 2))
     content.finish()
-    return schemes
+    offered = found.get(ext.COMPRESS_CERTIFICATE)
+    return CertificateRequest(schemes, decode_algorithms(offered) if offered is not None else ())
 
 
 def encode_certificate_request(schemes: tuple[int, ...], authorities: tuple[bytes, ...]) -> bytes:
     """Return the message with its header; `authorities` are names in DER, none: any."""
-    extensions = {ext.SIGNATURE_ALGORITHMS: vector(2, number_list(schemes))}
+    extensions = {
+        ext.SIGNATURE_ALGORITHMS: vector(2, number_list(schemes)),
+        ext.COMPRESS_CERTIFICATE: ALGORITHMS_OFFERED,
+    }
     if authorities:
         names = b"".join(vector(2, name) for name in authorities)
         extensions[ext.CERTIFICATE_AUTHORITIES] = vector(2, names)
@@ -176,6 +195,25 @@ def _status(content: bytes) -> bytes:
     return response
 
 
+def encode_compressed_certificate(algorithm: int, certificate: bytes) -> bytes:
+    """Return a Certificate message, header included, as a CompressedCertificate (RFC 8879 section 4)."""
+    body = certificate[4:]
+    content = algorithm.to_bytes(2, "big") + len(body).to_bytes(3, "big") + vector(3, compress(body))
+    return encode_message(COMPRESSED_CERTIFICATE, content)
+
+
+def decode_compressed_certificate(message: bytes) -> bytes:
+    """Return the Certificate message in a CompressedCertificate. Raises `TlsAlertError`."""
+    reader = Reader(message, 4)
+    algorithm = reader.number(2)
+    length = reader.number(3)
+    packed = reader.vector(3, 1)
+    reader.finish()
+    if length > MAX_CERTIFICATE:
+        raise refusal(BAD_CERTIFICATE, f"a Certificate of {length} octets, {MAX_CERTIFICATE} are the most")
+    return encode_message(CERTIFICATE, decompress(algorithm, packed, length))
+
+
 # -- CertificateVerify
 
 
@@ -233,12 +271,14 @@ def decode_new_session_ticket(message: bytes) -> NewSessionTicket:
 
 
 def encode_new_session_ticket(ticket: NewSessionTicket) -> bytes:
-    """Return the message with its header. Early data is not offered."""
+    """Return the message with its header."""
+    limit = ticket.max_early_data
+    early = {ext.EARLY_DATA: limit.to_bytes(4, "big")} if limit else {}
     body = (
         ticket.lifetime.to_bytes(4, "big")
         + ticket.age_add.to_bytes(4, "big")
         + vector(1, ticket.nonce)
         + vector(2, ticket.ticket)
-        + encode_extensions({})
+        + encode_extensions(early)
     )
     return encode_message(NEW_SESSION_TICKET, body)

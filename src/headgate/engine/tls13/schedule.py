@@ -2,7 +2,8 @@
 
     early --(derived)--> handshake --(derived)--> master
       |                     |                       |
-    res binder          c/s hs traffic       c/s ap traffic, res master
+    res binder          c/s hs traffic       c/s ap traffic, exp master, res master
+    c e traffic
 
 Each arrow is an HKDF-Extract, each name below an HKDF-Expand-Label over the transcript up to the message it belongs
 to. HKDF (RFC 5869) is two HMACs, so it is written out here with `hmac.digest`, which is one call of C.
@@ -117,6 +118,18 @@ class KeySchedule:
     def binder(self, transcript: bytes) -> bytes:
         """Return the binder of a resumption PSK for a hash up to the binders (section 4.2.11.2)."""
         return finished_mac(self.algorithm, self._derive(self.early, b"res binder", None), transcript)
+
+    def client_early(self, transcript: bytes) -> bytes:
+        """Return client_early_traffic_secret for the hash of the ClientHello."""
+        return self._derive(self.early, b"c e traffic", transcript)
+
+    def early_exporter(self, transcript: bytes) -> bytes:
+        """Return early_exporter_master_secret for the hash of the ClientHello."""
+        return self._derive(self.early, b"e exp master", transcript)
+
+    def exporter(self, transcript: bytes) -> bytes:
+        """Return exporter_master_secret for the hash ClientHello..server Finished."""
+        return self._derive(self.master, b"exp master", transcript)
 
     def client_handshake(self, transcript: bytes) -> bytes:
         """Return client_handshake_traffic_secret for the hash ClientHello..ServerHello."""

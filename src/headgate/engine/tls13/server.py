@@ -11,14 +11,22 @@ The whole flight goes out in answer to one message. What costs little is checked
 client that could not be served. Nothing in here knows a transport or touches a counter (invariant W1): what became
 of the staple is left in `staple_outcome` for whoever drives the connection.
 
-0-RTT is not accepted: its packets find no keys and are dropped, as section 4.6.2 of RFC 9001 lets a server do.
+Early data is judged by engine/tls13/early and refused by saying nothing: its packets find no keys (RFC 9001 section
+4.6.2). What became of it is left in `early_outcome`.
 """
 
 import hmac
 from collections.abc import Sequence
 from typing import Final, final
 
-from headgate.counters import STAPLE_REFUSED
+from headgate.counters import (
+    EARLY_ACCEPTED,
+    EARLY_CHANGED,
+    EARLY_NOT_RESUMED,
+    EARLY_OFF,
+    EARLY_RETRIED,
+    STAPLE_REFUSED,
+)
 from headgate.engine.tls13 import extensions as ext
 from headgate.engine.tls13.alerts import (
     CERTIFICATE_REQUIRED,
@@ -52,12 +60,13 @@ from headgate.engine.tls13.messages import (
     CERTIFICATE,
     CERTIFICATE_VERIFY,
     CLIENT_CONTEXT,
+    COMPRESSED_CERTIFICATE,
     FINISHED,
     SERVER_CONTEXT,
     NewSessionTicket,
     decode_certificate,
     decode_certificate_verify,
-    encode_certificate,
+    decode_compressed_certificate,
     encode_certificate_request,
     encode_certificate_verify,
     encode_encrypted_extensions,
@@ -78,11 +87,17 @@ MAX_TICKETS: Final = (
 )
 
 _VERSION: Final = TLS13.to_bytes(2, "big")
+# The one limit of early data that QUIC knows (RFC 9001 section 4.6.1).
+_UNLIMITED: Final = 0xFFFFFFFF
 
 
 @final
 class ServerHandshake(Handshake):
-    """One handshake with a client. `staple_outcome` is the counter of what became of the staple (full ones only)."""
+    """One handshake with a client.
+
+    `staple_outcome` is the counter of what became of the staple (full ones only), `early_outcome` that of what became
+    of early data, -1 where none was offered.
+    """
 
     def __init__(
         self, settings: ServerSettings, random: Random, now_wall: float, *, transport_parameters: bytes
@@ -92,7 +107,9 @@ class ServerHandshake(Handshake):
         self._settings: Final = settings
         self._state = ServerState.HELLO
         self._first: ClientHello | None = None
+        self._ticket: Ticket | None = None
         self._may_ticket = False
+        self.early_outcome = -1
         self._client_application = b""
 
     def __repr__(self) -> str:
@@ -111,7 +128,9 @@ class ServerHandshake(Handshake):
         if kind == CLIENT_HELLO:
             self._step(self._on_hello(decode_client_hello(message)))
         elif kind == CERTIFICATE:
-            self._step(self._on_certificate(message))
+            self._step(self._on_certificate(message, message))
+        elif kind == COMPRESSED_CERTIFICATE:
+            self._step(self._on_certificate(message, decode_compressed_certificate(message)))
         elif kind == CERTIFICATE_VERIFY:
             self._on_certificate_verify(message)
             self._step(ServerInput.CERTIFICATE_PROVEN)
@@ -128,6 +147,9 @@ class ServerHandshake(Handshake):
         self.server_name = hello.server_name
         self.peer_transport_parameters = hello.extensions[ext.TRANSPORT_PARAMETERS]
         self._may_ticket = PSK_DHE_KE in hello.psk_modes
+        if hello.wants_early:
+            self.early_offered = True
+            self.early_outcome = EARLY_OFF if settings.early is None else EARLY_NOT_RESUMED
         suite = choose_suite(settings.suites, hello.suites)
         group = self._choose_group(hello)
         if not suite or not group:
@@ -178,6 +200,8 @@ class ServerHandshake(Handshake):
         self._transcript.retry(HASHES[suite])
         self._transcript.update(retry)
         self._first = hello
+        if hello.wants_early:
+            self.early_outcome = EARLY_RETRIED
         self.suite = suite
         self.group = group
         self._send(INITIAL, retry)
@@ -189,7 +213,7 @@ class ServerHandshake(Handshake):
             raise refusal(
                 ILLEGAL_PARAMETER, "the second ClientHello is not the first with the share asked for"
             )
-        if ext.EARLY_DATA in hello.extensions:
+        if hello.wants_early:
             raise refusal(ILLEGAL_PARAMETER, "early data after a HelloRetryRequest")
         self._first = None
 
@@ -202,6 +226,8 @@ class ServerHandshake(Handshake):
         chosen = self._choose_credential(hello, credentials) if schedule is None else None
         public, shared = answer_share(self.group, hello.key_shares[self.group])
         self._transcript.update(hello.message)
+        if schedule is not None and hello.wants_early:
+            self._judge_early(hello, schedule)
         self._send_hello(public)
         self._enter_handshake(schedule if schedule is not None else KeySchedule(self.suite), shared)
         flight = [self._append(self._encrypted_extensions(hello))]
@@ -211,7 +237,7 @@ class ServerHandshake(Handshake):
             flight.append(self._append(request))
         if chosen is not None:
             credential, scheme, staple = chosen
-            flight.append(self._append(encode_certificate(credential.entries(staple))))
+            flight.append(self._append(credential.message(staple, hello.compressions)))
             content = signed_content(SERVER_CONTEXT, self._transcript.digest())
             flight.append(self._append(encode_certificate_verify(scheme, credential.sign(scheme, content))))
         running = self._running()
@@ -219,6 +245,7 @@ class ServerHandshake(Handshake):
         flight.append(self._append(encode_message(FINISHED, proof)))
         self._send(HANDSHAKE, b"".join(flight))
         transcript = self._transcript.digest()
+        self._log_exporter(running, transcript)
         self._give(APPLICATION, client=False, secret=running.server_application(transcript))
         # Handed out when the client has shown that it is the one: what it sends before must wait (RFC 9001, 5.7).
         self._client_application = running.client_application(transcript)
@@ -244,6 +271,8 @@ class ServerHandshake(Handshake):
         }
         if hello.server_name:
             answers[ext.SERVER_NAME] = b""
+        if self.early_accepted:
+            answers[ext.EARLY_DATA] = b""
         return encode_encrypted_extensions(answers)
 
     def _choose_credential(
@@ -288,7 +317,24 @@ class ServerHandshake(Handshake):
             return None
         self.resumed = True
         self.peer_certificates = ticket.chain
+        self._ticket = ticket
         return schedule
+
+    def _judge_early(self, hello: ClientHello, schedule: KeySchedule) -> None:
+        """Take early data, or note why not; the transcript is the ClientHello alone."""
+        early = self._settings.early
+        ticket = self._ticket
+        if early is None or ticket is None:
+            return
+        if ticket.suite != self.suite:
+            self.early_outcome = EARLY_CHANGED
+            return
+        digest = early.digest(self.suite, self.alpn, hello.server_name)
+        outcome = early.judge(ticket, hello.identity, digest, hello.ticket_age, self._now_wall)
+        self.early_outcome = outcome
+        if outcome == EARLY_ACCEPTED:
+            self.early_accepted = True
+            self._give_early(schedule, self.suite)
 
     def _still_believed(self, chain: tuple[bytes, ...]) -> bool:
         """Tell whether the client of a ticket would be let in today."""
@@ -305,8 +351,8 @@ class ServerHandshake(Handshake):
 
     # -- the client's flight
 
-    def _on_certificate(self, message: bytes) -> ServerInput:
-        chain = decode_certificate(message, staple_asked=False).certificates
+    def _on_certificate(self, message: bytes, plain: bytes) -> ServerInput:
+        chain = decode_certificate(plain, staple_asked=False).certificates
         self._transcript.update(message)
         if not chain:
             if self._settings.client_auth == "required":
@@ -330,19 +376,30 @@ class ServerHandshake(Handshake):
         if self._may_ticket and self._settings.tickets is not None:
             self._send_tickets(self._settings.tickets)
         self._client_application = b""
+        self._ticket = None
         self._forget()
 
     def _send_tickets(self, tickets: TicketKeys) -> None:
         resumption = self._running().resumption(self._transcript.digest())
+        early = self._settings.early
+        remembered = early.digest(self.suite, self.alpn, self.server_name) if early is not None else b""
         messages: list[bytes] = []
         for index in range(1 if self.resumed else MAX_TICKETS):
             nonce = bytes((index,))
-            psk = resumption_psk(self.suite, resumption, nonce)
-            held = Ticket(self.suite, psk, int(self._now_wall), tickets.worker, self.peer_certificates)
+            age_add = int.from_bytes(self._random(4), "big")
+            held = Ticket(
+                self.suite,
+                resumption_psk(self.suite, resumption, nonce),
+                self._now_wall,
+                tickets.worker,
+                self.peer_certificates,
+                age_add=age_add,
+                early=remembered,
+            )
             sealed = tickets.seal(held, self._random(TICKET_NONCE))
             if sealed:
-                age_add = int.from_bytes(self._random(4), "big")
-                ticket = NewSessionTicket(tickets.lifetime, age_add, nonce, sealed)
+                limit = _UNLIMITED if remembered else 0
+                ticket = NewSessionTicket(tickets.lifetime, age_add, nonce, sealed, limit)
                 messages.append(encode_new_session_ticket(ticket))
         if messages:
             self._send(APPLICATION, b"".join(messages))

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from headgate.engine.tls13.credential import Credential
+from headgate.engine.tls13.early import EarlyData
 from headgate.engine.tls13.groups import DEFAULT_SHARES, GROUPS
 from headgate.engine.tls13.suites import SUITES
 from headgate.engine.tls13.tickets import TicketKeys
@@ -23,7 +24,7 @@ class ServerSettings:
     `select` is asked with the client's server name (b"" without SNI) and returns the credentials that may answer, in
     order of preference; none: `unrecognized_name`. `verify_client` gets a chain in DER, leaf first, and raises
     `TlsAlertError` when it is not believed; it is asked again when a session is resumed. `client_authorities` are
-    names in DER. Without `tickets` nothing is resumed.
+    names in DER. Without `tickets` nothing is resumed, without `early` no early data is taken.
     """
 
     select: Callable[[bytes], Sequence[Credential]]
@@ -34,6 +35,7 @@ class ServerSettings:
     verify_client: Callable[[tuple[bytes, ...]], None] | None = None
     client_authorities: tuple[bytes, ...] = ()
     tickets: TicketKeys | None = None
+    early: EarlyData | None = None
     key_log: KeyLog | None = None
 
     def __post_init__(self) -> None:
@@ -46,7 +48,8 @@ class Session:
     """What resumes a session: a ticket, and the secret that goes with it. Times are seconds since the epoch.
 
     It was made with a server that `verify` believed; it is for the same name only, and best used once (RFC 8446
-    appendix C.4).
+    appendix C.4). `is_early`: early data may be sent with it, by the server's `parameters` of then (RFC 9000 section
+    7.4.1). `application` is for whoever uses the connection: what its protocol remembers.
     """
 
     server_name: bytes
@@ -57,6 +60,9 @@ class Session:
     age_add: int
     received: float
     lifetime: int
+    is_early: bool = False
+    parameters: bytes = b""
+    application: bytes = b""
 
     def __repr__(self) -> str:
         # Without its secrets: sessions end up in logs of tests and of callers.

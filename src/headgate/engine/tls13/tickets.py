@@ -1,11 +1,13 @@
 """Tickets: a session sealed into what the client keeps (RFC 8446 section 4.6.1, RFC 5077 section 4).
 
-    name of the key (8) · nonce (12) · AES-256-GCM of (version, worker, suite, time of issue, PSK, client's chain)
+    name of the key (8) · nonce (12)
+    AES-256-GCM of (version, worker, suite, time of issue, age_add, early, PSK, client's chain)
 
 The server keeps nothing. The policy's id is authenticated with it, so a ticket that was issued under other rules
 (another listener, another demand for client certificates) does not open. A client's chain travels along because it
 is verified anew, against the authorities of the day, when the session is resumed. All workers have the same keys: the
-first one seals, each of them opens. `worker` says who sealed it.
+first one seals, each of them opens. `worker` says who sealed it, `early` whether and for what early data may be sent
+(engine/tls13/early).
 """
 
 import hashlib
@@ -27,21 +29,37 @@ KEY_SIZE: Final = 32
 POLICY_SIZE: Final = 32
 _NAME_SIZE: Final = 8
 NONCE_SIZE: Final = 12
-_VERSION: Final = 1
+_VERSION: Final = 2
 
 
 @final
 class Ticket:
-    """What is in a ticket. `issued` is in whole seconds since the epoch; `chain` is the client's, leaf first."""
+    """What is in a ticket.
 
-    __slots__ = ("chain", "issued", "psk", "suite", "worker")
+    `issued` is in seconds since the epoch, kept to the millisecond; `chain` is the client's, leaf first. `early` is
+    what early data must meet again, b"" where it may not be sent; `age_add` hides the age that the client tells.
+    """
 
-    def __init__(self, suite: int, psk: bytes, issued: int, worker: int, chain: tuple[bytes, ...]) -> None:
+    __slots__ = ("age_add", "chain", "early", "issued", "psk", "suite", "worker")
+
+    def __init__(
+        self,
+        suite: int,
+        psk: bytes,
+        issued: float,
+        worker: int,
+        chain: tuple[bytes, ...],
+        *,
+        age_add: int = 0,
+        early: bytes = b"",
+    ) -> None:
         self.suite: Final = suite
         self.psk: Final = psk
         self.issued: Final = issued
         self.worker: Final = worker
         self.chain: Final = chain
+        self.age_add: Final = age_add
+        self.early: Final = early
 
 
 @final
@@ -73,7 +91,9 @@ class TicketKeys:
             bytes((_VERSION,))
             + ticket.worker.to_bytes(2, "big")
             + ticket.suite.to_bytes(2, "big")
-            + ticket.issued.to_bytes(8, "big")
+            + int(ticket.issued * 1000).to_bytes(8, "big")
+            + ticket.age_add.to_bytes(4, "big")
+            + vector(1, ticket.early)
             + vector(1, ticket.psk)
             + b"".join(vector(3, certificate) for certificate in ticket.chain)
         )
@@ -93,7 +113,8 @@ class TicketKeys:
             ticket = _decode(plain)
         except (InvalidTag, ValueError, TlsAlertError):
             return None
-        if ticket is None or not 0 <= int(now_wall) - ticket.issued < self.lifetime:
+        # Milliseconds are rounded down, but for what floating point adds.
+        if ticket is None or not -0.001 < now_wall - ticket.issued < self.lifetime:
             return None
         return ticket
 
@@ -109,9 +130,13 @@ def _decode(plain: bytes) -> Ticket | None:
         return None
     worker = reader.number(2)
     suite = reader.number(2)
-    issued = reader.number(8)
+    issued = reader.number(8) / 1000
+    age_add = reader.number(4)
+    early = reader.vector(1)
     psk = reader.vector(1, 1)
     chain: list[bytes] = []
     while reader.left:
         chain.append(reader.vector(3, 1))
-    return Ticket(suite, psk, issued, worker, tuple(chain)) if suite in HASHES else None
+    if suite not in HASHES:
+        return None
+    return Ticket(suite, psk, issued, worker, tuple(chain), age_add=age_add, early=early)

@@ -57,7 +57,7 @@ def server(*, credentials=None, wall=None, seed=2, **changes):
     )
 
 
-def client(*, wall=None, seed=1, session=None, **changes):
+def client(*, wall=None, seed=1, session=None, early=False, **changes):
     settings = ClientSettings(**{"server_name": NAME, "verify": trusting, **changes})
     return ClientHandshake(
         settings,
@@ -65,6 +65,7 @@ def client(*, wall=None, seed=1, session=None, **changes):
         wall or time.time(),
         transport_parameters=CLIENT_PARAMETERS,
         session=session,
+        early=early,
     )
 
 

@@ -19,7 +19,7 @@ from tests.unit.engine.tls13.peers import (
     trusting,
 )
 
-from headgate.counters import STAPLE_NOT_ASKED, STAPLE_OFF, STAPLE_REFUSED, STAPLE_SENT
+from headgate.counters import EARLY_RETRIED, STAPLE_NOT_ASKED, STAPLE_OFF, STAPLE_REFUSED, STAPLE_SENT
 from headgate.engine.tls13.alerts import (
     BAD_CERTIFICATE,
     CERTIFICATE_REQUIRED,
@@ -32,8 +32,9 @@ from headgate.engine.tls13.alerts import (
 )
 from headgate.engine.tls13.client import MAX_SESSIONS
 from headgate.engine.tls13.credential import Credential, load
+from headgate.engine.tls13.early import EarlyData
 from headgate.engine.tls13.groups import GROUPS, SECP256R1, SECP384R1, X25519, X25519MLKEM768
-from headgate.engine.tls13.levels import APPLICATION, HANDSHAKE, INITIAL
+from headgate.engine.tls13.levels import APPLICATION, EARLY, HANDSHAKE, INITIAL
 from headgate.engine.tls13.messages import (
     CERTIFICATE,
     NEW_SESSION_TICKET,
@@ -194,6 +195,7 @@ def test_the_key_log_has_the_lines_that_wireshark_reads():
     assert sorted(line.split(" ")[0] for line in lines["client"]) == [
         "CLIENT_HANDSHAKE_TRAFFIC_SECRET",
         "CLIENT_TRAFFIC_SECRET_0",
+        "EXPORTER_SECRET",
         "SERVER_HANDSHAKE_TRAFFIC_SECRET",
         "SERVER_TRAFFIC_SECRET_0",
     ]
@@ -231,6 +233,35 @@ def test_a_retry_only_when_it_is_worth_it(supported, shared, known, chosen, retr
 def test_a_retried_handshake_agrees_on_its_secrets(suite):
     ours = client(suites=(suite,), groups=(X25519, SECP256R1), shares=(X25519,))
     assert agreed(*shake(ours, server(groups=(SECP256R1,)), piece=7))
+
+
+@pytest.mark.parametrize("suite", SUITES)
+@pytest.mark.parametrize("resumed", [False, True])
+@pytest.mark.parametrize("early", [False, True])
+@pytest.mark.parametrize("asked", [False, True])
+@pytest.mark.parametrize("group", [SECP256R1, SECP384R1])
+def test_rfc8446_4_1_4_a_retry_with_everything_else(suite, resumed, early, asked, group):
+    """A HelloRetryRequest in a resumed handshake, with early data offered, with a client certificate."""
+    believed = {"client_auth": "required", "verify_client": believe} if asked else {}
+    options = {"suites": (suite,), "wall": WALL, "credential": credential("p256", "client")}
+    rule = {"tickets": keys(), "early": EarlyData(b"", 3, WALL - 100), **believed}
+    first, theirs = client(**options), server(wall=WALL, **rule)
+    shake(first, theirs)
+    held = first.take_sessions()[0] if resumed else None
+    groups = {"groups": (X25519, group), "shares": (X25519,)}
+    ours, theirs = (
+        client(session=held, early=early, **options, **groups),
+        server(wall=WALL, groups=(group,), **rule),
+    )
+    ours_secrets, theirs_secrets = shake(ours, theirs)
+    early_secrets = [secret for secret in ours_secrets if secret.level == EARLY]
+    assert len(early_secrets) == (resumed and early)  # handed out before the retry, and good for nothing
+    assert agreed([secret for secret in ours_secrets if secret.level != EARLY], theirs_secrets)
+    assert ours.resumed == theirs.resumed == resumed
+    assert not ours.early_accepted
+    assert not theirs.early_accepted
+    assert bool(theirs.peer_certificates) is asked
+    assert theirs.early_outcome == (EARLY_RETRIED if resumed and early else -1)
 
 
 # -- staples

@@ -40,11 +40,14 @@ def test_a_handshake_only_goes_on(table, levels_of, states, inputs):
         assert levels_of[after] >= levels_of[before]
 
 
+CERTIFICATES = {messages.CERTIFICATE, messages.COMPRESSED_CERTIFICATE}
+
+
 def test_which_state_takes_what():
     assert {state.name: SERVER_TAKES[state] for state in ServerState} == {
         "HELLO": {messages.CLIENT_HELLO},
         "SECOND_HELLO": {messages.CLIENT_HELLO},
-        "CERTIFICATE": {messages.CERTIFICATE},
+        "CERTIFICATE": CERTIFICATES,
         "CERTIFICATE_VERIFY": {messages.CERTIFICATE_VERIFY},
         "FINISHED": {messages.FINISHED},
         "CONNECTED": set(),
@@ -53,8 +56,8 @@ def test_which_state_takes_what():
         "HELLO": {messages.SERVER_HELLO},
         "SECOND_HELLO": {messages.SERVER_HELLO},
         "EXTENSIONS": {messages.ENCRYPTED_EXTENSIONS},
-        "CERTIFICATE_OR_REQUEST": {messages.CERTIFICATE, messages.CERTIFICATE_REQUEST},
-        "CERTIFICATE": {messages.CERTIFICATE},
+        "CERTIFICATE_OR_REQUEST": CERTIFICATES | {messages.CERTIFICATE_REQUEST},
+        "CERTIFICATE": CERTIFICATES,
         "CERTIFICATE_VERIFY": {messages.CERTIFICATE_VERIFY},
         "FINISHED": {messages.FINISHED},
         "CONNECTED": {messages.NEW_SESSION_TICKET},

@@ -15,6 +15,7 @@ from headgate.engine.tls13.alerts import (
     UNSUPPORTED_EXTENSION,
     TlsAlertError,
 )
+from headgate.engine.tls13.compression import ZLIB
 from headgate.engine.tls13.wire import vector
 
 
@@ -92,13 +93,14 @@ def test_no_context_within_a_handshake():
 
 
 def test_a_request_is_read_as_it_was_written():
-    assert codec.decode_certificate_request(codec.encode_certificate_request((0x0403, 0x0807), ())) == (
-        0x0403,
-        0x0807,
-    )
+    found = codec.decode_certificate_request(codec.encode_certificate_request((0x0403, 0x0807), ()))
+    assert (found.schemes, found.compressions) == ((0x0403, 0x0807), (ZLIB,))
     named = codec.encode_certificate_request((0x0403,), (b"name in DER",))
     assert b"\0\x0bname in DER" in named
-    assert codec.decode_certificate_request(named) == (0x0403,)
+    assert codec.decode_certificate_request(named).schemes == (0x0403,)
+    plain = b"\0" + ext.encode_extensions({ext.SIGNATURE_ALGORITHMS: b"\0\x02\x04\x03"})
+    request = codec.encode_message(codec.CERTIFICATE_REQUEST, plain)
+    assert codec.decode_certificate_request(request).compressions == ()
 
 
 def test_rfc8446_4_3_2_a_request_names_its_signatures():
@@ -117,6 +119,10 @@ def test_a_ticket_is_read_as_it_was_written(lifetime, age_add, nonce, ticket):
     found = codec.decode_new_session_ticket(written)
     assert (found.lifetime, found.age_add, found.nonce, found.ticket) == (lifetime, age_add, nonce, ticket)
     assert found.max_early_data == 0
+    early = codec.NewSessionTicket(lifetime, age_add, nonce, ticket, 0xFFFFFFFF)
+    assert (
+        codec.decode_new_session_ticket(codec.encode_new_session_ticket(early)).max_early_data == 0xFFFFFFFF
+    )
 
 
 def test_early_data_of_a_ticket():

@@ -596,6 +596,7 @@ def test_a_client_takes_no_message_out_of_place(state, kind):
         (lambda: server(), INITIAL, messages.CLIENT_HELLO),
         (lambda: client(**X25519_ONLY), INITIAL, messages.SERVER_HELLO),
         (lambda: asking()[0], HANDSHAKE, messages.CERTIFICATE),
+        (lambda: asking()[0], HANDSHAKE, messages.COMPRESSED_CERTIFICATE),
         (lambda: client_flight()[0], HANDSHAKE, messages.FINISHED),
         (lambda: connected()[0], APPLICATION, messages.NEW_SESSION_TICKET),
     ],

@@ -10,8 +10,8 @@ NONCE = b"n" * 12
 NOW = 1_000_000.0
 
 
-def ticket(*, issued=int(NOW), chain=(), suite=0x1301):
-    return Ticket(suite, b"s" * 32, issued, 3, chain)
+def ticket(*, issued=int(NOW), chain=(), suite=0x1301, **parts):
+    return Ticket(suite, b"s" * 32, issued, 3, chain, **parts)
 
 
 def sealed(**parts):
@@ -23,6 +23,13 @@ def test_a_ticket_opens_in_another_worker():
     assert found is not None
     assert (found.suite, found.psk, found.issued, found.worker) == (0x1301, b"s" * 32, int(NOW), 3)
     assert found.chain == (b"leaf", b"issuer")
+
+
+def test_what_early_data_needs_is_in_it_and_milliseconds_too():
+    held = ticket(issued=NOW + 0.1234, age_add=0xDEADBEEF, early=b"e" * 16)
+    found = keys().open(keys().seal(held, NONCE), NOW + 1)
+    assert (found.age_add, found.early) == (0xDEADBEEF, b"e" * 16)
+    assert abs(found.issued - NOW - 0.123) < 1e-6
 
 
 def test_a_ticket_of_another_policy_does_not_open():
