@@ -42,7 +42,6 @@ class QuicPlane:
         self._timers = timers
         self._tls: dict[int, QuicServerTls] = {}
         self._policies: dict[int, bytes] = {}
-        self._places: list[int] = []  # the listener of each endpoint
         values = plane.counters.values
         self._mailbox: Mailbox | None = None
         if start.mail is not None:
@@ -72,7 +71,7 @@ class QuicPlane:
             limits=plane.limits_of(index),
             forwarder=plane.forwarder,
             values=plane.counters.values,
-            tls=secrets.settings,
+            tls=secrets,
             quic=quic_settings(table),
             keys=EndpointKeys(self._keys.connection_ids, self._keys.resets, self._keys.tokens),
             slot=self._slot,
@@ -84,7 +83,6 @@ class QuicPlane:
             forward=Forwarder(self._mailbox, len(self.endpoints)) if self._mailbox is not None else None,
         )
         self.endpoints.append(endpoint)
-        self._places.append(index)
         plane.announce(endpoint.name, b'h3=":%d"; ma=%d' % (table.advertise_port or port, ALT_SVC_SECONDS))
 
     def start(self) -> None:
@@ -96,13 +94,11 @@ class QuicPlane:
             self._mailbox.start()
 
     def take_keys(self, keys: QuicKeys | None) -> None:
-        """Take up the ticket keys of a Snapshot, and whatever else the listeners' TLS has taken up."""
+        """Take up the ticket keys of a Snapshot; the rest endpoints ask of their listeners' TLS as it is now."""
         if keys is not None and keys.tickets != self._keys.tickets:
             self._keys = keys
             for index, secrets in self._tls.items():
                 secrets.set_tickets(self._tickets(index))
-        for endpoint, index in zip(self.endpoints, self._places, strict=True):
-            endpoint.tls = self._tls[index].settings
 
     def _tickets(self, index: int) -> TicketKeys:
         return TicketKeys(self._keys.tickets, self._policies[index], self._slot, int(TICKET_SECONDS))

@@ -1,26 +1,110 @@
 """A QUIC endpoint: one UDP socket in one worker, and the connections that come through it.
 
-It owns the table from connection IDs to drivers, decides who is admitted, answers what needs no connection, and has
-one timer for all of its connections. What a connection says is for its driver; what a request wants is for the
-handler, as it is over TCP.
+A turn: read what has come, up to a bound; find each connection by the ID that its datagrams are sent to, once for
+each run of equal IDs; let its driver act; and at the end of the poller's round take from all that were touched what
+they have to send. When the socket takes no more, the batch that it refused is kept, and nobody is asked for another
+before it does: what is not asked for stays in the connections, within their congestion windows.
+
+Strangers. A datagram for no connection here may belong to another worker (its ID says so: handed on), to one that has
+ended (answered with its end), to one that nobody knows (stateless reset), or begin one. A first Initial costs a few
+microseconds until its tag is found right; only then is anybody admitted (server/quic_admission), and only then is
+anything kept.
+
+Time. One heap has the deadlines of all connections, and the event loop one timer for it. What is measured in seconds
+(handshakes, heads, silent clients) is looked at in the worker's sweep.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol, final
+from typing import Final, Protocol, final
 
 from headgate.clock import Clock
+from headgate.connection.context import ConnectionContext
 from headgate.connection.exchange import Handler
 from headgate.connection.observer import DownstreamObserver
+from headgate.connection.quic_downstream import DownstreamOwner, QuicDownstream
+from headgate.connection.quic_driver import NEVER, QuicDriver
 from headgate.connection.settings import ConnectionSettings
+from headgate.connection.timer_heap import TimerHeap
+from headgate.counters import (
+    CONNECTIONS,
+    CONNECTIONS_OPEN,
+    QUIC_ACCEPTED,
+    QUIC_BYTES_READ,
+    QUIC_BYTES_WRITTEN,
+    QUIC_DATAGRAMS_READ,
+    QUIC_DATAGRAMS_WRITTEN,
+    QUIC_DROPPED_FIRST,
+    QUIC_DROPS,
+    QUIC_ENDED_CLOSED,
+    QUIC_ENDED_DEFECT,
+    QUIC_ENDED_FAULT,
+    QUIC_ENDED_HANDSHAKE,
+    QUIC_ENDED_HANDSHAKE_TIMEOUT,
+    QUIC_ENDED_IDLE,
+    QUIC_ENDED_PEER,
+    QUIC_ENDED_RESET,
+    QUIC_HANDSHAKES_FULL,
+    QUIC_HANDSHAKES_RESUMED,
+    QUIC_OPEN,
+    TIMEOUT_HANDSHAKE,
+)
+from headgate.engine.h3.errors import H3_INTERNAL_ERROR, H3_NO_ERROR
+from headgate.engine.h3.settings import H3Settings
+from headgate.engine.quic.closing import CloseReason, State
+from headgate.engine.quic.connection import accept
+from headgate.engine.quic.connection_ids import CID_LENGTH, ConnectionIdCodec
+from headgate.engine.quic.errors import (
+    CONNECTION_REFUSED,
+    INTERNAL_ERROR,
+    QuicError,
+    UnreadablePacketError,
+)
+from headgate.engine.quic.initial import open_initial
+from headgate.engine.quic.levels import INITIAL
+from headgate.engine.quic.packet import (
+    UNKNOWN_VERSION,
+    LongHeader,
+    destination_of,
+    parse_long_header,
+    stateless_reset_token,
+)
+from headgate.engine.quic.path import Batch
+from headgate.engine.quic.protect import KeySet
+from headgate.engine.quic.retry import FROM_NEW_TOKEN, Token, TokenKeys
 from headgate.engine.quic.settings import ConnectionSettings as QuicSettings
+from headgate.engine.tls13.server import ServerHandshake
 from headgate.engine.tls13.settings import ServerSettings
+from headgate.errors import TransportError
 from headgate.http.forwarded import Forwarder
-from headgate.net.poller import Pollable, Poller
-from headgate.net.udp import Peer, UdpSocket
-from headgate.server.limits import ConnectionLimits
+from headgate.net.poller import READ, WRITE, Pollable, Poller
+from headgate.net.udp import RECEIVE_BUFFER, Peer, UdpSocket
+from headgate.server.limits import ConnectionLimits, client_network
+from headgate.server.quic_admission import Admission, Verdict
+from headgate.server.quic_answers import LEAST_INITIAL, Answers
+from headgate.server.quic_closed import ClosedConnections, ClosedRecord
+from headgate.server.quic_tokens import SeenTokens
+
+# Read in one wake-up, datagrams that are empty counted as well (CVE-2026-11352): then others have their turn.
+MAX_DATAGRAMS: Final = 64
+MAX_TURN_SECONDS: Final = 0.001
+# Section 7.2: a client's first choice of our ID has eight octets at least, so that nobody else guesses it.
+LEAST_FIRST_ID: Final = 8
+# A client that has said nothing for so long in the middle of its handshake, and has not shown that it receives.
+HALF_OPEN_SECONDS: Final = 3.0
+
+_MALFORMED: Final = QUIC_DROPPED_FIRST + QUIC_DROPS.index("malformed")
+_SMALL_INITIAL: Final = QUIC_DROPPED_FIRST + QUIC_DROPS.index("small-initial")
+_BAD_INITIAL: Final = QUIC_DROPPED_FIRST + QUIC_DROPS.index("bad-initial")
+_BAD_TOKEN: Final = QUIC_DROPPED_FIRST + QUIC_DROPS.index("bad-token")
+_UNKNOWN_VERSION: Final = QUIC_DROPPED_FIRST + QUIC_DROPS.index("unknown-version")
+_UNKNOWN_CONNECTION: Final = QUIC_DROPPED_FIRST + QUIC_DROPS.index("unknown-connection")
+_CONNECTIONS: Final = QUIC_DROPPED_FIRST + QUIC_DROPS.index("connections")
+_DRAINING: Final = QUIC_DROPPED_FIRST + QUIC_DROPS.index("draining")
+# A draining endpoint hands first Initials to whoever came after it in its own slot.
+SUCCESSOR: Final = -1
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -49,7 +133,7 @@ class Forward(Protocol):
     """Hands datagrams to the worker that their connection ID names; False: it cannot have them.
 
     `data` are datagrams end to end, `segment` octets each but the last. `generation` is the worker's within its slot,
-    modulo 256; a draining endpoint asks for its own slot with -1: whoever came after it.
+    modulo 256; a draining endpoint asks for its own slot with `SUCCESSOR`: whoever came after it.
     """
 
     def __call__(
@@ -57,8 +141,22 @@ class Forward(Protocol):
     ) -> bool: ...
 
 
+class EndpointTls(Protocol):
+    """The TLS of a listener over QUIC (`tls.quic_server.QuicServerTls`)."""
+
+    @property
+    def settings(self) -> ServerSettings:
+        """What the next connection is accepted with."""
+
+    def finished(self, handshake: ServerHandshake, /) -> None:
+        """Count a handshake that is complete."""
+
+    def failed(self, handshake: ServerHandshake, /) -> None:
+        """Count one that came to nothing."""
+
+
 @final
-class QuicEndpoint(Pollable):
+class QuicEndpoint(Pollable, DownstreamOwner):
     """One UDP socket. `connections` are all that came through it and are still open."""
 
     def __init__(
@@ -73,7 +171,7 @@ class QuicEndpoint(Pollable):
         limits: ConnectionLimits,
         forwarder: Forwarder,
         values: list[int],
-        tls: ServerSettings,
+        tls: EndpointTls,
         quic: QuicSettings,
         keys: EndpointKeys,
         slot: int,
@@ -85,36 +183,530 @@ class QuicEndpoint(Pollable):
         forward: Forward | None = None,
     ) -> None:
         self.name = name
-        self.tls = tls  # assign another when certificates or ticket keys change
-        self.connections: set[object] = set()
+        self.tls = tls
+        self.limits = limits
+        self.connections: set[QuicDownstream] = set()
+        self.closed = ClosedConnections()
+        self.admission = Admission(values, poller.now)
+        self.draining = False
         self.held_heads = 0
         self.held = 0
         self._sock = sock
+        self._fd = sock.fileno()
+        self._poller = poller
+        self._handler = handler
+        self._observer = observer
+        self._settings = settings
+        self._forwarder = forwarder
+        self._values = values
+        self._quic = quic
+        self._h3 = H3Settings(max_section=settings.max_head, connect_protocol=True)
+        self._codec = ConnectionIdCodec(keys.cid_key)
+        self._reset_key = keys.reset_key
+        self._tokens = TokenKeys(keys.token_key)
+        self._seen = SeenTokens()
+        self._answers = Answers(values, random, keys.reset_key, self._tokens, poller.now)
+        self._slot = slot
+        self._generation = generation & 0xFF
+        self._counter = int.from_bytes(random(4), "big")
+        self._clock = clock
+        self._random = random
+        self._timers = timers
+        self._port = port
+        self._forward = forward
+        self._table: dict[bytes, QuicDownstream] = {}
+        self._heap = TimerHeap()
+        self._timer: Timer | None = None
+        self._timer_at: float = NEVER
+        self._buffer = bytearray(RECEIVE_BUFFER)
+        self._touched: list[QuicDriver] = []
+        self._is_deferred = False
+        self._in_turn = False
+        # What the socket would not take: one batch, and who waits behind it.
+        self._stuck: Batch | None = None
+        self._waiting: list[QuicDriver] = []
+        self._is_open = False
 
     def __repr__(self) -> str:
         return f"<QuicEndpoint {self.name} {len(self.connections)} connections>"
 
     def start(self) -> None:
         """Begin to read."""
+        self._poller.add(self._fd, self, READ)
+        self._is_open = True
+
+    # -- reading
+
+    def on_readable(self) -> None:
+        clock = self._clock
+        sock = self._sock
+        buffer = self._buffer
+        until = clock.now() + MAX_TURN_SECONDS
+        count = 0
+        while count < MAX_DATAGRAMS:
+            try:
+                size = sock.receive(buffer)
+            except TransportError as error:
+                self._observer.crashed(f"quic {self.name}", error)
+                return
+            if size < 0:
+                return
+            count += self._receive(
+                bytes(memoryview(buffer)[:size]), sock.segment, sock.peer, sock.local, sock.ecn
+            )
+            if clock.now() >= until:
+                return
 
     def receive_forwarded(self, data: bytes, segment: int, peer: Peer, local: bytes, ecn: int) -> None:
         """Take datagrams that came to another worker's socket; they are not handed on once more."""
+        forward, self._forward = self._forward, None
+        try:
+            self._receive(data, segment, peer, local, ecn)
+        finally:
+            self._forward = forward
+
+    def _receive(self, data: bytes, segment: int, peer: Peer, local: bytes, ecn: int) -> int:
+        """Give datagrams to their connections, those in a row to the same one together; return how many they are."""
+        size = len(data)
+        if size == 0 or segment <= 0:
+            self._values[_MALFORMED] += 1
+            return 1
+        count = -(-size // segment)
+        values = self._values
+        values[QUIC_DATAGRAMS_READ] += count
+        values[QUIC_BYTES_READ] += size
+        at = 0
+        while at < size:
+            end = min(at + segment, size)
+            try:
+                connection_id = destination_of(data, at, end, CID_LENGTH)
+            except UnreadablePacketError:
+                values[_MALFORMED] += 1
+                at = end
+                continue
+            driver = self._table.get(connection_id)
+            if driver is None:
+                self._receive_stranger(connection_id, data[at:end], peer, local, ecn)
+                at = end
+                continue
+            if data[at] < 0x80:
+                # The rest of a run: a short header with the same ID.
+                while end < size and data[end] < 0x80 and data.startswith(connection_id, end + 1):
+                    end = min(end + segment, size)
+            run = data if at == 0 and end == size else data[at:end]
+            self._give(driver, run, segment, peer, local, ecn)
+            at = end
+        return count
+
+    def _give(
+        self, driver: QuicDownstream, data: bytes, segment: int, peer: Peer, local: bytes, ecn: int
+    ) -> None:
+        try:
+            driver.receive(data, segment, peer, local, ecn)
+        except Exception as error:
+            self._defect(driver, error)
+
+    def _defect(self, driver: QuicDownstream, error: Exception) -> None:
+        """Something of ours broke: it ends one connection and nobody else's."""
+        self._observer.crashed(f"quic {self.name}", error)
+        try:
+            driver.close(H3_INTERNAL_ERROR, "")
+        except Exception as again:
+            self._observer.crashed(f"quic {self.name}", again)
+            driver.closed = True
+        self.touched(driver)
+
+    # -- strangers
+
+    def _receive_stranger(
+        self, connection_id: bytes, data: bytes, peer: Peer, local: bytes, ecn: int
+    ) -> None:
+        """Take a datagram for no connection of ours."""
+        now = self._poller.now
+        record = self.closed.find(connection_id)
+        if record is not None:
+            if record.closing.receive(len(data)):
+                self._answer(record.closing.answer(), record.peer, record.local)
+            return
+        header: LongHeader | None = None
+        if data[0] >= 0x80:
+            try:
+                header = parse_long_header(data, 0, len(data))
+            except UnreadablePacketError:
+                self._values[_MALFORMED] += 1
+                return
+            if header.kind == UNKNOWN_VERSION or header.version not in self._answers.versions:
+                self._values[_UNKNOWN_VERSION] += 1
+                if header.kind <= UNKNOWN_VERSION and header.version != 0:
+                    self._answer(self._answers.negotiate(header, len(data), now), peer, local)
+                return
+        names = self._codec.decode(connection_id)
+        if names is not None and self._hand_on(names, data, peer, local, ecn):
+            return
+        if header is None:
+            self._values[_UNKNOWN_CONNECTION] += 1
+            self._answer(self._answers.reset(connection_id, len(data), peer, now), peer, local)
+        elif header.kind == INITIAL:
+            self._receive_initial(header, data, peer, local, ecn)
+        else:
+            self._values[_UNKNOWN_CONNECTION] += 1
+
+    def _hand_on(self, names: tuple[int, int], data: bytes, peer: Peer, local: bytes, ecn: int) -> bool:
+        """Give a datagram to the worker that its ID names; False: that is us, or nobody."""
+        forward = self._forward
+        slot, generation = names
+        if forward is None or (slot == self._slot and generation == self._generation):
+            return False
+        return forward(slot, generation, data, len(data), peer, local, ecn)
+
+    def _receive_initial(self, header: LongHeader, data: bytes, peer: Peer, local: bytes, ecn: int) -> None:
+        """Take a first Initial: nothing is kept of it before its tag is right."""
+        values = self._values
+        if len(data) < LEAST_INITIAL or len(header.destination) < LEAST_FIRST_ID:
+            values[_SMALL_INITIAL] += 1
+            return
+        keys = open_initial(data, header)
+        if keys is None:
+            values[_BAD_INITIAL] += 1
+            return
+        if self.draining:
+            forward = self._forward
+            if forward is None or not forward(self._slot, SUCCESSOR, data, len(data), peer, local, ecn):
+                values[_DRAINING] += 1
+                self._refuse(header, CONNECTION_REFUSED, "", peer, local)
+            return
+        token: Token | None = None
+        if header.token:
+            try:
+                token = self._open_token(header, peer)
+            except QuicError as error:
+                values[_BAD_TOKEN] += 1
+                self._refuse(header, error.code, error.detail, peer, local)
+                return
+        self._admit(header, keys, token, data, peer, local, ecn)
+
+    def _open_token(self, header: LongHeader, peer: Peer) -> Token | None:
+        """Return a token that proves the client's address. Raises `QuicError` for a Retry's that does not."""
+        wall = self._clock.wall()
+        token = self._tokens.open(header.token, peer[0].encode(), peer[1], header.destination, wall)
+        if token is not None and token.kind == FROM_NEW_TOKEN and not self._seen.use(token.nonce, wall):
+            return None
+        return token
+
+    def _admit(
+        self,
+        header: LongHeader,
+        keys: KeySet,
+        token: Token | None,
+        data: bytes,
+        peer: Peer,
+        local: bytes,
+        ecn: int,
+    ) -> None:
+        now = self._poller.now
+        host = peer[0][7:] if peer[0].startswith("::ffff:") else peer[0]
+        network = client_network(host)
+        verdict = self.admission.decide(network, token is not None, now)
+        if verdict == Verdict.RETRY:
+            source = self._make_id()[0]
+            self._answer(self._answers.retry(header, source, peer, self._clock.wall()), peer, local)
+        elif verdict == Verdict.ADMIT:
+            if self.limits.admit(network, now):
+                self.admission.settled(network, token is not None)
+                self._values[_CONNECTIONS] += 1
+                self._refuse(header, CONNECTION_REFUSED, "", peer, local)
+                return
+            driver = self._accept(header, keys, token, host, network, peer, local)
+            self._give(driver, data, len(data), peer, local, ecn)
+
+    def _accept(
+        self,
+        header: LongHeader,
+        keys: KeySet,
+        token: Token | None,
+        host: str,
+        network: str,
+        peer: Peer,
+        local: bytes,
+    ) -> QuicDownstream:
+        """Make a connection, and route its IDs to it."""
+        poller = self._poller
+        source, reset_token = self._make_id()
+        is_retried = token is not None and token.kind != FROM_NEW_TOKEN
+        quic = accept(
+            self.tls.settings,
+            self._quic,
+            self._random,
+            poller.now,
+            self._clock.wall(),
+            destination=header.destination,
+            source=source,
+            peer=peer,
+            local=local,
+            retry_original=token.original_destination if token is not None and is_retried else None,
+            reset_token=reset_token,
+            make_id=self._make_id,
+            keys=keys,
+        )
+        forwarded = self._forwarder.connection(host.encode(), b"https", self._port)
+        context = ConnectionContext(self.name, host, peer[1], b"https", forwarded)
+        context.network = network
+        context.owner = self
+        driver = QuicDownstream(
+            quic, self, self._handler, self._observer, self._settings, self._values, context, poller, self._h3
+        )
+        driver.is_validated = token is not None
+        driver.ids = [source, header.destination]
+        self._table[source] = driver
+        self._table[header.destination] = driver
+        self.connections.add(driver)
+        values = self._values
+        values[QUIC_ACCEPTED] += 1
+        values[QUIC_OPEN] += 1
+        values[CONNECTIONS] += 1
+        values[CONNECTIONS_OPEN] += 1
+        return driver
+
+    def _make_id(self) -> tuple[bytes, bytes]:
+        """Return a new connection ID of this worker, and its stateless reset token."""
+        self._counter += 1
+        connection_id = self._codec.encode(self._slot, self._generation, self._counter)
+        return connection_id, stateless_reset_token(self._reset_key, connection_id)
+
+    def _refuse(self, header: LongHeader, code: int, reason: str, peer: Peer, local: bytes) -> None:
+        self._answer(self._answers.refuse(header, code, reason, self._poller.now), peer, local)
+
+    def _answer(self, datagram: bytes, peer: Peer, local: bytes) -> None:
+        """Send a datagram that belongs to no connection; where the socket is full, it is not sent."""
+        if datagram and self._stuck is None:
+            self._send(Batch(datagram, len(datagram), peer, local, 0), is_kept=False)
+
+    # -- writing
+
+    def touched(self, driver: QuicDriver) -> None:
+        if not driver.is_touched:
+            driver.is_touched = True
+            self._touched.append(driver)
+        if self._in_turn or self._is_deferred:
+            return
+        if self._poller.in_round:
+            self._is_deferred = True
+            self._poller.defer(self)
+        else:
+            self.write_deferred()
+
+    def write_deferred(self) -> None:
+        """Send what all that were touched have to say, and set the timer."""
+        self._is_deferred = False
+        self._in_turn = True
+        try:
+            while self._touched:
+                touched = self._touched
+                self._touched = []
+                for driver in touched:
+                    driver.is_touched = False
+                    self._flush(driver)
+        finally:
+            self._in_turn = False
+        self._arm()
+
+    def _flush(self, driver: QuicDriver) -> None:
+        now = self._poller.now
+        quic = driver.quic
+        while self._stuck is None:
+            batch = quic.take_batch(now)
+            if batch is None:
+                break
+            self._send(batch, is_kept=True)
+        else:
+            if driver not in self._waiting:
+                self._waiting.append(driver)
+        if not isinstance(driver, QuicDownstream):
+            return
+        if quic.state is not State.OPEN:
+            if not driver.closed:
+                driver.end()
+            self._retire(driver)
+            return
+        self._route(driver)
+        self._heap.set(driver)
+
+    def _route(self, driver: QuicDownstream) -> None:
+        """Take up which IDs the peer may use."""
+        quic = driver.quic
+        for connection_id in quic.take_new_ids():
+            self._table[connection_id] = driver
+            driver.ids.append(connection_id)
+        for connection_id in quic.take_gone_ids():
+            self._table.pop(connection_id, None)
+            if connection_id in driver.ids:
+                driver.ids.remove(connection_id)
+
+    def _send(self, batch: Batch, *, is_kept: bool) -> bool:
+        """Send a batch; False where the socket does not take all of it: then the rest is kept, or lost."""
+        data = batch.data
+        sent = self._sock.send(memoryview(data), batch.segment, batch.peer, batch.local, batch.ecn)
+        values = self._values
+        values[QUIC_BYTES_WRITTEN] += sent
+        values[QUIC_DATAGRAMS_WRITTEN] += -(-sent // batch.segment)
+        if sent == len(data):
+            return True
+        if is_kept:
+            self._stuck = Batch(data[sent:], batch.segment, batch.peer, batch.local, batch.ecn)
+            self._poller.change(self._fd, READ | WRITE)
+        return False
+
+    def on_writable(self) -> None:
+        stuck = self._stuck
+        if stuck is not None:
+            self._stuck = None
+            if not self._send(stuck, is_kept=True):
+                return
+        self._poller.change(self._fd, READ)
+        waiting = self._waiting
+        self._waiting = []
+        for driver in waiting:
+            self.touched(driver)
+
+    # -- time
+
+    def _arm(self) -> None:
+        """Have the loop wake us at the nearest deadline."""
+        when = self._heap.next()
+        if when < self._timer_at:
+            if self._timer is not None:
+                self._timer.cancel()
+            self._timer_at = when
+            self._timer = self._timers.call_at(when, self._on_time)
+
+    def _on_time(self) -> None:
+        self._timer = None
+        self._timer_at = NEVER
+        poller = self._poller
+        poller.now = now = self._clock.now()
+        self._in_turn = True
+        for driver in self._heap.take_due(now):
+            try:
+                driver.on_timer()
+            except Exception as error:
+                if isinstance(driver, QuicDownstream):
+                    self._defect(driver, error)
+        self.write_deferred()
 
     def sweep(self, now: float) -> None:
         """Look at the timeouts of all connections; called by the worker's sweep."""
+        self._in_turn = True
+        held = 0
+        for driver in list(self.connections):
+            try:
+                if not driver.quic.is_complete:
+                    self._sweep_handshake(driver, now)
+                else:
+                    driver.sweep(now)
+                held += driver.held()
+            except Exception as error:
+                self._defect(driver, error)
+        self.held = held
+        self.closed.sweep(now)
+        self.write_deferred()
+
+    def _sweep_handshake(self, driver: QuicDownstream, now: float) -> None:
+        """Give up a handshake that takes too long, without a word: who asks again begins anew."""
+        is_late = now - driver.idle_since >= self._settings.handshake
+        if is_late or (not driver.is_validated and now - driver.progress_at >= HALF_OPEN_SECONDS):
+            self._values[TIMEOUT_HANDSHAKE] += 1
+            driver.end()
+            self._forget(driver, QUIC_ENDED_HANDSHAKE_TIMEOUT)
+
+    # -- ends
+
+    def completed(self, driver: QuicDownstream) -> None:
+        """A handshake is complete."""
+        tls = driver.quic.tls
+        self._settle(driver)
+        if isinstance(tls, ServerHandshake):
+            self.tls.finished(tls)
+            self._values[QUIC_HANDSHAKES_RESUMED if tls.resumed else QUIC_HANDSHAKES_FULL] += 1
+
+    def _settle(self, driver: QuicDownstream) -> None:
+        if not driver.is_settled:
+            driver.is_settled = True
+            self.admission.settled(driver.context.network, driver.is_validated)
+
+    def _retire(self, driver: QuicDownstream) -> None:
+        """A connection has ended: keep its end for late packets, and nothing else."""
+        if driver not in self.connections:
+            return
+        quic = driver.quic
+        closing = quic.take_closing()
+        ids = driver.ids
+        self._forget(driver, self._ended(driver))
+        if closing is not None:
+            self.closed.add(ClosedRecord(closing, ids, quic.peer, quic.local))
+
+    def _forget(self, driver: QuicDownstream, counter: int) -> None:
+        self.connections.discard(driver)
+        for connection_id in driver.ids:
+            self._table.pop(connection_id, None)
+        values = self._values
+        values[counter] += 1
+        values[QUIC_OPEN] -= 1
+        values[CONNECTIONS_OPEN] -= 1
+        self.limits.leave(driver.context.network)
+        self._settle(driver)
+        tls = driver.quic.tls
+        if not driver.quic.is_complete and isinstance(tls, ServerHandshake):
+            self.tls.failed(tls)
+
+    def _ended(self, driver: QuicDownstream) -> int:
+        """Tell of the end where somebody is to blame, and return its counter."""
+        end = driver.quic.end
+        if end is None:
+            return QUIC_ENDED_DEFECT
+        if not driver.quic.is_complete:
+            self._tell(driver, "handshake-failed", end)
+            return QUIC_ENDED_HANDSHAKE
+        if not end.is_ours:
+            if end.reason == "stateless reset":
+                return QUIC_ENDED_RESET
+            if end.code not in (0, H3_NO_ERROR):
+                self._tell(driver, "closed-by-peer", end)
+            return QUIC_ENDED_PEER
+        if end.reason == "idle timeout":
+            return QUIC_ENDED_IDLE
+        if end.code == H3_NO_ERROR or (end.code == 0 and not end.is_application):
+            return QUIC_ENDED_CLOSED
+        if end.code == (H3_INTERNAL_ERROR if end.is_application else INTERNAL_ERROR):
+            return QUIC_ENDED_DEFECT
+        self._tell(driver, "protocol-error", end)
+        return QUIC_ENDED_FAULT
+
+    def _tell(self, driver: QuicDownstream, reason: str, end: CloseReason) -> None:
+        kind = "H3" if end.is_application else "QUIC"
+        detail = f"{kind} {end.code:#x} {end.reason[:256]!r}"
+        self._observer.connection_failed(driver.context, reason, detail)
 
     def drain(self) -> None:
         """Take no new connections, and let those that are open end with their last answer."""
+        self.draining = True
+        self._in_turn = True
+        for driver in list(self.connections):
+            driver.drain()
+        self.write_deferred()
 
     def close(self) -> None:
         """End everything at once."""
+        self._in_turn = True
+        for driver in list(self.connections):
+            driver.close(H3_NO_ERROR, "")
+        self.write_deferred()
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        if self._is_open:
+            self._is_open = False
+            self._poller.remove(self._fd)
         self._sock.close()
 
-    def on_readable(self) -> None:
-        return
-
-    def on_writable(self) -> None:
-        return
-
     def on_crash(self, error: Exception) -> None:
-        return
+        self._observer.crashed(f"quic {self.name}", error)

@@ -1,7 +1,435 @@
-"""A QUIC endpoint: admission, demultiplexing, answers without a connection."""
+"""A QUIC endpoint: admission, demultiplexing, answers without a connection, time and ends."""
 
-from headgate.server.quic_endpoint import EndpointKeys
+import pytest
+from tests.unit.server.quic_gate import KEYS, Gate, Script, Visitor, bound, is_over
+
+from headgate.counters import (
+    CONNECTIONS_OPEN,
+    QUIC_ACCEPTED,
+    QUIC_ENDED_CLOSED,
+    QUIC_ENDED_FAULT,
+    QUIC_ENDED_HANDSHAKE_TIMEOUT,
+    QUIC_ENDED_IDLE,
+    QUIC_ENDED_PEER,
+    QUIC_HALF_OPEN,
+    QUIC_OPEN,
+    QUIC_REFUSALS,
+    QUIC_RESETS,
+    QUIC_RETRIES,
+    QUIC_VERSION_NEGOTIATIONS,
+    REFUSED_CONNECTIONS,
+    TIMEOUT_HANDSHAKE,
+)
+from headgate.engine.quic.closing import State
+from headgate.engine.quic.connection_ids import ConnectionIdCodec
+from headgate.engine.quic.errors import CONNECTION_REFUSED, INVALID_TOKEN
+from headgate.engine.quic.packet import (
+    NEGOTIATION,
+    is_stateless_reset,
+    parse_long_header,
+    stateless_reset_token,
+)
+from headgate.server.quic_admission import MAX_HALF_OPEN
+from headgate.server.quic_endpoint import HALF_OPEN_SECONDS, MAX_DATAGRAMS, SUCCESSOR, EndpointKeys
+
+CODEC = ConnectionIdCodec(KEYS.cid_key)
+
+
+@pytest.fixture
+def gate():
+    gates = []
+
+    def make(*arguments, **options):
+        gates.append(Gate(*arguments, **options))
+        return gates[-1]
+
+    yield make
+    for made in gates:
+        made.close()
 
 
 def test_keys_do_not_show_in_logs():
     assert "secret" not in repr(EndpointKeys(b"secret", b"secret", b"secret"))
+
+
+def test_a_handshake_a_request_and_its_answer(gate):
+    door = gate()
+    visitor = door.visit()
+    assert visitor.quic.is_confirmed
+    assert (door.values[QUIC_ACCEPTED], door.values[QUIC_OPEN], door.values[QUIC_HALF_OPEN]) == (1, 1, 0)
+    assert len(door.tls.done) == 1
+    stream = visitor.ask()
+    door.settle()
+    head, content, _end = visitor.answers[stream]
+    assert (head.status, content.data) == (200, b"hello")
+    (exchange,) = door.seen.exchanges
+    assert (exchange.status, exchange.context.sni, exchange.context.tls_version) == (
+        200,
+        b"a.test",
+        "TLSv1.3",
+    )
+    assert not next(iter(door.endpoint.connections)).lanes
+
+
+# -- what comes in
+
+
+def test_rfc9000_14_1_a_small_initial_is_dropped(gate):
+    door = gate()
+    sender = bound()
+    datagram = b"\xc0\0\0\0\1\x08original\x06client\x00\x44\x00"
+    sender.sendto(datagram.ljust(1199, b"\0"), door.address)
+    door.read()
+    assert (door.dropped("small-initial"), door.dropped("bad-initial")) == (1, 0)
+    sender.sendto(datagram.ljust(1200, b"\0"), door.address)
+    door.read()
+    assert (door.dropped("small-initial"), door.dropped("bad-initial")) == (1, 1)
+    sender.close()
+
+
+def test_rfc9000_7_2_a_first_id_under_eight_octets_is_dropped(gate):
+    door = gate()
+    sender = bound()
+    sender.sendto(b"\xc0\0\0\0\1\7sevenlo\0\0\x44\x00" + bytes(1200), door.address)
+    door.read()
+    assert door.dropped("small-initial") == 1
+    sender.close()
+
+
+def test_an_initial_that_does_not_verify_leaves_nothing(gate):
+    door = gate()
+    visitor = Visitor(door)
+    datagram = visitor.quic.take_batch(door.clock.now()).datagrams()[0]
+    visitor.sock.sendto(datagram[:-1] + bytes((datagram[-1] ^ 1,)), door.address)
+    door.read()
+    assert door.dropped("bad-initial") == 1
+    assert visitor.receive() == 0
+    assert not door.endpoint._table
+    assert not door.endpoint.connections
+    assert door.endpoint.admission.handshakes == 0
+
+
+def test_one_wake_up_reads_so_many_datagrams_and_one_more_waits(gate):
+    door = gate()
+    sender = bound()
+    for _ in range(MAX_DATAGRAMS + 1):
+        sender.sendto(b"", door.address)  # CVE-2026-11352: they count as well
+    door.read()
+    assert door.dropped("malformed") == MAX_DATAGRAMS
+    door.read()
+    assert door.dropped("malformed") == MAX_DATAGRAMS + 1
+    sender.close()
+
+
+def test_a_wake_up_ends_when_its_time_is_over(gate):
+    door = gate()
+    sender = bound()
+    for _ in range(3):
+        sender.sendto(b"", door.address)
+    now = door.clock.now
+
+    def later():
+        door.clock._move_to(now() + 0.001)
+        return now()
+
+    door.clock.now = later
+    door.endpoint.on_readable()
+    assert door.dropped("malformed") == 1
+    sender.close()
+
+
+def test_rfc9000_6_1_who_speaks_another_version_is_told_ours(gate):
+    door = gate()
+    sender = bound()
+    sender.sendto(b"\xc0\x1a\x2a\x3a\x4a\x08original\x06client" + bytes(1200), door.address)
+    door.read()
+    packet = sender.recv(2000)
+    header = parse_long_header(packet, 0, len(packet))
+    assert (header.kind, header.destination) == (NEGOTIATION, b"client")
+    assert door.values[QUIC_VERSION_NEGOTIATIONS] == 1
+    sender.sendto(b"\xc0\0\0\0\0\x08original\x06client" + bytes(1200), door.address)
+    door.read()
+    assert door.values[QUIC_VERSION_NEGOTIATIONS] == 1  # never to a Version Negotiation
+    sender.close()
+
+
+# -- who is admitted
+
+
+def test_half_open_connections_make_others_prove_their_address(gate):
+    door = gate()
+    admission = door.endpoint.admission
+    for number in range(MAX_HALF_OPEN):
+        admission.decide(f"198.51.100.{number}", False, door.clock.now())
+    visitor = door.visit()
+    assert door.values[QUIC_RETRIES] == 1
+    assert visitor.quic.is_confirmed
+    assert admission.half_open == MAX_HALF_OPEN
+
+
+def test_rfc9000_8_1_2_a_token_of_a_retry_for_somebody_else_is_refused(gate):
+    door = gate()
+    admission = door.endpoint.admission
+    for number in range(MAX_HALF_OPEN):
+        admission.decide(f"198.51.100.{number}", False, door.clock.now())
+    visitor = Visitor(door)
+    visitor.send()
+    door.read()
+    visitor.receive()
+    other = bound()  # from another port
+    for datagram in visitor.quic.take_batch(door.clock.now()).datagrams():
+        other.sendto(datagram, door.address)
+    door.read()
+    assert door.dropped("bad-token") == 1
+    answer = other.recv(2000)
+    visitor.quic.receive_batch(answer, len(answer), door.address, b"", 0, door.clock.now())
+    assert visitor.quic.end.code == INVALID_TOKEN
+    other.close()
+
+
+def test_rfc9000_8_1_4_a_token_for_later_counts_once(gate):
+    door = gate()
+    wall = door.clock.wall()
+    token = door.endpoint._tokens.seal_new_token(b"127.0.0.1", wall, bytes)
+    admission = door.endpoint.admission
+    for number in range(MAX_HALF_OPEN):
+        admission.decide(f"198.51.100.{number}", False, door.clock.now())
+    first = Visitor(door, 1)
+    first.quic._builder.token = token
+    door.settle()
+    assert first.quic.is_confirmed
+    assert door.values[QUIC_RETRIES] == 0
+    second = Visitor(door, 2)
+    second.quic._builder.token = token
+    door.settle()
+    assert second.quic.is_confirmed
+    assert door.values[QUIC_RETRIES] == 1
+
+
+def test_connections_at_the_limit_and_one_more(gate):
+    door = gate(limits=(1, 0, 0, 0))
+    first, second = door.visit(), door.visit()
+    assert first.quic.is_confirmed
+    assert second.quic.end.code == CONNECTION_REFUSED
+    assert (door.values[REFUSED_CONNECTIONS], door.dropped("connections")) == (1, 1)
+    assert door.endpoint.admission.handshakes == 0
+    first.quic.close(0x100, "", door.clock.now())
+    door.settle()
+    assert door.limits.open == 0
+    assert door.visit().quic.is_confirmed
+
+
+# -- other workers
+
+
+def short(slot, generation, size=60):
+    return b"\x40" + CODEC.encode(slot, generation, 7) + bytes(size)
+
+
+def test_what_belongs_to_another_worker_is_handed_on(gate):
+    handed = []
+
+    def forward(*what):
+        handed.append(what)
+        return True
+
+    door = gate(forward=forward)
+    sender = bound()
+    sender.sendto(short(3, 9), door.address)
+    door.read()
+    ((slot, generation, data, segment, peer, _local, ecn),) = handed
+    assert (slot, generation, data, segment, ecn) == (3, 9, short(3, 9), 69, 0)
+    assert peer == sender.getsockname()
+    door.endpoint.receive_forwarded(short(3, 9), 69, peer, b"", 0)
+    assert len(handed) == 1  # never twice
+    assert door.values[QUIC_RESETS] == 1
+    sender.close()
+
+
+def test_rfc9000_10_3_what_nobody_knows_gets_a_stateless_reset(gate):
+    door = gate(forward=lambda *what: False)
+    sender = bound()
+    for datagram in (short(0, 1), short(0, 0)):
+        sender.sendto(datagram, door.address)
+        door.read()
+        door.clock._move_to(door.clock.now() + 10)
+    for datagram in (short(0, 1), short(0, 0)):
+        packet = sender.recv(2000)
+        token = stateless_reset_token(KEYS.reset_key, datagram[1:9])
+        assert is_stateless_reset(packet, 0, len(packet), [token])
+        assert len(packet) < len(datagram)
+    assert door.dropped("unknown-connection") == 2
+    sender.close()
+
+
+def test_datagrams_from_another_worker_reach_their_connection(gate):
+    door = gate()
+    visitor = door.visit()
+    visitor.ask()
+    peer = visitor.sock.getsockname()
+    for datagram in visitor.quic.take_batch(door.clock.now()).datagrams():
+        door.endpoint.receive_forwarded(datagram, len(datagram), peer, b"", 0)
+    door.settle()
+    assert len(door.seen.exchanges) == 1
+
+
+# -- drain and ends
+
+
+def test_rfc9114_5_2_a_drain_lets_requests_end_and_takes_no_connection(gate):
+    door = gate(Script())
+    visitor = door.visit()
+    stream = visitor.ask()
+    door.settle()
+    door.endpoint.drain()
+    door.settle()
+    late = door.visit()
+    assert late.quic.end.code == CONNECTION_REFUSED
+    assert (door.dropped("draining"), door.values[QUIC_REFUSALS]) == (1, 1)
+    assert visitor.http.control.goaway == 4
+    (exchange,) = door.handler.exchanges
+    door.handler.answer(exchange, 204)
+    door.settle()
+    assert visitor.answers[stream][0].status == 204
+    door.pass_time(0.5)
+    assert (visitor.quic.state, visitor.quic.end.code) == (State.DRAINING, 0x100)
+    assert door.values[QUIC_ENDED_CLOSED] == 1
+    assert not door.endpoint.connections
+
+
+def test_a_draining_endpoint_hands_newcomers_to_its_successor(gate):
+    handed = []
+
+    def forward(*what):
+        handed.append(what)
+        return True
+
+    door = gate(forward=forward)
+    door.endpoint.drain()
+    Visitor(door).send()
+    door.read()
+    assert [what[:2] for what in handed] == [(0, SUCCESSOR)]
+
+
+def test_of_a_closed_connection_only_its_end_is_kept(gate):
+    door = gate()
+    visitor = door.visit()
+    visitor.quic.close(0x100, "bye", door.clock.now())
+    door.settle()
+    endpoint = door.endpoint
+    assert door.values[QUIC_ENDED_PEER] == 1
+    assert (door.values[QUIC_OPEN], door.values[CONNECTIONS_OPEN]) == (0, 0)
+    assert not endpoint._table
+    assert not endpoint.connections
+    assert len(endpoint.closed) == 1
+    door.pass_time(60)
+    assert len(endpoint.closed) == 0
+    assert len(endpoint._heap) == 0
+
+
+def test_rfc9000_10_2_1_late_packets_find_our_close_again_and_ever_less_often(gate):
+    door = gate()
+    visitor = door.visit()
+    driver = next(iter(door.endpoint.connections))
+    visitor.ask()
+    late = visitor.quic.take_batch(door.clock.now()).datagrams()[0]
+    driver.close(0x100, "")
+    first = visitor.sock.recv(2000)
+    answered = []
+    for number in range(1, 10):
+        visitor.sock.sendto(late, door.address)
+        door.read()
+        try:
+            assert visitor.sock.recv(2000) == first
+        except BlockingIOError:
+            continue
+        answered.append(number)
+    assert answered == [1, 2, 4, 8]
+
+
+def test_an_idle_connection_ends_without_a_word(gate):
+    door = gate()
+    visitor = door.visit()
+    door.settle()
+    visitor.got.clear()
+    door.visitors.remove(visitor)
+    door.pass_time(31)
+    assert door.values[QUIC_ENDED_IDLE] == 1
+    assert not door.endpoint.connections
+    assert len(door.endpoint.closed) == 0
+    visitor.sock.close()
+
+
+def test_a_handshake_that_stands_still_is_given_up(gate):
+    door = gate(handshake=10.0)
+    visitor = Visitor(door)
+    visitor.send()
+    door.visitors.remove(visitor)
+    door.read()
+    assert door.values[QUIC_HALF_OPEN] == 1
+    door.pass_time(HALF_OPEN_SECONDS / 2)
+    assert len(door.endpoint.connections) == 1
+    door.pass_time(HALF_OPEN_SECONDS / 2)
+    assert not door.endpoint.connections
+    assert not door.endpoint._table
+    assert door.values[QUIC_HALF_OPEN] == door.endpoint.admission.handshakes == 0
+    assert door.values[TIMEOUT_HANDSHAKE] == door.values[QUIC_ENDED_HANDSHAKE_TIMEOUT] == 1
+    assert len(door.tls.lost) == 1
+    visitor.sock.close()
+
+
+def test_what_a_client_does_wrong_is_told_and_counted(gate):
+    door = gate()
+    visitor = door.visit()
+    visitor.quic.streams.write(2, b"\x04\x00", fin=False)  # a second SETTINGS
+    door.settle()
+    assert is_over(visitor)
+    assert door.values[QUIC_ENDED_FAULT] == 1
+    assert door.seen.failures == ["protocol-error"]
+
+
+def test_a_full_socket_keeps_one_batch_and_goes_on_when_it_drains(gate):
+    door = gate(Script(200, b"x" * 100_000))
+    visitor = door.visit()
+    endpoint = door.endpoint
+    real = endpoint._sock
+
+    class Full:
+        def __getattr__(self, name):
+            return getattr(real, name)
+
+        def send(self, data, segment, peer, local, ecn):
+            return 0
+
+    endpoint._sock = Full()
+    stream = visitor.ask()
+    visitor.send()
+    door.read()
+    assert endpoint._stuck is not None
+    assert len(endpoint._waiting) == 1
+    endpoint._sock = real
+    endpoint.on_writable()
+    door.settle()
+    while not door.seen.exchanges or not visitor.quic.streams.table[stream].receive.is_complete():
+        door.pass_time(0.01, sweep=False)
+    assert endpoint._stuck is None
+
+
+def test_a_defect_ends_one_connection_and_is_told(gate):
+    door = gate()
+    good, bad = door.visit(), door.visit()
+
+    def broken(exchange):
+        raise ValueError("defect")
+
+    bad.ask()
+    handle = door.handler.handle
+    door.handler.handle = broken
+    door.settle()
+    door.handler.handle = handle
+    assert [repr(error) for error in door.seen.crashes] == ["ValueError('defect')"]
+    door.seen.crashes.clear()
+    assert is_over(bad)
+    stream = good.ask()
+    door.settle()
+    assert good.answers[stream][0].status == 200

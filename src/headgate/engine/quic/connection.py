@@ -16,7 +16,7 @@ followed here.
 
 from typing import final
 
-from headgate.engine.quic.closing import TABLE, CloseReason, End, State
+from headgate.engine.quic.closing import TABLE, CloseReason, Closing, End, State
 from headgate.engine.quic.connection_ids import CID_LENGTH
 from headgate.engine.quic.core import Beginning, MakeId, Random
 from headgate.engine.quic.errors import QuicError
@@ -77,6 +77,14 @@ class QuicConnection(Receiver):
         if self.is_client and self.recovery.spaces[HANDSHAKE].next_number:
             self._discard(INITIAL)  # RFC 9001 section 4.9.1
         return Batch(data, self._builder.segment, self.peer, self.local, 0) if data else None
+
+    def take_closing(self) -> Closing | None:
+        """Return what is left of a connection that has ended, None where nobody is to be told: keep only that."""
+        closing = self._closing
+        if closing is not None:
+            self.state = TABLE[self.state, End.TIME]
+            self._closing = None
+        return closing
 
     def deadline(self) -> float:
         """Return when `on_deadline` is to be called, `NEVER` for never; ask again after each call."""
