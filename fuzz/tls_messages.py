@@ -25,12 +25,14 @@ from headgate.engine.tls13.messages import (
     CERTIFICATE,
     CERTIFICATE_REQUEST,
     CERTIFICATE_VERIFY,
+    COMPRESSED_CERTIFICATE,
     ENCRYPTED_EXTENSIONS,
     MAX_CERTIFICATE,
     NEW_SESSION_TICKET,
     decode_certificate,
     decode_certificate_request,
     decode_certificate_verify,
+    decode_compressed_certificate,
     decode_encrypted_extensions,
     decode_new_session_ticket,
 )
@@ -52,6 +54,7 @@ DECODERS: Final[dict[int, Callable[[bytes], object]]] = {
     CERTIFICATE_REQUEST: decode_certificate_request,
     CERTIFICATE: lambda message: decode_certificate(message, staple_asked=True),
     CERTIFICATE_VERIFY: decode_certificate_verify,
+    COMPRESSED_CERTIFICATE: decode_compressed_certificate,
     NEW_SESSION_TICKET: decode_new_session_ticket,
 }
 PIECES: Final[tuple[bytes, ...]] = (
@@ -136,7 +139,8 @@ def _corpus() -> tuple[bytes, ...]:
     sessions = client.take_sessions()
     said += shake(new_client(), new_server(retries=True), lambda _who, _level, data: [data])
     said += shake(new_client(session=sessions[0]), new_server(), lambda _who, _level, data: [data])
-    return tuple(message for _, _, data in said for message in messages_of(data))
+    found = [message for _, _, data in said for message in messages_of(data)]
+    return (*found, credential().message(b"a staple", ()))
 
 
 MESSAGES: Final = _corpus()
