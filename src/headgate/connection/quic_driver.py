@@ -137,8 +137,13 @@ class QuicDriver:
         if quic.resets:
             resets, quic.resets = quic.resets, []
             for stream, code in resets:
+                is_known = stream in h3.streams
                 h3.receive_reset(stream, code, now)
                 if stream & _UNI:
+                    streams.release(stream)
+                elif not is_known and not quic.is_client and stream in streams.table:
+                    # Given up before a single octet came: HTTP/3 knows nothing of it, and nobody else lets it go.
+                    streams.reset(stream, code)
                     streams.release(stream)
         if quic.stops:
             stops, quic.stops = quic.stops, []

@@ -97,6 +97,7 @@ class Visitor:
         self.http = None
         self.answers = {}
         self.resets = {}
+        self.takes = True
         self.got = []
         gate.visitors.append(self)
 
@@ -131,7 +132,8 @@ class Visitor:
         now = self.gate.clock.now()
         for stream, piece, fin in quic.streams.take_arrived():
             http.receive_stream(stream, bytes(piece), fin, now)
-            quic.streams.consumed(stream, len(piece))
+            if self.takes:
+                quic.streams.consumed(stream, len(piece))
         for stream, code in quic.resets:
             self.resets[stream] = code
             http.receive_reset(stream, code, now)

@@ -1,0 +1,458 @@
+"""Requests of HTTP/3 as exchanges: content both ways, backpressure, timeouts, and every way a stream can end."""
+
+import pytest
+from tests.unit.server.quic_gate import Gate, Script, is_over
+
+from headgate.connection.quic_downstream import LEAST_RATE, RATE_SECONDS
+from headgate.counters import (
+    ABORTED_DOWNSTREAM,
+    ABORTED_UPSTREAM,
+    REFUSED_BODY,
+    REFUSED_HEAD,
+    REFUSED_MALFORMED,
+    REQUESTS_1XX,
+    TIMEOUT_BODY,
+    TIMEOUT_HEAD,
+    TIMEOUT_KEEP_ALIVE,
+    TIMEOUT_WRITE,
+)
+from headgate.engine.events import Data, EndOfMessage, Response
+from headgate.engine.h3.errors import (
+    H3_EXCESSIVE_LOAD,
+    H3_INTERNAL_ERROR,
+    H3_MESSAGE_ERROR,
+    H3_NO_ERROR,
+    H3_REQUEST_CANCELLED,
+)
+from headgate.engine.h3.streams import RequestStream
+from headgate.engine.quic.flow import STREAM_WINDOW
+from headgate.engine.quic.scheduler import NOBODY
+from headgate.engine.quic.settings import ConnectionSettings as QuicSettings
+from headgate.engine.quic.stream import StreamSettings
+from headgate.engine.quic.streams import EARLY_RESET_WINDOW, MAX_EARLY_RESETS
+from headgate.http.fields import Fields
+
+
+@pytest.fixture
+def gate():
+    gates = []
+
+    def make(*arguments, **options):
+        gates.append(Gate(*arguments, **options))
+        return gates[-1]
+
+    yield make
+    for made in gates:
+        made.close()
+
+
+def driver_of(door):
+    return next(iter(door.endpoint.connections))
+
+
+def fields(**lines):
+    section = Fields([], [])
+    for name, value in lines.items():
+        section.add(name.replace("_", "-").encode(), value)
+    return section
+
+
+def send(visitor, event):
+    visitor.http.send(event)
+    visitor.carry()
+
+
+def status(visitor, stream):
+    return [event.status for event in visitor.answers.get(stream, []) if isinstance(event, Response)]
+
+
+def content(visitor, stream):
+    return b"".join(event.data for event in visitor.answers.get(stream, []) if isinstance(event, Data))
+
+
+# -- answers
+
+
+def test_rfc9110_6_6_1_an_answer_has_a_date_and_no_line_of_its_connection(gate):
+    door = gate(Script())
+    visitor = door.visit()
+    stream = visitor.ask()
+    door.settle()
+    (exchange,) = door.handler.exchanges
+    exchange.downstream.respond(Response(200, b"OK", 11, fields(connection=b"close", x=b"y"), 0))
+    exchange.downstream.flush()
+    door.settle()
+    (answer,) = visitor.answers[stream]
+    assert answer.fields.get(b"date")
+    assert answer.fields.get(b"x") == b"y"
+    assert answer.fields.get(b"connection") is None
+
+
+@pytest.mark.parametrize(("method", "code"), [(b"HEAD", 200), (b"GET", 204), (b"GET", 304)])
+def test_rfc9110_6_4_1_answers_without_content(gate, method, code):
+    door = gate(Script())
+    visitor = door.visit()
+    stream = visitor.ask(method)
+    door.settle()
+    (exchange,) = door.handler.exchanges
+    length = {} if code == 204 else {"content_length": b"7"}
+    exchange.downstream.respond(Response(code, b"", 11, fields(**length), 0))
+    exchange.downstream.finish(None)  # as the reverse proxy does, whether there was content or not
+    exchange.downstream.flush()
+    door.settle()
+    (answer,) = visitor.answers[stream]
+    assert (answer.status, answer.body) == (code, 0)
+    assert answer.fields.get(b"content-length") == (None if code == 204 else b"7")
+    assert not driver_of(door).lanes
+
+
+def test_interim_answers_and_trailers(gate):
+    door = gate(Script())
+    visitor = door.visit()
+    stream = visitor.ask()
+    door.settle()
+    (exchange,) = door.handler.exchanges
+    lane = exchange.downstream
+    lane.respond(Response(103, b"", 11, fields(link=b"</a>"), 0))
+    lane.flush()
+    door.settle()
+    assert status(visitor, stream) == [103]
+    lane.respond(Response(200, b"", 11, fields(), -1))
+    lane.write(b"abc")
+    lane.finish(fields(digest=b"x"))
+    lane.flush()
+    door.settle()
+    assert status(visitor, stream) == [103, 200]
+    assert content(visitor, stream) == b"abc"
+    assert visitor.answers[stream][-1].trailers.get(b"digest") == b"x"
+    assert [done.status for done in door.seen.exchanges] == [200]
+    assert (door.values[REQUESTS_1XX], door.values[REQUESTS_1XX + 1]) == (0, 1)
+
+
+def test_an_answer_that_the_client_does_not_take_stops_its_producer(gate):
+    door = gate(Script())
+    visitor = door.visit(settings=QuicSettings(streams=StreamSettings(stream_window=8192)))
+    stream = visitor.ask()
+    door.settle()
+    (exchange,) = door.handler.exchanges
+    lane = exchange.downstream
+    exchange.handler = door.handler
+    lane.respond(Response(200, b"", 11, fields(), -1))
+    lane.write(b"x" * 100_000)
+    assert not lane.flush()
+    assert door.handler.drained == 0
+    held = driver_of(door).held()
+    assert 90_000 < held <= 100_100
+    for _ in range(30):
+        door.settle()
+        door.pass_time(0.02, sweep=False)
+    assert door.handler.drained == 1
+    assert content(visitor, stream) == b"x" * 100_000
+    lane.finish(None)
+    assert lane.flush()
+    door.settle()
+    assert [done.bytes_out for done in door.seen.exchanges] == [100_000]
+
+
+def test_rfc9114_4_1_an_early_answer_stops_the_request(gate):
+    door = gate()
+    visitor = door.visit()
+    stream = visitor.ask(b"POST", body=-1)
+    door.settle()
+    assert status(visitor, stream) == [200]
+    assert visitor.quic.streams.table[stream].reset_code == H3_NO_ERROR
+    assert not driver_of(door).lanes
+    door.settle()
+    assert stream not in driver_of(door).quic.streams.table
+
+
+# -- content
+
+
+def test_content_arrives_piece_by_piece_with_its_trailers(gate):
+    door = gate(Script())
+    visitor = door.visit()
+    stream = visitor.ask(b"POST", body=-1)
+    door.settle()
+    for piece in (b"one", b"two"):
+        send(visitor, Data(piece, stream))
+        door.settle()
+    send(visitor, EndOfMessage(fields(digest=b"x"), stream))
+    door.settle()
+    assert door.handler.data == [b"one", b"two"]
+    assert [trailers.get(b"digest") for trailers in door.handler.ends] == [b"x"]
+
+
+def test_only_content_that_was_taken_opens_the_window_again(gate):
+    handler = Script()
+    handler.accepting = False
+    door = gate(handler)
+    visitor = door.visit()
+    stream = visitor.ask(b"POST", body=-1)
+    door.settle()
+    (exchange,) = handler.exchanges
+    exchange.handler = handler
+    whole = 2 * STREAM_WINDOW
+    left = whole
+    taken = 1027
+    while taken == 1027:
+        taken = visitor.quic.streams.write(stream, b"\0\x44\x00" + b"x" * 1024, fin=False)
+        assert left > 0
+        left -= 1024
+        door.settle()
+        door.pass_time(0.02, sweep=False)
+    assert handler.data == []
+    lane = driver_of(door).lanes[stream]
+    assert lane.held_size <= STREAM_WINDOW
+    credit = visitor.quic.streams.table[stream].send_credit
+    before = credit.limit
+    assert before == STREAM_WINDOW
+    exchange.accepting = True
+    lane.resume()
+    door.settle()
+    assert sum(map(len, handler.data)) > STREAM_WINDOW * 0.9
+    assert credit.limit > before
+    assert lane.held_size == 0
+
+
+@pytest.mark.parametrize("announced", [True, False])
+def test_content_at_the_limit_and_one_more(gate, announced):
+    door = gate(Script(), max_body=100)
+    visitor = door.visit()
+    good = visitor.ask(b"POST", body=100 if announced else -1)
+    send(visitor, Data(b"x" * 100, good))
+    send(visitor, EndOfMessage(None, good))
+    door.settle()
+    assert len(door.handler.ends) == 1
+    bad = visitor.ask(b"POST", body=101 if announced else -1)
+    if not announced:
+        send(visitor, Data(b"x" * 101, bad))
+    door.settle()
+    assert status(visitor, bad) == [413]
+    assert door.values[REFUSED_BODY] == 1
+    assert [done.reason for done in door.seen.exchanges] == ["body-too-large"]
+
+
+def test_a_head_at_the_limit_and_one_more(gate):
+    door = gate(max_head=2000)
+    visitor = door.visit()
+    visitor.http.control.settings.max_section = 1 << 20
+    good, bad = visitor.ask(x=b"y" * 1500), visitor.ask(x=b"y" * 2000)
+    door.settle()
+    assert (status(visitor, good), status(visitor, bad)) == ([200], [431])
+    assert door.values[REFUSED_HEAD] == 1
+    assert not driver_of(door).lanes
+
+
+# -- ends
+
+
+def test_rfc9114_4_1_1_a_client_that_gives_up_ends_the_work_for_it(gate):
+    door = gate(Script())
+    visitor = door.visit()
+    stream = visitor.ask()
+    door.settle()
+    (exchange,) = door.handler.exchanges
+    exchange.handler = door.handler
+    visitor.reset(stream)
+    door.settle()
+    assert door.handler.closed == [exchange]
+    assert door.values[ABORTED_DOWNSTREAM] == 1
+    assert [done.reason for done in door.seen.exchanges] == ["stopped"]
+    assert not driver_of(door).lanes
+    exchange.downstream.respond(Response(200, b"", 11, fields(), 0))  # a late answer finds nobody
+    assert exchange.downstream.flush()
+    door.settle()
+    assert not is_over(visitor)
+
+
+def test_rfc9000_4_6_a_stream_is_given_back_only_when_the_work_has_stopped(gate):
+    door = gate(Script())
+    visitor = door.visit()
+    stream = visitor.ask()
+    door.settle()
+    streams = driver_of(door).quic.streams
+    assert not streams.table[stream].is_released
+    door.handler.answer(door.handler.exchanges[0], 200)
+    assert stream not in streams.table or streams.table[stream].is_released
+
+
+def test_an_answer_that_breaks_off_is_reset(gate):
+    door = gate(Script())
+    visitor = door.visit()
+    stream = visitor.ask()
+    door.settle()
+    (exchange,) = door.handler.exchanges
+    exchange.downstream.respond(Response(200, b"", 11, fields(), -1))
+    exchange.downstream.write(b"half")
+    exchange.downstream.flush()
+    exchange.downstream.abort("upstream-closed")
+    door.settle()
+    assert visitor.resets == {stream: H3_INTERNAL_ERROR}
+    assert door.values[ABORTED_UPSTREAM] == 1
+    assert [done.reason for done in door.seen.exchanges] == ["upstream-closed"]
+
+
+def test_rfc9114_4_1_2_a_malformed_request_is_reset_and_told(gate):
+    door = gate()
+    visitor = door.visit()
+    stream = visitor.ask(connection=b"close")
+    visitor.http.take_writes()
+    section = visitor.http.encoder.encode(
+        4, [b":method", b"connection"], [b":method: GET", b"connection: close"]
+    )
+    visitor.quic.streams.open(is_uni=False)
+    visitor.quic.streams.write(4, b"\x01%c" % len(section) + section, fin=True)
+    door.settle()
+    assert visitor.resets == {4: H3_MESSAGE_ERROR}
+    assert status(visitor, stream) == [200]
+    assert door.values[REFUSED_MALFORMED] == 1
+    assert door.seen.failures == ["malformed"]
+
+
+def test_rapid_resets_get_no_new_streams_for_a_while(gate):
+    door = gate(Script())
+    visitor = door.visit()
+    streams = driver_of(door).quic.streams
+    for _ in range(MAX_EARLY_RESETS + 1):
+        stream = visitor.quic.streams.open(is_uni=False)
+        assert stream != NOBODY
+        visitor.quic.streams.write(stream, b"\x01\x20", fin=False)
+        visitor.quic.streams.reset(stream, H3_REQUEST_CANCELLED)
+        door.pass_time(0.03, sweep=False)
+    assert 0 < streams.no_grants_until - door.clock.now() <= EARLY_RESET_WINDOW
+    assert not driver_of(door).lanes
+    assert not is_over(visitor)
+
+
+def test_exchanges_end_with_their_connection(gate):
+    door = gate(Script())
+    visitor = door.visit()
+    visitor.ask()
+    door.settle()
+    (exchange,) = door.handler.exchanges
+    exchange.handler = door.handler
+    visitor.quic.close(0x10C, "gone", door.clock.now())
+    door.settle()
+    assert door.handler.closed == [exchange]
+    assert [done.reason for done in door.seen.exchanges] == ["closed-by-peer"]
+
+
+# -- time
+
+
+def test_a_head_that_does_not_come_is_408(gate):
+    door = gate(head=10.0)
+    visitor = door.visit()
+    visitor.quic.streams.open(is_uni=False)
+    visitor.http._next = 4
+    visitor.quic.streams.write(0, b"\x01\x20half", fin=False)
+    visitor.http.streams[0] = RequestStream(0)
+    door.settle()
+    door.pass_time(0.5)
+    door.pass_time(9.9)
+    assert door.values[TIMEOUT_HEAD] == 0
+    door.pass_time(0.2)
+    assert door.values[TIMEOUT_HEAD] == 1
+    assert status(visitor, 0) == [408]
+
+
+def test_content_that_stops_is_408(gate):
+    door = gate(Script(), body_idle=5.0)
+    visitor = door.visit()
+    stream = visitor.ask(b"POST", body=-1)
+    door.settle()
+    send(visitor, Data(b"x" * 2000, stream))
+    door.settle()
+    door.pass_time(4.9)
+    assert status(visitor, stream) == []
+    door.pass_time(0.2)
+    assert status(visitor, stream) == [408]
+    assert door.values[TIMEOUT_BODY] == 1
+
+
+def test_rfc9000_21_6_content_that_trickles_is_408(gate):
+    door = gate(Script(), body_idle=30.0)
+    visitor = door.visit()
+    stream = visitor.ask(b"POST", body=-1)
+    door.settle()
+    seconds = 0
+    while not status(visitor, stream):
+        send(visitor, Data(b"x" * (LEAST_RATE // 2), stream))
+        door.pass_time(1.0)
+        seconds += 1
+        assert seconds < RATE_SECONDS + 3
+    assert status(visitor, stream) == [408]
+    assert door.values[TIMEOUT_BODY] == 1
+
+
+def test_who_may_not_send_is_not_late(gate):
+    handler = Script()
+    handler.accepting = False
+    door = gate(handler, body_idle=5.0)
+    visitor = door.visit()
+    stream = visitor.ask(b"POST", body=-1)
+    door.settle()
+    handler.exchanges[0].handler = handler
+    send(visitor, Data(b"x", stream))
+    door.settle()
+    for _ in range(30):
+        door.pass_time(1.0)
+    assert status(visitor, stream) == []
+    assert door.values[TIMEOUT_BODY] == 0
+
+
+def test_a_reader_that_stopped_loses_its_stream(gate):
+    door = gate(Script(), write_idle=5.0)
+    visitor = door.visit(settings=QuicSettings(streams=StreamSettings(stream_window=8192)))
+    visitor.quic.streams.settings.stream_window = 8192
+    stream = visitor.ask()
+    door.settle()
+    (exchange,) = door.handler.exchanges
+    exchange.handler = door.handler
+    exchange.downstream.respond(Response(200, b"", 11, fields(), -1))
+    visitor.takes = False  # it acknowledges, and opens no window
+    exchange.downstream.write(b"x" * 100_000)
+    assert not exchange.downstream.flush()
+    for _ in range(7):
+        door.pass_time(1.0)
+    assert visitor.resets == {stream: H3_REQUEST_CANCELLED}
+    assert door.values[TIMEOUT_WRITE] == 1
+    assert [done.reason for done in door.seen.exchanges] == ["write-timeout"]
+    assert door.handler.closed == [exchange]
+
+
+def test_a_connection_without_requests_ends(gate):
+    door = gate(keep_alive=20.0)
+    visitor = door.visit()
+    visitor.ask()
+    door.settle()
+    for _ in range(21):
+        visitor.quic.streams.receive_max_data(1)
+        door.pass_time(1.0)
+    assert is_over(visitor)
+    assert visitor.quic.end.code == H3_NO_ERROR
+    assert door.values[TIMEOUT_KEEP_ALIVE] == 1
+
+
+def test_rfc9114_5_2_an_old_connection_says_that_it_goes(gate):
+    door = gate()
+    visitor = door.visit()
+    driver_of(door).h3.max_requests = 2
+    first = visitor.ask()
+    door.settle()
+    second = visitor.ask()
+    door.settle()
+    assert (status(visitor, first), status(visitor, second)) == ([200], [200])
+    assert visitor.http.control.goaway == 8
+    door.pass_time(0.5)
+    door.pass_time(0.5)
+    assert visitor.quic.end.code == H3_NO_ERROR
+
+
+def test_too_much_of_what_serves_nobody_closes(gate):
+    door = gate()
+    visitor = door.visit()
+    visitor.quic.streams.write(2, b"\x21\x00" * 1001, fin=False)
+    door.settle()
+    assert visitor.quic.end.code == H3_EXCESSIVE_LOAD
