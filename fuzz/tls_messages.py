@@ -37,7 +37,7 @@ from headgate.engine.tls13.messages import (
     decode_new_session_ticket,
 )
 from headgate.engine.tls13.server import ServerHandshake
-from headgate.engine.tls13.settings import ClientSettings, ServerSettings, Session
+from headgate.engine.tls13.settings import ClientSettings, FixedAnswer, ServerSettings, Session
 from headgate.engine.tls13.tickets import TicketKeys
 from headgate.errors import LocalProtocolError, RemoteProtocolError
 from headgate.testing.quic_memory import WALL, credential
@@ -77,7 +77,7 @@ def new_server(*, asks: bool = False, retries: bool = False) -> ServerHandshake:
         groups=(SECP256R1,) if retries else (X25519, SECP256R1),
         tickets=TicketKeys((b"k" * 32,), b"p" * 32, 3, 43_200),
     )
-    return ServerHandshake(settings, random.Random(2).randbytes, WALL, transport_parameters=PARAMETERS)
+    return ServerHandshake(settings, random.Random(2).randbytes, WALL, transport=FixedAnswer(PARAMETERS))
 
 
 def new_client(*, shows: bool = False, session: Session | None = None) -> ClientHandshake:

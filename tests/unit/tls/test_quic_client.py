@@ -10,7 +10,7 @@ from cryptography import x509
 from headgate.engine.tls13 import alerts
 from headgate.engine.tls13.client import MAX_SESSIONS, ClientHandshake
 from headgate.engine.tls13.server import ServerHandshake
-from headgate.engine.tls13.settings import Session
+from headgate.engine.tls13.settings import FixedAnswer, Session
 from headgate.engine.tls13.suites import TLS_AES_128_GCM_SHA256
 from headgate.engine.tls13.tickets import TicketKeys
 from headgate.errors import ConfigError, TransportError
@@ -49,7 +49,7 @@ def over_quic(gate, tls: QuicClientTls, host: str, *, session=None, tickets=None
     client = ClientHandshake(
         settings, random.Random(1).randbytes, wall, transport_parameters=b"c", session=session
     )
-    server = ServerHandshake(door.settings, random.Random(2).randbytes, wall, transport_parameters=b"s")
+    server = ServerHandshake(door.settings, random.Random(2).randbytes, wall, transport=FixedAnswer(b"s"))
     moved = True
     while moved and client.failure is None:
         moved = False

@@ -26,7 +26,7 @@ from headgate.engine.tls13.credential import load
 from headgate.engine.tls13.early import EarlyData
 from headgate.engine.tls13.messages import decode_compressed_certificate
 from headgate.engine.tls13.server import ServerHandshake
-from headgate.engine.tls13.settings import ClientSettings
+from headgate.engine.tls13.settings import ClientSettings, FixedAnswer
 from headgate.engine.tls13.signatures import RSA_PSS_RSAE_SHA256, SCHEMES
 from headgate.engine.tls13.tickets import TicketKeys
 from headgate.testing.clock import FakeClock
@@ -71,7 +71,7 @@ class Door:
                 session=session,
                 early=early,
             ),
-            ServerHandshake(self.tls.settings, random.Random(2).randbytes, wall, transport_parameters=b"s"),
+            ServerHandshake(self.tls.settings, random.Random(2).randbytes, wall, transport=FixedAnswer(b"s")),
         )
 
     def connect(self, name=b"a.test", **changes):

@@ -29,7 +29,7 @@ from headgate.engine.quic.settings import ConnectionSettings
 from headgate.engine.quic.transport_parameters import encode_parameters
 from headgate.engine.tls13.client import ClientHandshake
 from headgate.engine.tls13.server import ServerHandshake
-from headgate.engine.tls13.settings import ClientSettings, ServerSettings, Session
+from headgate.engine.tls13.settings import ClientSettings, FixedAnswer, ServerSettings, Session
 
 
 @final
@@ -203,7 +203,7 @@ def accept(
     said.original_destination_connection_id = destination if retry_original is None else retry_original
     said.retry_source_connection_id = None if retry_original is None else destination
     said.stateless_reset_token = reset_token
-    handshake = ServerHandshake(tls, random, now_wall, transport_parameters=encode_parameters(said))
+    handshake = ServerHandshake(tls, random, now_wall, transport=FixedAnswer(encode_parameters(said)))
     beginning = Beginning(
         peer,
         local,

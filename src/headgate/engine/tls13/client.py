@@ -91,14 +91,16 @@ class ClientHandshake(Handshake):
         transport_parameters: bytes,
         session: Session | None = None,
         early: bool = False,
+        version: int = 1,
     ) -> None:
         """Begin. `random(n)` returns n secret random octets; `session` is resumed if it can be, and may carry early
         data if it is allowed and `early`."""
-        super().__init__(random, now_wall, transport_parameters, settings.key_log)
+        super().__init__(random, now_wall, settings.key_log, version)
+        self._transport_parameters: Final = transport_parameters
         self._settings: Final = settings
         self._state = ClientState.HELLO
         self._client_random = random(32)
-        self._session = session if _fits(session, settings, now_wall) else None
+        self._session = session if _fits(session, settings, now_wall, version) else None
         self._shares: dict[int, KeyShare] = {group: new_share(group) for group in settings.shares}
         self._offered: frozenset[int] = frozenset()
         self._cookie = b""
@@ -380,13 +382,16 @@ class ClientHandshake(Handshake):
                 lifetime=min(ticket.lifetime, MAX_LIFETIME),
                 is_early=ticket.max_early_data != 0,
                 parameters=self.peer_transport_parameters,
+                version=self.negotiated,
             )
         )
 
 
-def _fits(session: Session | None, settings: ClientSettings, now_wall: float) -> bool:
-    """Tell whether a session may be offered: same name, not over, and a suite with its hash is offered."""
-    if session is None or session.server_name != settings.server_name or not session.is_usable(now_wall):
+def _fits(session: Session | None, settings: ClientSettings, now_wall: float, version: int) -> bool:
+    """Tell whether a session may be offered: same name and version, not over, a suite with its hash is offered."""
+    if session is None or session.server_name != settings.server_name or session.version != version:
+        return False
+    if not session.is_usable(now_wall):
         return False
     return any(HASHES[suite] == HASHES[session.suite] for suite in settings.suites)
 

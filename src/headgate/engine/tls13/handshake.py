@@ -58,6 +58,9 @@ class Secret:
 class Handshake:
     """The part that server and client share; see `ServerHandshake` and `ClientHandshake`.
 
+    `version` is that of QUIC in the ClientHello's packets, `negotiated` the one that the connection goes on with: the
+    owner changes it before the handshake is over. Sessions belong to them (RFC 9369 section 5).
+
     What the handshake found out, as it goes: `alpn`, `server_name`, `peer_transport_parameters` (as they came, to be
     acted on only when the handshake is complete, RFC 9001 section 8.2), `peer_certificates` (DER, leaf first; empty
     when the peer showed none), `staple` (what the peer stapled, DER), `resumed`, `suite`, `group`. `complete` when
@@ -66,9 +69,9 @@ class Handshake:
 
     is_client = False
 
-    def __init__(
-        self, random: Random, now_wall: float, transport_parameters: bytes, key_log: KeyLog | None
-    ) -> None:
+    def __init__(self, random: Random, now_wall: float, key_log: KeyLog | None, version: int) -> None:
+        self.version: Final = version
+        self.negotiated = version
         self.complete = False
         self.failure: RemoteProtocolError | None = None
         self.alpn = b""
@@ -84,7 +87,6 @@ class Handshake:
         self.group = 0
         self._random = random
         self._now_wall = now_wall
-        self._transport_parameters = transport_parameters
         self._key_log = key_log
         self._client_random = b""
         self._level = INITIAL

@@ -75,7 +75,7 @@ from headgate.engine.tls13.messages import (
     signed_content,
 )
 from headgate.engine.tls13.schedule import KeySchedule, finished_mac, resumption_psk
-from headgate.engine.tls13.settings import Random, ServerSettings
+from headgate.engine.tls13.settings import Random, ServerSettings, TransportAnswer
 from headgate.engine.tls13.signatures import CHAIN_SCHEMES, SCHEMES
 from headgate.engine.tls13.suites import HASHES, choose_suite
 from headgate.engine.tls13.tickets import NONCE_SIZE as TICKET_NONCE
@@ -100,10 +100,21 @@ class ServerHandshake(Handshake):
     """
 
     def __init__(
-        self, settings: ServerSettings, random: Random, now_wall: float, *, transport_parameters: bytes
+        self,
+        settings: ServerSettings,
+        random: Random,
+        now_wall: float,
+        *,
+        transport: TransportAnswer,
+        version: int = 1,
     ) -> None:
-        """Wait for a ClientHello. `random(n)` returns n secret random octets; `now_wall` is in seconds."""
-        super().__init__(random, now_wall, transport_parameters, settings.key_log)
+        """Wait for a ClientHello. `random(n)` returns n secret random octets; `now_wall` is in seconds.
+
+        `transport` is asked for our transport parameters when the first ClientHello is there.
+        """
+        super().__init__(random, now_wall, settings.key_log, version)
+        self._transport = transport
+        self._transport_parameters = b""
         self._settings: Final = settings
         self._state = ServerState.HELLO
         self._first: ClientHello | None = None
@@ -145,7 +156,10 @@ class ServerHandshake(Handshake):
         _check_form(hello)
         self._client_random = hello.random
         self.server_name = hello.server_name
-        self.peer_transport_parameters = hello.extensions[ext.TRANSPORT_PARAMETERS]
+        if self._first is None:
+            said = hello.extensions[ext.TRANSPORT_PARAMETERS]
+            self._transport_parameters = self._transport.answer(said)
+            self.peer_transport_parameters = said
         self._may_ticket = PSK_DHE_KE in hello.psk_modes
         if hello.wants_early:
             self.early_offered = True
@@ -306,7 +320,7 @@ class ServerHandshake(Handshake):
         if tickets is None or not hello.identity or not self._may_ticket:
             return None
         ticket = tickets.open(hello.identity, self._now_wall)
-        if ticket is None or HASHES[ticket.suite] != HASHES[self.suite]:
+        if ticket is None or HASHES[ticket.suite] != HASHES[self.suite] or ticket.version != self.version:
             return None
         schedule = KeySchedule(self.suite, ticket.psk)
         bound = hello.message[: hello.unbound]
@@ -395,6 +409,7 @@ class ServerHandshake(Handshake):
                 self.peer_certificates,
                 age_add=age_add,
                 early=remembered,
+                version=self.negotiated,
             )
             sealed = tickets.seal(held, self._random(TICKET_NONCE))
             if sealed:

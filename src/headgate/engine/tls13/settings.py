@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, final
 
 from headgate.engine.tls13.credential import Credential
 from headgate.engine.tls13.early import EarlyData
@@ -43,13 +43,33 @@ class ServerSettings:
             raise LocalProtocolError("client certificates are asked for, and nobody verifies them")
 
 
+class TransportAnswer:
+    """What a server says of its transport, once it has heard what the client says (RFC 9001 section 8.2)."""
+
+    def answer(self, said: bytes) -> bytes:
+        """Return our transport parameters for the client's. Raises `RemoteProtocolError` where those are wrong."""
+        raise NotImplementedError
+
+
+@final
+class FixedAnswer(TransportAnswer):
+    """The same for everybody."""
+
+    def __init__(self, parameters: bytes) -> None:
+        self._parameters = parameters
+
+    def answer(self, said: bytes) -> bytes:
+        return self._parameters
+
+
 @dataclass(frozen=True, slots=True, repr=False)
 class Session:
     """What resumes a session: a ticket, and the secret that goes with it. Times are seconds since the epoch.
 
     It was made with a server that `verify` believed; it is for the same name only, and best used once (RFC 8446
     appendix C.4). `is_early`: early data may be sent with it, by the server's `parameters` of then (RFC 9000 section
-    7.4.1). `application` is for whoever uses the connection: what its protocol remembers.
+    7.4.1). `version` is that of QUIC which it belongs to (RFC 9369 section 5). `application` is for whoever uses the
+    connection: what its protocol remembers.
     """
 
     server_name: bytes
@@ -62,6 +82,7 @@ class Session:
     lifetime: int
     is_early: bool = False
     parameters: bytes = b""
+    version: int = 1
     application: bytes = b""
 
     def __repr__(self) -> str:

@@ -1,7 +1,7 @@
 """Tickets: a session sealed into what the client keeps (RFC 8446 section 4.6.1, RFC 5077 section 4).
 
     name of the key (8) · nonce (12)
-    AES-256-GCM of (version, worker, suite, time of issue, age_add, early, PSK, client's chain)
+    AES-256-GCM of (format, worker, version of QUIC, suite, time of issue, age_add, early, PSK, client's chain)
 
 The server keeps nothing. The policy's id is authenticated with it, so a ticket that was issued under other rules
 (another listener, another demand for client certificates) does not open. A client's chain travels along because it
@@ -29,7 +29,7 @@ KEY_SIZE: Final = 32
 POLICY_SIZE: Final = 32
 _NAME_SIZE: Final = 8
 NONCE_SIZE: Final = 12
-_VERSION: Final = 2
+_FORMAT: Final = 2
 
 
 @final
@@ -38,9 +38,10 @@ class Ticket:
 
     `issued` is in seconds since the epoch, kept to the millisecond; `chain` is the client's, leaf first. `early` is
     what early data must meet again, b"" where it may not be sent; `age_add` hides the age that the client tells.
+    `version` of QUIC: a session belongs to the one that it was made with (RFC 9369 section 5).
     """
 
-    __slots__ = ("age_add", "chain", "early", "issued", "psk", "suite", "worker")
+    __slots__ = ("age_add", "chain", "early", "issued", "psk", "suite", "version", "worker")
 
     def __init__(
         self,
@@ -52,6 +53,7 @@ class Ticket:
         *,
         age_add: int = 0,
         early: bytes = b"",
+        version: int = 1,
     ) -> None:
         self.suite: Final = suite
         self.psk: Final = psk
@@ -60,6 +62,7 @@ class Ticket:
         self.chain: Final = chain
         self.age_add: Final = age_add
         self.early: Final = early
+        self.version: Final = version
 
 
 @final
@@ -88,8 +91,9 @@ class TicketKeys:
     def seal(self, ticket: Ticket, nonce: bytes) -> bytes:
         """Return the sealed ticket, b"" when it would be too large; `nonce` is 12 random octets."""
         plain = (
-            bytes((_VERSION,))
+            bytes((_FORMAT,))
             + ticket.worker.to_bytes(2, "big")
+            + ticket.version.to_bytes(4, "big")
             + ticket.suite.to_bytes(2, "big")
             + int(ticket.issued * 1000).to_bytes(8, "big")
             + ticket.age_add.to_bytes(4, "big")
@@ -126,9 +130,10 @@ def _name_of(key: bytes) -> bytes:
 def _decode(plain: bytes) -> Ticket | None:
     """Read what `seal` wrote; None for what another version of Headgate wrote, with the same keys."""
     reader = Reader(plain)
-    if reader.number(1) != _VERSION:
+    if reader.number(1) != _FORMAT:
         return None
     worker = reader.number(2)
+    version = reader.number(4)
     suite = reader.number(2)
     issued = reader.number(8) / 1000
     age_add = reader.number(4)
@@ -139,4 +144,4 @@ def _decode(plain: bytes) -> Ticket | None:
         chain.append(reader.vector(3, 1))
     if suite not in HASHES:
         return None
-    return Ticket(suite, psk, issued, worker, tuple(chain), age_add=age_add, early=early)
+    return Ticket(suite, psk, issued, worker, tuple(chain), age_add=age_add, early=early, version=version)

@@ -7,7 +7,7 @@ import time
 from headgate.engine.tls13.client import ClientHandshake
 from headgate.engine.tls13.credential import load
 from headgate.engine.tls13.server import ServerHandshake
-from headgate.engine.tls13.settings import ClientSettings, ServerSettings
+from headgate.engine.tls13.settings import ClientSettings, FixedAnswer, ServerSettings
 from headgate.engine.tls13.tickets import TicketKeys
 from headgate.testing.pki import Authority
 from headgate.tls.context import staple_for
@@ -49,15 +49,19 @@ def keys(*, policy=POLICY, worker=3, lifetime=43_200, held=(TICKET_KEY,)):
     return TicketKeys(held, policy, worker, lifetime)
 
 
-def server(*, credentials=None, wall=None, seed=2, **changes):
+def server(*, credentials=None, wall=None, seed=2, version=1, transport=None, **changes):
     given = [credential()] if credentials is None else credentials
     settings = ServerSettings(**{"select": lambda name: given, **changes})
     return ServerHandshake(
-        settings, seeded(seed), wall or time.time(), transport_parameters=SERVER_PARAMETERS
+        settings,
+        seeded(seed),
+        wall or time.time(),
+        transport=transport or FixedAnswer(SERVER_PARAMETERS),
+        version=version,
     )
 
 
-def client(*, wall=None, seed=1, session=None, early=False, **changes):
+def client(*, wall=None, seed=1, session=None, early=False, version=1, **changes):
     settings = ClientSettings(**{"server_name": NAME, "verify": trusting, **changes})
     return ClientHandshake(
         settings,
@@ -66,6 +70,7 @@ def client(*, wall=None, seed=1, session=None, early=False, **changes):
         transport_parameters=CLIENT_PARAMETERS,
         session=session,
         early=early,
+        version=version,
     )
 
 

@@ -1,5 +1,6 @@
 """Whole handshakes between our two sides: every suite, group and key, retries, tickets, client certificates."""
 
+import dataclasses
 import itertools
 
 import pytest
@@ -42,7 +43,7 @@ from headgate.engine.tls13.messages import (
     encode_new_session_ticket,
 )
 from headgate.engine.tls13.server import MAX_TICKETS
-from headgate.engine.tls13.settings import ServerSettings
+from headgate.engine.tls13.settings import ServerSettings, TransportAnswer
 from headgate.engine.tls13.suites import SUITES
 from headgate.engine.tls13.tickets import MAX_LIFETIME, MAX_TICKET
 from headgate.errors import LocalProtocolError
@@ -365,6 +366,52 @@ def test_a_ticket_that_cannot_be_used_costs_a_full_handshake(changes):
     assert agreed(*shake(ours, theirs))
     assert not ours.resumed
     assert ours.peer_certificates
+
+
+def test_rfc9369_5_a_session_belongs_to_its_version():
+    """A client does not offer it in another one, and a server does not take it there."""
+    held = session()
+    assert held.version == 1
+    assert client(wall=WALL, session=held, version=2)._session is None
+    forged = dataclasses.replace(held, version=2)
+    ours, theirs = (
+        client(wall=WALL, session=forged, version=2),
+        server(wall=WALL, tickets=keys(), version=2),
+    )
+    shake(ours, theirs)
+    assert ours.complete
+    assert not ours.resumed
+
+
+def test_rfc9369_5_a_session_of_a_negotiated_connection_belongs_to_what_was_negotiated():
+    ours, theirs = client(wall=WALL), server(wall=WALL, tickets=keys())
+    theirs.receive(*ours.take_output()[0])
+    theirs.negotiated = ours.negotiated = 2
+    shake(ours, theirs)
+    held = ours.take_sessions()[0]
+    assert held.version == 2
+    again, theirs = (
+        client(wall=WALL, session=held, version=2),
+        server(wall=WALL, tickets=keys(), version=2),
+    )
+    shake(again, theirs)
+    assert again.resumed
+
+
+def test_a_server_is_asked_once_and_with_what_the_client_says():
+    class Answer(TransportAnswer):
+        def __init__(self):
+            self.asked = []
+
+        def answer(self, said):
+            self.asked.append(said)
+            return b"for you"
+
+    answer = Answer()
+    ours = client(groups=(X25519, SECP256R1), shares=(X25519,))
+    shake(ours, server(groups=(SECP256R1,), transport=answer))  # with a HelloRetryRequest
+    assert answer.asked == [CLIENT_PARAMETERS]
+    assert ours.peer_transport_parameters == b"for you"
 
 
 def test_a_session_is_offered_to_its_own_server_and_in_its_time():
