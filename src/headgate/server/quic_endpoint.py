@@ -446,6 +446,8 @@ class QuicEndpoint(Pollable, DownstreamOwner):
             retry_original=token.original_destination if token is not None and is_retried else None,
             reset_token=reset_token,
             make_id=self._make_id,
+            make_token=self._make_token,
+            is_validated=token is not None,
             keys=keys,
         )
         forwarded = self._forwarder.connection(host.encode(), b"https", self._port)
@@ -472,6 +474,10 @@ class QuicEndpoint(Pollable, DownstreamOwner):
         self._counter += 1
         connection_id = self._codec.encode(self._slot, self._generation, self._counter)
         return connection_id, stateless_reset_token(self._reset_key, connection_id)
+
+    def _make_token(self, peer: Peer) -> bytes:
+        """Return a token with which a client need not prove this address again (RFC 9000 section 8.1.3)."""
+        return self._tokens.seal_new_token(peer[0].encode(), self._clock.wall(), self._random)
 
     def _refuse(self, header: LongHeader, code: int, reason: str, peer: Peer, local: bytes) -> None:
         self._answer(self._answers.refuse(header, code, reason, self._poller.now), peer, local)
@@ -642,7 +648,7 @@ class QuicEndpoint(Pollable, DownstreamOwner):
         ids = driver.ids
         self._forget(driver, self._ended(driver))
         if closing is not None:
-            self.closed.add(ClosedRecord(closing, ids, quic.peer, quic.local))
+            self.closed.add(ClosedRecord(closing, ids, quic.path.peer, quic.path.local))
 
     def _forget(self, driver: QuicDownstream, counter: int) -> None:
         self.connections.discard(driver)

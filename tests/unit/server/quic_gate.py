@@ -93,7 +93,9 @@ class Visitor:
         self.gate = gate
         self.sock = bound()
         # One key share, so that a ClientHello fits into one datagram.
-        self.quic = new_client(seed=seed, now=gate.clock.now(), **{"shares": (X25519,), **changes})
+        self.quic = new_client(
+            seed=seed, now=gate.clock.now(), peer=gate.address, **{"shares": (X25519,), **changes}
+        )
         self.http = None
         self.answers = {}
         self.resets = {}

@@ -189,17 +189,17 @@ def test_rfc9000_8_1_2_a_token_of_a_retry_for_somebody_else_is_refused(gate):
 
 def test_rfc9000_8_1_4_a_token_for_later_counts_once(gate):
     door = gate()
-    wall = door.clock.wall()
-    token = door.endpoint._tokens.seal_new_token(b"127.0.0.1", wall, bytes)
+    earlier = door.visit()
+    (token,) = earlier.quic.take_tokens()
     admission = door.endpoint.admission
     for number in range(MAX_HALF_OPEN):
         admission.decide(f"198.51.100.{number}", False, door.clock.now())
-    first = Visitor(door, 1)
+    first = Visitor(door, 31)
     first.quic._builder.token = token
     door.settle()
     assert first.quic.is_confirmed
     assert door.values[QUIC_RETRIES] == 0
-    second = Visitor(door, 2)
+    second = Visitor(door, 32)
     second.quic._builder.token = token
     door.settle()
     assert second.quic.is_confirmed

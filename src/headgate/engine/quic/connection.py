@@ -5,28 +5,28 @@ who writes and reads by `streams` and asks for the handshake's results at `tls`.
 what goes out, until it says None. What the peer does wrong never comes out as an exception: the connection closes,
 `end` says why, and `take_batch` returns the CONNECTION_CLOSE.
 
-It is written in five rooms (see engine/quic/core); packets are put together in engine/quic/packet_builder.
+It is written in seven rooms (see engine/quic/core); packets are put together in engine/quic/packet_builder.
 
-Not here yet: migration and answers from another address, the search for a larger datagram (all have 1200 octets),
-connection IDs beyond the first of our own, key updates that we begin (the peer's are followed; a key used up to its
-limit closes), DATAGRAM, 0-RTT (such packets are dropped), other versions, ECN marks on what we send, tokens for later
-connections (NEW_TOKEN is read and forgotten). Version Negotiation and Retry are sent by an endpoint; a Retry is
-followed here.
+Not here yet: DATAGRAM, 0-RTT (such packets are dropped), other versions. Version Negotiation and Retry are sent by an
+endpoint; a Retry is followed here.
 """
 
 from typing import final
 
+from headgate.engine.quic.acks import ECT_0
 from headgate.engine.quic.closing import TABLE, CloseReason, Closing, End, State
 from headgate.engine.quic.connection_ids import CID_LENGTH
-from headgate.engine.quic.core import Beginning, MakeId, Random
+from headgate.engine.quic.core import Beginning, MakeId, MakeToken, Random, RandomIds
 from headgate.engine.quic.errors import QuicError
 from headgate.engine.quic.levels import APPLICATION, HANDSHAKE, INITIAL
 from headgate.engine.quic.path import Address, Batch
+from headgate.engine.quic.preferred import encode as encode_preferred
 from headgate.engine.quic.protect import KeySet
 from headgate.engine.quic.receiving import Receiver
 from headgate.engine.quic.rtt import NEVER
 from headgate.engine.quic.settings import ConnectionSettings
 from headgate.engine.quic.transport_parameters import encode_parameters
+from headgate.engine.quic.upkeep import SEARCH_AFTER
 from headgate.engine.tls13.client import ClientHandshake
 from headgate.engine.tls13.server import ServerHandshake
 from headgate.engine.tls13.settings import ClientSettings, FixedAnswer, ServerSettings, Session
@@ -48,12 +48,14 @@ class QuicConnection(Receiver):
     # Connection IDs of our own
 
     def take_new_ids(self) -> list[bytes]:
-        """Return the IDs that are to be routed to this connection from now on."""
-        return []
+        """Return the IDs that are to be routed to this connection from now on, beside `initial_destinations`."""
+        ids, self._new_ids = self._new_ids, []
+        return ids
 
     def take_gone_ids(self) -> list[bytes]:
         """Return the IDs that are not to be routed to this connection any more."""
-        return []
+        ids, self._gone_ids = self._gone_ids, []
+        return ids
 
     # Datagrams that go, and time
 
@@ -64,11 +66,11 @@ class QuicConnection(Receiver):
         if closing is not None:
             data = closing.answer() if self._is_close_due else b""
             self._is_close_due = False
-            return Batch(data, len(data), self.peer, self.local, 0) if data else None
+            return Batch(data, len(data), self.path.peer, self.path.local, 0) if data else None
         if self.state is not State.OPEN:
             return None
         try:
-            data = self._builder.flush(now)
+            batch = self._next_batch(now)
         except QuicError as error:
             self._fail(error, now)
             return self.take_batch(now)
@@ -76,7 +78,29 @@ class QuicConnection(Receiver):
             self._idle_since = max(self._idle_since, now)  # section 10.1: the first since something came
         if self.is_client and self.recovery.spaces[HANDSHAKE].next_number:
             self._discard(INITIAL)  # RFC 9001 section 4.9.1
-        return Batch(data, self._builder.segment, self.peer, self.local, 0) if data else None
+        return batch
+
+    def _next_batch(self, now: float) -> Batch | None:
+        """Return what goes out next: about other paths, a probe for a larger datagram, or what there is to say."""
+        if self._paths.is_due:
+            batch = self._path_batch(now)
+            if batch is not None:
+                return batch
+        path = self.path
+        if self.is_confirmed:
+            if self._spaces[APPLICATION].keys.wants_update:
+                self.update_keys(now)
+            search = path.search
+            if search is None:
+                if path.octets_sent > SEARCH_AFTER:
+                    self._begin_search(now)
+            elif search.next_at <= now and (batch := self._size_probe(now)) is not None:
+                return batch
+        builder = self._builder
+        data = builder.flush(now)
+        if not data:
+            return None
+        return Batch(data, builder.segment, path.peer, path.local, ECT_0 if builder.is_marking else 0)
 
     def take_closing(self) -> Closing | None:
         """Return what is left of a connection that has ended, None where nobody is to be told: keep only that."""
@@ -94,6 +118,7 @@ class QuicConnection(Receiver):
         if self.state is not State.OPEN:
             return NEVER
         at = min(self.recovery.deadline(), self._idle_at(), self.streams.deadline(), self._old_keys_until)
+        at = min(at, self._paths.at, self._ids_at, self._keep_alive_at())
         if not self._builder.is_blocked():
             for space in self._spaces:
                 at = min(at, space.received.ack_at)
@@ -119,13 +144,16 @@ class QuicConnection(Receiver):
         if now >= self._old_keys_until:
             self._old_keys_until = NEVER
             self._spaces[APPLICATION].keys.drop_old()
+        if not self._do_upkeep(now):
+            return
         try:
             level = self.recovery.on_deadline(now)
         except QuicError as error:
             self._fail(error, now)
             return
-        self._repeat_lost()
+        self._repeat_lost(now)
         if level >= 0:
+            self._suspect(now)
             oldest = self.recovery.spaces[level].oldest()
             if oldest is not None:
                 self._builder.repeat(oldest)  # a probe may as well carry something
@@ -158,22 +186,29 @@ def connect(
     local: bytes = b"",
     session: Session | None = None,
     token: bytes = b"",
+    make_id: MakeId | None = None,
 ) -> QuicConnection:
     """Return a connection to a server, whose first datagrams wait in `take_batch`.
 
-    `random(n)`: n secret random octets. `token`: of an earlier connection to this server (section 8.1.3).
+    `random(n)`: n secret random octets. `token`: of an earlier connection to this server (section 8.1.3). `make_id`
+    returns another ID of ours and its stateless reset token; by itself a connection takes random ones.
     """
     source = random(CID_LENGTH)
     destination = random(CID_LENGTH)
     parameters = encode_parameters(settings.parameters(source))
     handshake = ClientHandshake(tls, random, now_wall, transport_parameters=parameters, session=session)
     beginning = Beginning(
-        peer, local, source=source, destination=destination, original_destination=destination
+        peer,
+        local,
+        source=source,
+        destination=destination,
+        original_destination=destination,
+        make_id=make_id or RandomIds(random).make,
     )
     connection = QuicConnection(handshake, settings, random, now, beginning)
     connection._builder.token = token
     connection._begin(destination)
-    connection._follow_tls()
+    connection._follow_tls(now)
     return connection
 
 
@@ -191,18 +226,24 @@ def accept(
     retry_original: bytes | None = None,
     reset_token: bytes = b"",
     make_id: MakeId | None = None,
+    make_token: MakeToken | None = None,
+    is_validated: bool = False,
     keys: KeySet | None = None,
 ) -> QuicConnection:
     """Return a connection for a client's first Initial, which goes into `receive_batch` next.
 
     `destination` is that Initial's, `source` the ID that is ours from now on. `retry_original`: the Initial had the
     token of a Retry, which the endpoint has opened; this was the client's first destination. `make_id` returns
-    another ID of ours and its stateless reset token. `keys`: what `open_initial` returned for that Initial.
+    another ID of ours and its stateless reset token, `make_token` a token for later connections from an address;
+    `is_validated`: the Initial had such a token, which is good. `keys`: what `open_initial` returned for it.
     """
     said = settings.parameters(source)
     said.original_destination_connection_id = destination if retry_original is None else retry_original
     said.retry_source_connection_id = None if retry_original is None else destination
     said.stateless_reset_token = reset_token
+    preferred = make_id() if make_id is not None and settings.preferred else None
+    if preferred is not None:
+        said.preferred_address = encode_preferred(settings.preferred, *preferred)
     handshake = ServerHandshake(tls, random, now_wall, transport=FixedAnswer(encode_parameters(said)))
     beginning = Beginning(
         peer,
@@ -212,9 +253,14 @@ def accept(
         original_destination=destination if retry_original is None else retry_original,
         retry_source=None if retry_original is None else destination,
         make_id=make_id,
+        make_token=make_token,
     )
     connection = QuicConnection(handshake, settings, random, now, beginning)
+    if preferred is not None:
+        connection.own_ids.adopt(*preferred)
+        connection._new_ids.append(preferred[0])
     connection._begin(destination, keys)
     # Whoever shows our token has received it at its address (section 8.1.2).
-    connection._builder.is_validated = retry_original is not None
+    if retry_original is not None or is_validated:
+        connection.path.accept()
     return connection

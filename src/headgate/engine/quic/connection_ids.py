@@ -18,8 +18,13 @@ from typing import Final, final
 from cryptography.hazmat.primitives.ciphers import Cipher, CipherContext, algorithms, modes
 
 from headgate.engine.quic.errors import CONNECTION_ID_LIMIT_ERROR, PROTOCOL_VIOLATION, QuicError
-from headgate.engine.quic.frames import FRAME_NEW_CONNECTION_ID, FRAME_RETIRE_CONNECTION_ID
+from headgate.engine.quic.frames import (
+    FRAME_NEW_CONNECTION_ID,
+    FRAME_RETIRE_CONNECTION_ID,
+    encode_new_connection_id,
+)
 from headgate.engine.quic.ranges import Ranges
+from headgate.engine.quic.rtt import NEVER
 from headgate.errors import LocalProtocolError
 
 CID_LENGTH: Final = 8
@@ -83,14 +88,29 @@ class ConnectionIdCodec:
 class OwnConnectionIds:
     """The IDs that the peer sends to, by sequence number; number 0 is the one of the handshake.
 
-    `make` gives a new ID and its stateless reset token: the endpoint's, which routes datagrams by it.
+    `make` gives a new ID and its stateless reset token: the endpoint's, which routes datagrams by it. `numbers` are
+    the sequence numbers by ID: what a packet is held against.
     """
 
-    __slots__ = ("_last", "_limit", "_make", "_minute", "_replaced", "_retired", "_waiting", "active", "next")
+    __slots__ = (
+        "_last",
+        "_limit",
+        "_make",
+        "_minute",
+        "_replaced",
+        "_retired",
+        "_tokens",
+        "_waiting",
+        "active",
+        "next",
+        "numbers",
+    )
 
     def __init__(self, first: bytes, make: Callable[[], tuple[bytes, bytes]]) -> None:
         self.active: dict[int, bytes] = {0: first}
+        self.numbers: dict[bytes, int] = {first: 0}
         self.next = 1
+        self._tokens: dict[int, bytes] = {}
         self._make = make
         self._limit = 1
         self._waiting = 0  # retired IDs without a replacement
@@ -106,6 +126,15 @@ class OwnConnectionIds:
         """Take the peer's active_connection_id_limit."""
         self._limit = min(peer_limit, MAX_OWN_IDS)
 
+    def adopt(self, connection_id: bytes, token: bytes) -> int:
+        """Take in the next ID and return its number: that of a preferred address, which no frame announces."""
+        sequence = self.next
+        self.active[sequence] = connection_id
+        self.numbers[connection_id] = sequence
+        self._tokens[sequence] = token
+        self.next += 1
+        return sequence
+
     def take_new(self, now: float, rtt: float) -> list[tuple[int, bytes, bytes]]:
         """Return (sequence, ID, token) of each ID that is to be announced now, in NEW_CONNECTION_ID frames."""
         self._begin_minute(now)
@@ -118,10 +147,20 @@ class OwnConnectionIds:
                 self._replaced += 1
                 self._last = now
             connection_id, token = self._make()
-            self.active[self.next] = connection_id
-            new.append((self.next, connection_id, token))
-            self.next += 1
+            new.append((self.adopt(connection_id, token), connection_id, token))
         return new
+
+    def next_at(self, rtt: float) -> float:
+        """Return when `take_new` gives an ID that it held back, `NEVER` where it holds back none."""
+        if not self._waiting or len(self.active) >= self._limit:
+            return NEVER
+        return self._minute + _MINUTE if self._replaced >= MAX_REPLACED else self._last + rtt
+
+    def frame(self, sequence: int) -> bytes:
+        """Return the NEW_CONNECTION_ID frame of an ID, nothing where it is out of use by now."""
+        if sequence not in self.active:
+            return b""
+        return encode_new_connection_id(sequence, 0, self.active[sequence], self._tokens[sequence])
 
     def retire(self, sequence: int, destination: bytes, now: float) -> bytes:
         """Take in a RETIRE_CONNECTION_ID; return the ID that is out of use, or nothing when it was already.
@@ -138,6 +177,8 @@ class OwnConnectionIds:
             raise _violation(f"more than {MAX_RETIRED} IDs retired in a minute", FRAME_RETIRE_CONNECTION_ID)
         retired = self.active.pop(sequence, b"")
         if retired:
+            del self.numbers[retired]
+            self._tokens.pop(sequence, None)
             self._waiting += 1
         return retired
 
@@ -150,22 +191,32 @@ class OwnConnectionIds:
 
 @final
 class PeerConnectionIds:
-    """The IDs that we send to; `current` is the one in use, `sequence` its number.
+    """The IDs that we send to; `current` is the one of the path in use, `sequence` its number.
 
-    Retired ones wait in a queue: `take_retired` gives those to tell the peer of; each comes back by `lost` or
-    `acknowledged`.
+    Each path takes an ID of its own (section 9.5) and gives it back when it is left. Retired ones wait in `due` for
+    the peer to be told; each comes back by `lost` or `acknowledged`.
     """
 
-    __slots__ = ("_held", "_queue", "_retire_prior_to", "_retiring", "_seen", "current", "sequence")
+    __slots__ = (
+        "_held",
+        "_retire_prior_to",
+        "_retiring",
+        "_seen",
+        "_used",
+        "current",
+        "due",
+        "sequence",
+    )
 
     def __init__(self, first: bytes) -> None:
         self.current = first
         self.sequence = 0
         self._held: dict[int, tuple[bytes, bytes]] = {0: (first, b"")}
+        self._used = {0}
         self._seen = Ranges(_SEEN_RANGES)
         self._seen.add(0, 1)
         self._retire_prior_to = 0
-        self._queue: list[int] = []
+        self.due: list[int] = []
         self._retiring: set[int] = set()
 
     def __repr__(self) -> str:
@@ -206,45 +257,76 @@ class PeerConnectionIds:
                 CONNECTION_ID_LIMIT_ERROR, f"more than {MAX_PEER_IDS} connection IDs", FRAME_NEW_CONNECTION_ID
             )
         if self.sequence not in self._held and self._held:
-            self._use(min(self._held))
+            # Of those that no other path uses, where there is one.
+            unused = [number for number in self._held if number not in self._used]
+            following = min(unused or self._held)
+            self._used.add(following)
+            self.use(following)
+
+    def take(self) -> int:
+        """Take an ID for another path and return its number; -1: there is none that was not used.
+
+        A peer without IDs is told apart by its address, and has the same one on all paths.
+        """
+        if not self.current:
+            return self.sequence
+        unused = [number for number in self._held if number not in self._used]
+        if not unused:
+            return -1
+        self._used.add(min(unused))
+        return min(unused)
+
+    def claim(self, sequence: int) -> bool:
+        """Take the ID with this number, that of a preferred address; False where it is gone or in use."""
+        if sequence not in self._held or sequence in self._used:
+            return False
+        self._used.add(sequence)
+        return True
+
+    def destination(self, sequence: int) -> bytes | None:
+        """Return the ID with this number, None where the peer took it back."""
+        return self._held[sequence][0] if sequence in self._held else None
+
+    def use(self, sequence: int) -> None:
+        """Send to this ID from now on."""
+        self.sequence = sequence
+        self.current = self._held[sequence][0]
+
+    def give_back(self, sequence: int) -> None:
+        """Retire the ID of a path that is left."""
+        if sequence in self._held and self.current:
+            self._retire(sequence)
 
     def switch(self) -> bool:
-        """Go on to an ID that was not used yet, for another path, and retire this one; False: there is none."""
-        unused = [number for number in self._held if number > self.sequence]
-        if not unused:
+        """Go on to an ID that was not used yet and retire this one; False: there is none."""
+        following = self.take()
+        if following < 0 or following == self.sequence:
             return False
         old = self.sequence
-        self._use(min(unused))
-        self._retire(old)
+        self.use(following)
+        self.give_back(old)
         return True
 
     def tokens(self) -> list[bytes]:
-        """Return the stateless reset tokens that may end this connection: of the ID in use (section 10.3.1)."""
-        token = self._held[self.sequence][1] if self.sequence in self._held else b""
-        return [token] if token else []
-
-    def take_retired(self) -> list[int]:
-        """Return the sequence numbers that RETIRE_CONNECTION_ID frames are due for."""
-        queue, self._queue = self._queue, []
-        return queue
+        """Return the stateless reset tokens that may end this connection: of the IDs in use (section 10.3.1)."""
+        return [
+            self._held[number][1] for number in self._used if number in self._held and self._held[number][1]
+        ]
 
     def lost(self, sequence: int) -> None:
         """Say that a RETIRE_CONNECTION_ID was lost: it is due again."""
-        if sequence in self._retiring and sequence not in self._queue:
-            self._queue.append(sequence)
+        if sequence in self._retiring and sequence not in self.due:
+            self.due.append(sequence)
 
     def acknowledged(self, sequence: int) -> None:
         """Say that a RETIRE_CONNECTION_ID arrived."""
         self._retiring.discard(sequence)
 
-    def _use(self, sequence: int) -> None:
-        self.sequence = sequence
-        self.current = self._held[sequence][0]
-
     def _retire(self, sequence: int) -> None:
         del self._held[sequence]
+        self._used.discard(sequence)
         self._retiring.add(sequence)
-        self._queue.append(sequence)
+        self.due.append(sequence)
         if len(self._retiring) > MAX_RETIRING:
             raise QuicError(
                 CONNECTION_ID_LIMIT_ERROR,

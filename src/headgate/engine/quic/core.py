@@ -1,7 +1,8 @@
 """What all parts of a connection share: its state, what was dropped, and how it ends (RFC 9000 section 10).
 
 A connection is one object, written in rooms that build on each other: `core` (state and end), `handshake` (TLS and
-what follows from it), `dispatch` (what frames do), `receiving` (datagrams and packets that come) and `connection`
+what follows from it), `migration` (paths and connection IDs), `upkeep` (new keys, larger
+datagrams), `dispatch` (what frames do), `receiving` (datagrams and packets that come) and `connection`
 (what goes out, time, and how it begins).
 """
 
@@ -10,11 +11,13 @@ from typing import Final, final
 
 from headgate.engine.quic import frames
 from headgate.engine.quic.closing import CLOSING_PROBE_TIMEOUTS, TABLE, CloseReason, Closing, End, State
-from headgate.engine.quic.connection_ids import PeerConnectionIds
+from headgate.engine.quic.connection_ids import CID_LENGTH, OwnConnectionIds, PeerConnectionIds
 from headgate.engine.quic.cubic import Cubic
 from headgate.engine.quic.errors import APPLICATION_ERROR, QuicError
+from headgate.engine.quic.notices import Notices
 from headgate.engine.quic.packet_builder import PacketBuilder
 from headgate.engine.quic.path import Address
+from headgate.engine.quic.paths import Path, Paths
 from headgate.engine.quic.recovery import Recovery
 from headgate.engine.quic.rtt import NEVER
 from headgate.engine.quic.settings import DATAGRAM, ConnectionSettings
@@ -23,12 +26,14 @@ from headgate.engine.quic.streams import Streams
 from headgate.engine.quic.transport_parameters import TransportParameters
 from headgate.engine.tls13.client import ClientHandshake
 from headgate.engine.tls13.server import ServerHandshake
-from headgate.errors import RemoteProtocolError
+from headgate.errors import LocalProtocolError, RemoteProtocolError
 
 Random = Callable[[int], bytes]
 Tls = ClientHandshake | ServerHandshake
 # Returns a new connection ID of our own and its stateless reset token.
 MakeId = Callable[[], tuple[bytes, bytes]]
+# Returns a token for later connections from this address (section 8.1.3).
+MakeToken = Callable[[Address], bytes]
 
 
 @final
@@ -39,6 +44,7 @@ class Beginning:
         "destination",
         "local",
         "make_id",
+        "make_token",
         "original_destination",
         "peer",
         "retry_source",
@@ -55,6 +61,7 @@ class Beginning:
         original_destination: bytes,
         retry_source: bytes | None = None,
         make_id: MakeId | None = None,
+        make_token: MakeToken | None = None,
     ) -> None:
         self.peer = peer
         self.local = local
@@ -63,6 +70,25 @@ class Beginning:
         self.original_destination = original_destination
         self.retry_source = retry_source
         self.make_id = make_id
+        self.make_token = make_token
+
+
+def _no_more_ids() -> tuple[bytes, bytes]:
+    raise LocalProtocolError("a connection that was given no way to make IDs was asked for one")
+
+
+@final
+class RandomIds:
+    """IDs of a client: nobody but its own socket looks them up."""
+
+    __slots__ = ("_random",)
+
+    def __init__(self, random: Random) -> None:
+        self._random = random
+
+    def make(self) -> tuple[bytes, bytes]:
+        """Return an ID and its stateless reset token."""
+        return self._random(CID_LENGTH), self._random(16)
 
 
 class ConnectionCore:
@@ -81,18 +107,47 @@ class ConnectionCore:
         self.is_confirmed = False
         self.peer_parameters: TransportParameters | None = None
         self.streams = Streams(is_client=is_client, settings=settings.streams)
-        self.recovery = Recovery(Cubic(DATAGRAM), random, is_client=is_client)
+        self.recovery = Recovery(
+            Cubic(DATAGRAM), random, is_client=is_client, is_ecn_enabled=settings.is_ecn_enabled
+        )
         self.peer_ids = PeerConnectionIds(beginning.destination)
+        self.own_ids = OwnConnectionIds(beginning.source, beginning.make_id or _no_more_ids)
         self.resets: list[tuple[int, int]] = []
         self.stops: list[tuple[int, int]] = []
         self.dropped: dict[str, int] = {}
-        self.peer = beginning.peer
-        self.local = beginning.local
-        self._make_id = beginning.make_id
+        self._random = random
+        self.path = Path(beginning.peer, beginning.local, is_limited=not is_client)
+        self.path.own_id = beginning.source
+        # Section 14.1: both sides send 1200 octets in the handshake, or there is none.
+        self.path.is_wide = True
+        self.path.is_validated = is_client
+        self._paths = Paths(self.path)
+        self._over = self.path  # what the datagram that is read came over
+        self._came_to = beginning.source  # and the ID that it was sent to
+        self.migrations = 0
+        self._make_token = beginning.make_token
+        self._tokens: list[bytes] = []
+        self._ids_at = NEVER
+        self._original_until = NEVER
+        self.key_updates = 0
+        self._write_generation = 0
+        self._first_of_keys = 0
+        self._kept_alive_at = now
+        self._notices = Notices(self.own_ids, self.peer_ids)
+        self._has_more_ids = beginning.make_id is not None
+        self._new_ids: list[bytes] = []
+        self._gone_ids: list[bytes] = []
         self._settings = settings
         self._spaces = new_spaces(is_client=is_client)
         self._builder = PacketBuilder(
-            self._spaces, self.recovery, self.streams, self.peer_ids, beginning.source, is_client=is_client
+            self._spaces,
+            self.recovery,
+            self.streams,
+            self.peer_ids,
+            self._notices,
+            self.path,
+            beginning.source,
+            is_client=is_client,
         )
         self._reader = frames.FrameReader(is_server=not is_client)
         self._ahead = AheadOfKeys()
@@ -152,5 +207,5 @@ class ConnectionCore:
         self.end = reason
         if self.state is not State.CLOSED:
             until = now + CLOSING_PROBE_TIMEOUTS * self._probe_timeout()
-            self._closing = Closing(datagram, until, self._builder.allowance())
+            self._closing = Closing(datagram, until, self.path.allowance())
         self._is_close_due = bool(datagram)

@@ -2,13 +2,13 @@
 
 from headgate.engine.quic import frames
 from headgate.engine.quic.closing import CloseReason, End
-from headgate.engine.quic.errors import PROTOCOL_VIOLATION, QuicError
-from headgate.engine.quic.handshake import ConnectionHandshake
+from headgate.engine.quic.errors import KEY_UPDATE_ERROR, QuicError
 from headgate.engine.quic.levels import APPLICATION
 from headgate.engine.quic.spaces import Space
+from headgate.engine.quic.upkeep import Upkeep
 
 
-class FrameDispatch(ConnectionHandshake):
+class FrameDispatch(Upkeep):
     """Base of `Receiver`: CRYPTO for TLS, ACK for recovery, all about streams for their table."""
 
     def _receive_frame(self, space: Space, reader: frames.FrameReader, now: float) -> None:
@@ -33,9 +33,9 @@ class FrameDispatch(ConnectionHandshake):
             )
             self._finish(End.THEIRS, reason, b"", now)
         elif kind == frames.FRAME_HANDSHAKE_DONE:
-            self._confirm()
-        else:
-            self._receive_path(kind, reader)
+            self._confirm(now)
+        elif kind >= frames.FRAME_NEW_CONNECTION_ID:
+            self._receive_path(kind, reader, now)
 
     def _receive_about_streams(self, kind: int, reader: frames.FrameReader, now: float) -> None:
         streams = self.streams
@@ -54,19 +54,19 @@ class FrameDispatch(ConnectionHandshake):
             streams.receive_max_streams(is_uni=kind == frames.FRAME_MAX_STREAMS_UNI, count=reader.value)
         elif kind == frames.FRAME_STREAM_DATA_BLOCKED:
             streams.check_stream_data_blocked(stream)
-        # DATA_BLOCKED and STREAMS_BLOCKED ask for what consumption alone gives; PING and NEW_TOKEN for nothing.
+        elif kind == frames.FRAME_NEW_TOKEN:
+            self._receive_token(reader.content)
+        # DATA_BLOCKED and STREAMS_BLOCKED ask for what consumption alone gives; PING for nothing.
 
-    def _receive_path(self, kind: int, reader: frames.FrameReader) -> None:
+    def _receive_path(self, kind: int, reader: frames.FrameReader, now: float) -> None:
         if kind == frames.FRAME_NEW_CONNECTION_ID:
             self.peer_ids.add(reader.sequence, reader.retire_prior_to, reader.content, reader.token)
         elif kind == frames.FRAME_PATH_CHALLENGE:
-            # The newest is answered: more than one in a flush come from nobody who waits for answers.
-            self._builder.path_response = reader.content
+            self._receive_challenge(reader.content, now)
         elif kind == frames.FRAME_PATH_RESPONSE:
-            raise QuicError(PROTOCOL_VIOLATION, "an answer to a challenge that was not sent", kind)
-        elif kind == frames.FRAME_RETIRE_CONNECTION_ID:
-            # We gave out one ID, and each packet is sent to it (section 19.16).
-            raise QuicError(PROTOCOL_VIOLATION, "retires the ID that it is sent to, or none of ours", kind)
+            self._receive_response(reader.content, now)
+        else:
+            self._receive_retirement(reader.sequence, now)
 
     def _receive_ack(self, space: Space, reader: frames.FrameReader, now: float) -> None:
         recovery = self.recovery
@@ -78,10 +78,26 @@ class FrameDispatch(ConnectionHandshake):
         else:
             counts = -1, -1, -1
         recovery.on_ack(space.level, reader.ranges, delay, now, *counts)
-        for packet in recovery.take_acked():
+        keys = space.keys
+        if keys.write_generation > keys.read_generation and reader.ranges[0] >= self._first_of_keys:
+            # RFC 9001 section 6.2: whoever opened those packets has the new keys.
+            raise QuicError(
+                KEY_UPDATE_ERROR, "packets with new keys acknowledged under old ones", reader.kind
+            )
+        acked = recovery.take_acked()
+        search = self.path.search
+        if search is not None and search.is_watching():
+            self._watch_acked(search, acked, now)
+        for packet in acked:
             self._builder.on_acked(packet)
-        self._repeat_lost()
+        self._repeat_lost(now)
 
-    def _repeat_lost(self) -> None:
-        for packet in self.recovery.take_lost():
+    def _repeat_lost(self, now: float) -> None:
+        lost = self.recovery.take_lost()
+        if not lost:
+            return
+        search = self.path.search
+        if search is not None:
+            self._watch_lost(search, lost, now)
+        for packet in lost:
             self._builder.on_lost(packet)

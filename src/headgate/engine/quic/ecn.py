@@ -41,6 +41,13 @@ class EcnValidator:
     def __repr__(self) -> str:
         return f"<EcnValidator {self.state.value}{': ' if self.reason else ''}{self.reason}>"
 
+    def restart(self) -> None:
+        """Test anew on another path (section 13.4.2.2); the counts are the connection's and go on."""
+        if self.state is not EcnState.FAILED:
+            self.state = EcnState.TESTING
+            self._sent = 0
+            self._lost = 0
+
     def is_marking(self) -> bool:
         """Tell whether the next packet goes out with ECT(0)."""
         return self.state is EcnState.TESTING or self.state is EcnState.CAPABLE

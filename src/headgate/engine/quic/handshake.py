@@ -7,7 +7,7 @@ when Handshake packets are in use, Handshake when the handshake is confirmed.
 
 from headgate.engine.quic import frames
 from headgate.engine.quic.core import ConnectionCore
-from headgate.engine.quic.errors import QuicError
+from headgate.engine.quic.errors import TRANSPORT_PARAMETER_ERROR, QuicError
 from headgate.engine.quic.levels import APPLICATION, HANDSHAKE, INITIAL
 from headgate.engine.quic.packet import VERSION_1
 from headgate.engine.quic.protect import KeySet
@@ -44,9 +44,9 @@ class ConnectionHandshake(ConnectionCore):
         except RemoteProtocolError as error:
             # TLS names its codes as QUIC wants them (RFC 9001 section 4.8).
             raise QuicError(error.code, str(error), frames.FRAME_CRYPTO) from error
-        self._follow_tls()
+        self._follow_tls(now)
 
-    def _follow_tls(self) -> None:
+    def _follow_tls(self, now: float) -> None:
         """Take over what the handshake has come to: keys, answers, the peer's parameters, its end."""
         tls = self.tls
         for secret in tls.take_secrets():
@@ -58,7 +58,7 @@ class ConnectionHandshake(ConnectionCore):
         if self.peer_parameters is None and tls.peer_transport_parameters:
             self.peer_parameters = self._check_parameters(tls.peer_transport_parameters)
         if tls.complete and not self.is_complete:
-            self._complete()
+            self._complete(now)
 
     def _check_parameters(self, content: bytes) -> TransportParameters:
         """Read the peer's parameters and hold them against its packets (sections 7.3 and 7.4)."""
@@ -72,7 +72,7 @@ class ConnectionHandshake(ConnectionCore):
         check_versions(parameters, VERSION_1, is_required=False)
         return parameters
 
-    def _complete(self) -> None:
+    def _complete(self, now: float) -> None:
         """TLS has verified the peer's Finished: what it said of itself counts from now on (RFC 9001 section 8.2)."""
         said = self.peer_parameters
         if said is None:
@@ -83,6 +83,11 @@ class ConnectionHandshake(ConnectionCore):
         self._idle = self._settings.idle_seconds(said.max_idle_timeout)
         if said.stateless_reset_token:
             self.peer_ids.replace_first(self._peer_source or b"", said.stateless_reset_token)
+        preferred = said.preferred_address
+        if preferred is not None:
+            if not self._peer_source:
+                raise QuicError(TRANSPORT_PARAMETER_ERROR, "a preferred address of a server without IDs")
+            self.peer_ids.add(1, 0, preferred.connection_id, preferred.token)  # section 5.1.1
         self.streams.set_peer_limits(
             max_data=said.initial_max_data,
             bidi_local=said.initial_max_stream_data_bidi_local,
@@ -92,10 +97,10 @@ class ConnectionHandshake(ConnectionCore):
             uni_streams=said.initial_max_streams_uni,
         )
         if not self.is_client:
-            self._builder.done_due = True
-            self._confirm()
+            self._notices.add(frames.FRAME_HANDSHAKE_DONE, 0)
+            self._confirm(now)
 
-    def _confirm(self) -> None:
+    def _confirm(self, now: float) -> None:
         """The handshake is confirmed (RFC 9001 section 4.1.2)."""
         if self.is_confirmed:
             return
@@ -104,6 +109,11 @@ class ConnectionHandshake(ConnectionCore):
         self.recovery.is_peer_validated = True
         self._discard(INITIAL)
         self._discard(HANDSHAKE)
+        self._on_confirmed(now)
+
+    def _on_confirmed(self, now: float) -> None:
+        """What begins with a confirmed handshake: engine/quic/migration."""
+        raise NotImplementedError
 
     def _discard(self, level: int) -> None:
         space = self._spaces[level]

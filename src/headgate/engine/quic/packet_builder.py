@@ -13,9 +13,9 @@ came from. Nothing is kept in the form of frames: what is lost is said again in 
 from typing import Final, cast, final
 
 from headgate.engine.quic import frames
-from headgate.engine.quic.closing import AMPLIFICATION
 from headgate.engine.quic.connection_ids import PeerConnectionIds
 from headgate.engine.quic.levels import APPLICATION, HANDSHAKE, INITIAL
+from headgate.engine.quic.notices import KINDS, Notices
 from headgate.engine.quic.packet import (
     TAG,
     VERSION_1,
@@ -25,6 +25,7 @@ from headgate.engine.quic.packet import (
     long_header_size,
 )
 from headgate.engine.quic.path import MAX_BATCH
+from headgate.engine.quic.paths import Path
 from headgate.engine.quic.recovery import Recovery
 from headgate.engine.quic.rtt import NEVER
 from headgate.engine.quic.sent_packets import SentPacket
@@ -65,24 +66,21 @@ class _Draft:
 class PacketBuilder:
     """One connection's. It is told what is due by attributes, and takes the rest from `spaces` and `streams`.
 
-    `token` goes into Initials; `done_due` owes a HANDSHAKE_DONE, `path_response` an answer. `waits_for_pace`: the
-    last flush ended for want of window or pace. `segment`: the size of datagrams of the last flush. `eliciting_at`:
-    when the first packet that asks went out since the owner set it to `NEVER`."""
+    `token` goes into Initials, `path` is the one in use. `is_marking`: the last flush goes out with ECT(0).
+    `waits_for_pace`: it ended for want of window or pace. `segment`: the size of its datagrams. `eliciting_at`: when
+    the first packet that asks went out since the owner set it to `NEVER`."""
 
     __slots__ = (
         "_is_client",
+        "_notices",
         "_peer_ids",
         "_recovery",
-        "_retire_due",
         "_source",
         "_spaces",
         "_streams",
-        "done_due",
         "eliciting_at",
-        "is_validated",
-        "octets_received",
-        "octets_sent",
-        "path_response",
+        "is_marking",
+        "path",
         "segment",
         "token",
         "waits_for_pace",
@@ -94,6 +92,8 @@ class PacketBuilder:
         recovery: Recovery,
         streams: Streams,
         peer_ids: PeerConnectionIds,
+        notices: Notices,
+        path: Path,
         source: bytes,
         *,
         is_client: bool,
@@ -104,31 +104,21 @@ class PacketBuilder:
         self._peer_ids = peer_ids
         self._source = source
         self._is_client = is_client
-        self._retire_due: list[int] = []
+        self._notices = notices
+        self.path = path
+        self.is_marking = False
         self.token = b""
-        self.done_due = False
-        self.path_response = b""
-        # Nobody can be flooded with what it asked for itself.
-        self.is_validated = is_client
-        self.octets_received = 0
-        self.octets_sent = 0
         self.segment = 0
         self.waits_for_pace = False
         self.eliciting_at = NEVER
 
     def __repr__(self) -> str:
-        limit = "" if self.is_validated else f" of {AMPLIFICATION * self.octets_received}"
-        return f"<PacketBuilder {self.octets_sent}{limit} octets sent>"
-
-    def allowance(self) -> int:
-        """Return how many octets may go to an address that is not validated; below zero: no limit."""
-        if self.is_validated:
-            return -1
-        return max(AMPLIFICATION * self.octets_received - self.octets_sent, 0)
+        return f"<PacketBuilder {self.path.octets_sent} octets sent to {self.path!r}>"
 
     def is_blocked(self) -> bool:
         """Tell whether nothing may be sent for fear of amplification: datagrams go whole or not at all."""
-        return 0 <= self.allowance() < DATAGRAM
+        path = self.path
+        return path.is_limited and path.allowance() < path.datagram
 
     # Sending
 
@@ -138,10 +128,11 @@ class PacketBuilder:
         Ask again until there are none. Raises `QuicError` where a key has sealed too much.
         """
         recovery = self._recovery
-        self._retire_due += self._peer_ids.take_retired()
+        datagram = self.path.datagram
+        self.is_marking = recovery.ecn.is_marking()
         plans: list[list[tuple[int, int]]] = []
         while len(plans) < MAX_BATCH:
-            has_budget = recovery.budget(now) >= DATAGRAM
+            has_budget = recovery.budget(now) >= datagram
             drafts = [] if self.is_blocked() else self._draft(now, has_budget=has_budget)
             if not drafts:
                 if not plans:
@@ -152,7 +143,7 @@ class PacketBuilder:
             size = sum([size for _, size in plan])
             if len(plans) == 1:
                 self.segment = size
-            if size < DATAGRAM:  # only the last of a batch may be shorter
+            if size < datagram:  # only the last of a batch may be shorter
                 break
         return self._assemble(plans)
 
@@ -165,7 +156,7 @@ class PacketBuilder:
 
     def _draft(self, now: float, *, has_budget: bool) -> list[_Draft]:
         """Return the packets of one datagram, none where there is nothing to say."""
-        room = DATAGRAM
+        room = self.path.datagram
         drafts: list[_Draft] = []
         for level in (INITIAL, HANDSHAKE, APPLICATION):
             space = self._spaces[level]
@@ -197,11 +188,9 @@ class PacketBuilder:
         return _Draft(space, number_length, header + TAG)
 
     def _must_fill(self, drafts: list[_Draft]) -> bool:
-        """Tell whether a datagram must have its full size (sections 8.2.1, 8.2.2 and 14.1)."""
+        """Tell whether a datagram must have its full size (section 14.1)."""
         first = drafts[0]
-        if first.space.level == INITIAL and (self._is_client or first.is_eliciting):
-            return True
-        return any(record[0] == frames.FRAME_PATH_RESPONSE for record in drafts[-1].records)
+        return first.space.level == INITIAL and (self._is_client or first.is_eliciting)
 
     def _fill(self, draft: _Draft, room: int, now: float, *, has_budget: bool) -> None:
         """Put frames into a packet, as far as there are any and the window lets them."""
@@ -243,13 +232,7 @@ class PacketBuilder:
         if space.level != APPLICATION:
             return False
         streams = self._streams
-        return (
-            self.done_due
-            or bool(self.path_response)
-            or bool(self._retire_due)
-            or streams.has_control()
-            or len(streams.sender.scheduler) > 0
-        )
+        return len(self._notices) > 0 or streams.has_control() or len(streams.sender.scheduler) > 0
 
     def _ack(self, draft: _Draft, room: int, now: float, *, is_alone: bool) -> bytes:
         space = draft.space
@@ -276,6 +259,14 @@ class PacketBuilder:
         return room
 
     def _fill_control(self, draft: _Draft, pieces: list[bytes], room: int, now: float) -> int:
+        while len(self._notices):
+            kind, number, frame = self._notices.take(room)
+            if kind < 0:
+                break
+            pieces.append(frame)
+            room -= len(frame)
+            draft.records.append((kind, number, 0, 0, 0))
+            draft.is_eliciting = True
         while room >= CONTROL_SIZE:
             record = self._next_control(now)
             if record[0] < 0:
@@ -285,29 +276,14 @@ class PacketBuilder:
             room -= len(frame)
             draft.records.append(record)
             draft.is_eliciting = True
-            if record[0] == frames.FRAME_PATH_RESPONSE:
-                self.path_response = b""
         return room
 
     def _next_control(self, now: float) -> Record:
-        if self.done_due:
-            self.done_due = False
-            return frames.FRAME_HANDSHAKE_DONE, 0, 0, 0, 0
-        if self.path_response:
-            return frames.FRAME_PATH_RESPONSE, 0, 0, 0, 0
-        if self._retire_due:
-            return frames.FRAME_RETIRE_CONNECTION_ID, self._retire_due.pop(), 0, 0, 0
         kind, stream, value, final_size = self._streams.next_control(now, self._recovery.rtt.smoothed)
         return kind, stream, value, final_size, 0
 
     def _encode(self, record: Record) -> bytes:
         kind, stream, value, final_size, _ = record
-        if kind == frames.FRAME_HANDSHAKE_DONE:
-            return frames.HANDSHAKE_DONE_FRAME
-        if kind == frames.FRAME_PATH_RESPONSE:
-            return frames.encode_path(kind, self.path_response)
-        if kind == frames.FRAME_RETIRE_CONNECTION_ID:
-            return frames.encode_retire_connection_id(stream)
         if kind == frames.FRAME_RESET_STREAM:
             return frames.encode_reset_stream(stream, value, final_size)
         if kind == frames.FRAME_STOP_SENDING:
@@ -349,12 +325,13 @@ class PacketBuilder:
                 tuple(draft.records),
             )
             packet.losses = space.losses
+            packet.is_marked = self.is_marking
             if draft.is_eliciting:
                 space.losses = 0
                 if self.eliciting_at == NEVER:
                     self.eliciting_at = now
             self._recovery.on_sent(level, packet)
-            self.octets_sent += size
+            self.path.octets_sent += size
             plan.append((level, size))
         return plan
 
@@ -389,6 +366,31 @@ class PacketBuilder:
                 packets.append(sealed[level][at[level] : at[level] + size])
                 at[level] += size
         return b"".join(packets)
+
+    def lone_datagram(
+        self, content: bytes, destination: bytes, size: int, now: float, *, is_size_probe: bool = False
+    ) -> bytes:
+        """Return a datagram with one 1-RTT packet that asks for an answer, to any path; nothing where it may not go.
+
+        It is padded to `size` octets, and not at all where that is 0. It is a probe: its loss says nothing about
+        congestion, and what it carries is not sent again by itself.
+        """
+        space = self._spaces[APPLICATION]
+        if not space.can_write() or not self._recovery.has_room(APPLICATION):
+            return b""
+        sent = self._recovery.spaces[APPLICATION]
+        length = length_of_number(sent.next_number + 1, sent.largest_acked)
+        overhead = 1 + len(destination) + length + TAG
+        content = content.ljust(max(size - overhead, _LEAST_CONTENT), b"\0")
+        number = self._recovery.take_number(APPLICATION)
+        header = encode_short_header(destination, space.keys.phase, 0, number, length)
+        space.keys.seal(header, length, number, content)
+        packet = SentPacket(number, now, overhead + len(content), True, is_size_probe, ())
+        packet.is_size_probe = is_size_probe
+        self._recovery.on_sent(APPLICATION, packet)
+        if self.eliciting_at == NEVER:
+            self.eliciting_at = now
+        return space.keys.take_sealed()
 
     def close_datagram(self, transport: bytes, application: bytes) -> bytes:
         """Return a datagram with a CONNECTION_CLOSE in a packet of each level that can be written (section 10.2.3).
@@ -428,9 +430,9 @@ class PacketBuilder:
             elif kind == frames.FRAME_CRYPTO:
                 if not self._spaces[where].is_discarded:
                     self._spaces[where].crypto_out.on_ack(value, length, False)
-            elif kind == frames.FRAME_RETIRE_CONNECTION_ID:
-                self._peer_ids.acknowledged(where)
-            elif kind not in (frames.FRAME_HANDSHAKE_DONE, frames.FRAME_PATH_RESPONSE):
+            elif kind in KINDS:
+                self._notices.on_acked(kind, where)
+            else:
                 self._streams.on_control_ack(kind, where)
 
     def on_lost(self, packet: SentPacket) -> None:
@@ -452,9 +454,7 @@ class PacketBuilder:
             elif kind == frames.FRAME_CRYPTO:
                 if not self._spaces[where].is_discarded:
                     self._spaces[where].crypto_out.on_loss(value, length, False)
-            elif kind == frames.FRAME_HANDSHAKE_DONE:
-                self.done_due = True
-            elif kind == frames.FRAME_RETIRE_CONNECTION_ID:
-                self._peer_ids.lost(where)
-            elif kind not in (frames.FRAME_ACK, frames.FRAME_PATH_RESPONSE):
+            elif kind in KINDS:
+                self._notices.on_lost(kind, where)
+            elif kind != frames.FRAME_ACK:
                 self._streams.on_control_loss(kind, where, value)

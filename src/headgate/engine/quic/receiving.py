@@ -48,12 +48,20 @@ class Receiver(FrameDispatch):
 
         `ecn`: the bits of their IP headers, 0 where they are not known.
         """
+        path = self.path
+        if peer != path.peer or local != path.local:
+            other = self._origin(peer, local, now) if self.state is State.OPEN else None
+            if other is None:
+                return
+            path = other
+        self._over = path
         at = 0
         size = len(data)
         step = segment if segment > 0 else size
         while at < size:
             end = min(at + step, size)
             if self.state is State.OPEN:
+                path.octets_received += end - at
                 self._receive_datagram(data, at, end, ecn, now)
             elif self.state is State.CLOSING and self._closing is not None:
                 self._is_close_due = self._closing.receive(end - at) or self._is_close_due
@@ -61,7 +69,6 @@ class Receiver(FrameDispatch):
         self.recovery.is_blocked = self._builder.is_blocked()
 
     def _receive_datagram(self, data: bytes, at: int, end: int, ecn: int, now: float) -> None:
-        self._builder.octets_received += end - at
         try:
             self._receive_packets(data, at, end, ecn, now)
             self._receive_ahead(now)
@@ -85,12 +92,14 @@ class Receiver(FrameDispatch):
                 if count and destination != first:
                     self._drop("other-connection")
                     return
-                first = destination
+                first = self._came_to = destination
                 count += 1
                 if data[at] < 0x80:
                     check_short_header(data, at, end, CID_LENGTH)
-                    if destination == self.source:
-                        self._receive_packet(APPLICATION, data, at, at + 1 + CID_LENGTH, end, ecn, now)
+                    if destination == self._over.own_id or destination in self.own_ids.numbers:
+                        number_at = at + 1 + CID_LENGTH
+                        if self._receive_packet(APPLICATION, data, at, number_at, end, ecn, now):
+                            self._over.own_id = destination
                     else:
                         self._drop("other-connection")
                         self._check_reset(data, start, end, now)
@@ -132,7 +141,7 @@ class Receiver(FrameDispatch):
         if space.is_discarded:
             return False
         if not keys.can_read:
-            if not self._ahead.keep(level, data[start:end], ecn, is_validated=self._builder.is_validated):
+            if not self._ahead.keep(level, data[start:end], ecn, is_validated=self.path.is_validated):
                 self._drop("ahead-of-keys")
             return False
         masks = keys.masks(data, [number_at])
@@ -152,8 +161,8 @@ class Receiver(FrameDispatch):
             header = parse_long_header(data, start, end)
             self._peer_source = header.source
             self.peer_ids.replace_first(header.source, b"")
-        if level == HANDSHAKE:
-            self._builder.is_validated = True
+        if level == HANDSHAKE and not self.path.is_validated:
+            self.path.accept()  # section 8.1
         self._idle_since = now
         self._builder.eliciting_at = NEVER
         reader = self._reader
@@ -167,9 +176,11 @@ class Receiver(FrameDispatch):
             return False
         if not space.is_discarded:
             received.receive(number, ecn, now, is_eliciting=reader.is_eliciting)
-        if level == APPLICATION and keys.read_generation != self._key_generation:
-            self._key_generation = keys.read_generation
-            self._old_keys_until = now + 3 * self._probe_timeout()
+        if level == APPLICATION:
+            if keys.read_generation != self._key_generation:
+                self._on_key_update(now)
+            if self._over is not self.path:
+                self._came_over(self._over, now, is_newest=number == received.largest)
         return True
 
     def _on_opened(self, level: int) -> None:

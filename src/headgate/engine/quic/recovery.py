@@ -185,6 +185,8 @@ class Recovery:
         newest = acked[-1]
         if newest.number != largest or newest.time < self._path_since:
             return
+        if newest.ack_eliciting and not newest.in_flight:  # a probe of another path
+            return
         for packet in reversed(acked):
             if packet.ack_eliciting:
                 break
@@ -370,18 +372,23 @@ class Recovery:
         self.probes[level] = 0
         return rest
 
-    def use_path(self, controller: CongestionController, ecn: EcnValidator, now: float) -> None:
-        """Begin anew on another path (RFC 9000 section 9.4).
+    def use_path(self, controller: CongestionController, rtt: RttEstimator, now: float) -> None:
+        """Go on with what is known of another path, or begin anew (RFC 9000 section 9.4).
 
-        What is in flight stays in flight, but what happens to it says nothing about the new path.
+        What is in flight stays in flight, but what happens to it says nothing about that path.
         """
         controller.recovery_start = now
         self._path_since = now
         self.controller = controller
-        self.ecn = ecn
-        self.rtt.reset()
+        self.rtt = rtt
         self.pto_count = 0
-        self.pacer = Pacer(controller.window, self.rtt.smoothed, controller.datagram)
+        self.pacer = Pacer(controller.window, rtt.smoothed, controller.datagram)
+        self.ecn.restart()
+
+    def set_datagram(self, datagram: int) -> None:
+        """Take another size of datagrams."""
+        self.controller.set_datagram(datagram)
+        self._set_pace()
 
     def _set_pace(self) -> None:
         controller = self.controller

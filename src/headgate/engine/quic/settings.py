@@ -4,11 +4,15 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from headgate.engine.quic.connection_ids import MAX_PEER_IDS
+from headgate.engine.quic.mtu import BASE
+from headgate.engine.quic.path import Address
 from headgate.engine.quic.stream import StreamSettings
 from headgate.engine.quic.transport_parameters import TransportParameters
 
-# Every datagram: what section 14 lets everybody count on. Larger ones need a search that is not built.
-DATAGRAM: Final = 1200
+# The datagrams of a handshake: what section 14 lets everybody count on.
+DATAGRAM: Final = BASE
+# Where the search for larger ones ends: 1500 octets of Ethernet behind the headers of IPv6 and UDP.
+MAX_DATAGRAM: Final = 1452
 # Section 10.1; quic-go 5 s, nginx 60.
 IDLE_SECONDS: Final = 30.0
 # A peer that asks for less would lose connections to a busy second.
@@ -17,10 +21,22 @@ LEAST_IDLE_SECONDS: Final = 5.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ConnectionSettings:
-    """How a connection behaves; one for all connections of a listener. `idle_timeout` in seconds, 0: never."""
+    """How a connection behaves; one for all connections of a listener. Times in seconds, 0: never.
+
+    `keep_alive`: after so long without a packet a PING goes out. `max_datagram`: where the search for larger
+    datagrams ends; 1200: there is none. `is_migration_allowed`: a client may come from another address on purpose
+    (that a NAT forgets it is always borne); false where its packets would reach somebody else. `preferred`: where a
+    server would rather be reached, one address for each family. `follows_preferred`: a client goes there.
+    """
 
     streams: StreamSettings = field(default_factory=StreamSettings)
     idle_timeout: float = IDLE_SECONDS
+    keep_alive: float = 0.0
+    max_datagram: int = MAX_DATAGRAM
+    is_ecn_enabled: bool = True
+    is_migration_allowed: bool = True
+    preferred: tuple[Address, ...] = ()
+    follows_preferred: bool = True
 
     def parameters(self, source: bytes) -> TransportParameters:
         """Return our transport parameters for a connection that uses `source` as its own ID."""
@@ -34,7 +50,7 @@ class ConnectionSettings:
         said.initial_max_streams_bidi = streams.bidi_streams
         said.initial_max_streams_uni = streams.uni_streams
         said.active_connection_id_limit = MAX_PEER_IDS
-        said.disable_active_migration = True
+        said.disable_active_migration = not self.is_migration_allowed
         said.initial_source_connection_id = source
         return said
 

@@ -7,6 +7,7 @@ from tests.unit.engine.tls13.peers import NAME, credential, seeded, trusting
 
 from headgate.engine.quic.closing import State
 from headgate.engine.quic.connection import accept, connect
+from headgate.engine.quic.core import RandomIds
 from headgate.engine.quic.levels import INITIAL
 from headgate.engine.quic.packet import (
     TAG,
@@ -40,12 +41,23 @@ def flushed(side, now):
     return datagrams
 
 
-def new_client(*, seed=1, now=0.0, settings=SETTINGS, **changes):
+def new_client(*, seed=1, now=0.0, settings=SETTINGS, peer=SERVER, **changes):
     tls = ClientSettings(**{"server_name": NAME, "verify": trusting, **changes})
-    return connect(tls, settings, seeded(seed), now, WALL, peer=SERVER)
+    return connect(tls, settings, seeded(seed), now, WALL, peer=peer)
 
 
-def new_server(first, *, seed=2, now=0.0, settings=SETTINGS, retry_original=None, reset_token=b"", **changes):
+def new_server(
+    first,
+    *,
+    seed=2,
+    now=0.0,
+    settings=SETTINGS,
+    retry_original=None,
+    reset_token=b"",
+    make_token=None,
+    is_validated=False,
+    **changes,
+):
     """A server for the datagram that begins it."""
     tls = ServerSettings(**{"select": lambda name: [credential()], **changes})
     random = seeded(seed)
@@ -61,6 +73,9 @@ def new_server(first, *, seed=2, now=0.0, settings=SETTINGS, retry_original=None
         local=b"",
         retry_original=retry_original,
         reset_token=reset_token,
+        make_id=RandomIds(random).make,
+        make_token=make_token,
+        is_validated=is_validated,
     )
 
 
@@ -89,34 +104,68 @@ def initial(keys, first, content, *, number=10, size=1200, reserved=0):
 
 
 class Link:
-    """Carries datagrams to and fro; `ways` are functions that say when copies of a datagram arrive."""
+    """Carries datagrams to and fro: the loss, the weather and the addresses of a network.
+
+    `road` is the largest datagram that passes, `marks` says what becomes of ECN bits, `delay` is one way, `is_up`
+    whether anything passes. The client's sockets, named by `local`, stand behind a NAT: `addresses` says which
+    address each has outside; `rebind` gives it another. What a server sends to an address that is none any more is
+    gone. `servers` are the addresses that reach the server.
+    """
 
     def __init__(
-        self, client, *, make_server=new_server, loss=0.0, reorder=0.0, duplicate=0.0, corruption=0.0, seed=7
+        self,
+        client,
+        *,
+        make_server=new_server,
+        loss=0.0,
+        reorder=0.0,
+        duplicate=0.0,
+        corruption=0.0,
+        delay=DELAY,
+        road=65_527,
+        marks=None,
+        seed=7,
     ):
         self.client = client
         self.server = None
         self.now = 0.0
         self.sent = {True: [], False: []}
+        self.marked = {True: 0, False: 0}
         self.work = {}
+        self.delay = delay
+        self.road = road
+        self.is_up = True
+        self.marks = marks or (lambda to_server, ecn: ecn)
+        self.addresses = {b"": CLIENT}
+        self.servers = {SERVER: b""}
         self._make_server = make_server
         self._odds = loss, reorder, duplicate, corruption
         self._random = randomness.Random(seed)
         self._queue = []
         self._count = 0
 
-    def post(self, *, to_server, datagram):
+    def rebind(self, *, address=None, local=b""):
+        """Let the NAT forget a socket: it comes from another port, or from `address`."""
+        host, port = self.addresses[local]
+        self.addresses[local] = address or (host, port + 1)
+
+    def post(self, *, to_server, datagram, ecn=0, source=CLIENT, target=SERVER):
         """Let a datagram arrive once, never, late, twice or changed."""
         self.sent[to_server].append(datagram)
+        self.marked[to_server] += ecn != 0
+        if not self.is_up or len(datagram) > self.road:
+            return
+        ecn = self.marks(to_server, ecn)
         loss, reorder, duplicate, corruption = self._odds
         for _ in range(1 + (self._random.random() < duplicate)):
             if self._random.random() >= loss:
                 if self._random.random() < corruption:
                     at = self._random.randrange(len(datagram))
                     datagram = datagram[:at] + bytes((datagram[at] ^ 0x10,)) + datagram[at + 1 :]
-                late = DELAY * 1.5 if self._random.random() < reorder else 0.0
+                late = self.delay * 1.5 if self._random.random() < reorder else 0.0
                 self._count += 1
-                heapq.heappush(self._queue, (self.now + DELAY + late, self._count, to_server, datagram))
+                arrives = self.now + self.delay + late
+                heapq.heappush(self._queue, (arrives, self._count, to_server, datagram, ecn, source, target))
 
     def flush(self):
         """Send what everybody has to say now."""
@@ -124,8 +173,19 @@ class Link:
             if side is not None:
                 if side in self.work and side.is_complete:
                     self.work[side](side)
-                for datagram in flushed(side, self.now):
-                    self.post(to_server=side is self.client, datagram=datagram)
+                while (batch := side.take_batch(self.now)) is not None:
+                    for datagram in batch.datagrams():
+                        self._carry(side is self.client, datagram, batch)
+
+    def _carry(self, to_server, datagram, batch):
+        if to_server:
+            source, target = self.addresses[batch.local], batch.peer
+        else:
+            served = {local: address for address, local in self.servers.items()}
+            source, target = served[batch.local], batch.peer
+            if target not in self.addresses.values():
+                return  # the NAT knows nobody there
+        self.post(to_server=to_server, datagram=datagram, ecn=batch.ecn, source=source, target=target)
 
     def step(self, until=float("inf")):
         """Go on to whatever happens next; False where nothing does before `until`."""
@@ -138,18 +198,25 @@ class Link:
             return False
         self.now = max(self.now, next_at)
         if arrives <= self.now:
-            _, _, to_server, datagram = heapq.heappop(self._queue)
-            self.deliver(to_server=to_server, datagram=datagram)
+            _, _, to_server, datagram, ecn, source, target = heapq.heappop(self._queue)
+            self.deliver(to_server=to_server, datagram=datagram, ecn=ecn, source=source, target=target)
         else:
             for side in sides:
                 if side.deadline() <= self.now:
                     side.on_deadline(self.now)
         return True
 
-    def deliver(self, *, to_server, datagram):
-        if to_server and self.server is None:
-            self.server = self._make_server(datagram, now=self.now)
-        receive(self.server if to_server else self.client, datagram, self.now)
+    def deliver(self, *, to_server, datagram, ecn=0, source=CLIENT, target=SERVER):
+        if to_server:
+            if target not in self.servers:
+                return
+            if self.server is None:
+                self.server = self._make_server(datagram, now=self.now)
+            local = self.servers[target]
+            self.server.receive_batch(datagram, len(datagram), source, local, ecn, self.now)
+            return
+        local = next((local for local, address in self.addresses.items() if address == target), b"")
+        self.client.receive_batch(datagram, len(datagram), source, local, ecn, self.now)
 
     def run(self, done, *, limit=60.0, steps=200_000):
         """Go on until `done()`, or fail where it never comes."""
@@ -163,6 +230,13 @@ class Link:
         """Let the handshake be confirmed on both sides."""
         self.run(lambda: self.server is not None and self.server.is_confirmed and self.client.is_confirmed)
         return self
+
+    def rest(self, seconds):
+        """Let so much time pass."""
+        until = self.now + seconds
+        while self.step(until):
+            pass
+        self.now = until
 
     def is_open(self):
         return self.client.state is self.server.state is State.OPEN

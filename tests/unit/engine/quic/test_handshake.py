@@ -93,4 +93,4 @@ def test_rfc9001_4_9_1_initial_keys_go_when_handshake_packets_are_in_use():
         receive(server, answer, 0.04)
     assert server._spaces[INITIAL].is_discarded
     assert not server.is_complete
-    assert server._builder.is_validated
+    assert server.path.is_validated

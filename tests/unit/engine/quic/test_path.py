@@ -3,8 +3,9 @@
 import pytest
 from tests.unit.engine.quic.peers import CLIENT, DELAY, SERVER, Link, Talk, new_client
 
+from headgate.engine.quic.acks import ECT_0
 from headgate.engine.quic.path import MAX_BATCH, Batch
-from headgate.engine.quic.settings import DATAGRAM
+from headgate.engine.quic.settings import DATAGRAM, MAX_DATAGRAM
 
 
 def batches(side, now):
@@ -35,10 +36,10 @@ def test_datagrams_of_a_batch_have_one_size_but_the_last():
     assert max(len(batch.datagrams()) for batch in found) > 5
     for batch in found:
         *whole, last = batch.datagrams()
-        assert {len(datagram) for datagram in whole} <= {DATAGRAM}
-        assert len(last) <= batch.segment == (DATAGRAM if whole else len(last))
+        assert {len(datagram) for datagram in whole} <= {MAX_DATAGRAM}
+        assert len(last) <= batch.segment == (MAX_DATAGRAM if whole else len(last))
         assert len(whole) < MAX_BATCH
-        assert (batch.peer, batch.local, batch.ecn) == (SERVER, b"", 0)
+        assert (batch.peer, batch.local, batch.ecn) == (SERVER, b"", ECT_0)
 
 
 @pytest.mark.parametrize("size", [3, DATAGRAM - 1])

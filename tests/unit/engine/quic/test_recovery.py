@@ -2,12 +2,12 @@
 
 import pytest
 
-from headgate.engine.quic.ecn import EcnState, EcnValidator
+from headgate.engine.quic.ecn import EcnState
 from headgate.engine.quic.errors import QuicError
 from headgate.engine.quic.levels import APPLICATION, EARLY, HANDSHAKE, INITIAL
 from headgate.engine.quic.newreno import NewReno
 from headgate.engine.quic.recovery import MAX_FRAME_LOSSES, MAX_PTO_BACKOFF, Recovery
-from headgate.engine.quic.rtt import NEVER
+from headgate.engine.quic.rtt import NEVER, RttEstimator
 from headgate.engine.quic.sent_packets import MAX_TRACKED, SentPacket
 
 SIZE = 1200
@@ -480,7 +480,7 @@ def test_rfc9000_a_4_marked_packets_that_are_all_lost():
 def test_rfc9000_9_4_another_path_learns_from_its_own_packets_only():
     peer = Peer().sampled(0.5)
     peer.send(1.0, 5)
-    peer.recovery.use_path(NewReno(SIZE), EcnValidator(is_enabled=False), 1.2)
+    peer.recovery.use_path(NewReno(SIZE), RttEstimator(), 1.2)
     assert peer.ack(1.5, 5, 4) == [4, 5]
     assert peer.lost() == [1, 2, 3]
     assert peer.recovery.rtt.first_sample_at == NEVER
