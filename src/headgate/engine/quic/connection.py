@@ -154,6 +154,11 @@ class QuicConnection(Receiver):
         self._repeat_lost(now)
         if level >= 0:
             self._suspect(now)
+        if level in (INITIAL, HANDSHAKE):
+            for each in (INITIAL, HANDSHAKE):
+                if self.recovery.probes[each] > 0:
+                    self._spaces[each].repeat_crypto()
+        elif level == APPLICATION:
             oldest = self.recovery.spaces[level].oldest()
             if oldest is not None:
                 self._builder.repeat(oldest)  # a probe may as well carry something

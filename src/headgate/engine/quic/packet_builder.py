@@ -202,6 +202,8 @@ class PacketBuilder:
             received.ack_at = NEVER
             return
         is_probe = self._recovery.probes[level] > 0
+        if is_probe and level != APPLICATION and not space.has_crypto():
+            space.repeat_crypto()  # the probe before took it
         may = has_budget or is_probe
         has_payload = may and (is_probe or self._has_payload(space))
         if not has_payload and not received.is_due(now):

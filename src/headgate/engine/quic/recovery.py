@@ -340,7 +340,11 @@ class Recovery:
         )
 
     def on_deadline(self, now: float) -> int:
-        """Do what the timer is for (appendix A.9); return the level that owes `probes`, or -1."""
+        """Do what the timer is for (appendix A.9); return the level that owes `probes`, or -1.
+
+        The other level of the handshake may owe one too: its octets share a datagram (section 6.2.4), and alone the
+        two would take turns, each with twice the time.
+        """
         at = self._earliest_loss()
         if at != NEVER:
             if at <= now:
@@ -352,6 +356,9 @@ class Recovery:
         if self.is_blocked or level < 0 or probe_at > now:
             return -1
         self.probes[level] = MAX_PROBES if self._is_anything_asked() else 1
+        for other in (INITIAL, HANDSHAKE):
+            if other != level and self.spaces[other].eliciting_in_flight > 0:
+                self.probes[other] = max(self.probes[other], 1)
         self.pto_count += 1
         self._armed_at = now
         return level

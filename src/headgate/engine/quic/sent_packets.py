@@ -239,8 +239,13 @@ class SentPackets:
         return second == first + 1 or (second == first + 2 and first + 1 in self._skipped)
 
     def oldest(self) -> SentPacket | None:
-        """Return the oldest packet that waits for its acknowledgement: what a probe carries again."""
-        return self._slots[self._head] if self._head < len(self._slots) else None
+        """Return the oldest packet that must be acknowledged: what a probe carries again."""
+        slots = self._slots
+        for at in range(self._head, len(slots)):
+            packet = slots[at]
+            if packet is not None and packet.ack_eliciting:
+                return packet
+        return None
 
     def _trim(self) -> None:
         slots = self._slots

@@ -54,6 +54,16 @@ class Space:
         out = self.crypto_out
         return out.sent < out.end or out.can_send_without_credit()
 
+    def repeat_crypto(self) -> None:
+        """Have everything that is not acknowledged sent again: for probes.
+
+        A server may close when the first Initial that reaches it has nothing of a ClientHello (RFC 9000 section
+        17.2.2), and where a whole flight was lost, half of it brings no answer.
+        """
+        out = self.crypto_out
+        if out.sent > out.base:
+            out.on_loss(out.base, out.sent - out.base, False)
+
     def discard(self) -> None:
         """Let go of the keys and of everything that only they could send."""
         self.is_discarded = True

@@ -8,6 +8,7 @@ from headgate.engine.quic.packet import parse_long_header
 from headgate.engine.quic.packet_builder import PacketBuilder
 from headgate.engine.quic.sent_packets import SentPacket
 from headgate.engine.quic.settings import DATAGRAM, ConnectionSettings
+from headgate.engine.tls13.groups import DEFAULT_SHARES, GROUPS, X25519
 
 
 def kinds(datagram):
@@ -61,6 +62,34 @@ def test_octets_of_the_handshake_are_remembered_with_their_level():
     ((kind, level, offset, length, _),) = packet.frames
     assert (kind, level, offset) == (FRAME_CRYPTO, INITIAL, 0)
     assert 1000 < length < DATAGRAM
+
+
+def test_rfc9000_17_2_2_each_probe_of_a_client_has_octets_of_its_hello():
+    """Whichever reaches the server first, it begins a connection; both halves of a long hello go again at once."""
+    for shares, parts in ((DEFAULT_SHARES, 2), ((X25519,), 1)):
+        client = new_client(groups=GROUPS, shares=shares)
+        assert len(flushed(client, 0.0)) == parts
+        now = client.deadline()
+        client.on_deadline(now)
+        probes = flushed(client, now)
+        assert len(probes) == 2
+        found = []
+        for packet in client.recovery.spaces[INITIAL]._slots[-2:]:
+            ((kind, _, offset, length, _),) = packet.frames
+            assert (kind, length > 0) == (FRAME_CRYPTO, True)
+            found.append(offset)
+        assert (found[1] > 0) is (parts == 2)
+        assert found[0] == 0
+
+
+def test_rfc9002_6_2_4_a_probe_brings_both_levels_of_the_handshake():
+    link = Link(new_client(groups=(X25519,), shares=(X25519,)))
+    link.run(lambda: link.server is not None)
+    flushed(link.server, link.now)
+    now = link.server.deadline()
+    link.server.on_deadline(now)
+    first, *_ = flushed(link.server, now)
+    assert kinds(first) == [INITIAL, HANDSHAKE]
 
 
 def test_a_peer_that_acknowledges_nothing_is_answered_no_more():

@@ -163,6 +163,10 @@ def test_the_oldest_that_waits():
     assert space.oldest().number == 1
     space.take_acked([2, 0])
     assert space.oldest() is None
+    space.add(SentPacket(space.take_number(), 1.0, 40, False, False, ()))  # nobody waits for that one
+    assert space.oldest() is None
+    space.add(SentPacket(space.take_number(), 1.0, 40, True, True, ()))
+    assert space.oldest().number == 4
 
 
 @given(st.lists(st.sets(st.integers(0, 119), max_size=60), max_size=8))
