@@ -14,6 +14,7 @@ from headgate.engine.quic.closing import CLOSING_PROBE_TIMEOUTS, TABLE, CloseRea
 from headgate.engine.quic.connection_ids import CID_LENGTH, OwnConnectionIds, PeerConnectionIds
 from headgate.engine.quic.cubic import Cubic
 from headgate.engine.quic.errors import APPLICATION_ERROR, QuicError
+from headgate.engine.quic.glitches import Glitches
 from headgate.engine.quic.notices import Notices
 from headgate.engine.quic.packet_builder import PacketBuilder
 from headgate.engine.quic.path import Address
@@ -151,6 +152,7 @@ class ConnectionCore:
         )
         self._reader = frames.FrameReader(is_server=not is_client)
         self._ahead = AheadOfKeys()
+        self._glitches = Glitches()
         self._closing: Closing | None = None
         self._is_close_due = False
         self._original_destination = beginning.original_destination

@@ -59,6 +59,8 @@ FRAME_APPLICATION_CLOSE: Final = 0x1D
 FRAME_HANDSHAKE_DONE: Final = 0x1E
 FRAME_DATAGRAM: Final = 0x30
 
+# Pieces of a stream shorter than that are counted when a packet has several of them.
+_TINY: Final = 16
 _FIN: Final = 0x01
 _LEN: Final = 0x02
 _OFF: Final = 0x04
@@ -114,12 +116,14 @@ _PROBING: Final = (1 << FRAME_PATH_CHALLENGE) | (1 << FRAME_PATH_RESPONSE) | (1 
 class FrameReader:
     """Walks over packets, one after the other; see the table above.
 
-    `is_eliciting` and `is_probing` describe the frames of the packet so far: at its end, the packet. `frame_type` is
-    the type of the last frame as it came. `max_datagram` is what we sent as max_datagram_frame_size.
+    `is_eliciting` and `is_probing` describe the frames of the packet so far: at its end, the packet. `idle` counts
+    those that carry nothing, `acks` and `tiny` ACKs and pieces of streams of a few octets (engine/quic/glitches).
+    `frame_type` is the type of the last frame as it came. `max_datagram` is what we sent as max_datagram_frame_size.
     """
 
     __slots__ = (
         "_allowed",
+        "acks",
         "at",
         "ce",
         "code",
@@ -130,6 +134,7 @@ class FrameReader:
         "ect1",
         "fin",
         "frame_type",
+        "idle",
         "is_eliciting",
         "is_probing",
         "is_server",
@@ -142,6 +147,7 @@ class FrameReader:
         "sequence",
         "start",
         "stream",
+        "tiny",
         "token",
         "value",
     )
@@ -153,6 +159,9 @@ class FrameReader:
         self.data = b""
         self.at = 0
         self.frame_type = 0
+        self.idle = 0
+        self.acks = 0
+        self.tiny = 0
         self.is_eliciting = False
         self.is_probing = True
         self.kind = 0
@@ -178,6 +187,9 @@ class FrameReader:
         self.data = data
         self.at = 0
         self.frame_type = 0
+        self.idle = 0
+        self.acks = 0
+        self.tiny = 0
         self.is_eliciting = False
         self.is_probing = True
         self._allowed = 1 << level
@@ -253,6 +265,8 @@ class FrameReader:
         self.offset = self._varint() if kind & _OFF else 0
         self.fin = kind & _FIN != 0
         self._skip(self._varint() if kind & _LEN else len(self.data) - self.at)
+        if self.length < _TINY and not self.fin:
+            self.tiny += 1
         if self.offset + self.length > MAX_VARINT:
             raise self._error(FRAME_ENCODING_ERROR, "a stream longer than 2^62 octets")
 
@@ -266,10 +280,16 @@ class FrameReader:
         if not 1 << kind & _PROBING:
             self.is_probing = False
         if kind <= FRAME_ACK_ECN and kind != FRAME_PING:
+            self.acks += 1
             self._ack(kind)
-        elif kind == FRAME_CRYPTO:
+            return
+        if kind != FRAME_CRYPTO:
+            self.idle += 1
+        if kind == FRAME_CRYPTO:
             self.offset = self._varint()
             self._skip(self._varint())
+            if not self.length:
+                self.idle += 1
             if self.offset + self.length > MAX_VARINT:
                 raise self._error(FRAME_ENCODING_ERROR, "more than 2^62 octets of CRYPTO")
         elif FRAME_MAX_DATA <= kind <= FRAME_STREAMS_BLOCKED_UNI:

@@ -10,6 +10,7 @@ from headgate.engine.quic.closing import CloseReason, End, State
 from headgate.engine.quic.connection_ids import CID_LENGTH
 from headgate.engine.quic.dispatch import FrameDispatch
 from headgate.engine.quic.errors import VERSION_NEGOTIATION_ERROR, QuicError, UnreadablePacketError
+from headgate.engine.quic.frames import FrameReader
 from headgate.engine.quic.levels import APPLICATION, EARLY, HANDSHAKE, INITIAL
 from headgate.engine.quic.packet import (
     NEGOTIATION,
@@ -173,7 +174,9 @@ class Receiver(FrameDispatch):
         except TooManyGapsError:
             # It is not acknowledged: the peer sends it again when there is room.
             self._drop("gaps")
+            self._count_idle(reader, now)
             return False
+        self._count_idle(reader, now)
         if not space.is_discarded:
             received.receive(number, ecn, now, is_eliciting=reader.is_eliciting)
         if level == APPLICATION:
@@ -182,6 +185,16 @@ class Receiver(FrameDispatch):
             if self._over is not self.path:
                 self._came_over(self._over, now, is_newest=number == received.largest)
         return True
+
+    def _count_idle(self, reader: FrameReader, now: float) -> None:
+        """Count what a packet had of frames for nothing."""
+        count = reader.idle
+        if reader.acks > 1:
+            count += reader.acks - 1
+        if reader.tiny > 1:
+            count += reader.tiny - 1
+        if count:
+            self._glitches.spend(count, self.streams.moved(), now)
 
     def _on_opened(self, level: int) -> None:
         if level == HANDSHAKE and not self.is_client:

@@ -201,6 +201,10 @@ class Streams:
             raise LocalProtocolError(f"stream {stream_id} is not open")
         return stream
 
+    def moved(self) -> int:
+        """Return how many octets of content were received and sent so far."""
+        return self.receive_credit.received + self.sender.credit.used
+
     def implicit(self, kind: int) -> int:
         """Return how many streams of a kind (the two low bits) are open only because a higher one is."""
         objects = sum([1 for stream_id in self.table if stream_id & 3 == kind])
