@@ -40,7 +40,8 @@ def contents() -> dict[str, list[bytes]]:
             b"".join(encode_stream(0, 4096 + at * 100 + i, b"x") for i in range(100)) for at in range(ROUNDS)
         ],
         "sparse STREAM": [
-            b"".join(encode_stream(0, 4096 + 2 * (at * 10 + i), b"x") for i in range(10)) for at in range(ROUNDS)
+            b"".join(encode_stream(0, 4096 + 2 * (at * 10 + i), b"x") for i in range(10))
+            for at in range(ROUNDS)
         ],
         "empty CRYPTO": [fill(encode_crypto(0, b""))] * ROUNDS,
         "PATH_CHALLENGE": [fill(frames.encode_path(frames.FRAME_PATH_CHALLENGE, bytes(8)))] * ROUNDS,
