@@ -79,7 +79,7 @@ class QuicPlane:
             clock=plane.clock,
             random=os.urandom,
             timers=self._timers,
-            port=table.advertise_port or port,
+            port=port,
             forward=Forwarder(self._mailbox, len(self.endpoints)) if self._mailbox is not None else None,
         )
         self.endpoints.append(endpoint)

@@ -120,13 +120,13 @@ class Site:
         return run([*command, *resolve, *options, f"{scheme}://{name}:{port}{path}"], timeout=30)
 
 
-def make_site(folder: Path) -> Site:
+def make_site(folder: Path, kind: type[Site] = Site) -> Site:
     """Return a site in a folder that `nobody`, too, may enter."""
     for above in (folder, *folder.parents):
         if above == Path(tempfile.gettempdir()) or above.stat().st_uid != os.geteuid():
             break
         above.chmod(0o755)
-    return Site(folder)
+    return kind(folder)
 
 
 @pytest.fixture

@@ -1,0 +1,91 @@
+"""Pages of a whole gate over HTTP/3: the routes, limits, logs and figures of TCP, and how clients find the way."""
+
+import os
+
+from headgate.testing.origin import Origin
+
+PAGE = "page " * 20_000
+
+
+def answers(wire):
+    while head := wire.read_head():
+        wire.read_content(head)
+        body = PAGE.encode()
+        lines = f"HTTP/1.1 200 OK\r\nContent-Length: {len(body)}\r\nX-Saw: {head.get('forwarded')}"
+        lines += '\r\nAlt-Svc: h3=":9"'
+        wire.send(lines.encode() + b"\r\n\r\n" + body)
+
+
+def test_an_origins_pages_over_http3_as_aioquic_asks_for_them(site, helpers):
+    site.certificate("a", "a.test")
+    with Origin(answers) as origin:
+        text = f'[[route]]\nupstream = "u"\n[upstream.u]\nendpoints = ["{origin.url}"]\n'
+        with site.gate(text, workers=2) as gate:
+            found = site.aioquic(gate, *(f"/{number}" for number in range(20)))
+            assert [(status, body.decode()) for status, _, body in found] == [(200, PAGE)] * 20
+            headers = found[0][1]
+            # An origin's alternatives are not the gate's, and who is here already needs none.
+            assert "alt-svc" not in headers
+            assert "proto=https" in headers["x-saw"]
+            helpers.wait_for("the log", lambda: len(gate.access_lines()) >= 20)
+            assert {line["protocol"] for line in gate.access_lines()} == {"HTTP/3"}
+            assert helpers.counted(gate, "headgate_quic_accepted_total") >= 1
+            assert helpers.counted(gate, 'headgate_requests_total{status="2xx"}', 20) == 20
+
+
+def test_alt_svc_leads_from_tcp_to_http3_and_is_not_repeated_there(site):
+    site.certificate("a", "a.test")
+    with site.gate() as gate:
+        port = gate.https_ports[0]
+        over_tcp = site.curl(port, "-i").stdout.lower()
+        assert f'alt-svc: h3=":{port}"; ma=86400' in over_tcp
+        with site.h3(gate) as client:
+            reply = client.get("/")
+            assert (reply.status, reply.body) == (200, b"let in")
+            assert reply.get("alt-svc") is None
+
+
+def test_the_advertised_port_is_named_where_something_maps_ports(site):
+    site.certificate("a", "a.test")
+    with site.gate(listener_extra="advertise_port = 443\n") as gate:
+        assert 'alt-svc: h3=":443"; ma=86400' in site.curl(gate.https_ports[0], "-i").stdout.lower()
+
+
+def test_a_listener_without_h3_neither_binds_udp_nor_says_so(site):
+    site.certificate("a", "a.test")
+    gate = super(type(site), site).gate('[[route]]\nrespond = { body = "let in" }\n')
+    with gate:
+        assert "alt-svc" not in site.curl(gate.https_ports[0], "-i").stdout.lower()
+        with open("/proc/net/udp") as table:
+            assert f":{gate.https_ports[0]:04X} " not in table.read()
+
+
+def test_a_host_that_the_connection_is_not_for_gets_421(site):
+    site.certificate("a", "a.test")
+    with site.gate() as gate, site.h3(gate) as client:
+        assert client.get("/", host="other.test").status == 421
+        assert client.get("/").status == 200
+
+
+def test_it_ends_with_0_on_sigterm_while_a_client_is_idle(site):
+    site.certificate("a", "a.test")
+    gate = site.gate(workers=2)
+    gate.start()
+    with site.h3(gate) as client:
+        client.get("/")
+        assert gate.stop() == 0
+        client.run_until(lambda: client.end is not None or client.goaway is not None, "a goodbye")
+
+
+def test_no_descriptor_of_a_worker_is_left_in_the_supervisor(site, helpers):
+    site.certificate("a", "a.test")
+    with site.gate(workers=2) as gate:
+        port = gate.https_ports[0]
+        holders = []
+        for pid in (gate.pid, *gate.worker_pids(), *gate.child_pids("keeper")):
+            with open(f"/proc/{pid}/net/udp") as table:
+                inodes = [line.split()[9] for line in table if f":{port:04X} " in line]
+            links = [os.readlink(f"/proc/{pid}/fd/{fd}") for fd in os.listdir(f"/proc/{pid}/fd")]
+            holders += [pid for inode in inodes if f"socket:[{inode}]" in links]
+        # One socket in each worker, and no copy anywhere: a dead worker's must leave the group with it.
+        assert sorted(holders) == sorted(gate.worker_pids())
