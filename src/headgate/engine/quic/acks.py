@@ -34,7 +34,7 @@ CE: Final = 3
 
 @final
 class ReceivedPackets:
-    """One space. `is_prompt`: a handshake's, where nobody waits. Counts ECN marks and duplicates."""
+    """One space. `is_prompt`: a handshake's, where nobody waits. Counts packets, ECN marks and duplicates."""
 
     __slots__ = (
         "_acks_alone",
@@ -46,6 +46,7 @@ class ReceivedPackets:
         "_waiting",
         "ack_at",
         "ce",
+        "count",
         "duplicates",
         "ect_0",
         "ect_1",
@@ -67,6 +68,7 @@ class ReceivedPackets:
         self.ack_at = NEVER
         self.has_news = False
         self.duplicates = 0
+        self.count = 0
         self.ect_0 = 0
         self.ect_1 = 0
         self.ce = 0
@@ -93,6 +95,7 @@ class ReceivedPackets:
     def receive(self, number: int, ecn: int, now: float, *, is_eliciting: bool) -> None:
         """Take in a packet that was opened, read and not `is_known`."""
         ranges = self.ranges
+        self.count += 1
         if not ranges.add(number, number + 1):
             ranges.drop_lowest()
             self.floor = ranges.starts[0]

@@ -25,6 +25,7 @@ from headgate.engine.quic.protect import KeySet
 from headgate.engine.quic.receiving import Receiver
 from headgate.engine.quic.rtt import NEVER
 from headgate.engine.quic.settings import ConnectionSettings
+from headgate.engine.quic.stats import UNKNOWN, ConnectionStats, path_stats
 from headgate.engine.quic.transport_parameters import encode_parameters
 from headgate.engine.quic.upkeep import SEARCH_AFTER
 from headgate.engine.tls13.client import ClientHandshake
@@ -44,6 +45,35 @@ class QuicConnection(Receiver):
         role = "client" if self.is_client else "server"
         stage = "confirmed" if self.is_confirmed else "complete" if self.is_complete else "in handshake"
         return f"<QuicConnection {role} {self.source.hex()} {self.state.value}, {stage}>"
+
+    def stats(self) -> ConnectionStats:
+        """Return what can be said of the connection now."""
+        recovery = self.recovery
+        rtt, ecn = recovery.rtt, recovery.ecn
+        has_sample = rtt.first_sample_at != NEVER
+        levels = (INITIAL, HANDSHAKE, APPLICATION)
+        return ConnectionStats(
+            version=self._spaces[APPLICATION].keys.version,
+            state=self.state.value,
+            smoothed_rtt=rtt.smoothed if has_sample else UNKNOWN,
+            minimum_rtt=rtt.minimum if has_sample else UNKNOWN,
+            window=recovery.controller.window,
+            in_flight=recovery.bytes_in_flight,
+            congestion_events=recovery.controller.events,
+            persistent_congestions=recovery.persistent_congestions,
+            probe_timeouts=recovery.pto_count,
+            packets_sent=sum([recovery.spaces[level].next_number for level in levels]),
+            packets_received=sum([self._spaces[level].received.count for level in levels]),
+            packets_lost=recovery.lost_packets,
+            streams_open=len(self.streams.table),
+            migrations=self.migrations,
+            key_updates=self.key_updates,
+            own_ids=len(self.own_ids.active),
+            peer_ids=self.peer_ids.count(),
+            ecn=f"{ecn.state.value}: {ecn.reason}" if ecn.reason else ecn.state.value,
+            paths=tuple([path_stats(path, is_active=path is self.path) for path in self._paths.all]),
+            dropped=dict(self.dropped),
+        )
 
     # Connection IDs of our own
 
@@ -78,6 +108,8 @@ class QuicConnection(Receiver):
             self._idle_since = max(self._idle_since, now)  # section 10.1: the first since something came
         if self.is_client and self.recovery.spaces[HANDSHAKE].next_number:
             self._discard(INITIAL)  # RFC 9001 section 4.9.1
+        if batch is not None and self.log is not None:
+            self.log.metrics(now, self.recovery)
         return batch
 
     def _next_batch(self, now: float) -> Batch | None:

@@ -263,6 +263,10 @@ class PeerConnectionIds:
             self._used.add(following)
             self.use(following)
 
+    def count(self) -> int:
+        """Return how many are held."""
+        return len(self._held)
+
     def take(self) -> int:
         """Take an ID for another path and return its number; -1: there is none that was not used.
 

@@ -19,6 +19,7 @@ from headgate.engine.quic.notices import Notices
 from headgate.engine.quic.packet_builder import PacketBuilder
 from headgate.engine.quic.path import Address
 from headgate.engine.quic.paths import Path, Paths
+from headgate.engine.quic.qlog import QuicLog
 from headgate.engine.quic.recovery import Recovery
 from headgate.engine.quic.rtt import NEVER
 from headgate.engine.quic.settings import DATAGRAM, ConnectionSettings
@@ -116,6 +117,8 @@ class ConnectionCore:
         self.resets: list[tuple[int, int]] = []
         self.stops: list[tuple[int, int]] = []
         self.dropped: dict[str, int] = {}
+        self.log: QuicLog | None = None
+        self._read_at = now
         self._random = random
         self.path = Path(beginning.peer, beginning.local, is_limited=not is_client)
         self.path.own_id = beginning.source
@@ -166,6 +169,13 @@ class ConnectionCore:
 
     def _drop(self, reason: str) -> None:
         self.dropped[reason] = self.dropped.get(reason, 0) + 1
+        if self.log is not None:
+            self.log.packet_dropped(self._read_at, reason)
+
+    def set_log(self, log: QuicLog) -> None:
+        """Have everything told to a log from now on."""
+        self.log = log
+        self._builder.log = log
 
     def _probe_timeout(self) -> float:
         return self.recovery.rtt.probe_timeout() + self.recovery.max_ack_delay
@@ -211,3 +221,6 @@ class ConnectionCore:
             until = now + CLOSING_PROBE_TIMEOUTS * self._probe_timeout()
             self._closing = Closing(datagram, until, self.path.allowance())
         self._is_close_due = bool(datagram)
+        if self.log is not None:
+            self.log.state(now, self.state.value)
+            self.log.closed(now, reason)

@@ -99,5 +99,8 @@ class FrameDispatch(Upkeep):
         search = self.path.search
         if search is not None:
             self._watch_lost(search, lost, now)
+        if self.log is not None:
+            for packet in lost:
+                self.log.packet_lost(now, self._builder.level_of(packet), packet.number)
         for packet in lost:
             self._builder.on_lost(packet)

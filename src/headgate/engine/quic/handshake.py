@@ -96,6 +96,9 @@ class ConnectionHandshake(ConnectionCore):
             bidi_streams=said.initial_max_streams_bidi,
             uni_streams=said.initial_max_streams_uni,
         )
+        if self.log is not None:
+            self.log.parameters(now, said, is_ours=False)
+            self.log.state(now, "handshake_complete")
         if not self.is_client:
             self._notices.add(frames.FRAME_HANDSHAKE_DONE, 0)
             self._confirm(now)
@@ -107,6 +110,8 @@ class ConnectionHandshake(ConnectionCore):
         self.is_confirmed = True
         self.recovery.is_confirmed = True
         self.recovery.is_peer_validated = True
+        if self.log is not None:
+            self.log.state(now, "handshake_confirmed")
         self._discard(INITIAL)
         self._discard(HANDSHAKE)
         self._on_confirmed(now)

@@ -130,11 +130,12 @@ class Migration(ConnectionHandshake):
     def _add(self, path: Path, now: float) -> None:
         gone = self._paths.add(path, now)
         if gone is not None:
-            self._leave(gone)
+            self._leave(gone, now)
 
-    def _leave(self, path: Path) -> None:
+    def _leave(self, path: Path, now: float) -> None:
         """Forget a path that is not in use, and give back its connection ID."""
         self._paths.all.remove(path)
+        self._tell(path, "left", now)
         if not self._paths.shares(path):
             self.peer_ids.give_back(path.sequence)
         self._paths.set_timer()
@@ -155,7 +156,7 @@ class Migration(ConnectionHandshake):
         else:
             self._ask(path, now)
         if not old.is_validated:
-            self._leave(old)
+            self._leave(old, now)
             return
         old.leaves_at = now + 3 * self._interval()
         if not self.is_client:
@@ -180,6 +181,11 @@ class Migration(ConnectionHandshake):
         self._paths.set_timer()
         self.path = path
         self._builder.path = path
+        self._tell(path, "used", now)
+
+    def _tell(self, path: Path, what: str, now: float) -> None:
+        if self.log is not None:
+            self.log.path(now, what, path.peer, path.local)
 
     # Validation
 
@@ -204,6 +210,7 @@ class Migration(ConnectionHandshake):
         if path is None:
             self._drop("path-response")
             return
+        self._tell(path, "validated", now)
         if not path.is_wide:
             self._ask(path, now)  # section 8.2.1: now that the size may be tried
         elif path.is_wanted and path is not self.path:
@@ -219,7 +226,7 @@ class Migration(ConnectionHandshake):
                 self._paths.is_due = True
             if path.leaves_at <= now and path is not self.path and path in self._paths.all:
                 if self.path.gives_up_at == NEVER:
-                    self._leave(path)
+                    self._leave(path, now)
                 else:
                     path.leaves_at = self.path.gives_up_at
         self._paths.set_timer()
@@ -230,7 +237,7 @@ class Migration(ConnectionHandshake):
         if path is not self.path:
             # While nothing better is proved, it is still the last one that was.
             if self.path.is_validated or not path.is_validated:
-                self._leave(path)
+                self._leave(path, now)
             return
         fallback = self._paths.fallback()
         if fallback is None or self.peer_ids.destination(fallback.sequence) is None:
@@ -239,7 +246,7 @@ class Migration(ConnectionHandshake):
             return
         fallback.asks_at = fallback.gives_up_at = NEVER
         self._switch(fallback, now)
-        self._leave(path)
+        self._leave(path, now)
 
     def _path_batch(self, now: float) -> Batch | None:
         """Return the next datagram of challenges and answers."""

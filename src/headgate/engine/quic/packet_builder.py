@@ -26,6 +26,7 @@ from headgate.engine.quic.packet import (
 )
 from headgate.engine.quic.path import MAX_BATCH
 from headgate.engine.quic.paths import Path
+from headgate.engine.quic.qlog import QuicLog
 from headgate.engine.quic.recovery import Recovery
 from headgate.engine.quic.rtt import NEVER
 from headgate.engine.quic.sent_packets import SentPacket
@@ -80,6 +81,7 @@ class PacketBuilder:
         "_streams",
         "eliciting_at",
         "is_marking",
+        "log",
         "path",
         "segment",
         "token",
@@ -107,6 +109,7 @@ class PacketBuilder:
         self._notices = notices
         self.path = path
         self.is_marking = False
+        self.log: QuicLog | None = None
         self.token = b""
         self.segment = 0
         self.waits_for_pace = False
@@ -334,6 +337,8 @@ class PacketBuilder:
                     self.eliciting_at = now
             self._recovery.on_sent(level, packet)
             self.path.octets_sent += size
+            if self.log is not None:
+                self.log.packet_sent(now, level, number, size, draft.content)
             plan.append((level, size))
         return plan
 
@@ -390,6 +395,8 @@ class PacketBuilder:
         packet = SentPacket(number, now, overhead + len(content), True, is_size_probe, ())
         packet.is_size_probe = is_size_probe
         self._recovery.on_sent(APPLICATION, packet)
+        if self.log is not None:
+            self.log.packet_sent(now, APPLICATION, number, packet.size, content)
         if self.eliciting_at == NEVER:
             self.eliciting_at = now
         return space.keys.take_sealed()
@@ -437,13 +444,17 @@ class PacketBuilder:
             else:
                 self._streams.on_control_ack(kind, where)
 
-    def on_lost(self, packet: SentPacket) -> None:
-        """Have what a lost packet carried sent again; the next packet of its level counts how often that was."""
+    def level_of(self, packet: SentPacket) -> int:
+        """Return the level that a packet went out with, as its records say it."""
         level = APPLICATION
         for kind, where, _, _, _ in cast("tuple[Record, ...]", packet.frames):
             if kind in (frames.FRAME_ACK, frames.FRAME_CRYPTO):
                 level = where
-        space = self._spaces[level]
+        return level
+
+    def on_lost(self, packet: SentPacket) -> None:
+        """Have what a lost packet carried sent again; the next packet of its level counts how often that was."""
+        space = self._spaces[self.level_of(packet)]
         if packet.ack_eliciting:
             space.losses = max(space.losses, packet.losses + 1)
         self.repeat(packet)

@@ -49,6 +49,7 @@ class Receiver(FrameDispatch):
 
         `ecn`: the bits of their IP headers, 0 where they are not known.
         """
+        self._read_at = now
         path = self.path
         if peer != path.peer or local != path.local:
             other = self._origin(peer, local, now) if self.state is State.OPEN else None
@@ -157,6 +158,8 @@ class Receiver(FrameDispatch):
         if received.is_known(number):
             self._drop("duplicate")
             return False
+        if self.log is not None:
+            self.log.packet_received(now, level, number, end - start, content)
         if level == INITIAL and self._peer_source is None:
             # Known before the frames are read: TLS parameters are held against it.
             header = parse_long_header(data, start, end)

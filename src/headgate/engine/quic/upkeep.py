@@ -38,7 +38,7 @@ class Upkeep(Migration):
         ):
             return False
         keys.update()
-        self._note_write_keys()
+        self._note_write_keys(now)
         return True
 
     def _on_key_update(self, now: float) -> None:
@@ -47,10 +47,14 @@ class Upkeep(Migration):
         self._key_generation = keys.read_generation
         self._old_keys_until = now + 3 * self._probe_timeout()
         if keys.write_generation != self._write_generation:
-            self._note_write_keys()
+            self._note_write_keys(now)
+        if self.log is not None:
+            self.log.key_updated(now, keys.read_generation, is_ours=False)
 
-    def _note_write_keys(self) -> None:
+    def _note_write_keys(self, now: float) -> None:
         self._write_generation = self._spaces[APPLICATION].keys.write_generation
+        if self.log is not None:
+            self.log.key_updated(now, self._write_generation, is_ours=True)
         self._first_of_keys = self.recovery.spaces[APPLICATION].next_number
         self.key_updates += 1
 
@@ -86,7 +90,7 @@ class Upkeep(Migration):
             if packet.size > BASE:
                 search.suspicions = 0
                 if packet.is_size_probe and search.on_acked(packet.size, now):
-                    self._set_datagram(search.size)
+                    self._set_datagram(search.size, now)
 
     def _watch_lost(self, search: MtuSearch, lost: list[SentPacket], now: float) -> None:
         is_suspect = False
@@ -102,9 +106,11 @@ class Upkeep(Migration):
         """Large packets were lost, or nobody answers: at the third time go back to what every path takes."""
         search = self.path.search
         if search is not None and search.suspect(now):
-            self._set_datagram(search.size)
+            self._set_datagram(search.size, now)
 
-    def _set_datagram(self, size: int) -> None:
+    def _set_datagram(self, size: int, now: float) -> None:
+        if self.log is not None:
+            self.log.datagram_size(now, size)
         self.path.datagram = size
         self.recovery.set_datagram(size)
 
