@@ -112,7 +112,9 @@ def aioquic() -> tuple[float, float]:
 
     leaf = Authority.root().leaf("a.test")
     certificate, *chain = load_pem_x509_certificates(leaf.chain_pem)
-    serving = QuicConfiguration(is_client=False, alpn_protocols=["h3"], max_data=1 << 40, max_stream_data=1 << 40)
+    serving = QuicConfiguration(
+        is_client=False, alpn_protocols=["h3"], max_data=1 << 40, max_stream_data=1 << 40
+    )
     serving.certificate, serving.certificate_chain = certificate, chain
     serving.private_key = serialization.load_pem_private_key(leaf.key_pem, None)  # type: ignore[assignment]
     asking = QuicConfiguration(is_client=True, alpn_protocols=["h3"], server_name="a.test")
@@ -135,9 +137,7 @@ def aioquic() -> tuple[float, float]:
         begun = clock()
         for data, _ in datagrams:
             if server is None:
-                server = QuicConnection(
-                    configuration=serving, original_destination_connection_id=data[6:14]
-                )
+                server = QuicConnection(configuration=serving, original_destination_connection_id=data[6:14])
             server.receive_datagram(data, CLIENT, now)
         answers = server.datagrams_to_send(now) if server is not None else []
         while server is not None and server.next_event() is not None:
