@@ -1,4 +1,4 @@
-"""What a full packet of 1200 octets costs the QUIC engine to send and to receive: `python -m bench.micro.quic_engine`.
+"""What a full packet of 1200 octets costs the QUIC engine, sent and received: `python -m bench.micro.quic_engine`.
 
 Two connections of ours in memory, one sends and one receives: everything but sockets, so packets, keys, streams, flow
 control, acknowledgements, loss recovery, congestion control and pace. CPU time of each side within its own calls,

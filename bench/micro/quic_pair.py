@@ -1,4 +1,4 @@
-"""Two connections of ours in memory for micro-benchmarks: made, shaken and driven by hand, on a clock of their own."""
+"""Two connections of ours in memory for micro-benchmarks: shaken and driven by hand, on a clock of their own."""
 
 import random as randomness
 import time
