@@ -116,7 +116,7 @@ def aioquic() -> tuple[float, float]:
         is_client=False, alpn_protocols=["h3"], max_data=1 << 40, max_stream_data=1 << 40
     )
     serving.certificate, serving.certificate_chain = certificate, chain
-    serving.private_key = serialization.load_pem_private_key(leaf.key_pem, None)  # type: ignore[assignment]
+    serving.private_key = serialization.load_pem_private_key(leaf.key_pem, None)
     asking = QuicConfiguration(is_client=True, alpn_protocols=["h3"], server_name="a.test")
     asking.verify_mode = ssl.CERT_NONE
     client = QuicConnection(configuration=asking)
