@@ -35,10 +35,11 @@ from headgate.server.bucket import Bucket
 MAX_NEGOTIATIONS: Final = 100
 MAX_RESETS: Final = 100
 MAX_REFUSALS: Final = 100
-# One address gets one stateless reset in so many seconds: with the datagram it ends the connection or is none of its.
+# One peer gets one stateless reset in so many seconds: with it the connection ends, or it is none of its. A peer is
+# address and port: when a worker dies, all clients behind a NAT have lost theirs.
 RESET_SECONDS: Final = 10.0
-# Addresses remembered for that; beyond, all are forgotten.
-MAX_RESET_ADDRESSES: Final = 4096
+# Peers remembered for that; beyond, all are forgotten.
+MAX_RESET_PEERS: Final = 4096
 # RFC 9000 section 14.1: what may be answered with a Version Negotiation or a refusal.
 LEAST_INITIAL: Final = 1200
 
@@ -66,7 +67,7 @@ class Answers:
         self._negotiations = Bucket(MAX_NEGOTIATIONS, now)
         self._resets = Bucket(MAX_RESETS, now)
         self._refusals = Bucket(MAX_REFUSALS, now)
-        self._reset_at: dict[str, float] = {}
+        self._reset_at: dict[Peer, float] = {}
 
     def negotiate(self, header: LongHeader, size: int, now: float) -> bytes:
         """Name our versions to who speaks another (section 6.1)."""
@@ -89,17 +90,17 @@ class Answers:
 
     def reset(self, connection_id: bytes, size: int, peer: Peer, now: float) -> bytes:
         """Tell a peer that nothing is known of its connection (section 10.3)."""
-        host = peer[0]
-        if now < self._reset_at.get(host, now) + RESET_SECONDS and host in self._reset_at:
+        last = self._reset_at.get(peer)
+        if last is not None and now < last + RESET_SECONDS:
             self._values[_ANSWER_RATE] += 1
             return b""
         token = stateless_reset_token(self._reset_key, connection_id)
         answer = encode_stateless_reset(token, size, self._random(32))
         if not answer or not self._may(self._resets, now):
             return b""
-        if len(self._reset_at) >= MAX_RESET_ADDRESSES:
+        if len(self._reset_at) >= MAX_RESET_PEERS:
             self._reset_at.clear()
-        self._reset_at[host] = now
+        self._reset_at[peer] = now
         self._values[QUIC_RESETS] += 1
         return answer
 

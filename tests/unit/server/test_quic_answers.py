@@ -32,7 +32,7 @@ from headgate.server.quic_answers import (
     LEAST_INITIAL,
     MAX_NEGOTIATIONS,
     MAX_REFUSALS,
-    MAX_RESET_ADDRESSES,
+    MAX_RESET_PEERS,
     MAX_RESETS,
     RESET_SECONDS,
     Answers,
@@ -103,9 +103,11 @@ def test_rfc9000_10_3_3_nothing_small_is_answered_with_a_reset(answers, values):
     assert values[QUIC_RESETS] == 0
 
 
-def test_one_address_gets_one_reset_and_not_another(answers, values):
+def test_one_peer_gets_one_reset_and_not_another(answers, values):
     assert answers.reset(ID, 1200, PEER, 0.0)
     assert answers.reset(ID, 1200, PEER, RESET_SECONDS - 0.1) == b""
+    # Whoever else is behind the same NAT has lost a connection of its own.
+    assert answers.reset(ID, 1200, (PEER[0], PEER[1] + 1), RESET_SECONDS - 0.1)
     assert limited(values) == 1
     assert answers.reset(ID, 1200, PEER, RESET_SECONDS)
 
@@ -118,7 +120,7 @@ def test_so_many_resets_in_a_second_and_one_more(answers, values):
 
 
 def test_so_many_addresses_are_remembered_and_one_more(answers):
-    for number in range(MAX_RESET_ADDRESSES + 1):
+    for number in range(MAX_RESET_PEERS + 1):
         assert answers.reset(ID, 1200, (f"host {number}", 1), float(number))
     assert len(answers._reset_at) == 1
 
