@@ -81,6 +81,24 @@ UPSTREAM_REUSED: Final = _counter("upstream_reused_total", "Requests sent on a r
 UPSTREAM_RETRIED: Final = _counter(
     "upstream_retried_total", "Requests repeated after a stale reused connection."
 )
+# HTTP/3 towards origins, beside or instead of TCP.
+UPSTREAM_H3_CONNECTIONS: Final = _counter(
+    "upstream_h3_connections_total", "QUIC connections opened to origins, of those opened in all."
+)
+UPSTREAM_H3_OPEN: Final = _gauge("upstream_h3_connections_open", "QUIC connections to origins open now.")
+UPSTREAM_H3_REQUESTS: Final = _counter("upstream_h3_requests_total", "Requests sent to origins over HTTP/3.")
+_RACES = "Requests for which HTTP/3 and TCP were dialled side by side, by what answered first."
+UPSTREAM_RACE_H3: Final = _counter("upstream_races_total", _RACES, winner="h3")
+UPSTREAM_RACE_TCP: Final = _counter("upstream_races_total", _RACES, winner="tcp")
+UPSTREAM_H3_BROKEN: Final = _counter(
+    "upstream_h3_broken_total", "Endpoints marked as broken over HTTP/3: TCP alone for a while."
+)
+_H3_FAILED = "Exchanges with origins that HTTP/3 did not complete, by reason."
+UPSTREAM_H3_REFUSED: Final = _counter("upstream_h3_failed_total", _H3_FAILED, reason="refused")
+UPSTREAM_H3_RESET: Final = _counter("upstream_h3_failed_total", _H3_FAILED, reason="reset")
+UPSTREAM_H3_INTERIM: Final = _counter("upstream_h3_failed_total", _H3_FAILED, reason="too-many-interim")
+UPSTREAM_H3_MALFORMED: Final = _counter("upstream_h3_failed_total", _H3_FAILED, reason="malformed")
+UPSTREAM_H3_CLOSED: Final = _counter("upstream_h3_failed_total", _H3_FAILED, reason="connection")
 TUNNELS_OPEN: Final = _gauge("tunnels_open", "Upgraded connections relayed now.")
 
 # -- TLS

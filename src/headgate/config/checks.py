@@ -260,5 +260,18 @@ def _check_upstreams(config: Config) -> Iterator[Finding]:
                     hint="give it a weight",
                 )
             seen.add(endpoint.url)
+        yield from _check_upstream_protocols((*location, "protocols"), upstream.protocols, seen)
         if "tls" in upstream.model_fields_set and not any(url.startswith("https:") for url in seen):
             yield Finding((*location, "tls"), "has no effect: no endpoint begins with https://")
+
+
+def _check_upstream_protocols(
+    location: Location, protocols: tuple[str, ...], urls: Collection[str]
+) -> Iterator[Finding]:
+    for place, protocol in enumerate(protocols):
+        if protocol in protocols[:place]:
+            yield Finding((*location, place), f"{protocol} stands there twice")
+    plain = next((url for url in urls if not url.startswith("https:")), None)
+    if "h3" in protocols and plain is not None:
+        place = protocols.index("h3")
+        yield Finding((*location, place), f"h3 to {plain}", hint="HTTP/3 is always encrypted")

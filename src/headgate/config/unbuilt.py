@@ -25,6 +25,7 @@ TABLE: Final = (
     Unbuilt(("listener", "*", "mode"), ("tcp",), "TCP pass-through"),
     Unbuilt(("listener", "*", "protocols", "*"), ("h2",), "HTTP/2"),
     Unbuilt(("listener", "*", "proxy_protocol"), (), "the PROXY protocol"),
+    Unbuilt(("upstream", "*", "protocols", "*"), ("h2",), "HTTP/2 towards origins"),
     Unbuilt(("upstream", "*", "balance"), ("least-requests",), "balancing by least requests"),
     Unbuilt(("upstream", "*", "balance"), ("ring-hash",), "balancing by hash"),
     Unbuilt(("upstream", "*", "balance"), ("first",), "balancing to the first endpoint"),

@@ -40,6 +40,12 @@ class Upstream(Table):
 
     endpoints: Annotated[tuple[Endpoint, ...], Field(min_length=1)]
     """URLs, or tables such as `{ url = "https://10.0.0.2:8443", weight = 2 }`."""
+    protocols: Annotated[tuple[Literal["h1", "h3"], ...], Field(min_length=1)] = ("h1",)
+    """HTTP versions spoken to the endpoints. `["h1", "h3"]`: HTTP/3 when an endpoint offers it by Alt-Svc, on the
+    same host and for as long as it says. TCP is dialled beside it when QUIC is not ready after 250 ms; an endpoint
+    whose QUIC failed gets TCP alone for 5 minutes, and longer each time it fails again. `["h3"]`: HTTP/3 only,
+    offered or not. HTTP/3 needs `https://` endpoints. A request for an upgrade (WebSocket) goes by `h1`. (`h2` is
+    not built yet.)"""
     balance: Literal["two-choices", "round-robin"] = "two-choices"
     """How an endpoint is picked. `two-choices`: of two at random, the one with fewer requests under way;
     `round-robin`: each in its turn. (`least-requests`, `ring-hash` and `first` are not built yet.)"""

@@ -116,6 +116,7 @@ class QuicDriver:
             while event is not None:
                 self.on_event(event)
                 event = h3.next_event()
+            self.on_turn()
         except RemoteProtocolError as error:
             quic.close(error.code, error.detail or error.reason, self.poller.now)
             self.end()
@@ -270,6 +271,9 @@ class QuicDriver:
     def on_event(self, event: Event) -> None:
         """HTTP/3 has something to tell. Raises `RemoteProtocolError` to end the connection with its code."""
         raise NotImplementedError
+
+    def on_turn(self) -> None:
+        """All events of this turn were told."""
 
     def on_writable(self, stream: int) -> None:
         """All that was written to a stream has found room."""

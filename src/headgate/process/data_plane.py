@@ -16,6 +16,7 @@ from headgate.config.routing import build_route
 from headgate.config.upstream import Upstream as UpstreamConfig
 from headgate.connection.context import ConnectionContext
 from headgate.connection.exchange import Handler
+from headgate.connection.quic_socket import Timers
 from headgate.connection.settings import ConnectionSettings
 from headgate.counters import Counters
 from headgate.http.forwarded import Forwarder
@@ -35,11 +36,14 @@ from headgate.server.listener import Listener
 from headgate.server.observer import Observer
 from headgate.tls.client import ClientTls, ClientTlsSettings
 from headgate.tls.context import ServerTls
+from headgate.tls.quic_client import QuicClientTls
 from headgate.upstream.connector import DialingConnector
 from headgate.upstream.endpoint import Endpoint
+from headgate.upstream.h3_pool import H3Pool
 from headgate.upstream.policies.policy import Policy
 from headgate.upstream.policies.round_robin import RoundRobin
 from headgate.upstream.policies.two_choices import TwoChoices
+from headgate.upstream.quic_connector import QuicConnector
 from headgate.upstream.upstream import Upstream
 
 _ALLOW: Final = {"encoded-slash": ALLOW_ENCODED_SLASH, "backslash": ALLOW_BACKSLASH}
@@ -71,6 +75,7 @@ class DataPlane:
         observer: Observer,
         clock: Clock,
         upstreams: dict[str, Json],
+        timers: Timers | None = None,
     ) -> None:
         """Build routes and upstreams, which the loader has tried; `upstreams` is the Snapshot's. Raises
         `HeadgateError`."""
@@ -78,6 +83,7 @@ class DataPlane:
         self.counters = counters
         self.observer = observer
         self.clock = clock
+        self.timers = timers  # the event loop
         self.poller = Poller()
         names = config.resolver
         self.resolver = Resolver(
@@ -111,6 +117,7 @@ class DataPlane:
                 )
             )
         connector = DialingConnector(self.dialer, tls, self._dial_crashed)
+        quic = self._quic_connector(tls) if "h3" in table.protocols and tls is not None else None
         endpoints = []
         for item in table.endpoints:
             origin = parse_origin(item.url)
@@ -128,11 +135,37 @@ class DataPlane:
                     weight=item.weight,
                     connect_timeout=table.connect_timeout,
                     idle_timeout=table.idle_timeout,
+                    h3=self._h3_pool(item.url, host.strip("[]"), origin.port, quic, table),
+                    timers=self.timers,
                 )
             )
         self.endpoints.extend(endpoints)
         policy: Policy = RoundRobin() if table.balance == "round-robin" else TwoChoices(random.random)
         return Upstream(name, endpoints, policy, head_timeout=table.head_timeout, body_idle=table.body_idle)
+
+    def _quic_connector(self, tls: ClientTls) -> QuicConnector:
+        values = self.counters.values
+        return QuicConnector(
+            self.dialer, QuicClientTls(tls), self.poller, values, self.clock, self._dial_crashed
+        )
+
+    def _h3_pool(
+        self, url: str, host: str, port: int, quic: QuicConnector | None, table: UpstreamConfig
+    ) -> H3Pool | None:
+        if quic is None:
+            return None
+        return H3Pool(
+            url,
+            host,
+            port,
+            is_only="h1" not in table.protocols,
+            connector=quic,
+            poller=self.poller,
+            values=self.counters.values,
+            tell=self.observer.event,
+            connect_timeout=table.connect_timeout,
+            idle_timeout=table.idle_timeout,
+        )
 
     def _dial_crashed(self, name: str, error: BaseException) -> None:
         self.observer.crashed(name, error if isinstance(error, Exception) else RuntimeError(repr(error)))

@@ -155,7 +155,8 @@ class Worker:
         config = Config.from_json(orjson.dumps(snapshot.settings))
         self._log = self._open_log(config)
         observer = Observer(self._log, self._events.event)
-        plane = DataPlane(config, self._counters, observer, self._clock, snapshot.upstreams)
+        loop = asyncio.get_running_loop()
+        plane = DataPlane(config, self._counters, observer, self._clock, snapshot.upstreams, loop)
         self._identities = self._decode(snapshot, config)
         self._take_staples(snapshot)
         rings = self._start.tickets

@@ -6,7 +6,8 @@ exchange. Backpressure goes by interest: who cannot be written to stops the othe
 
 Repeating a request. A failed dial moves on to another endpoint: nothing was sent. A connection that lay idle and ends
 before the first byte of an answer was most likely closed by the origin while the request was on its way; the request
-is then repeated, with content only while all of it is still held (`MAX_REPLAY`). Once that is decided only fresh
+is then repeated, with content only while all of it is still held (`MAX_REPLAY`). So is one that the origin says it
+refused unread (HTTP/3: H3_REQUEST_REJECTED, GOAWAY). Once that is decided only fresh
 connections are taken. So a request is written twice at most, the second time on a fresh connection, and no more than
 `MAX_DIALS` endpoints are dialled for it, each of them once.
 """
@@ -17,6 +18,7 @@ from typing import Final, final
 
 from headgate.connection.downstream import DownstreamConnection
 from headgate.connection.exchange import Exchange, Handler
+from headgate.connection.quic_upstream import REFUSED, Lane
 from headgate.connection.stream_driver import NEVER
 from headgate.connection.upstream import UpstreamConnection
 from headgate.connection.upstream_stream import ResponseReceiver, UpstreamStream
@@ -87,6 +89,7 @@ class ReverseProxy(Handler, ResponseReceiver, ConnectionWaiter):
         self.values = values
         self.edits = response_edits
         self.edit = not response_edits.empty
+        self.learns = any(endpoint.h3 is not None for endpoint in upstream.endpoints)
         # Applied to heads by the dispatcher; what is left to do here is to keep trailers from undoing them.
         self.request_edits = request_edits if request_edits is not None else FieldEdits()
         self.tunnel_idle = tunnel_idle
@@ -108,7 +111,7 @@ class ReverseProxy(Handler, ResponseReceiver, ConnectionWaiter):
         endpoint = attempt.endpoint
         exchange.endpoint = endpoint.url
         endpoint.active += 1
-        connection = None if attempt.repeated else endpoint.take()
+        connection = None if attempt.repeated else endpoint.take(exchange)
         attempt.reused = connection is not None
         if connection is None:
             self._dial(exchange, attempt)
@@ -165,6 +168,8 @@ class ReverseProxy(Handler, ResponseReceiver, ConnectionWaiter):
         owner = connection.owner
         if isinstance(owner, Endpoint):
             owner.keep(connection)
+        else:
+            connection.close()  # one of many on a shared connection: the next is as fresh
 
     def _replay(self, exchange: Exchange, attempt: Attempt, connection: UpstreamStream) -> None:
         """Send again what an earlier try has sent already."""
@@ -264,6 +269,8 @@ class ReverseProxy(Handler, ResponseReceiver, ConnectionWaiter):
             return
         exchange.upstream_head = self.poller.now
         fields = response.fields
+        if self.learns:
+            self._learn(exchange, connection, response)
         if fields.flags & HOP_BY_HOP:
             # RFC 9110 section 15.5.22: a 426 says in Upgrade what it wants; in any other answer that is for this hop.
             wanted = b", ".join(fields.get_all(b"upgrade")) if response.status == 426 else b""
@@ -279,6 +286,15 @@ class ReverseProxy(Handler, ResponseReceiver, ConnectionWaiter):
             self.edits.apply(fields, exchange.secure)
         response.close = False  # the origin's connection, not the client's
         exchange.downstream.respond(response)
+
+    def _learn(self, exchange: Exchange, connection: UpstreamStream, response: Response) -> None:
+        """Look whether the origin offers HTTP/3, or takes the offer back."""
+        attempt = exchange.attempt
+        pool = attempt.endpoint.h3 if isinstance(attempt, Attempt) else None
+        if pool is not None:
+            pool.learn(response.fields)
+            if response.status == 421 and isinstance(connection, Lane):
+                pool.withdraw()  # RFC 7838 section 6: whoever answers there is not this origin
 
     def upstream_data(self, connection: UpstreamStream, data: bytes) -> None:
         exchange = connection.exchange
@@ -358,7 +374,8 @@ class ReverseProxy(Handler, ResponseReceiver, ConnectionWaiter):
             return
         attempt.endpoint.active -= 1
         untouched = not exchange.responded and not connection.answered
-        if untouched and reason in _CLOSED and attempt.reused and self._may_repeat(exchange, attempt):
+        stale = (reason in _CLOSED and attempt.reused) or reason == REFUSED
+        if untouched and stale and not attempt.repeated and self._may_repeat(exchange, attempt):
             self.values[UPSTREAM_RETRIED] += 1
             exchange.retries += 1
             attempt.reused = False

@@ -13,12 +13,15 @@ from typing import Any, Final, Protocol, final
 from mypy_extensions import trait
 
 from headgate.connection.exchange import Exchange
+from headgate.connection.quic_socket import Timer, Timers
+from headgate.connection.quic_upstream import Lane
 from headgate.connection.upstream import UpstreamConnection
 from headgate.connection.upstream_stream import UpstreamOwner, UpstreamStream
-from headgate.counters import UPSTREAM_CONNECTIONS, UPSTREAM_REUSED
+from headgate.counters import UPSTREAM_CONNECTIONS, UPSTREAM_RACE_H3, UPSTREAM_RACE_TCP, UPSTREAM_REUSED
 from headgate.errors import HeadgateError
 from headgate.net.poller import Poller
 from headgate.net.transport import Transport
+from headgate.upstream.h3_pool import H3Pool, LaneWaiter
 
 # Idle connections kept for each endpoint and worker; Go's default of 2 starves, nginx asks for the number.
 MAX_IDLE: Final = 256
@@ -26,6 +29,8 @@ MAX_IDLE: Final = 256
 MAX_DIALLING: Final = 1024
 # The head of a response; Go 1 MiB, nginx 4-8 KiB, HAProxy 16 KiB.
 MAX_RESPONSE_HEAD: Final = 64 * 1024
+# How long HTTP/3 goes alone before TCP is dialled beside it: RFC 8305's delay between two attempts.
+RACE_DELAY: Final = 0.25
 
 
 class Connector(Protocol):
@@ -77,6 +82,8 @@ class Endpoint(UpstreamOwner):
         weight: int = 1,
         connect_timeout: float = 5.0,
         idle_timeout: float = 60.0,
+        h3: H3Pool | None = None,
+        timers: Timers | None = None,
     ) -> None:
         self.url = url
         self.scheme = scheme
@@ -88,6 +95,8 @@ class Endpoint(UpstreamOwner):
         self.active = 0
         self.dialling = 0
         self.idle: list[UpstreamConnection] = []
+        self.h3 = h3  # where the upstream has HTTP/3
+        self._timers = timers
         self._open: set[UpstreamStream] = set()
         self._poller = poller
         self._connector = connector
@@ -100,14 +109,26 @@ class Endpoint(UpstreamOwner):
     @property
     def connections(self) -> list[UpstreamStream]:
         """All that is open; for the sweep of deadlines."""
-        return list(self._open)
+        pool = self.h3
+        return list(self._open) if pool is None else [*self._open, *pool.lanes()]
 
-    def take(self) -> UpstreamStream | None:
-        """Return an idle connection, or None: then `dial`."""
+    def take(self, exchange: Exchange) -> UpstreamStream | None:
+        """Return an idle connection, or a lane on a shared one; None: then `dial`."""
+        pool = self.h3
+        # What wants to leave HTTP goes by HTTP/1.1, whose connection it then has for itself.
+        if pool is not None and not exchange.request.upgrade:
+            lane = pool.take()
+            if lane is not None:
+                self._values[UPSTREAM_REUSED] += 1
+                return lane
+            if pool.is_only:
+                return None
         while self.idle:
             connection = self.idle.pop()
             if not connection.closed:
                 self._values[UPSTREAM_REUSED] += 1
+                if pool is not None:
+                    pool.warm()  # this request need not wait for it
                 return connection
         return None
 
@@ -131,6 +152,19 @@ class Endpoint(UpstreamOwner):
 
     def dial(self, exchange: Exchange, waiter: ConnectionWaiter) -> None:
         """Open a connection for `exchange`; the waiter hears of it."""
+        pool = self.h3
+        if pool is not None:
+            if exchange.request.upgrade:
+                if pool.is_only:
+                    waiter.connect_failed(exchange, "upgrade", f"{self.url}: HTTP/3 knows no Upgrade")
+                    return
+            elif pool.is_wanted:
+                SideBySide(self, pool, exchange, waiter).begin(self._timers)
+                return
+        self.dial_tcp(exchange, waiter)
+
+    def dial_tcp(self, exchange: Exchange, waiter: ConnectionWaiter) -> None:
+        """Open a connection of HTTP/1.1."""
         self.dialling += 1
         self._connector.begin(f"dial {self.url}", self._dial(exchange, waiter))
 
@@ -159,6 +193,10 @@ class Endpoint(UpstreamOwner):
         self._open.add(connection)
         waiter.connected(exchange, connection)
 
+    def count(self, counter: int) -> None:
+        """Add one to a counter."""
+        self._values[counter] += 1
+
     # -- what connections report
 
     def upstream_gone(self, connection: UpstreamStream) -> None:
@@ -173,3 +211,84 @@ class Endpoint(UpstreamOwner):
         """Close every idle connection; busy ones end with their exchanges."""
         for connection in self.idle[:]:
             connection.close()
+        if self.h3 is not None:
+            self.h3.close()
+
+
+@final
+class SideBySide(ConnectionWaiter, LaneWaiter):
+    """HTTP/3 and TCP for one exchange: the first that is ready has it (RFC 9114 section 3.1, RFC 8305).
+
+    TCP is dialled when HTTP/3 has failed, or is not ready after `RACE_DELAY`; with prior knowledge never. Whichever
+    is late stays for the next request.
+    """
+
+    def __init__(
+        self, endpoint: Endpoint, pool: H3Pool, exchange: Exchange, waiter: ConnectionWaiter
+    ) -> None:
+        self.endpoint = endpoint
+        self.pool = pool
+        self.exchange = exchange
+        self.waiter = waiter
+        self.timer: Timer | None = None
+        self.is_over = False
+        self.is_tcp_begun = False
+        self.problem = ""  # of the one that failed first
+        endpoint.dialling += 1
+
+    def begin(self, timers: Timers | None) -> None:
+        """Go, HTTP/3 first."""
+        if timers is not None and not self.pool.is_only:
+            self.timer = timers.call_at(timers.time() + RACE_DELAY, self.begin_tcp)
+        self.pool.wait(self)
+
+    def begin_tcp(self) -> None:
+        """HTTP/3 is late, or has failed."""
+        if not self.is_over and not self.is_tcp_begun:
+            self.is_tcp_begun = True
+            self.endpoint.dial_tcp(self.exchange, self)
+
+    def _end(self) -> bool:
+        """Tell whether this was not over before."""
+        if self.is_over:
+            return False
+        self.is_over = True
+        self.endpoint.dialling -= 1
+        if self.timer is not None:
+            self.timer.cancel()
+            self.timer = None
+        return True
+
+    def lane_ready(self, lane: Lane) -> None:
+        if not self._end():
+            lane.close()
+            return
+        if self.is_tcp_begun:
+            self.endpoint.count(UPSTREAM_RACE_H3)
+        self.waiter.connected(self.exchange, lane)
+
+    def connected(self, exchange: Exchange, connection: UpstreamStream) -> None:
+        if not self._end():
+            self.endpoint.keep(connection)
+            return
+        self.pool.leave(self)
+        self.endpoint.count(UPSTREAM_RACE_TCP)
+        self.waiter.connected(exchange, connection)
+
+    def lane_failed(self, reason: str, detail: str) -> None:
+        if self.pool.is_only or self.problem:
+            self._fail(reason, f"HTTP/3: {detail}")
+            return
+        self.problem = f"HTTP/3: {detail}"
+        self.begin_tcp()
+
+    def connect_failed(self, exchange: Exchange, reason: str, detail: str) -> None:
+        if self.problem:
+            self._fail(reason, f"TCP: {detail}")
+            return
+        self.problem = f"TCP: {detail}"  # HTTP/3 is still under way
+
+    def _fail(self, reason: str, detail: str) -> None:
+        if self._end():
+            words = f"{self.problem}; {detail}" if self.problem else detail
+            self.waiter.connect_failed(self.exchange, reason, words)

@@ -123,6 +123,14 @@ def added(text):
             "23: upstream.api.tls: has no effect: no endpoint begins with https://",
         ),
         (
+            f'{GATE}protocols = ["h1", "h3"]\n',
+            "23: upstream.api.protocols[1]: h3 to http://10.0.0.1:8080; HTTP/3 is always encrypted",
+        ),
+        (
+            edited(('"http://10.0.0.1:8080"', '"https://10.0.0.1"')) + 'protocols = ["h3", "h3"]\n',
+            "23: upstream.api.protocols[1]: h3 stands there twice",
+        ),
+        (
             f'{GATE}[upstream."a b"]\nendpoints = ["http://a"]\n',
             '23: upstream."a b": expected a name of up to 64 letters, digits, dots, dashes and underscores',
         ),

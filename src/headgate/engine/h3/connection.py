@@ -25,6 +25,7 @@ from headgate.engine.h3.errors import (
     H3_EXCESSIVE_LOAD,
     H3_FRAME_ERROR,
     H3_ID_ERROR,
+    H3_MESSAGE_ERROR,
     H3_REQUEST_CANCELLED,
     H3_REQUEST_INCOMPLETE,
     H3_REQUEST_REJECTED,
@@ -388,7 +389,11 @@ class H3Connection(H3Sender):
         if response.status < 200:
             stream.interim += 1
             if stream.interim > MAX_INTERIM_RESPONSES:
-                raise malformed(f"more than {MAX_INTERIM_RESPONSES} interim responses")
+                raise H3StreamError(
+                    H3_MESSAGE_ERROR,
+                    "too-many-interim",
+                    f"more than {MAX_INTERIM_RESPONSES} interim responses",
+                )
             stream.receiving = received(stream.receiving, machine.INTERIM)
         else:
             is_tunnel = stream.method == b"CONNECT" and response.status < 300
