@@ -92,6 +92,7 @@ COMPILED: Final[tuple[str, ...]] = (
     "headgate.engine.quic.notices",
     "headgate.engine.quic.paths",
     "headgate.engine.quic.preferred",
+    "headgate.engine.quic.qlog",
     "headgate.engine.quic.upkeep",
     "headgate.engine.quic.versions",
     "headgate.engine.h3.errors",

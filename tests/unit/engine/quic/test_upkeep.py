@@ -1,8 +1,8 @@
 """What a connection does of its own accord: keys (RFC 9001 section 6), sizes (RFC 8899), marks, signs of life."""
 
 import pytest
-from tests.unit.engine.quic.peers import Link, Talk, new_client, new_server, receive
-from tests.unit.engine.quic.test_migration import MIB, batches, exchange, settled
+from tests.unit.engine.quic.peers import Link, new_client, new_server, receive
+from tests.unit.engine.quic.test_migration import batches, exchange, settled
 
 from headgate.engine.quic.closing import State
 from headgate.engine.quic.errors import KEY_UPDATE_ERROR
@@ -226,92 +226,3 @@ def test_rfc9000_10_1_a_keep_alive_into_the_void_does_not_live_for_ever():
     link.is_up = False
     link.rest(300.0)
     assert link.client.state is link.server.state is State.CLOSED
-
-
-# --- what the interop runner calls by these names, in memory ---
-
-
-def transfer(link, size=500_000):
-    link.run(exchange(link, size), steps=400_000)
-    assert link.is_open()
-
-
-@pytest.mark.parametrize("seed", range(3))
-def test_case_rebind_port(seed):
-    link = Link(new_client(), loss=0.02, seed=seed).shake()
-    done = exchange(link, 1_000_000)
-    at = link.now + 0.2
-    for _ in range(4):
-        link.run(lambda at=at: link.now >= at or done())
-        link.rebind()
-        at = link.now + 1.2
-    link.run(done)
-    assert link.is_open()
-
-
-@pytest.mark.parametrize("seed", range(3))
-def test_case_rebind_addr(seed):
-    link = Link(new_client(), loss=0.02, seed=seed).shake()
-    done = exchange(link, 1_000_000)
-    link.run(lambda: link.client.streams.sender.held > 100_000)
-    link.rebind(address=("203.0.113.77", 6000 + seed))
-    link.run(done)
-    assert link.is_open()
-    assert link.server.path.peer == ("203.0.113.77", 6000 + seed)
-
-
-@pytest.mark.parametrize("seed", range(3))
-def test_case_connectionmigration(seed):
-    link = Link(new_client(), loss=0.02, seed=seed).shake()
-    link.rest(1.0)
-    done = exchange(link, 1_000_000)
-    link.addresses[b"lte"] = ("203.0.113.78", 7000)
-    assert link.client.migrate(b"lte", link.now)
-    link.run(done)
-    link.rest(4.0)
-    assert link.is_open()
-    assert link.server.path.peer == ("203.0.113.78", 7000)
-
-
-def test_case_blackhole():
-    link = settled()
-    done = exchange(link, 1_000_000)
-    link.run(lambda: link.client.streams.sender.held > 100_000)
-    link.is_up = False
-    link.rest(3.0)
-    link.is_up = True
-    link.run(done)
-    assert link.is_open()
-
-
-def test_case_longrtt():
-    link = Link(new_client(), delay=0.75).shake()
-    assert link.now < 5.0
-    transfer(link)
-
-
-@pytest.mark.parametrize("seed", range(5))
-def test_case_handshakeloss(seed):
-    link = Link(new_client(), loss=0.3, seed=seed).shake()
-    transfer(link, 1000)
-
-
-@pytest.mark.parametrize("seed", range(3))
-def test_case_transferloss(seed):
-    transfer(Link(new_client(), loss=0.02, seed=seed).shake())
-
-
-@pytest.mark.parametrize("seed", range(3))
-def test_case_handshakecorruption_and_transfercorruption(seed):
-    transfer(Link(new_client(), corruption=0.3, seed=seed).shake(), 1000)
-    transfer(Link(new_client(), corruption=0.02, seed=seed).shake())
-
-
-def test_a_mebibyte_is_what_it_was():
-    assert len(MIB) == 1 << 20
-    link = settled(reorder=0.1, duplicate=0.1)
-    talk = Talk(MIB)
-    theirs = Talk(opens=False)
-    link.work = {link.client: talk, link.server: theirs}
-    link.run(lambda: theirs.finished)
-    assert theirs.read == {0: MIB}
