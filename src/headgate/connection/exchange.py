@@ -109,6 +109,7 @@ class Exchange:
         self.route = ""
         self.upstream = ""
         self.endpoint = ""
+        self.upstream_protocol = ""  # HTTP/1.1
         self.upstream_started = 0.0
         self.upstream_head = 0.0
         self.retries = 0

@@ -19,6 +19,7 @@ from typing import Final, final
 
 from mypy_extensions import mypyc_attr
 
+from headgate.connection.exchange import Exchange
 from headgate.connection.quic_driver import NEVER, DriverOwner, QuicDriver
 from headgate.connection.upstream_stream import ResponseReceiver, UpstreamOwner, UpstreamStream
 from headgate.counters import (
@@ -102,6 +103,8 @@ class Lane(UpstreamStream):
     def send_request(self, request: Request, receiver: ResponseReceiver, exchange: object) -> None:
         self.receiver = receiver
         self.exchange = exchange
+        if isinstance(exchange, Exchange):
+            exchange.upstream_protocol = "HTTP/3"
         # Another object: the number of the stream is another one for whoever the request came from.
         asked = Request(request.method, request.target, 11, request.fields, request.body)
         asked.host = request.host

@@ -378,6 +378,7 @@ class ReverseProxy(Handler, ResponseReceiver, ConnectionWaiter):
         if untouched and stale and not attempt.repeated and self._may_repeat(exchange, attempt):
             self.values[UPSTREAM_RETRIED] += 1
             exchange.retries += 1
+            exchange.upstream_protocol = ""
             attempt.reused = False
             attempt.repeated = True
             attempt.connection = None

@@ -79,6 +79,7 @@ class Observer(DownstreamObserver):
             exchange.reason,
             fields.get(b"user-agent") or b"",
             fields.get(b"x-request-id") or b"",
+            exchange.upstream_protocol,
         )
 
     def handshake_over(self, connection: StreamDriver) -> None:

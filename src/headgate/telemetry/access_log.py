@@ -51,7 +51,7 @@ UNSAFE: Final = {
 }
 
 _Entry = tuple[
-    bytes, float, bytes, bytes, bytes, int, int, int, float, str, str, float, int, str, str, bytes, bytes
+    bytes, float, bytes, bytes, bytes, int, int, int, float, str, str, float, int, str, str, bytes, bytes, str
 ]
 
 
@@ -114,11 +114,13 @@ class AccessLog:
         reason: str,
         user_agent: bytes,
         request_id: bytes,
+        upstream_protocol: str = "",
     ) -> None:
         """Note one exchange.
 
         `connection` comes from `connection_fields`; `wall` is when the request began (seconds since the epoch);
         durations are in seconds. "" or b"" leave a field out, and so do 0 retries and an upstream duration under 0.
+        `upstream_protocol` is "" for HTTP/1.1.
         """
         if not self.enabled:
             return
@@ -142,6 +144,7 @@ class AccessLog:
                 reason,
                 user_agent if len(user_agent) <= AGENT_LIMIT else user_agent[: AGENT_LIMIT + 1],
                 request_id if len(request_id) <= ID_LIMIT else request_id[: ID_LIMIT + 1],
+                upstream_protocol,
             )
         )
         if len(self._pending) >= BATCH:
@@ -202,6 +205,7 @@ class AccessLog:
             reason,
             user_agent,
             request_id,
+            upstream_protocol,
         ) = entry
         cut = False
         if limit != TARGET_LIMIT or (
@@ -244,6 +248,8 @@ class AccessLog:
             del fields["route"]
         if not user_agent:
             del fields["user_agent"]
+        if upstream_protocol:
+            fields["upstream_protocol"] = upstream_protocol
         if retries:
             fields["retries"] = retries
         if reason:

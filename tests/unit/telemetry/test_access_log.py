@@ -94,8 +94,16 @@ def test_a_line_has_what_was_given_and_nothing_that_was_not():
 
 def test_what_is_rare_appears_when_it_is_there():
     line = json.loads(
-        one_line(retries=1, reason="connect-timeout", request_id=b"abc", upstream="", upstream_duration=-1.0)
+        one_line(
+            retries=1,
+            reason="connect-timeout",
+            request_id=b"abc",
+            upstream="",
+            upstream_duration=-1.0,
+            upstream_protocol="HTTP/3",
+        )
     )
+    assert line["upstream_protocol"] == "HTTP/3"
     assert line["retries"] == 1
     assert line["reason"] == "connect-timeout"
     assert line["request_id"] == "abc"
