@@ -43,7 +43,7 @@ class Weather:
     `reorder`: chance to be `late` seconds behind the others. `rate`: octets a second, 0 unlimited; `queue` octets may
     wait for that, more are lost. `largest`: what is longer is lost in silence, as where a path has a smaller MTU.
     `mark`: chance that an ECN-capable datagram is marked CE. `bleach`: all marks are taken off.
-    `first`: the datagrams this many from the start are lost, whatever the chances say.
+    `gap`: from which datagram to which, counted from 0 and from the relay's start, all are lost for certain.
     """
 
     loss: float = 0.0
@@ -57,7 +57,7 @@ class Weather:
     rate: float = 0.0
     queue: int = 64 * 1024
     largest: int = 65_535
-    first: int = 0
+    gap: tuple[int, int] = (0, 0)
 
 
 CLEAR: Final = Weather()
@@ -272,10 +272,11 @@ class UdpRelay:
         luck = way.luck
         loss, late, twice, broken, mark = (luck.random() for _ in range(5))
         place = luck.random()
+        is_in_gap = weather.gap[0] <= way.count < weather.gap[1]
         way.count += 1
         fate = "passed"
         due = self._road(way, len(data), now)
-        if way.count <= weather.first or loss < weather.loss or len(data) > weather.largest or due < 0:
+        if is_in_gap or loss < weather.loss or len(data) > weather.largest or due < 0:
             fate = "lost"
             self.lost += 1
         elif broken < weather.corrupt and data:

@@ -334,9 +334,15 @@ class OurClient(Side):
     def ask(self, method, path, body=b""):
         """Send a request and return its stream."""
         self.wait(lambda: self.joint.h3 is not None)
+        opened = [NOBODY]
+
+        def may_open():
+            opened[0] = self.quic.streams.open(is_uni=False)
+            return opened[0] != NOBODY
+
+        self.wait(may_open)
+        stream = opened[0]
         with self._lock:
-            stream = self.joint.quic.streams.open(is_uni=False)
-            assert stream != NOBODY
             fields = Fields([], [])
             fields.add(b"host", NAME)
             request = Request(method, path, 11, fields, len(body) if body else NO_BODY)

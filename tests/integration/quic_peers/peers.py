@@ -13,7 +13,9 @@ import socket
 import ssl
 import subprocess
 import tempfile
+import threading
 import time
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 from aioquic.asyncio import QuicConnectionProtocol, connect, serve
@@ -22,7 +24,8 @@ from aioquic.h3.events import DataReceived, HeadersReceived
 from aioquic.quic.configuration import QuicConfiguration
 from cryptography.hazmat.primitives import serialization
 from cryptography.x509 import load_pem_x509_certificates
-from tests.integration.quic_peers.ours import OurClient, content_of
+from tests.integration.gate import Gate, free_port
+from tests.integration.quic_peers.ours import OurClient, content_of, digest
 from tests.unit.engine.tls13.peers import identity
 
 from headgate.testing.loop_thread import LoopThread
@@ -64,7 +67,7 @@ class GtlsClient:
 class GtlsServer:
     """`gtlsserver` over a folder of files; `log` is what it printed, once it has ended."""
 
-    def __init__(self, names=(), *options, host="127.0.0.1"):
+    def __init__(self, names=(), *, host="127.0.0.1", options=()):
         self.names = names
         self.options = options
         self.address = (host, free_udp_port(host))
@@ -258,6 +261,72 @@ class AioServer:
 # Ours, by the same words
 
 
+class Files(BaseHTTPRequestHandler):
+    """The origin behind the gate."""
+
+    protocol_version = "HTTP/1.1"
+
+    def do_GET(self):
+        body = content_of(self.path[1:])
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def do_POST(self):
+        body = digest(self.rfile.read(int(self.headers["Content-Length"]))).encode()
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *args):
+        return
+
+
+class ManyConnections(ThreadingHTTPServer):
+    """With a queue for as many as a client may ask for at once."""
+
+    request_queue_size = 512
+
+
+class GateServer:
+    """The gate, with an origin behind it, on one port of both families; over TCP too."""
+
+    def __init__(self, folder, *, chain=b"", key=b"", quic="", workers=1):
+        self.port = free_port()
+        self.folder = folder
+        (folder / "site.pem").write_bytes((chain or identity().chain_pem) + (key or identity().key_pem))
+        self._origin = ManyConnections(("127.0.0.1", 0), Files)
+        text = f"""
+[[listener]]
+addresses = ["127.0.0.1:{self.port}", "[::1]:{self.port}"]
+mode = "https"
+protocols = ["h1", "h3"]
+{quic}
+[[certificate]]
+files = "{folder}/site.pem"
+[[route]]
+upstream = "files"
+[upstream.files]
+endpoints = ["http://127.0.0.1:{self._origin.server_address[1]}"]
+"""
+        self.gate = Gate(folder, text, http=0, workers=workers, start=False)
+
+    def __enter__(self):
+        threading.Thread(target=self._origin.serve_forever, daemon=True).start()
+        self.gate.start()
+        return self
+
+    def __exit__(self, *exc):
+        self.gate.stop()
+        self._origin.shutdown()
+        self._origin.server_close()
+
+    def address(self, host="127.0.0.1"):
+        return host, self.port
+
+
 class OurFetch:
     """`OurClient` as one of the clients; `quic` is its connection, `session` the ticket it got."""
 
@@ -266,6 +335,7 @@ class OurFetch:
         self.at_once = at_once
         self.options = options
         self.quic = None
+        self.sessions = []
 
     def fetch(self, address, names, timeout=PATIENCE):
         with OurClient(address, **self.options) as client:
@@ -277,4 +347,5 @@ class OurFetch:
             for at in range(0, len(names), self.at_once):
                 streams = [client.ask(b"GET", b"/" + name.encode()) for name in names[at : at + self.at_once]]
                 bodies += [client.answer(stream, timeout)[1] for stream in streams]
+            self.sessions += client.quic.tls.take_sessions()
             return bodies

@@ -1,32 +1,50 @@
 """The cases of the QUIC interop runner, by its names, over real sockets through a relay with weather.
 
-Each runs between us and others, in the roles that the other can play. A case passes when every octet of every file
-is right and what gives the case its name was seen: on the wire, in the peer's log, or in the connection's own state.
+Each runs between the gate and clients of others, and between our client and servers of others, as far as the other
+can play the part. A case passes when every octet of every file is right and what gives the case its name was seen:
+on the wire, in the peer's log, or in the state of a connection of ours.
 """
 
+import asyncio
+import contextlib
+import os
+import re
+import socket
 import time
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
+from aioquic.tls import CipherSuite, Epoch
 from tests.integration.gate import wait_for
-from tests.integration.quic_peers.ours import OurServer, content_of
+from tests.integration.quic_peers.ours import content_of
 from tests.integration.quic_peers.peers import (
     AioClient,
     AioServer,
+    GateServer,
     GtlsClient,
     GtlsServer,
     OurFetch,
 )
+from tests.unit.engine.tls13.peers import trusting
 
+from headgate.engine.quic.connection import connect
+from headgate.engine.quic.levels import APPLICATION
+from headgate.engine.quic.settings import ConnectionSettings
+from headgate.engine.tls13.groups import X25519
+from headgate.engine.tls13.settings import ClientSettings
+from headgate.engine.tls13.suites import TLS_CHACHA20_POLY1305_SHA256
+from headgate.testing.pki import Authority
+from headgate.testing.relay import bind
 from headgate.testing.udp_relay import UdpRelay, Weather
 
 pytestmark = pytest.mark.slow
 
-# client, server: one of the two is ours.
 CLIENTS = {"ours": OurFetch, "gtls": GtlsClient, "aioquic": AioClient}
-SERVERS = {"ours": lambda names, **options: OurServer(**options), "gtls": GtlsServer, "aioquic": AioServer}
-PAIRS = [("gtls", "ours"), ("aioquic", "ours"), ("ours", "gtls"), ("ours", "aioquic"), ("ours", "ours")]
+SERVERS = {"gtls": GtlsServer, "aioquic": AioServer}
+# One of the two is ours.
+PAIRS = [("gtls", "gate"), ("aioquic", "gate"), ("ours", "gtls"), ("ours", "aioquic"), ("ours", "gate")]
 KIB, MIB = 1024, 1 << 20
+UNKNOWN = 0x1A2A3A4A  # a version that is reserved so that nobody knows it (RFC 9000 section 15)
 
 
 def pairs(*chosen):
@@ -34,15 +52,49 @@ def pairs(*chosen):
     return pytest.mark.parametrize(("client", "server"), chosen, ids=[f"{a}-to-{b}" for a, b in chosen])
 
 
-def run(client, server, names, *, host="127.0.0.1", seed=1, up=None, down=None, timeout=40.0):
-    """Fetch through the weather and check every octet; return the relay, closed, with what it saw."""
-    weather = {key: value for key, value in (("up", up), ("down", down)) if value is not None}
-    names = [f"b{name}" for name in names]
-    with SERVERS[server](names, host=host) as serving:
-        with UdpRelay(serving.address, host=host, seed=seed, **weather) as relay:
-            bodies = CLIENTS[client]().fetch(relay.address, names, timeout=timeout)
-        check(bodies, names)
+class Lab:
+    """One gate for all cases, and servers of others for each."""
+
+    def __init__(self, gate):
+        self.gate = gate
+
+    @contextlib.contextmanager
+    def serving(self, server, names, host="127.0.0.1", **options):
+        if server == "gate":
+            yield self.gate.address(host)
+        else:
+            with SERVERS[server](names, host=host, **options) as one:
+                yield one.address
+
+    @contextlib.contextmanager
+    def road(self, server, names, *, host="127.0.0.1", seed=1, up=None, down=None, **options):
+        """A relay with its weather in front of a server."""
+        weather = {key: value for key, value in (("up", up), ("down", down)) if value is not None}
+        with (
+            self.serving(server, names, host, **options) as address,
+            UdpRelay(address, host=host, seed=seed, **weather) as relay,
+        ):
+            yield relay
+
+    def run(self, client, server, sizes, **road):
+        """Fetch through the weather and check every octet; return the relay with what it saw."""
+        names = [f"b{size}" for size in sizes]
+        with self.road(server, names, **road) as relay:
+            fetched(client, relay, names)
         return relay
+
+
+@pytest.fixture(scope="module")
+def lab(tmp_path_factory):
+    with GateServer(tmp_path_factory.mktemp("gate")) as gate:
+        yield Lab(gate)
+
+
+def fetched(client, relay, names, **options):
+    """Fetch with a client by its name or with one that is made already, and check every octet."""
+    one = CLIENTS[client](**options) if isinstance(client, str) else client
+    check(one.fetch(relay.address, names), names)
+    return one
 
 
 def check(bodies, names):
@@ -51,100 +103,359 @@ def check(bodies, names):
     assert bodies == [content_of(name) for name in names]
 
 
-@pairs()
-def test_handshake(client, server):
-    run(client, server, [KIB])
+# What is asked of every pair
 
 
 @pairs()
-def test_transfer(client, server):
-    run(client, server, [2 * MIB, MIB])
+def test_handshake(lab, client, server):
+    lab.run(client, server, [KIB])
 
 
 @pairs()
-def test_longrtt(client, server):
-    relay = run(client, server, [64 * KIB], up=Weather(delay=0.3), down=Weather(delay=0.3))
+def test_transfer(lab, client, server):
+    lab.run(client, server, [2 * MIB, MIB])
+
+
+@pairs()
+def test_longrtt(lab, client, server):
+    relay = lab.run(client, server, [32 * KIB], up=Weather(delay=0.3), down=Weather(delay=0.3))
     # Nobody sends its first flight again and again while the answer is on the road.
     early = [seen for seen in relay.seen if seen.is_up and seen.at - relay.seen[0].at < 0.25]
     assert len(early) <= 4
 
 
 @pairs()
-def test_multiplexing(client, server):
+def test_multiplexing(lab, client, server):
     """More requests than streams may be open at a time: the other side has to grant new ones, again and again."""
-    run(client, server, [f"32-{number}" for number in range(400)])
+    lab.run(client, server, [f"32-{number}" for number in range(400)])
 
 
 @pairs()
-def test_http3(client, server):
-    run(client, server, [f"{100 * KIB}-{number}" for number in range(6)])
+def test_http3(lab, client, server):
+    lab.run(client, server, [f"{100 * KIB}-{number}" for number in range(6)])
 
 
 @pairs()
-def test_ipv6(client, server):
-    run(client, server, [100 * KIB], host="::1")
+def test_ipv6(lab, client, server):
+    lab.run(client, server, [100 * KIB], host="::1")
+
+
+# Bad weather
 
 
 @pairs()
-def test_transferloss(client, server):
-    relay = run(
-        client, server, [512 * KIB], seed=11, up=Weather(loss=0.02, delay=0.005), down=Weather(loss=0.02)
-    )
+def test_transferloss(lab, client, server):
+    weather = Weather(loss=0.02, delay=0.005)
+    relay = lab.run(client, server, [512 * KIB], seed=11, up=weather, down=weather)
     assert relay.lost
 
 
 @pairs()
-def test_transfercorruption(client, server):
+def test_transfercorruption(lab, client, server):
     weather = Weather(corrupt=0.02, delay=0.005)
-    relay = run(client, server, [512 * KIB], seed=12, up=weather, down=weather)
+    relay = lab.run(client, server, [512 * KIB], seed=12, up=weather, down=weather)
     assert any(seen.fate == "corrupted" for seen in relay.seen)
 
 
 @pairs()
-def test_disorder(client, server):
+def test_disorder(lab, client, server):
     """Not among the runner's names: some late, some twice."""
     weather = Weather(reorder=0.05, late=0.01, duplicate=0.05, delay=0.005)
-    run(client, server, [512 * KIB], seed=13, up=weather, down=weather)
+    lab.run(client, server, [512 * KIB], seed=13, up=weather, down=weather)
 
 
-def many(client, server, weather, count=6, timeout=50.0):
+def many(lab, client, server, weather, count=6):
     """Shake hands `count` times at once, each for a file of its own."""
     names = [f"b{KIB}-{number}" for number in range(count)]
     with (
-        SERVERS[server](names) as serving,
-        UdpRelay(serving.address, seed=14, up=weather, down=weather) as relay,
+        lab.road(server, names, seed=14, up=weather, down=weather) as relay,
         ThreadPoolExecutor(count) as pool,
     ):
-        done = [
-            pool.submit(CLIENTS[client]().fetch, relay.address, [name], timeout=timeout) for name in names
-        ]
-        check([one.result()[0] for one in done], names)
+        for done in [pool.submit(fetched, client, relay, [name]) for name in names]:
+            done.result()
         return relay
 
 
 @pairs()
-def test_handshakeloss(client, server):
-    relay = many(client, server, Weather(loss=0.15, delay=0.01))
+def test_handshakeloss(lab, client, server):
+    relay = many(lab, client, server, Weather(loss=0.15, delay=0.01))
     assert relay.lost
 
 
 @pairs()
-def test_handshakecorruption(client, server):
-    relay = many(client, server, Weather(corrupt=0.15, delay=0.01))
+def test_handshakecorruption(lab, client, server):
+    relay = many(lab, client, server, Weather(corrupt=0.15, delay=0.01))
     assert any(seen.fate == "corrupted" for seen in relay.seen)
 
 
 @pairs()
-def test_blackhole(client, server):
+def test_blackhole(lab, client, server):
     """All goes dark for a second in the midst of a transfer; the same connection ends it."""
+    slow = Weather(rate=4 * MIB)
     names = [f"b{2 * MIB}"]
-    with SERVERS[server](names) as serving:
-        slow = Weather(rate=4 * MIB)
-        with UdpRelay(serving.address, up=slow, down=slow) as relay, ThreadPoolExecutor(1) as pool:
-            done = pool.submit(CLIENTS[client]().fetch, relay.address, names)
-            wait_for("a quarter of it", lambda: relay.octets(is_up=False) > MIB // 2)
-            relay.up = relay.down = Weather(loss=1.0)
-            time.sleep(1.0)  # the darkness itself
-            relay.up = relay.down = slow
-            check(done.result(), names)
-            assert len(relay.sources()) == 1
+    with lab.road(server, names, up=slow, down=slow) as relay, ThreadPoolExecutor(1) as pool:
+        done = pool.submit(fetched, client, relay, names)
+        wait_for("a quarter of it", lambda: relay.octets(is_up=False) > MIB // 2)
+        relay.up = relay.down = Weather(loss=1.0)
+        time.sleep(1.0)  # the darkness itself
+        relay.up = relay.down = slow
+        done.result()
+        assert len(relay.sources()) == 1
+
+
+# Addresses that change
+
+
+def destinations(relay, port):
+    """The connection IDs of short packets that came from `port`: eight octets, as the gate's are."""
+    return {
+        seen.head[1:9] for seen in relay.seen if seen.is_up and seen.source == port and seen.head[0] < 0x80
+    }
+
+
+def rebound(lab, client, server, host):
+    slow = Weather(rate=4 * MIB)
+    names = [f"b{2 * MIB}"]
+    with lab.road(server, names, up=slow, down=slow) as relay, ThreadPoolExecutor(1) as pool:
+        done = pool.submit(fetched, client, relay, names)
+        wait_for("a quarter of it", lambda: relay.octets(is_up=False) > MIB // 2)
+        relay.rebind(host=host)
+        done.result()
+        before, after = relay.sources()
+        # Most of what was left came to the new address, and nobody knew before the server did.
+        moved = sum(seen.size for seen in relay.seen if not seen.is_up and seen.source == after)
+        assert moved > MIB
+        if server == "gate":
+            assert destinations(relay, after) & destinations(relay, before)
+
+
+@pairs()
+def test_rebind_port(lab, client, server):
+    rebound(lab, client, server, "")
+
+
+@pairs()
+def test_rebind_addr(lab, client, server):
+    rebound(lab, client, server, "127.0.0.2")
+
+
+def test_connectionmigration(lab):
+    """The client moves on purpose, with a connection ID that nobody saw on the old path (RFC 9000 section 9.5)."""
+    slow = Weather(rate=4 * MIB)
+    names = [f"b{2 * MIB}"]
+    with lab.road("gate", names, up=slow, down=slow) as relay:
+        fetched(GtlsClient("--change-local-addr=100ms"), relay, names)
+        before, after = relay.sources()
+        assert destinations(relay, after)
+        assert not destinations(relay, after) & destinations(relay, before)
+
+
+# What is agreed on
+
+CHACHA = "NORMAL:-VERS-ALL:+VERS-TLS1.3:-CIPHER-ALL:+CHACHA20-POLY1305"
+
+
+def test_chacha20_as_server(lab):
+    """They offer nothing else."""
+    names = [f"b{MIB}"]
+    with lab.road("gate", names) as relay:
+        fetched(GtlsClient(f"--ciphers={CHACHA}"), relay, names)
+        fetched(AioClient(cipher_suites=[CipherSuite.CHACHA20_POLY1305_SHA256]), relay, names)
+
+
+@pytest.mark.parametrize("server", ["gtls", "aioquic"])
+def test_chacha20_as_client(lab, server):
+    names = [f"b{MIB}"]
+    with lab.road(server, names) as relay:
+        client = fetched("ours", relay, names, suites=(TLS_CHACHA20_POLY1305_SHA256,))
+    assert client.quic.tls.suite == TLS_CHACHA20_POLY1305_SHA256
+
+
+def versions(relay, *, is_up):
+    """Versions of long headers in the order in which they first went that way."""
+    heads = [seen.head for seen in relay.seen if seen.is_up is is_up and seen.head[0] & 0x80]
+    return list(dict.fromkeys(int.from_bytes(head[1:5], "big") for head in heads))
+
+
+def test_versionnegotiation_as_server(lab):
+    """A version that nobody knows: Version Negotiation (version 0), then version 1."""
+    names = [f"b{KIB}"]
+    for client in (
+        GtlsClient(f"--version={UNKNOWN:#x}", "--preferred-versions=v1"),
+        AioClient(original_version=UNKNOWN, supported_versions=[UNKNOWN, 1]),
+    ):
+        with lab.road("gate", names) as relay:
+            fetched(client, relay, names)
+        assert versions(relay, is_up=True) == [UNKNOWN, 1]
+        assert versions(relay, is_up=False) == [0, 1]
+
+
+@pairs(("gtls", "gate"), ("aioquic", "gate"), ("ours", "gtls"), ("ours", "aioquic"), ("ours", "gate"))
+def test_keyupdate(lab, client, server):
+    """The client takes new keys in the midst of a transfer, and the server follows."""
+    slow = Weather(rate=4 * MIB)
+    names = [f"b{MIB}"]
+    with lab.road(server, names, up=slow, down=slow) as relay:
+        if client == "gtls":
+            one = fetched(GtlsClient("--key-update=50ms"), relay, names)
+            received = [line for line in one.log.splitlines() if " pkt rx " in line and "type=1RTT" in line]
+            phases = [line.rpartition(" k=")[2] for line in received]
+            assert list(dict.fromkeys(phases)) == ["0", "1"]
+        elif client == "aioquic":
+            one = fetched(AioClient(acts=update_keys_of_aioquic), relay, names)
+            assert one.quic._cryptos[Epoch.ONE_RTT].key_phase == 1
+            assert one.quic._cryptos[Epoch.ONE_RTT].recv.key_phase == 1
+        else:
+            one = fetched(OurFetch(acts=update_keys_of_ours), relay, names)
+            keys = one.quic._spaces[APPLICATION].keys
+            assert (keys.write_generation, keys.read_generation) == (1, 1)
+
+
+async def update_keys_of_aioquic(protocol):
+    await asyncio.sleep(0.05)
+    protocol._quic.request_key_update()
+    protocol.transmit()
+
+
+def update_keys_of_ours(client):
+    client.wait(lambda: client.quic.update_keys(time.monotonic()))
+
+
+# ECN
+
+NOT_ECT, ECT_0 = 0, 2
+
+
+def marks(relay, *, is_up):
+    return [seen.ecn for seen in relay.seen if seen.is_up is is_up]
+
+
+@pairs(("gtls", "gate"), ("ours", "gtls"), ("ours", "gate"))
+def test_ecn(lab, client, server):
+    """Both sides mark, and go on marking, for what arrives is reported; a full router's CE slows down, no more."""
+    names = [f"b{MIB}"]
+    with lab.road(server, names, up=Weather(mark=0.02), down=Weather(mark=0.02)) as relay:
+        fetched(client, relay, names)
+    for is_up in (True, False):
+        assert set(marks(relay, is_up=is_up)[-10:-1]) == {ECT_0}  # but for the farewell
+
+
+def test_ecn_ends_where_marks_do_not_arrive(lab):
+    names = [f"b{MIB}"]
+    with lab.road("gate", names, down=Weather(bleach=True)) as relay:
+        fetched("gtls", relay, names)
+    assert marks(relay, is_up=False)[-1] == NOT_ECT
+
+
+def test_ecn_ends_where_nobody_reports_it(lab):
+    """aioquic reads the counts of others and sends none."""
+    names = [f"b{MIB}"]
+    with lab.road("gate", names) as relay:
+        fetched("aioquic", relay, names)
+    assert marks(relay, is_up=False)[-1] == NOT_ECT
+
+
+# Before an address is proved
+
+
+@pytest.fixture(scope="module")
+def long_chain(tmp_path_factory):
+    """A gate whose certificates do not fit into three times a client's first datagram."""
+    issuer = Authority.root()
+    for number in range(9):
+        issuer = issuer.intermediate(f"Intermediate number {number} with a name that takes its room")
+    leaf = issuer.leaf("a.test")
+    assert len(leaf.chain_pem) * 3 // 4 > 5 * KIB
+    folder = tmp_path_factory.mktemp("long")
+    with GateServer(folder, chain=leaf.chain_pem, key=leaf.key_pem) as gate:
+        yield gate
+
+
+@pytest.mark.parametrize("client", ["gtls", "aioquic", "ours"])
+def test_amplificationlimit(long_chain, client):
+    """What the client says after its first flight is lost for a while: it gets three times what came from it."""
+    names = [f"b{KIB}"]
+    with UdpRelay(long_chain.address(), up=Weather(gap=(2 if client == "ours" else 1, 6))) as relay:
+        fetched(client, relay, names)
+    came = went = most = 0
+    for seen in relay.seen:
+        if seen.is_up and seen.fate == "passed":
+            if seen.head[0] & 0xF0 == 0xE0:
+                break  # a Handshake packet proves the address
+            came += seen.size
+        elif not seen.is_up:
+            went += seen.size
+            most = max(most, went)
+            assert went <= 3 * came
+    assert most > 3 * 1200 - 1200  # it was the limit that held it
+
+
+@pairs(("ours", "gtls"), ("ours", "aioquic"))
+def test_retry_as_client(lab, client, server):
+    names = [f"b{KIB}"]
+    options = {"retry": True} if server == "aioquic" else {"options": ["--validate-addr"]}
+    with lab.road(server, names, **options) as relay:
+        fetched(client, relay, names)
+    assert next(seen.head[0] >> 4 for seen in relay.seen if not seen.is_up) == 0xF
+
+
+@pytest.mark.parametrize("client", ["gtls", "aioquic", "ours"])
+def test_retry_as_server(lab, client):
+    """With many half-open connections about, whoever comes proves its address first."""
+    names = [f"b{KIB}"]
+    with lab.road("gate", names) as relay:
+        for number in range(4):
+            half_open(lab.gate.address(), f"127.0.1.{number + 1}", 28)
+        fetched(client, relay, names)
+    assert next(seen.head[0] >> 4 for seen in relay.seen if not seen.is_up) == 0xF
+
+
+def half_open(address, host, count):
+    """Begin connections and say nothing more."""
+    with contextlib.closing(bind(host, kind=socket.SOCK_DGRAM)) as sock:
+        for _ in range(count):
+            now = time.monotonic()
+            quic = connect(
+                ClientSettings(server_name=b"a.test", verify=trusting, groups=(X25519,), shares=(X25519,)),
+                ConnectionSettings(),
+                os.urandom,
+                now,
+                time.time(),
+                peer=address,
+            )
+            sock.sendto(quic.take_batch(now).data, address)
+
+
+# Again
+
+
+def test_resumption_with_gtls(lab, tmp_path):
+    names = [f"b{KIB}"]
+    client = GtlsClient(f"--session-file={tmp_path / 'session'}", "--disable-early-data")
+    proved = []
+    with lab.road("gate", names) as relay:
+        for _ in range(2):
+            fetched(client, relay, names)
+            came = re.findall(r"frm rx \d+ Handshake CRYPTO\(0x06\) offset=\d+ len=(\d+)", client.log)
+            proved.append(sum(map(int, came)))
+    # The second time no certificate came, nor a signature.
+    assert proved[0] > 700 > 250 > proved[1]
+
+
+def test_resumption_with_aioquic(lab):
+    names = [f"b{KIB}"]
+    with lab.road("gate", names) as relay:
+        first = fetched("aioquic", relay, names)
+        again = fetched(AioClient(session_ticket=first.tickets[0]), relay, names)
+    assert not first.quic.tls.session_resumed
+    assert again.quic.tls.session_resumed
+
+
+@pytest.mark.parametrize("server", ["gtls", "aioquic", "gate"])
+def test_resumption_as_client(lab, server):
+    names = [f"b{KIB}"]
+    with lab.road(server, names) as relay:
+        first = fetched("ours", relay, names)
+        again = fetched(OurFetch(session=first.sessions[0]), relay, names)
+    assert not first.quic.tls.resumed
+    assert again.quic.tls.resumed

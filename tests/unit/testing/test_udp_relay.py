@@ -142,14 +142,14 @@ def test_a_narrow_road_takes_its_time_and_drops_what_its_queue_does_not_hold(end
     assert time.monotonic() - begin >= 0.2
 
 
-def test_the_first_ones_and_too_long_ones_are_lost(ends):
+def test_those_in_a_gap_and_too_long_ones_are_lost(ends):
     client, server = ends
-    with UdpRelay(server.address, up=Weather(first=2, largest=1300)) as relay:
+    with UdpRelay(server.address, up=Weather(gap=(1, 3), largest=1300)) as relay:
         for number in range(4):
             client.send(number, relay.address)
         client.send(4, relay.address, size=1301)
         client.send(5, relay.address, size=1300)
-        assert server.collect(5.0, lambda: len(server.found) == 3) == [2, 3, 5]
+        assert server.collect(5.0, lambda: len(server.found) == 3) == [0, 3, 5]
 
 
 def test_marks_pass_are_set_or_are_taken_off(ends):
