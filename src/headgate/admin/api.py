@@ -7,6 +7,7 @@
 | `GET /ocsp/NAME` | one row, with host names and the response as text |
 | `POST /ocsp/refresh[?name=NAME][&wait=SECONDS]` | asks now; 202 with the names, 200 when all rounds ended in time |
 | `GET /metrics` | the metrics as text |
+| `POST /qlog?on=true` or `false` | QUIC connections are written down from now on, or no more; with the folder |
 
 NAME is percent-encoded: a certificate's file, a host name that it covers or its serial (`naming`).
 Errors are `{"error": "…"}` with 404, 405 or 503. What is behind the requests is injected as `Control`.
@@ -42,6 +43,8 @@ class Control(Protocol):
 
     def metrics(self) -> bytes: ...
 
+    def switch_qlog(self, is_on: bool) -> str: ...
+
 
 class AdminApi:
     """Routes requests to a `Control`."""
@@ -54,6 +57,8 @@ class AdminApi:
         try:
             if request.path == "/ocsp/refresh":
                 return await self._refresh(request)
+            if request.path == "/qlog":
+                return self._qlog(request)
             return self._route(request)
         except LookupError as exc:
             return _json({"error": str(exc.args[0]) if exc.args else "not found"}, 404)
@@ -70,6 +75,14 @@ class AdminApi:
         if request.path == "/metrics":
             return SmallResponse(200, self._control.metrics(), METRICS_TYPE)
         return _json(self._control.ocsp_text(path_name(request.path, _OCSP)))
+
+    def _qlog(self, request: SmallRequest) -> SmallResponse:
+        if request.method != "POST":
+            return _not_allowed(b"POST")
+        word = request.query.get("on", "")
+        if word not in ("true", "false"):
+            raise ValueError("on is true or false")  # answered with 400
+        return _json({"on": word == "true", "folder": self._control.switch_qlog(word == "true")})
 
     async def _refresh(self, request: SmallRequest) -> SmallResponse:
         if request.method != "POST":

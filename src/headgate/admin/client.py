@@ -67,6 +67,11 @@ class AdminClient:
         names = answer.get("refreshing")
         return [str(item) for item in names] if isinstance(names, list) else [], answer.get("ended") is True
 
+    def switch_qlog(self, is_on: bool) -> str:
+        """Have QUIC connections written down, or no more; return the folder."""
+        answer = self._object(self._ask("POST", f"/qlog?on={'true' if is_on else 'false'}"))
+        return str(answer.get("folder", ""))
+
     def metrics(self) -> str:
         """Return the metrics as text."""
         return self._ask("GET", "/metrics").decode()

@@ -1,6 +1,7 @@
 """The commands and their options; what they do is in the modules beside this one, imported when it is
 needed."""
 
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
@@ -126,6 +127,25 @@ def status(
     from headgate.cli.talking import find_gate, show_status
 
     raise typer.Exit(show_status(find_gate(config, runtime_dir), as_json))
+
+
+class Switch(StrEnum):
+    """On or off."""
+
+    ON = "on"
+    OFF = "off"
+
+
+@app.command()
+def qlog(
+    switch: Annotated[Switch, typer.Argument(help="Whether QUIC connections are written down.")],
+    config: ConfigOption = None,
+    runtime_dir: RuntimeOption = None,
+) -> None:
+    """Write QUIC connections down, one file for each, for tools that read qlog; off after a restart."""
+    from headgate.cli.talking import find_gate, switch_qlog
+
+    raise typer.Exit(switch_qlog(find_gate(config, runtime_dir), is_on=switch is Switch.ON))
 
 
 @app.command()

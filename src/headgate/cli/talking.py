@@ -1,9 +1,12 @@
 """Finding a running gate, and what it says about its processes."""
 
 import os
+import sys
 import time
 from pathlib import Path
 from typing import Final
+
+from rich.console import Console
 
 from headgate.admin.client import AdminClient
 from headgate.cli.output import OK, moment, print_json, size
@@ -64,6 +67,7 @@ def show_status(gate: AdminClient, as_json: bool) -> int:
     for row in _rows(status.get("addresses")):
         listeners.add_row(str(row.get("listener")), str(row.get("address")))
     out.print(listeners)
+    _print_quic(out, status.get("quic"))
     problems = status.get("certificate_problems")
     if isinstance(problems, dict) and problems:
         out.print()
@@ -72,6 +76,50 @@ def show_status(gate: AdminClient, as_json: bool) -> int:
             wrong.add_row(str(file), str(reason))
         out.print(wrong)
     return OK
+
+
+def switch_qlog(gate: AdminClient, *, is_on: bool) -> int:
+    """Turn qlog on or off, and say where the files are."""
+    folder = gate.switch_qlog(is_on)
+    if is_on:
+        sys.stdout.write(f"QUIC connections are written to {folder} until `headgate qlog off` or a restart\n")
+    else:
+        sys.stdout.write(f"no more is written; what was written stays in {folder}\n")
+    return OK
+
+
+def _print_quic(out: Console, quic: object) -> None:
+    """Print the totals of QUIC and its worst connections, where there were any."""
+    if not isinstance(quic, dict) or not quic.get("accepted"):
+        return
+    out.print()
+    out.print(
+        f"QUIC: {quic.get('connections')} connections open ({quic.get('half_open')} half-open) of "
+        f"{quic.get('accepted')} accepted, {quic.get('packets_lost')} packets lost, "
+        f"{quic.get('handed_over')} datagrams handed over, {quic.get('retries')} retries, "
+        f"{quic.get('stateless_resets')} stateless resets"
+    )
+    rows = _rows(quic.get("worst"))
+    if not rows:
+        return
+    shown = table(
+        "peer", "worker", "state", "rtt", "lost", "sent", "window", "in flight", "paths", "datagram"
+    )
+    for row in rows:
+        paths = row.get("paths")
+        shown.add_row(
+            str(row.get("peer")),
+            str(row.get("worker")),
+            str(row.get("state")),
+            "-" if row.get("rtt_ms") is None else f"{row.get('rtt_ms')} ms",
+            str(row.get("packets_lost")),
+            str(row.get("packets_sent")),
+            size(row.get("window")),
+            size(row.get("in_flight")),
+            str(len(paths)) if isinstance(paths, list) else "-",
+            str(row.get("datagram")),
+        )
+    out.print(shown)
 
 
 def _rows(value: object) -> list[dict[str, object]]:

@@ -52,6 +52,7 @@ class Kind(IntEnum):
     READY = 17  # {"snapshot": n}: that Snapshot is in use
     LISTENING = 18
     STAPLES_TRIED = 19  # keeper: every must-staple certificate has its first answer or failure
+    QLOG = 20  # {"on": bool}: write QUIC connections down; keeper → supervisor → workers
 
 
 class ChannelError(HeadgateError):

@@ -13,6 +13,7 @@ from typing import Final
 
 from headgate.counters import CounterPage
 from headgate.process.channel import Channel, ChannelError, Json
+from headgate.process.quic_sample import SamplePage
 
 BACKOFF_FIRST: Final = 1.0
 # Precedent: nothing that an operator repairs by hand is repaired in less.
@@ -65,6 +66,7 @@ class Child:
         self.name = name
         self.slot = slot
         self.page = CounterPage()
+        self.sample = SamplePage()
         self.state = State.DOWN
         self.pid = 0
         self.generation = 0

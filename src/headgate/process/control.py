@@ -30,6 +30,7 @@ from headgate.counters import (
 from headgate.ocsp.entry import StapleStatus
 from headgate.ocsp.stapler import Stapler
 from headgate.process.channel import Json
+from headgate.process.quic_view import QuicView
 from headgate.telemetry.process_stats import open_files, resident_bytes
 
 # Full handshakes by what became of the staple, summed over all workers: not per certificate, because the handshake
@@ -55,12 +56,14 @@ class KeeperControl:
         clock: Clock,
         supervisor_pid: int,
         staples_revoked: Callable[[str], bool],
+        quic: QuicView,
     ) -> None:
         self._stapler = stapler
         self._pages = pages
         self._clock = clock
         self._supervisor_pid = supervisor_pid
         self._staples_revoked = staples_revoked
+        self._quic = quic
         self.supervisor: dict[str, Json] = {}
         self.began = clock.wall()
 
@@ -72,6 +75,7 @@ class KeeperControl:
             **self.supervisor,
             "processes": self._processes(),
             "stapled": self._stapled(),
+            "quic": self._quic.describe(self._pages, self.worker_pids()),
             "certificates": len(self._stapler.status()),
         }
 
@@ -194,6 +198,11 @@ class KeeperControl:
     async def refreshed(self, names: Sequence[str]) -> None:
         """Wait until the rounds that `refresh` began are over."""
         await self._stapler.rounds_ended(names)
+
+    def switch_qlog(self, is_on: bool) -> str:
+        """Have the workers write QUIC connections down, or stop; return the folder."""
+        self._quic.switch(is_on)
+        return str(self._quic.qlog_folder)
 
     def metrics(self) -> bytes:
         """Return all metrics."""

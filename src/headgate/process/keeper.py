@@ -43,6 +43,7 @@ from headgate.process.channel import AsyncChannel, Json, Kind, Message
 from headgate.process.control import KeeperControl
 from headgate.process.memory import MemoryWatch
 from headgate.process.parts import Events
+from headgate.process.quic_view import QLOG_FOLDER, QuicView
 from headgate.process.snapshot import Snapshot, decode_snapshot, encode_staple
 from headgate.process.start import KeeperStart
 from headgate.process.subjects import SubjectShelf, durations_of
@@ -237,8 +238,16 @@ class Keeper:
         pages["keeper"] = self._start.page
         pages["supervisor"] = self._supervisor_page
         return KeeperControl(
-            self._stapler, pages, self._clock, self._start.supervisor_pid, self._staples_revoked
+            self._stapler,
+            pages,
+            self._clock,
+            self._start.supervisor_pid,
+            self._staples_revoked,
+            quic=QuicView(self._start.samples, self._switch_qlog, self._config.state_dir / QLOG_FOLDER),
         )
+
+    def _switch_qlog(self, is_on: bool) -> None:
+        self._channel.send(Kind.QLOG, {"on": is_on})
 
     def _staples_revoked(self, name: str) -> bool:
         section = self._sections.get(name)

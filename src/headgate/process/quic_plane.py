@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import socket
+from itertools import chain
 from typing import Final
 
 from headgate.config.kinds import format_address
@@ -20,9 +21,12 @@ from headgate.engine.tls13.tickets import TicketKeys
 from headgate.net.udp import UdpSocket
 from headgate.process.data_plane import DataPlane
 from headgate.process.quic_keys import TICKET_SECONDS, QuicKeys
+from headgate.process.quic_sample import SAMPLE_SECONDS, SamplePage, look_at
+from headgate.process.quic_view import QLOG_FOLDER
 from headgate.process.start import WorkerStart
 from headgate.server.hand_over import Forwarder, Mailbox
 from headgate.server.quic_endpoint import EndpointKeys, QuicEndpoint, Timers
+from headgate.telemetry.qlog import QlogDirectory
 from headgate.tls.context import ServerTls
 from headgate.tls.quic_server import QuicServerTls
 
@@ -42,6 +46,9 @@ class QuicPlane:
         self._timers = timers
         self._tls: dict[int, QuicServerTls] = {}
         self._policies: dict[int, bytes] = {}
+        self._qlog: QlogDirectory | None = None
+        self._qlog_errors = 0
+        self._sample_at = 0.0
         values = plane.counters.values
         self._mailbox: Mailbox | None = None
         if start.mail is not None:
@@ -82,6 +89,8 @@ class QuicPlane:
             port=port,
             forward=Forwarder(self._mailbox, len(self.endpoints)) if self._mailbox is not None else None,
         )
+        if table.quic.retry == "always":
+            endpoint.admission.max_half_open = 0
         self.endpoints.append(endpoint)
         plane.announce(endpoint.name, b'h3=":%d"; ma=%d' % (table.advertise_port or port, ALT_SVC_SECONDS))
 
@@ -110,6 +119,44 @@ class QuicPlane:
             endpoint.sweep(now)
             values[HELD_HEADS] += endpoint.held_heads
             values[HELD_DOWNSTREAM] += endpoint.held
+        if self._qlog is not None:
+            self._qlog.flush()
+            if self._qlog.errors > self._qlog_errors:
+                self._qlog_errors = self._qlog.errors
+                self._plane.observer.event(
+                    "qlog-failed",
+                    "warning",
+                    limit_key="qlog",
+                    folder=str(self._qlog.directory),
+                    reason=self._qlog.error,
+                    next="connections are served; what could not be written is left out",
+                )
+
+    def publish(self, page: SamplePage | None, now: float) -> None:
+        """Look at some connections for `headgate status`, now and then."""
+        if page is not None and now >= self._sample_at:
+            self._sample_at = now + SAMPLE_SECONDS
+            everybody = chain.from_iterable(endpoint.connections for endpoint in self.endpoints)
+            page.store(look_at(everybody, self._slot))
+
+    def switch_qlog(self, *, is_on: bool) -> None:
+        """Write connections down from now on, those that are open too, or no more."""
+        if not is_on:
+            if self._qlog is not None:
+                self._qlog.close()
+            self._qlog = None
+        elif self._qlog is None:
+            folder = self._plane.config.state_dir / QLOG_FOLDER
+            self._qlog = QlogDirectory(folder)
+            self._qlog_errors = 0
+            try:
+                folder.mkdir(mode=0o700, exist_ok=True)
+            except OSError as error:
+                self._qlog.failed(error)
+        for endpoint in self.endpoints:
+            endpoint.qlog = self._qlog
+            for driver in list(endpoint.connections) if self._qlog is not None else ():
+                endpoint.write_down(driver.quic, driver.quic.source)
 
     @property
     def open_connections(self) -> int:
@@ -126,6 +173,8 @@ class QuicPlane:
         """End everything at once."""
         if self._mailbox is not None:
             self._mailbox.close()
+        if self._qlog is not None:
+            self._qlog.close()
         for endpoint in self.endpoints:
             endpoint.close()
 

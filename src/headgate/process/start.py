@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Literal, TypeAlias
 
 from headgate.counters import CounterPage
+from headgate.process.quic_sample import SamplePage
 from headgate.server.hand_over import MailRoom
 
 
@@ -38,7 +39,7 @@ class WorkerStart:
     the same way, in an order that is the same in all workers; the kernel fills them from the start, and they
     are read from when LISTEN comes. `tickets` is what the ticket factory made before the fork, or None.
     `generation` counts the starts of this slot from 1. `mail` is there when there are workers to hand
-    datagrams over to.
+    datagrams over to. `sample` is for a look at its QUIC connections.
     """
 
     slot: int
@@ -49,17 +50,19 @@ class WorkerStart:
     tickets: object = None
     datagrams: Sequence[tuple[int, socket.socket]] = ()
     mail: MailRoom | None = None
+    sample: SamplePage | None = None
 
 
 @dataclass(slots=True)
 class KeeperStart:
-    """The start of the keeper; `pages` are the counter pages of all worker slots in order, `page` its own."""
+    """The start of the keeper; `pages` and `samples` are those of all worker slots in order, `page` its own."""
 
     generation: int
     control: socket.socket
     page: CounterPage
     pages: Sequence[CounterPage] = field(default_factory=list)
     supervisor_pid: int = 0
+    samples: Sequence[SamplePage] = ()
 
 
 WorkerMain: TypeAlias = Callable[[WorkerStart], None]

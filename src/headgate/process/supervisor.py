@@ -61,6 +61,7 @@ class Supervisor:
         self._fingerprints: dict[str, str] = {}
         self._tickets: object = None
         self._mail: MailRoom | None = None
+        self._qlog = False
         self._selector = selectors.DefaultSelector()
         self._wake_in, self._wake_out = socket.socketpair()
         self._lock: StateLock | None = None
@@ -336,6 +337,7 @@ class Supervisor:
             tickets=self._tickets,
             datagrams=datagrams,
             mail=self._mail,
+            sample=worker.sample,
         )
 
         def life() -> int:
@@ -357,6 +359,8 @@ class Supervisor:
         self._register(worker, pid, ours)
         worker.answer_by = self._now() + self._settings.answer_timeout
         self._send_snapshot(worker)
+        if self._qlog:
+            self._send(worker, encode_frame(Kind.QLOG, {"on": True}))
 
     def _start_keeper(self) -> None:
         ours, theirs = socket_pair()
@@ -377,7 +381,8 @@ class Supervisor:
         self._parts.load_keeper()
         become(self._settings.account)
         pages = [worker.page for worker in self._workers]
-        start = KeeperStart(generation, control, self._keeper.page, pages, self._pid)
+        samples = [worker.sample for worker in self._workers]
+        start = KeeperStart(generation, control, self._keeper.page, pages, self._pid, samples)
         self._parts.keeper_main(start)
         return 0
 
@@ -472,6 +477,8 @@ class Supervisor:
             self._staple(message)
         elif message.kind is Kind.STAPLES_TRIED and child is self._keeper:
             self._open_listeners()
+        elif message.kind is Kind.QLOG and child is self._keeper:
+            self._switch_qlog(message.item("on") is True)
         else:
             raise ChannelError(f"{child.name} may not send {message.kind.name}")
         self._status_due = True
@@ -483,6 +490,13 @@ class Supervisor:
             return  # the certificate was replaced while its staple was on the way
         self._snapshot.staples[name] = message.value
         frame = encode_frame(Kind.STAPLE, message.value)
+        for worker in self._workers:
+            self._send(worker, frame)
+
+    def _switch_qlog(self, is_on: bool) -> None:
+        self._qlog = is_on
+        self._events.event("qlog-switched", on=is_on)
+        frame = encode_frame(Kind.QLOG, {"on": is_on})
         for worker in self._workers:
             self._send(worker, frame)
 
@@ -525,6 +539,7 @@ class Supervisor:
             "workers": [worker.to_json() for worker in self._workers],
             "keeper": self._keeper.to_json(),
             "certificate_problems": problems,
+            "qlog": self._qlog,
         }
 
     # -- listening, certificates, drain

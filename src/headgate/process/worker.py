@@ -129,6 +129,8 @@ class Worker:
                 channel.send(Kind.READY, {"snapshot": snapshot.number})
             elif message.kind is Kind.REOPEN_LOGS:
                 self._log.reopen()
+            elif message.kind is Kind.QLOG and self._quic is not None:
+                self._quic.switch_qlog(is_on=message.item("on") is True)
             elif message.kind is Kind.DRAIN:
                 seconds = message.item("seconds")
                 return float(seconds) if isinstance(seconds, int | float) else ORPHAN_DRAIN
@@ -266,6 +268,7 @@ class Worker:
                 sweep(plane.listeners, plane.endpoints, self._values, plane.poller.now)
                 if self._quic is not None:
                     self._quic.sweep(plane.poller.now)
+                    self._quic.publish(self._start.sample, plane.poller.now)
                 self._observe_process()
                 self._events.sweep()
                 self._counters.publish()

@@ -41,6 +41,7 @@ class Admission:
 
     def __init__(self, values: list[int], now: float) -> None:
         self.half_open = 0
+        self.max_half_open = MAX_HALF_OPEN  # 0: everybody proves its address first
         self.handshakes = 0
         self._networks: dict[str, int] = {}
         self._starts = Bucket(MAX_STARTS, now)
@@ -54,7 +55,7 @@ class Admission:
         if self.handshakes >= MAX_HANDSHAKES or self._networks.get(network, 0) >= MAX_NETWORK_HANDSHAKES:
             self._values[_HANDSHAKES] += 1
             return Verdict.DROP
-        if not validated and self.half_open >= MAX_HALF_OPEN:
+        if not validated and self.half_open >= self.max_half_open:
             return Verdict.RETRY
         if not self._starts.take(now):
             if not validated:

@@ -54,7 +54,7 @@ from headgate.counters import (
 from headgate.engine.h3.errors import H3_INTERNAL_ERROR, H3_NO_ERROR
 from headgate.engine.h3.settings import H3Settings
 from headgate.engine.quic.closing import CloseReason, State
-from headgate.engine.quic.connection import accept
+from headgate.engine.quic.connection import QuicConnection, accept
 from headgate.engine.quic.connection_ids import CID_LENGTH, ConnectionIdCodec
 from headgate.engine.quic.errors import (
     CONNECTION_REFUSED,
@@ -86,6 +86,7 @@ from headgate.server.quic_admission import Admission, Verdict
 from headgate.server.quic_answers import LEAST_INITIAL, Answers
 from headgate.server.quic_closed import ClosedConnections, ClosedRecord
 from headgate.server.quic_tokens import SeenTokens
+from headgate.telemetry.qlog import QlogDirectory
 
 # Read in one wake-up, datagrams that are empty counted as well (CVE-2026-11352): then others have their turn.
 MAX_DATAGRAMS: Final = 64
@@ -189,6 +190,7 @@ class QuicEndpoint(Pollable, DownstreamOwner):
         self.closed = ClosedConnections()
         self.admission = Admission(values, poller.now)
         self.draining = False
+        self.qlog: QlogDirectory | None = None
         self.held_heads = 0
         self.held = 0
         self._sock = sock
@@ -419,6 +421,13 @@ class QuicEndpoint(Pollable, DownstreamOwner):
             driver = self._accept(header, keys, token, host, network, peer, local)
             self._give(driver, data, len(data), peer, local, ecn)
 
+    def write_down(self, quic: QuicConnection, name: bytes) -> None:
+        """Begin the log of a connection, if there is still room for one."""
+        qlog = self.qlog
+        log = qlog.open(name, self._poller.now, self._clock.wall(), is_client=False) if qlog else None
+        if log is not None:
+            quic.set_log(log)
+
     def _accept(
         self,
         header: LongHeader,
@@ -450,6 +459,8 @@ class QuicEndpoint(Pollable, DownstreamOwner):
             is_validated=token is not None,
             keys=keys,
         )
+        if self.qlog is not None:
+            self.write_down(quic, header.destination)
         forwarded = self._forwarder.connection(host.encode(), b"https", self._port)
         context = ConnectionContext(self.name, host, peer[1], b"https", forwarded)
         context.network = network

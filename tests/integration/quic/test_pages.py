@@ -1,5 +1,6 @@
 """Pages of a whole gate over HTTP/3: the routes, limits, logs and figures of TCP, and how clients find the way."""
 
+import json
 import os
 
 from headgate.testing.origin import Origin
@@ -89,3 +90,37 @@ def test_no_descriptor_of_a_worker_is_left_in_the_supervisor(site, helpers):
             holders += [pid for inode in inodes if f"socket:[{inode}]" in links]
         # One socket in each worker, and no copy anywhere: a dead worker's must leave the group with it.
         assert sorted(holders) == sorted(gate.worker_pids())
+
+
+def test_status_shows_the_connections_and_qlog_writes_them_down(site, helpers):
+    site.certificate("a", "a.test")
+    with site.gate(workers=2) as gate, site.h3(gate) as client:
+        client.get("/")
+        status = helpers.wait_for(
+            "a look", lambda: json.loads(gate.run("status", "--json").stdout)["quic"]["worst"]
+        )
+        assert status[0]["peer"] == f"127.0.0.1:{client.local_port}"
+        assert status[0]["paths"][0]["active"]
+        shown = gate.run("status").stdout
+        assert "QUIC: 1 connections open" in shown
+        assert f"127.0.0.1:{client.local_port}" in shown
+        assert gate.run("qlog", "on").returncode == 0
+        helpers.wait_for("the switch", lambda: gate.events("qlog-switched"))
+        folder = gate.state / "qlog"
+        helpers.wait_for("its folder", folder.exists)
+        with site.h3(gate) as other:
+            other.get("/")
+        # The one that was open before, too.
+        client.get("/more")
+        helpers.wait_for("logs", lambda: len(list(folder.glob("*.sqlog"))) >= 2)
+        assert "no more is written" in gate.run("qlog", "off").stdout
+        texts = [path.read_text() for path in folder.glob("*.sqlog")]
+        assert all("quic:packet_" in text for text in texts)
+
+
+def test_every_client_proves_its_address_where_retry_is_always(site, helpers):
+    site.certificate("a", "a.test")
+    with site.gate(listener_extra='quic = { retry = "always" }\n') as gate:
+        [(status, _, _)] = site.aioquic(gate, "/")
+        assert status == 200
+        assert helpers.counted(gate, 'headgate_quic_answers_total{kind="retry"}') == 1

@@ -40,6 +40,10 @@ class FakeControl:
     def metrics(self):
         return b"headgate_up 1\n"
 
+    def switch_qlog(self, is_on):
+        self.asked.append(is_on)
+        return "/state/qlog"
+
 
 def ask(api, method, path, **query):
     return asyncio.run(api(SmallRequest(method, path, query)))
@@ -58,6 +62,7 @@ def ask(api, method, path, **query):
         ("GET", "/ocsp/other", 404),
         ("POST", "/ocsp/refresh", 200),
         ("GET", "/ocsp/refresh", 405),
+        ("GET", "/qlog", 405),
         ("GET", "/metrics", 200),
         ("GET", "/", 404),
         ("GET", "/statuses", 404),
@@ -78,6 +83,15 @@ def test_refresh_waits_no_longer_than_asked(wait, status):
 def test_refresh_with_a_wait_that_is_none(wait):
     with pytest.raises(ValueError):  # the server answers it with 400
         ask(AdminApi(FakeControl()), "POST", "/ocsp/refresh", wait=wait)
+
+
+@pytest.mark.parametrize(("word", "on"), [("true", True), ("false", False)])
+def test_qlog_is_switched(word, on):
+    control = FakeControl()
+    assert b'"folder":"/state/qlog"' in ask(AdminApi(control), "POST", "/qlog", on=word).body
+    assert control.asked == [on]
+    with pytest.raises(ValueError, match="true or false"):
+        ask(AdminApi(control), "POST", "/qlog", on="yes")
 
 
 def test_405_names_what_is_allowed():
