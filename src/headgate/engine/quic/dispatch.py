@@ -88,8 +88,7 @@ class FrameDispatch(Upkeep):
         search = self.path.search
         if search is not None and search.is_watching():
             self._watch_acked(search, acked, now)
-        for packet in acked:
-            self._builder.on_acked(packet)
+        self._builder.on_acked(acked)
         self._repeat_lost(now)
 
     def _repeat_lost(self, now: float) -> None:

@@ -432,9 +432,23 @@ def encode_ack(ranges: Sequence[int], delay: int, counts: tuple[int, int, int] |
 def stream_header(stream: int, offset: int, length: int, *, fin: bool) -> bytes:
     """Return what stands before the content of a STREAM frame; a length of -1: it reaches to the packet's end."""
     kind = FRAME_STREAM | (_FIN if fin else 0) | (_OFF if offset else 0) | (_LEN if length >= 0 else 0)
-    header = kind.to_bytes(1, "big") + encode_varint(stream)
-    if offset:
-        header += encode_varint(offset)
+    if stream < 0x4000 and offset < 0x4000_0000:
+        # All in one small number: it happens for each packet.
+        if stream < 0x40:
+            head, size = kind << 8 | stream, 2
+        else:
+            head, size = kind << 16 | 0x4000 | stream, 3
+        if offset >= 0x4000:
+            head, size = head << 32 | 0x8000_0000 | offset, size + 4
+        elif offset >= 0x40:
+            head, size = head << 16 | 0x4000 | offset, size + 2
+        elif offset:
+            head, size = head << 8 | offset, size + 1
+        header = head.to_bytes(size, "big")
+    else:
+        header = kind.to_bytes(1, "big") + encode_varint(stream)
+        if offset:
+            header += encode_varint(offset)
     return header + encode_varint(length) if length >= 0 else header
 
 

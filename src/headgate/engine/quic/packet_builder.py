@@ -29,16 +29,17 @@ from headgate.engine.quic.paths import Path
 from headgate.engine.quic.qlog import QuicLog
 from headgate.engine.quic.recovery import Recovery
 from headgate.engine.quic.rtt import NEVER
-from headgate.engine.quic.sent_packets import SentPacket
+from headgate.engine.quic.scheduler import NOBODY
+from headgate.engine.quic.sent_packets import MAX_TRACKED, SentPacket
 from headgate.engine.quic.settings import DATAGRAM
 from headgate.engine.quic.spaces import Space
+from headgate.engine.quic.stream_run import LEAST_PIECE, StreamRun
 from headgate.engine.quic.streams import CONTROL_SIZE, Streams
 
 # A packet that has less room for its frames than this waits for the next datagram.
 _LEAST_ROOM: Final = 64
-# A CRYPTO frame's header; and the least that is worth a STREAM frame behind others.
+# A CRYPTO frame's header.
 _CRYPTO_HEADER: Final = 1 + 8 + 2
-_LEAST_PIECE: Final = 32
 # Packet number and frames together: the sample of header protection begins four octets behind the number's start.
 _LEAST_CONTENT: Final = 4
 _ACK_DELAY_SHIFT: Final = 3  # the default of ack_delay_exponent, which is what we say
@@ -130,12 +131,13 @@ class PacketBuilder:
 
         Ask again until there are none. Raises `QuicError` where a key has sealed too much.
         """
-        recovery = self._recovery
+        self.is_marking = self._recovery.ecn.is_marking()
+        if self._spaces[INITIAL].is_discarded and self._spaces[HANDSHAKE].is_discarded:
+            return self._flush_settled(now)
         datagram = self.path.datagram
-        self.is_marking = recovery.ecn.is_marking()
         plans: list[list[tuple[int, int]]] = []
         while len(plans) < MAX_BATCH:
-            has_budget = recovery.budget(now) >= datagram
+            has_budget = self._recovery.budget(now) >= datagram
             drafts = [] if self.is_blocked() else self._draft(now, has_budget=has_budget)
             if not drafts:
                 if not plans:
@@ -149,6 +151,78 @@ class PacketBuilder:
             if size < datagram:  # only the last of a batch may be shorter
                 break
         return self._assemble(plans)
+
+    def _flush_settled(self, now: float) -> bytes:
+        """Return datagrams of one 1-RTT packet each: that is all there is behind the handshake."""
+        space = self._spaces[APPLICATION]
+        keys = space.keys
+        datagram = self.path.datagram
+        out: list[bytes] = []
+        count = 0
+        while count < MAX_BATCH:
+            budget = 0 if self.is_blocked() else self._recovery.budget(now)
+            if budget >= datagram and self._has_only_streams(space):
+                sent, is_short = self._send_run(space, min(MAX_BATCH - count, budget // datagram), now, out)
+                if count == 0 and sent:
+                    self.segment = sum([len(out[at]) for at in range(4)])
+                count += sent
+                if sent and not is_short:
+                    continue
+                if is_short:
+                    break
+            drafts = [] if self.is_blocked() else self._draft(now, has_budget=budget >= datagram)
+            if not drafts:
+                if count == 0:
+                    self._end_flush(now, ran_dry=budget >= datagram)
+                break
+            size = self._seal(drafts, now)[0][1]
+            out.append(keys.take_sealed())
+            if count == 0:
+                self.segment = size
+            count += 1
+            if size < datagram:  # only the last of a batch may be shorter
+                break
+        return out[0] if len(out) == 1 else b"".join(out)
+
+    def _has_only_streams(self, space: Space) -> bool:
+        """Tell whether streams have something to send, and nothing else is to be said."""
+        streams = self._streams
+        return (
+            len(streams.sender.scheduler) > 0
+            and not space.received.has_news
+            and not streams.has_control()
+            and len(self._notices) == 0
+            and self._recovery.probes[APPLICATION] == 0
+            and self.log is None
+            and space.losses == 0
+            and not space.has_crypto()
+            and space.keys.can_write
+        )
+
+    def _send_run(self, space: Space, most: int, now: float, out: list[bytes]) -> tuple[int, bool]:
+        """Send a run of packets with nothing but streams; return how many, and whether the last one is short."""
+        recovery = self._recovery
+        sent = recovery.spaces[APPLICATION]
+        path = self.path
+        if path.is_limited:
+            most = min(most, path.allowance() // path.datagram)
+        most = sent.run_length(min(most, MAX_TRACKED - len(sent)))
+        if most <= 0:
+            return 0, False
+        first = sent.next_number
+        number_length = length_of_number(first + most, sent.largest_acked)
+        destination = self._peer_ids.current
+        overhead = 1 + len(destination) + number_length + TAG
+        run = StreamRun()
+        run.fill(self._streams.sender, first, most, path.datagram - overhead, overhead, now, self.is_marking)
+        count = len(run.packets)
+        if count:
+            space.keys.seal_run(destination, number_length, first, run.contents, out)
+            recovery.on_run_sent(run.packets, run.size, is_marked=self.is_marking)
+            path.octets_sent += run.size
+            if self.eliciting_at == NEVER:
+                self.eliciting_at = now
+        return count, run.is_short
 
     def _end_flush(self, now: float, *, ran_dry: bool) -> None:
         """Note why nothing goes out any more: for want of data (`ran_dry`), of window, pace or permission."""
@@ -174,7 +248,7 @@ class PacketBuilder:
                 drafts.append(draft)
                 room -= draft.overhead + len(draft.content)
         # Where there was no more room, others follow: in a batch they all have one size.
-        if drafts and (room < _LEAST_PIECE or self._must_fill(drafts)):
+        if drafts and (room < LEAST_PIECE or self._must_fill(drafts)):
             drafts[-1].content += bytes(room)
             drafts[-1].is_padded = True
         return drafts
@@ -298,11 +372,11 @@ class PacketBuilder:
         return frames.encode_credit(kind, value)
 
     def _fill_streams(self, draft: _Draft, pieces: list[bytes], room: int) -> None:
-        while room >= _LEAST_PIECE:
-            piece = self._streams.next_piece(room)
-            if piece is None:
+        sender = self._streams.sender
+        while room >= LEAST_PIECE:
+            stream, offset, data, fin = sender.next_piece(room - 2)
+            if stream == NOBODY:
                 return
-            stream, offset, data, fin = piece
             header = frames.stream_header(stream, offset, len(data), fin=fin)
             pieces.append(header)
             pieces.append(data)
@@ -429,9 +503,30 @@ class PacketBuilder:
 
     # What became of it
 
-    def on_acked(self, packet: SentPacket) -> None:
-        """Tell whom it concerns that a packet arrived."""
-        for kind, where, value, length, fin in cast("tuple[Record, ...]", packet.frames):
+    def on_acked(self, packets: list[SentPacket]) -> None:
+        """Tell whom it concerns that packets arrived; neighbours in one stream count as one piece."""
+        stream = NOBODY
+        start = end = 0
+        fin = False
+        for packet in packets:
+            if packet.stream == NOBODY:
+                if packet.frames:
+                    self._on_acked_records(cast("tuple[Record, ...]", packet.frames))
+            elif packet.stream == stream and packet.offset == end:
+                end += packet.length
+                fin = packet.fin
+            else:
+                if stream != NOBODY:
+                    self._streams.on_ack(stream, start, end - start, fin=fin)
+                stream = packet.stream
+                start = packet.offset
+                end = start + packet.length
+                fin = packet.fin
+        if stream != NOBODY:
+            self._streams.on_ack(stream, start, end - start, fin=fin)
+
+    def _on_acked_records(self, records: tuple[Record, ...]) -> None:
+        for kind, where, value, length, fin in records:
             if kind == frames.FRAME_STREAM:
                 self._streams.on_ack(where, value, length, fin=fin != 0)
             elif kind == frames.FRAME_ACK:
@@ -461,6 +556,9 @@ class PacketBuilder:
 
     def repeat(self, packet: SentPacket) -> None:
         """Have what a packet carried sent again: it is lost, or a probe may as well carry it."""
+        if packet.stream != NOBODY:
+            self._streams.on_loss(packet.stream, packet.offset, packet.length, fin=packet.fin)
+            return
         for kind, where, value, length, fin in cast("tuple[Record, ...]", packet.frames):
             if kind == frames.FRAME_STREAM:
                 self._streams.on_loss(where, value, length, fin=fin != 0)

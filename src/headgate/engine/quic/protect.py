@@ -48,6 +48,7 @@ _KEY_SIZES: Final[dict[int, int]] = {
     TLS_CHACHA20_POLY1305_SHA256: 32,
 }
 _NONCE: Final = 12
+_TAIL: Final = 7
 
 # Section 6.6: packets protected with one key, and failed openings of one connection. ChaCha20-Poly1305 has no limit
 # of the first kind below the number of packet numbers.
@@ -126,6 +127,32 @@ def _aead(suite: int, key: bytes) -> Aead:
 
 
 @final
+class Nonce:
+    """The IV of a key: its exclusive or with packet numbers makes nonces (section 5.3).
+
+    Only its last seven octets meet with packet numbers below 2^56, and those fit into a small integer.
+    """
+
+    __slots__ = ("_head", "_tail", "_whole")
+
+    def __init__(self, iv: bytes) -> None:
+        self._whole = iv
+        self._head = iv[:-_TAIL]
+        self._tail = int.from_bytes(iv[-_TAIL:], "big")
+
+    def of(self, number: int) -> bytes:
+        """Return the nonce of a packet."""
+        if number < 1 << 8 * _TAIL:
+            return b"%b%b" % (self._head, (self._tail ^ number).to_bytes(_TAIL, "big"))
+        return (int.from_bytes(self._whole, "big") ^ number).to_bytes(_NONCE, "big")
+
+
+_NO_NONCE: Final = Nonce(bytes(_NONCE))
+# One octet, by its value.
+_OCTETS: Final[tuple[bytes, ...]] = tuple([value.to_bytes(1, "big") for value in range(256)])
+
+
+@final
 class KeySet:
     """The keys of one encryption level; `first` and `number` are those of the packet that `open` opened last."""
 
@@ -173,18 +200,18 @@ class KeySet:
         self.read_generation = 0
         self.write_generation = 0
         self._read_aead: Aead | None = None
-        self._read_iv = 0
+        self._read_iv = _NO_NONCE
         self._read_mask: HeaderMask | None = None
         self._write_aead: Aead | None = None
-        self._write_iv = 0
+        self._write_iv = _NO_NONCE
         self._write_mask: HeaderMask | None = None
         self._next_write_secret = b""
         self._next_read_secret = b""
         self._next_key = b""
-        self._next_iv = 0
+        self._next_iv = _NO_NONCE
         self._next_aead: Aead | None = None  # made when a packet of the next phase comes
         self._old_aead: Aead | None = None
-        self._old_iv = 0
+        self._old_iv = _NO_NONCE
         # Numbers opened: the lowest and the highest in this generation, the highest in earlier ones.
         self._first_of_phase = 1 << 62
         self._highest = -1
@@ -219,12 +246,12 @@ class KeySet:
         mask = HeaderMask(suite, derive_header_key(self.version, suite, secret))
         if is_write:
             self._write_aead, self._write_mask = _aead(suite, key), mask
-            self._write_iv = int.from_bytes(iv, "big")
+            self._write_iv = Nonce(iv)
             if self.level == APPLICATION:
                 self._next_write_secret = next_secret(self.version, suite, secret)
         else:
             self._read_aead, self._read_mask = _aead(suite, key), mask
-            self._read_iv = int.from_bytes(iv, "big")
+            self._read_iv = Nonce(iv)
             if self.level == APPLICATION:
                 self._derive_next_read(secret)
 
@@ -244,10 +271,8 @@ class KeySet:
         aead = self._write_aead
         if aead is None or len(content) + number_length < 4:
             raise LocalProtocolError(f"{self!r} cannot seal {len(content)} octets")
-        if self.sealed >= MAX_SEALED[self.suite]:
-            raise QuicError(AEAD_LIMIT_REACHED, f"{self.sealed} packets were sealed with one key")
-        self.sealed += 1
-        nonce = (self._write_iv ^ number).to_bytes(12, "big")
+        self._count_sealed(1)
+        nonce = self._write_iv.of(number)
         pending = self._pending
         pending.append(header)
         pending.append(aead.encrypt(nonce, content, header))
@@ -282,6 +307,49 @@ class KeySet:
         self._pending = []
         self._pending_lengths = []
         return b"".join(pending)
+
+    def seal_run(
+        self, destination: bytes, number_length: int, first: int, contents: list[bytes], out: list[bytes]
+    ) -> None:
+        """Seal 1-RTT packets whose numbers follow each other, and append them to `out`, headers protected.
+
+        `contents` are their frames, each as long as `seal` asks for. What `seal` keeps is not touched.
+        """
+        aead, mask = self._write_aead, self._write_mask
+        if aead is None or mask is None:
+            raise LocalProtocolError(f"{self!r} cannot seal")
+        self._count_sealed(len(contents))
+        first_octet = 0x40 | self.phase << 2 | number_length - 1
+        prefix = _OCTETS[first_octet] + destination
+        window = (1 << 8 * number_length) - 1
+        iv = self._write_iv
+        sealed: list[bytes] = []
+        samples: list[bytes] = []
+        number = first
+        for content in contents:
+            header = b"%b%b" % (prefix, (number & window).to_bytes(number_length, "big"))
+            packet = aead.encrypt(iv.of(number), content, header)
+            sealed.append(packet)
+            samples.append(packet[4 - number_length : 20 - number_length])
+            number += 1
+        masks = mask.masks(b"".join(samples))
+        at = 0
+        for packet in sealed:
+            shortened = 0
+            for i in range(at + 1, at + 1 + number_length):
+                shortened = shortened << 8 | masks[i]
+            shortened ^= first & window
+            out.append(_OCTETS[first_octet ^ (masks[at] & 0x1F)])
+            out.append(destination)
+            out.append(shortened.to_bytes(number_length, "big"))
+            out.append(packet)
+            first += 1
+            at += SAMPLE
+
+    def _count_sealed(self, count: int) -> None:
+        if self.sealed + count > MAX_SEALED[self.suite]:
+            raise QuicError(AEAD_LIMIT_REACHED, f"{self.sealed} packets were sealed with one key")
+        self.sealed += count
 
     # Reading
 
@@ -323,7 +391,7 @@ class KeySet:
         if aead is None or number > MAX_VARINT:
             return None
         try:
-            content = aead.decrypt((iv ^ number).to_bytes(12, "big"), data[content_at:end], header)
+            content = aead.decrypt(iv.of(number), data[content_at:end], header)
         except InvalidTag:
             self._count_forged()
             return None
@@ -336,7 +404,7 @@ class KeySet:
         self.number = number
         return content
 
-    def _choose(self, generation: int) -> tuple[Aead | None, int]:
+    def _choose(self, generation: int) -> tuple[Aead | None, Nonce]:
         if generation == self.read_generation:
             return self._read_aead, self._read_iv
         if generation < self.read_generation:
@@ -415,14 +483,14 @@ class KeySet:
         following = next_secret(self.version, self.suite, secret)
         self._next_read_secret = following
         self._next_key, iv = derive_key(self.version, self.suite, following)
-        self._next_iv = int.from_bytes(iv, "big")
+        self._next_iv = Nonce(iv)
         self._next_aead = None
 
     def _advance_write(self) -> None:
         secret = self._next_write_secret
         key, iv = derive_key(self.version, self.suite, secret)
         self._write_aead = _aead(self.suite, key)
-        self._write_iv = int.from_bytes(iv, "big")
+        self._write_iv = Nonce(iv)
         self._next_write_secret = next_secret(self.version, self.suite, secret)
         self.write_generation += 1
         self.sealed = 0

@@ -135,6 +135,16 @@ class Recovery:
         if packet.ack_eliciting and self.probes[level] > 0:
             self.probes[level] -= 1
 
+    def on_run_sent(self, packets: list[SentPacket], size: int, *, is_marked: bool) -> None:
+        """Track packets of streams that go out together, `size` octets in all: the numbers are the next ones."""
+        self.spaces[APPLICATION].add_run(packets)
+        if is_marked:
+            for _ in range(len(packets)):
+                self.ecn.on_sent(APPLICATION)
+        self.bytes_in_flight += size
+        self.pacer.spend(size)
+        self._armed_at = packets[0].time
+
     def on_flushed(self, now: float, *, ran_dry: bool) -> None:
         """Say at the end of each flush whether it ended because there was nothing left to send (section 7.8)."""
         is_limited = ran_dry and self.bytes_in_flight < self.controller.window

@@ -197,15 +197,16 @@ class StreamSender:
 
     # Packets
 
-    def next_piece(self, room: int) -> tuple[int, int, bytes, bool] | None:
-        """Return the next STREAM frame that fits into `room` octets with its header: (stream, offset, data, fin).
+    def next_piece(self, room: int) -> tuple[int, int, bytes, bool]:
+        """Return the next STREAM frame: (stream, offset, data, fin).
 
-        None: nobody has anything to send, or the room is too small.
+        It fits into `room` octets with a header that tells no length. `NOBODY`, and nothing: nobody has anything to
+        send, or the room is too small.
         """
         while True:
             stream_id = self.scheduler.next()
             if stream_id == NOBODY:
-                return None
+                return NOBODY, 0, b"", False
             stream = self._table[stream_id]
             buffer = stream.send
             if buffer is None:
@@ -216,17 +217,20 @@ class StreamSender:
                 if left <= 0:
                     self._starve(stream)
                     continue
-                limit = min(limit, buffer.sent + left)
-            size = room - stream_header_size(stream_id, buffer.next_offset(), room)
+                if buffer.sent + left < limit:
+                    limit = buffer.sent + left
+            size = room - stream_header_size(stream_id, buffer.next_offset(), -1)
             if size < 1:
-                return None
+                return NOBODY, 0, b"", False
             before = buffer.sent
             offset, data, fin = buffer.next(size, limit)
-            self.credit.used += buffer.sent - before
-            stream.send_credit.used = buffer.sent
-            stream.send_state = states.step_sending(
-                stream.send_state, states.SEND_FIN if fin else states.SEND_DATA
-            )
+            sent = buffer.sent
+            self.credit.used += sent - before
+            stream.send_credit.used = sent
+            if fin or stream.send_state != states.SEND:
+                stream.send_state = states.step_sending(
+                    stream.send_state, states.SEND_FIN if fin else states.SEND_DATA
+                )
             if stream.wants_to_send():
                 self.scheduler.served(stream_id, stream.level, stream.is_incremental)
             else:

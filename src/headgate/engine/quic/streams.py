@@ -45,6 +45,7 @@ from headgate.engine.quic.scheduler import CONTROL_LEVEL, DEFAULT_URGENCY, NOBOD
 from headgate.engine.quic.send_buffer import SendBuffer
 from headgate.engine.quic.stream import SERVER_BIT, UNI_BIT, Stream, StreamSettings
 from headgate.engine.quic.stream_sender import StreamSender
+from headgate.engine.varint import size_of_varint
 from headgate.errors import LocalProtocolError, RemoteProtocolError
 
 # CVE-2023-44487, CVE-2025-8671. A browser that leaves a page cancels some dozens of requests at once.
@@ -499,7 +500,8 @@ class Streams:
         None: nobody has anything to send, or the room is too small. The packet gives these back to `on_ack` or
         `on_loss`, with the length in place of the data.
         """
-        return self.sender.next_piece(room)
+        piece = self.sender.next_piece(room - size_of_varint(room))
+        return piece if piece[0] != NOBODY else None
 
     def on_ack(self, stream_id: int, offset: int, length: int, *, fin: bool) -> None:
         """A piece arrived."""

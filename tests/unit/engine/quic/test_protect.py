@@ -20,6 +20,7 @@ from headgate.engine.quic.protect import (
     MAX_SEALED,
     UPDATE_MARGIN,
     KeySet,
+    Nonce,
     derive_header_key,
     derive_key,
     initial_secret,
@@ -458,3 +459,39 @@ def test_limit_of_forged_packets_and_one_more(suite):
 def test_rfc9001_6_6_the_limits():
     assert [MAX_SEALED[suite] for suite in SUITES] == [1 << 23, 1 << 23, 1 << 62]
     assert [MAX_FORGED[suite] for suite in SUITES] == [1 << 52, 1 << 52, 1 << 36]
+
+
+@pytest.mark.parametrize("suite", SUITES)
+@pytest.mark.parametrize("length", [1, 2, 3, 4])
+def test_a_run_is_what_single_packets_are(suite, length):
+    secret = bytes(range(48 if suite == TLS_AES_256_GCM_SHA384 else 32))
+    one, all_at_once = KeySet(APPLICATION, VERSION_1), KeySet(APPLICATION, VERSION_1)
+    one.install(suite, secret, is_write=True)
+    all_at_once.install(suite, secret, is_write=True)
+    contents = [bytes((at,)) * (40 + at) for at in range(20)]
+    first = (1 << 8 * length - 1) - 7
+    singly = []
+    for at, content in enumerate(contents):
+        one.seal(encode_short_header(SERVER_ID, 0, 0, first + at, length), length, first + at, content)
+        singly.append(one.take_sealed())
+    out = []
+    all_at_once.seal_run(SERVER_ID, length, first, contents, out)
+    assert b"".join(out) == b"".join(singly)
+    assert all_at_once.sealed == one.sealed == 20
+
+
+def test_rfc9001_6_6_a_run_ends_at_the_limit_of_its_key():
+    keys = KeySet(APPLICATION, VERSION_1)
+    with pytest.raises(LocalProtocolError):
+        keys.seal_run(SERVER_ID, 1, 0, [b"1234"], [])
+    keys.install(TLS_AES_128_GCM_SHA256, bytes(32), is_write=True)
+    keys.sealed = MAX_SEALED[TLS_AES_128_GCM_SHA256] - 2
+    with pytest.raises(QuicError) as caught:
+        keys.seal_run(SERVER_ID, 1, 0, [b"1234"] * 3, [])
+    assert caught.value.code == AEAD_LIMIT_REACHED
+    keys.seal_run(SERVER_ID, 1, 0, [b"1234"] * 2, [])
+
+
+@given(st.binary(min_size=12, max_size=12), st.integers(0, (1 << 62) - 1))
+def test_rfc9001_5_3_nonces_of_all_numbers(iv, number):
+    assert int.from_bytes(Nonce(iv).of(number), "big") == int.from_bytes(iv, "big") ^ number
