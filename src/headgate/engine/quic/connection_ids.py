@@ -141,7 +141,7 @@ class OwnConnectionIds:
         new: list[tuple[int, bytes, bytes]] = []
         while len(self.active) < self._limit:
             if self._waiting > 0:
-                if self._replaced >= MAX_REPLACED or (self._replaced and now - self._last < rtt):
+                if self._replaced >= MAX_REPLACED or (self._replaced and now < self._last + rtt):
                     break
                 self._waiting -= 1
                 self._replaced += 1
@@ -151,7 +151,10 @@ class OwnConnectionIds:
         return new
 
     def next_at(self, rtt: float) -> float:
-        """Return when `take_new` gives an ID that it held back, `NEVER` where it holds back none."""
+        """Return when `take_new` gives an ID that it held back, `NEVER` where it holds back none.
+
+        By the very sums that it compares with, or rounding lets a timer go off without effect, again and again.
+        """
         if not self._waiting or len(self.active) >= self._limit:
             return NEVER
         return self._minute + _MINUTE if self._replaced >= MAX_REPLACED else self._last + rtt
@@ -183,7 +186,7 @@ class OwnConnectionIds:
         return retired
 
     def _begin_minute(self, now: float) -> None:
-        if now - self._minute >= _MINUTE:
+        if now >= self._minute + _MINUTE:
             self._minute = now
             self._retired = 0
             self._replaced = 0

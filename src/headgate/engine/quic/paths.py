@@ -21,8 +21,10 @@ from headgate.engine.quic.rtt import NEVER, RttEstimator
 
 # msquic and qh3 as many: the one in use, the one before, one that is tried, and one more.
 MAX_PATHS: Final = 4
-# Each costs a challenge of 1200 octets and maybe a connection ID; a network that rebinds faster carries nothing.
+# Each costs a challenge of 1200 octets and maybe a connection ID: one in this time, and so many at once, because a
+# client that only listens says once where it is and then waits.
 NEW_PATH_SECONDS: Final = 1.0
+MAX_NEW_PATHS: Final = 3
 # Section 8.2.4 leaves it open; a challenge is lost as seldom as any packet.
 MAX_CHALLENGES: Final = 3
 # Challenges of the peer that are not answered yet (quiche 3), and answers in a round trip: CVE-2023-49295.
@@ -173,11 +175,12 @@ class Paths:
 
     def may_add(self, now: float) -> bool:
         """Tell whether a path may come about now."""
-        return now >= self._new_at
+        # A microsecond: sums are rounded.
+        return self._new_at - now <= (MAX_NEW_PATHS - 1) * NEW_PATH_SECONDS + 1e-6
 
     def add(self, path: Path, now: float) -> Path | None:
         """Take in a path; return the one that has to go for it, never the active one."""
-        self._new_at = now + NEW_PATH_SECONDS
+        self._new_at = max(self._new_at, now) + NEW_PATH_SECONDS
         gone: Path | None = None
         if len(self.all) >= MAX_PATHS:
             others = [each for each in self.all if each is not self.active]

@@ -19,6 +19,7 @@ from headgate.engine.quic.connection_ids import (
     PeerConnectionIds,
 )
 from headgate.engine.quic.errors import CONNECTION_ID_LIMIT_ERROR, PROTOCOL_VIOLATION, QuicError
+from headgate.engine.quic.rtt import NEVER
 from headgate.errors import LocalProtocolError
 
 KEY = b"0123456789abcdef"
@@ -138,6 +139,19 @@ def test_one_replacement_in_a_round_trip():
     assert len(pool.take_new(1.0, 0.1)) == 1
     assert pool.take_new(1.09, 0.1) == []
     assert len(pool.take_new(1.11, 0.1)) == 1
+
+
+def test_the_time_that_is_named_is_the_time_that_counts():
+    for step in range(200):
+        pool = own()
+        pool.take_new(0.0, 0.1)
+        now, rtt = 7.9 + step / 777, 0.04 + step / 3333
+        pool.retire(0, b"elsewhere", now)
+        pool.retire(1, b"elsewhere", now)
+        assert len(pool.take_new(now, rtt)) == 1
+        assert pool.next_at(rtt) > now
+        assert len(pool.take_new(pool.next_at(rtt), rtt)) == 1
+        assert pool.next_at(rtt) == NEVER
 
 
 def test_limit_of_retirements_in_a_minute_and_one_more():

@@ -27,7 +27,7 @@ from headgate.engine.quic.frames import (
 from headgate.engine.quic.levels import APPLICATION
 from headgate.engine.quic.migration import MAX_TOKEN, MAX_TOKENS
 from headgate.engine.quic.packet import encode_short_header
-from headgate.engine.quic.paths import MAX_ANSWERS, MAX_CHALLENGES, MAX_PATHS, NEW_PATH_SECONDS
+from headgate.engine.quic.paths import MAX_ANSWERS, MAX_CHALLENGES, MAX_NEW_PATHS, MAX_PATHS, NEW_PATH_SECONDS
 from headgate.engine.quic.rtt import INITIAL_RTT, NEVER
 from headgate.engine.quic.settings import ConnectionSettings
 from headgate.errors import LocalProtocolError
@@ -312,13 +312,13 @@ def test_rfc9000_9_a_client_hears_no_other_server():
 
 def test_new_paths_at_the_limit_of_a_second_and_one_more():
     link = settled()
-    from_address(link, raw(link, PING_FRAME), ("198.51.100.7", 1))
-    from_address(link, raw(link, PING_FRAME), ("198.51.100.7", 2))
+    for port in range(1, MAX_NEW_PATHS + 2):
+        from_address(link, raw(link, PING_FRAME), ("198.51.100.7", port))
     assert link.server.dropped["path-rate"] == 1
-    assert link.server.path.peer == ("198.51.100.7", 1)
-    later = link.now + NEW_PATH_SECONDS
-    from_address(link, raw(link, PING_FRAME), ("198.51.100.7", 2), at=later)
-    assert link.server.path.peer == ("198.51.100.7", 2)
+    assert link.server.path.peer == ("198.51.100.7", MAX_NEW_PATHS)
+    later = link.now + NEW_PATH_SECONDS + 0.001
+    from_address(link, raw(link, PING_FRAME), ("198.51.100.7", MAX_NEW_PATHS + 1), at=later)
+    assert link.server.path.peer == ("198.51.100.7", MAX_NEW_PATHS + 1)
 
 
 def test_paths_at_the_limit_and_one_more():

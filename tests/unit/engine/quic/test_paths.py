@@ -5,6 +5,7 @@ from headgate.engine.quic.paths import (
     MAX_ANSWERS,
     MAX_ANSWERS_HELD,
     MAX_CHALLENGES,
+    MAX_NEW_PATHS,
     MAX_PATHS,
     NEW_PATH_SECONDS,
     Path,
@@ -93,12 +94,15 @@ def test_paths_at_the_limit_and_one_more():
     assert only.add(new_path(9), 0.0) is only.all[1]
 
 
-def test_one_new_path_in_a_second():
+def test_so_many_new_paths_at_once_and_then_one_in_a_second():
     paths = Paths(new_path(0))
-    assert paths.may_add(0.0)
-    paths.add(new_path(1), 0.0)
-    assert not paths.may_add(NEW_PATH_SECONDS - 0.001)
-    assert paths.may_add(NEW_PATH_SECONDS)
+    for port in range(1, MAX_NEW_PATHS + 1):
+        assert paths.may_add(0.0)
+        paths.add(new_path(port), 0.0)
+    for port in range(2):
+        assert not paths.may_add(port + NEW_PATH_SECONDS - 0.001)
+        assert paths.may_add(port + NEW_PATH_SECONDS)
+        paths.add(new_path(9 + port), port + NEW_PATH_SECONDS)
 
 
 def test_answers_at_the_limit_and_one_more():
