@@ -112,7 +112,10 @@ class QuicSocket(Pollable):
 
     def touched(self) -> None:
         """There may be something to send: at the end of the round, with what else comes to be said in it."""
-        if not self._is_deferred:
+        driver = self._driver
+        if driver is not None and driver.closed and not self.poller.in_round:
+            self._transmit()  # the last word: the loop may not come round any more
+        elif not self._is_deferred:
             self._is_deferred = True
             if self.poller.in_round:
                 self.poller.defer(self)

@@ -286,6 +286,8 @@ class QuicUpstream(QuicDriver):
         h3.send(request)
         lane.stream = request.stream
         self.lanes[request.stream] = lane
+        if h3.requests >= h3.max_requests:
+            self.is_leaving = True  # this was the last
         self.values[UPSTREAM_H3_REQUESTS] += 1
 
     def drop(self, lane: Lane) -> None:

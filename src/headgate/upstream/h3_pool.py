@@ -96,6 +96,7 @@ class H3Pool(QuicUpstreamOwner):
         self.idle_timeout = idle_timeout
         self.connections: list[QuicUpstream] = []
         self.broken_until = 0.0
+        self.token = b""  # what the origin gave for the next connection (RFC 9000 section 8.1.3)
         self._origin_port = port
         self._expires = 0.0
         self._failures = 0
@@ -197,11 +198,17 @@ class H3Pool(QuicUpstreamOwner):
         while self._waiters:
             lane = self.take()
             if lane is None:
-                if not self._is_dialling and len(self.connections) < MAX_H3_CONNECTIONS:
+                if self._may_dial():
                     self._dial()
                 return
             waiter, _ = self._waiters.popleft()
             waiter.lane_ready(lane)
+
+    def _may_dial(self) -> bool:
+        """Tell whether another connection would help: not while one takes no request at all yet."""
+        if self._is_dialling or len(self.connections) >= MAX_H3_CONNECTIONS:
+            return False
+        return all(driver.lanes or driver.is_leaving for driver in self.connections)
 
     def _dial(self) -> None:
         self._is_dialling = True

@@ -72,10 +72,13 @@ class QuicConnector:
         return driver
 
     def forget(self, driver: QuicUpstream) -> None:
-        """Keep what resumes a session of a connection that is over."""
+        """Keep what a connection that is over leaves for the next: sessions, and a token."""
         owner = driver.pool
         if isinstance(owner, H3Pool):
             self.tls.keep(owner.host, driver.sessions())
+            tokens = driver.quic.take_tokens()
+            if tokens:
+                owner.token = tokens[-1]
 
 
 class QuicAttempt(QuicUpstreamOwner):
@@ -134,6 +137,7 @@ class QuicAttempt(QuicUpstreamOwner):
         connector = self._connector
         host = self._pool.host
         wall = connector.clock.wall()
+        token, self._pool.token = self._pool.token, b""  # for one connection only
         quic = connect(
             connector.tls.settings_for(host),
             SETTINGS,
@@ -142,6 +146,7 @@ class QuicAttempt(QuicUpstreamOwner):
             wall,
             peer=sock.getpeername(),
             session=connector.tls.take_session(host, wall),
+            token=token,
         )
         timers = cast(Timers, self._loop)
         held = QuicSocket(UdpSocket(sock), connector.poller, timers, connector.buffer, connector.values)

@@ -386,6 +386,21 @@ def test_no_more_requests_than_the_origin_allows_at_a_time():
     finish(path)
 
 
+def test_a_connection_carries_so_many_requests_and_the_next_has_another(path):
+    client, origin = path.ask(GET)
+    path.drivers[0].h3.max_requests = 2
+    path.ask(GET)
+    path.ask(GET)
+    assert [len(one.requests) for one in path.origins] == [2, 1]
+    for request in origin.requests:
+        origin.respond(204, stream=request.stream)
+    path.run()
+    assert path.drivers[0].closed
+    path.origins[1].respond(204)
+    path.run()
+    assert b"204 No Content" in client.transport.outgoing
+
+
 def test_an_end_without_content_is_told_once(path):
     client, origin = path.ask(b"HEAD / HTTP/1.1\r\nHost: x\r\n\r\n")
     origin.respond(200, 0, content_length=b"10")

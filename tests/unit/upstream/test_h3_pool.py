@@ -292,6 +292,16 @@ def test_connections_at_the_limit_and_one_more():
     path.close()
 
 
+def test_an_origin_that_lets_nobody_ask_is_dialled_once():
+    path = H3Path(server_settings=ConnectionSettings(streams=StreamSettings(bidi_streams=0)))
+    client, _ = path.ask(GET)
+    path.ask(GET)
+    assert len(path.drivers) == 1
+    path.pass_time(5.1)
+    assert b"504 Gateway Timeout" in client.transport.outgoing
+    path.close()
+
+
 def test_a_breach_marks_it_broken_and_a_proper_end_does_not(path):
     offer(path)
     client, origin = path.ask(GET)
