@@ -46,8 +46,6 @@ from headgate.counters import (
     QUIC_ENDED_IDLE,
     QUIC_ENDED_PEER,
     QUIC_ENDED_RESET,
-    QUIC_HANDSHAKES_FULL,
-    QUIC_HANDSHAKES_RESUMED,
     QUIC_OPEN,
     TIMEOUT_HANDSHAKE,
 )
@@ -643,7 +641,6 @@ class QuicEndpoint(Pollable, DownstreamOwner):
         self._settle(driver)
         if isinstance(tls, ServerHandshake):
             self.tls.finished(tls)
-            self._values[QUIC_HANDSHAKES_RESUMED if tls.resumed else QUIC_HANDSHAKES_FULL] += 1
 
     def _settle(self, driver: QuicDownstream) -> None:
         if not driver.is_settled:

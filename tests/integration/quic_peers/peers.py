@@ -293,11 +293,11 @@ class ManyConnections(ThreadingHTTPServer):
 class GateServer:
     """The gate, with an origin behind it, on one port of both families; over TCP too."""
 
-    def __init__(self, folder, *, chain=b"", key=b"", quic="", workers=1):
+    def __init__(self, folder, *, chain=b"", key=b"", quic="", workers=1, files=Files):
         self.port = free_port()
         self.folder = folder
         (folder / "site.pem").write_bytes((chain or identity().chain_pem) + (key or identity().key_pem))
-        self._origin = ManyConnections(("127.0.0.1", 0), Files)
+        self._origin = ManyConnections(("127.0.0.1", 0), files)
         text = f"""
 [[listener]]
 addresses = ["127.0.0.1:{self.port}", "[::1]:{self.port}"]

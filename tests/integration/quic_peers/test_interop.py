@@ -431,6 +431,8 @@ def half_open(address, host, count):
 
 def test_resumption_with_gtls(lab, tmp_path):
     names = [f"b{KIB}"]
+    counted = 'headgate_quic_handshakes_total{kind="resumed"}'
+    before = lab.gate.gate.metrics().get(counted, 0)
     client = GtlsClient(f"--session-file={tmp_path / 'session'}", "--disable-early-data")
     proved = []
     with lab.road("gate", names) as relay:
@@ -440,6 +442,8 @@ def test_resumption_with_gtls(lab, tmp_path):
             proved.append(sum(map(int, came)))
     # The second time no certificate came, nor a signature.
     assert proved[0] > 700 > 250 > proved[1]
+    wait_for(counted, lambda: lab.gate.gate.metrics().get(counted, 0) > before)
+    assert lab.gate.gate.metrics()[counted] == before + 1
 
 
 def test_resumption_with_aioquic(lab):
