@@ -60,7 +60,7 @@ class FrameDispatch(Upkeep):
 
     def _receive_path(self, kind: int, reader: frames.FrameReader, now: float) -> None:
         if kind == frames.FRAME_NEW_CONNECTION_ID:
-            self.peer_ids.add(reader.sequence, reader.retire_prior_to, reader.content, reader.token)
+            self._receive_new_id(reader, now)
         elif kind == frames.FRAME_PATH_CHALLENGE:
             self._receive_challenge(reader.content, now)
         elif kind == frames.FRAME_PATH_RESPONSE:

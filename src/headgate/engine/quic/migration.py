@@ -316,6 +316,19 @@ class Migration(ConnectionHandshake):
             self._notices.add(frames.FRAME_NEW_CONNECTION_ID, sequence)
         self._ids_at = min(self._ids_at, self.own_ids.next_at(rtt))
 
+    def _receive_new_id(self, reader: frames.FrameReader, now: float) -> None:
+        """Take in an ID of the peer's; a path whose own was taken back gets another, or goes (section 5.1.2)."""
+        ids = self.peer_ids
+        ids.add(reader.sequence, reader.retire_prior_to, reader.content, reader.token)
+        if not reader.retire_prior_to:
+            return
+        self.path.sequence = ids.sequence
+        for path in list(self._paths.all):
+            if ids.destination(path.sequence) is None:
+                path.sequence = ids.take()
+                if path.sequence < 0:
+                    self._leave(path, now)
+
     def _receive_retirement(self, sequence: int, now: float) -> None:
         gone = self.own_ids.retire(sequence, self._came_to, now)
         if gone:

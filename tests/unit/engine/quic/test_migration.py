@@ -20,6 +20,7 @@ from headgate.engine.quic.frames import (
     FRAME_PATH_CHALLENGE,
     FRAME_PATH_RESPONSE,
     PING_FRAME,
+    encode_new_connection_id,
     encode_new_token,
     encode_path,
     encode_retire_connection_id,
@@ -50,13 +51,12 @@ def exchange(link, size=200_000):
     return lambda: ours.finished and theirs.finished
 
 
-def raw(link, content, *, to=None, size=0, skip=0):
-    """A 1-RTT packet of the client with these frames, sealed behind its back; `to`: the ID that it is sent to."""
-    client = link.client
-    space, sent = client._spaces[APPLICATION], client.recovery.spaces[APPLICATION]
-    sent.next_number += skip
+def raw(link, content, *, to=None, size=0, by_client=True):
+    """A 1-RTT packet of one side with these frames, sealed behind its back; `to`: the ID that it is sent to."""
+    side = link.client if by_client else link.server
+    space, sent = side._spaces[APPLICATION], side.recovery.spaces[APPLICATION]
     number = sent.take_number()
-    to = client.peer_ids.current if to is None else to
+    to = side.peer_ids.current if to is None else to
     header = encode_short_header(to, space.keys.phase, 0, number, 4)
     space.keys.seal(header, 4, number, content.ljust(max(size - len(header) - 16, 4), b"\0"))
     return space.keys.take_sealed()
@@ -131,6 +131,34 @@ def test_rfc9000_19_16_an_id_that_cannot_be_retired(sequence):
     link = settled()
     from_address(link, raw(link, encode_retire_connection_id(sequence)), CLIENT)
     assert link.server.end.code == PROTOCOL_VIOLATION
+
+
+def test_rfc9000_5_1_2_a_path_whose_id_is_taken_back_goes_on_with_another():
+    link = settled()
+    client = link.client
+    link.addresses[b"wifi"] = OTHER
+    client.migrate(b"wifi", link.now)
+    assert [path.sequence for path in client._paths.all] == [0, 1]
+    taken = encode_new_connection_id(4, 2, b"server-4", b"t" * 16)
+    receive(client, raw(link, taken, by_client=False), link.now)
+    sequences = [path.sequence for path in client._paths.all]
+    assert sorted(sequences) == [2, 3]
+    assert client.peer_ids.sequence == client.path.sequence == sequences[0]
+    assert sorted(client.peer_ids.due) == [0, 1]
+    question = encode_path(FRAME_PATH_CHALLENGE, b"question")
+    receive(client, raw(link, question, by_client=False, size=1200), link.now)
+    assert 1200 in [len(batch.data) for batch in batches(client, link.now) if batch.local == b""]
+
+
+def test_rfc9000_5_1_2_without_another_the_path_goes():
+    link = settled()
+    client = link.client
+    link.addresses[b"wifi"] = OTHER
+    client.migrate(b"wifi", link.now)
+    taken = encode_new_connection_id(4, 4, b"server-4", b"t" * 16)
+    receive(client, raw(link, taken, by_client=False), link.now)
+    assert [path.sequence for path in client._paths.all] == [4]
+    assert client.state is State.OPEN
 
 
 # --- NAT rebinding ---
