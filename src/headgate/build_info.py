@@ -82,6 +82,8 @@ COMPILED: Final[tuple[str, ...]] = (
     "headgate.engine.quic.path",
     "headgate.engine.quic.packet_builder",
     "headgate.engine.quic.core",
+    "headgate.engine.quic.negotiation",
+    "headgate.engine.quic.early",
     "headgate.engine.quic.handshake",
     "headgate.engine.quic.dispatch",
     "headgate.engine.quic.receiving",

@@ -23,27 +23,35 @@ STEP = 0.005
 class Pair:
     """Ours and theirs, with a clock that goes on by `STEP` for each way."""
 
-    def __init__(self, *, ours_is_client, loss=0):
+    def __init__(self, *, ours_is_client, loss=0, ours=None, theirs=None, tickets=None):
+        """`ours` are options of our side, `theirs` of its configuration; `tickets` is its store of tickets."""
         self.now = 1000.0
+        self.options = ours or {}
+        self.tickets = {} if tickets is None else tickets
         self.loss = loss
         self.count = 0
         self.data = bytearray()
         self.read = bytearray()
         self.events = []
         self.ours = None
-        configuration = QuicConfiguration(is_client=not ours_is_client, alpn_protocols=["h3"])
+        configuration = QuicConfiguration(
+            is_client=not ours_is_client, alpn_protocols=["h3"], **(theirs or {})
+        )
         if ours_is_client:
             leaf, *others = load_pem_x509_certificates(identity().chain_pem)
             configuration.certificate, configuration.certificate_chain = leaf, others
             configuration.private_key = serialization.load_pem_private_key(identity().key_pem, None)
-            self.ours = new_client(now=self.now, groups=(X25519,), shares=(X25519,))
+            self.ours = new_client(now=self.now, groups=(X25519,), shares=(X25519,), **self.options)
             self.theirs = None
             self.configuration = configuration
         else:
             configuration.server_name = "a.test"
             configuration.verify_mode = ssl.CERT_NONE
-            self.theirs = Theirs(configuration=configuration)
+            self.theirs = Theirs(configuration=configuration, session_ticket_handler=self._keep)
             self.theirs.connect(ADDRESS, self.now)
+
+    def _keep(self, ticket):
+        self.tickets[ticket.ticket] = ticket
 
     def survives(self):
         self.count += 1
@@ -54,12 +62,14 @@ class Pair:
             self.theirs = Theirs(
                 configuration=self.configuration,
                 original_destination_connection_id=datagram[6:14],
+                session_ticket_fetcher=self.tickets.get,
+                session_ticket_handler=self._keep,
             )
         self.theirs.receive_datagram(datagram, ADDRESS, self.now)
 
     def to_ours(self, datagram):
         if self.ours is None:
-            self.ours = new_server(datagram, now=self.now)
+            self.ours = new_server(datagram, now=self.now, **self.options)
         receive(self.ours, datagram, self.now)
 
     def turn(self):

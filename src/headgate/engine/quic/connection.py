@@ -1,14 +1,13 @@
-"""A connection of QUIC version 1 (RFC 9000, 9001, 9002), client or server, without sockets and without a clock.
+"""A connection of QUIC, versions 1 and 2 (RFC 9000, 9001, 9002, 9221, 9368, 9369), client or server, without sockets
+and without a clock.
 
 Three things move it: datagrams (`receive_batch`), time (`on_deadline`, when `deadline` has come), and its owner,
 who writes and reads by `streams` and asks for the handshake's results at `tls`. After each of them `take_batch` says
 what goes out, until it says None. What the peer does wrong never comes out as an exception: the connection closes,
 `end` says why, and `take_batch` returns the CONNECTION_CLOSE.
 
-It is written in seven rooms (see engine/quic/core); packets are put together in engine/quic/packet_builder.
-
-Not here yet: DATAGRAM, 0-RTT (such packets are dropped), other versions. Version Negotiation and Retry are sent by an
-endpoint; a Retry is followed here.
+It is written in rooms (see engine/quic/core); packets are put together in engine/quic/packet_builder. Version
+Negotiation and Retry are sent by an endpoint, and followed here.
 """
 
 from typing import final
@@ -19,6 +18,7 @@ from headgate.engine.quic.connection_ids import CID_LENGTH
 from headgate.engine.quic.core import Beginning, MakeId, MakeToken, Random, RandomIds
 from headgate.engine.quic.errors import QuicError
 from headgate.engine.quic.levels import APPLICATION, HANDSHAKE, INITIAL
+from headgate.engine.quic.packet import VERSION_1
 from headgate.engine.quic.path import Address, Batch
 from headgate.engine.quic.preferred import encode as encode_preferred
 from headgate.engine.quic.protect import KeySet
@@ -26,11 +26,10 @@ from headgate.engine.quic.receiving import Receiver
 from headgate.engine.quic.rtt import NEVER
 from headgate.engine.quic.settings import ConnectionSettings
 from headgate.engine.quic.stats import UNKNOWN, ConnectionStats, path_stats
-from headgate.engine.quic.transport_parameters import encode_parameters
 from headgate.engine.quic.upkeep import SEARCH_AFTER
-from headgate.engine.tls13.client import ClientHandshake
+from headgate.engine.quic.versions import ClientBeginning, Introduction
 from headgate.engine.tls13.server import ServerHandshake
-from headgate.engine.tls13.settings import ClientSettings, FixedAnswer, ServerSettings, Session
+from headgate.engine.tls13.settings import ClientSettings, ServerSettings, Session
 
 
 @final
@@ -150,7 +149,7 @@ class QuicConnection(Receiver):
         if self.state is not State.OPEN:
             return NEVER
         at = min(self.recovery.deadline(), self._idle_at(), self.streams.deadline(), self._old_keys_until)
-        at = min(at, self._paths.at, self._ids_at, self._keep_alive_at())
+        at = min(at, self._paths.at, self._ids_at, self._keep_alive_at(), self._early_until)
         if not self._builder.is_blocked():
             for space in self._spaces:
                 at = min(at, space.received.ack_at)
@@ -176,6 +175,8 @@ class QuicConnection(Receiver):
         if now >= self._old_keys_until:
             self._old_keys_until = NEVER
             self._spaces[APPLICATION].keys.drop_old()
+        if now >= self._early_until:
+            self._end_early()
         if not self._do_upkeep(now):
             return
         try:
@@ -224,16 +225,21 @@ def connect(
     session: Session | None = None,
     token: bytes = b"",
     make_id: MakeId | None = None,
+    version: int = VERSION_1,
+    early: bool = False,
 ) -> QuicConnection:
     """Return a connection to a server, whose first datagrams wait in `take_batch`.
 
     `random(n)`: n secret random octets. `token`: of an earlier connection to this server (section 8.1.3). `make_id`
-    returns another ID of ours and its stateless reset token; by itself a connection takes random ones.
+    returns another ID of ours and its stateless reset token; by itself a connection takes random ones. It begins in
+    `version`. `early`: streams may be used at once, if the session allows it; what is sent may be replayed.
     """
     source = random(CID_LENGTH)
     destination = random(CID_LENGTH)
-    parameters = encode_parameters(settings.parameters(source))
-    handshake = ClientHandshake(tls, random, now_wall, transport_parameters=parameters, session=session)
+    client = ClientBeginning(
+        tls, settings.parameters(source), settings.versions, random, now_wall, session, early=early
+    )
+    handshake = client.handshake(version)
     beginning = Beginning(
         peer,
         local,
@@ -241,8 +247,12 @@ def connect(
         destination=destination,
         original_destination=destination,
         make_id=make_id or RandomIds(random).make,
+        version=version,
     )
     connection = QuicConnection(handshake, settings, random, now, beginning)
+    connection._beginning = client
+    if handshake.early_offered and session is not None:
+        connection._remember(session.parameters)
     connection._builder.token = token
     connection._begin(destination)
     connection._follow_tls(now)
@@ -266,13 +276,15 @@ def accept(
     make_token: MakeToken | None = None,
     is_validated: bool = False,
     keys: KeySet | None = None,
+    version: int = VERSION_1,
 ) -> QuicConnection:
     """Return a connection for a client's first Initial, which goes into `receive_batch` next.
 
     `destination` is that Initial's, `source` the ID that is ours from now on. `retry_original`: the Initial had the
     token of a Retry, which the endpoint has opened; this was the client's first destination. `make_id` returns
     another ID of ours and its stateless reset token, `make_token` a token for later connections from an address;
-    `is_validated`: the Initial had such a token, which is good. `keys`: what `open_initial` returned for it.
+    `is_validated`: the Initial had such a token, which is good. `keys`: what `open_initial` returned for it; without,
+    `version` is the one of that Initial.
     """
     said = settings.parameters(source)
     said.original_destination_connection_id = destination if retry_original is None else retry_original
@@ -281,7 +293,9 @@ def accept(
     preferred = make_id() if make_id is not None and settings.preferred else None
     if preferred is not None:
         said.preferred_address = encode_preferred(settings.preferred, *preferred)
-    handshake = ServerHandshake(tls, random, now_wall, transport=FixedAnswer(encode_parameters(said)))
+    version = keys.version if keys is not None else version
+    introduction = Introduction(said, version, settings.versions, prefers_newest=settings.prefers_newest)
+    handshake = ServerHandshake(tls, random, now_wall, transport=introduction, version=version)
     beginning = Beginning(
         peer,
         local,
@@ -291,8 +305,11 @@ def accept(
         retry_source=None if retry_original is None else destination,
         make_id=make_id,
         make_token=make_token,
+        version=version,
     )
     connection = QuicConnection(handshake, settings, random, now, beginning)
+    connection._introduction = introduction
+    connection._takes_early = tls.early is not None
     if preferred is not None:
         connection.own_ids.adopt(*preferred)
         connection._new_ids.append(preferred[0])

@@ -1,9 +1,9 @@
 """What all parts of a connection share: its state, what was dropped, and how it ends (RFC 9000 section 10).
 
-A connection is one object, written in rooms that build on each other: `core` (state and end), `handshake` (TLS and
-what follows from it), `migration` (paths and connection IDs), `upkeep` (new keys, larger
-datagrams), `dispatch` (what frames do), `receiving` (datagrams and packets that come) and `connection`
-(what goes out, time, and how it begins).
+A connection is one object, written in rooms that build on each other: `core` (state and end), `negotiation` (how it
+begins, versions), `early` (0-RTT), `handshake` (TLS and what follows from it), `migration` (paths and connection
+IDs), `upkeep` (new keys, larger datagrams), `dispatch` (what frames do), `receiving` (datagrams and packets that
+come) and `connection` (what goes out, time, and how it begins).
 """
 
 from collections.abc import Callable
@@ -13,12 +13,15 @@ from headgate.engine.quic import frames
 from headgate.engine.quic.closing import CLOSING_PROBE_TIMEOUTS, TABLE, CloseReason, Closing, End, State
 from headgate.engine.quic.connection_ids import CID_LENGTH, OwnConnectionIds, PeerConnectionIds
 from headgate.engine.quic.cubic import Cubic
+from headgate.engine.quic.datagrams import MAX_DATAGRAM_FRAME, Datagrams
 from headgate.engine.quic.errors import APPLICATION_ERROR, QuicError
 from headgate.engine.quic.glitches import Glitches
 from headgate.engine.quic.notices import Notices
+from headgate.engine.quic.packet import VERSION_1
 from headgate.engine.quic.packet_builder import PacketBuilder
 from headgate.engine.quic.path import Address
 from headgate.engine.quic.paths import Path, Paths
+from headgate.engine.quic.protect import KeySet
 from headgate.engine.quic.qlog import QuicLog
 from headgate.engine.quic.recovery import Recovery
 from headgate.engine.quic.rtt import NEVER
@@ -26,6 +29,7 @@ from headgate.engine.quic.settings import DATAGRAM, ConnectionSettings
 from headgate.engine.quic.spaces import AheadOfKeys, new_spaces
 from headgate.engine.quic.streams import Streams
 from headgate.engine.quic.transport_parameters import TransportParameters
+from headgate.engine.quic.versions import ClientBeginning, Introduction
 from headgate.engine.tls13.client import ClientHandshake
 from headgate.engine.tls13.server import ServerHandshake
 from headgate.errors import LocalProtocolError, RemoteProtocolError
@@ -51,6 +55,7 @@ class Beginning:
         "peer",
         "retry_source",
         "source",
+        "version",
     )
 
     def __init__(
@@ -64,7 +69,9 @@ class Beginning:
         retry_source: bytes | None = None,
         make_id: MakeId | None = None,
         make_token: MakeToken | None = None,
+        version: int = VERSION_1,
     ) -> None:
+        self.version = version
         self.peer = peer
         self.local = local
         self.source = source
@@ -108,6 +115,10 @@ class ConnectionCore:
         self.is_complete = False
         self.is_confirmed = False
         self.peer_parameters: TransportParameters | None = None
+        # The version that the client began in, and the one that the connection goes on in.
+        self.original_version = beginning.version
+        self.version = beginning.version
+        self.datagrams = Datagrams(is_enabled=settings.has_datagrams)
         self.streams = Streams(is_client=is_client, settings=settings.streams)
         self.recovery = Recovery(
             Cubic(DATAGRAM), random, is_client=is_client, is_ecn_enabled=settings.is_ecn_enabled
@@ -142,7 +153,7 @@ class ConnectionCore:
         self._new_ids: list[bytes] = []
         self._gone_ids: list[bytes] = []
         self._settings = settings
-        self._spaces = new_spaces(is_client=is_client)
+        self._spaces = new_spaces(beginning.version, is_client=is_client)
         self._builder = PacketBuilder(
             self._spaces,
             self.recovery,
@@ -150,16 +161,29 @@ class ConnectionCore:
             self.peer_ids,
             self._notices,
             self.path,
+            self.datagrams,
             beginning.source,
             is_client=is_client,
         )
-        self._reader = frames.FrameReader(is_server=not is_client)
+        self._reader = frames.FrameReader(
+            is_server=not is_client, max_datagram=MAX_DATAGRAM_FRAME if settings.has_datagrams else 0
+        )
         self._ahead = AheadOfKeys()
         self._glitches = Glitches()
         self._closing: Closing | None = None
         self._is_close_due = False
         self._original_destination = beginning.original_destination
         self._retry_source = beginning.retry_source
+        self._keyed_by = b""  # the ID that the keys of Initial packets come from
+        self._other_keys: KeySet | None = None  # of Initial packets in another version
+        self._refused_version = 0  # by a Version Negotiation that we followed
+        self._beginning: ClientBeginning | None = None
+        self._introduction: Introduction | None = None
+        self._early_keys: KeySet | None = None
+        self._early_streams: set[int] = set()
+        self._early_until = NEVER
+        self._takes_early = False
+        self._remembered: TransportParameters | None = None
         self._peer_source: bytes | None = None
         self._ack_exponent = 3
         self._idle = settings.idle_seconds(0)

@@ -15,6 +15,8 @@ MAX_QUEUED: Final = 64
 MAX_QUEUED_OCTETS: Final = 64 * 1024
 # Kind and length in front of the data.
 HEADER: Final = 3
+# What the smallest packet has for frames: 1200 octets but for the longest header, ID included, and the tag.
+ROOM: Final = 1200 - 1 - 20 - 4 - 16
 
 
 @final
@@ -57,21 +59,20 @@ class DatagramQueue:
 class Datagrams:
     """The datagrams of one connection. `largest` is how much data one may carry now, 0: none may be sent."""
 
-    __slots__ = ("incoming", "is_enabled", "largest", "lost", "outgoing")
+    __slots__ = ("incoming", "is_enabled", "largest", "outgoing")
 
     def __init__(self, *, is_enabled: bool) -> None:
         self.is_enabled: Final = is_enabled
         self.incoming = DatagramQueue()
         self.outgoing = DatagramQueue()
         self.largest = 0
-        self.lost = 0
 
     def __repr__(self) -> str:
         return f"<Datagrams up to {self.largest} octets, in {self.incoming!r}, out {self.outgoing!r}>"
 
-    def set_peer_limit(self, frame_size: int, room: int) -> None:
-        """Take over the peer's max_datagram_frame_size; `room` is what a packet of ours has for frames."""
-        size = min(frame_size, room, MAX_DATAGRAM_FRAME) - HEADER
+    def set_peer_limit(self, frame_size: int) -> None:
+        """Take over the peer's max_datagram_frame_size."""
+        size = min(frame_size, ROOM) - HEADER
         self.largest = size if self.is_enabled and size > 0 else 0
 
     def send(self, data: bytes) -> None:

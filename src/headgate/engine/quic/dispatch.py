@@ -34,6 +34,8 @@ class FrameDispatch(Upkeep):
             self._finish(End.THEIRS, reason, b"", now)
         elif kind == frames.FRAME_HANDSHAKE_DONE:
             self._confirm(now)
+        elif kind == frames.FRAME_DATAGRAM:
+            self.datagrams.on_frame(reader.data[reader.start : reader.start + reader.length])
         elif kind >= frames.FRAME_NEW_CONNECTION_ID:
             self._receive_path(kind, reader, now)
 

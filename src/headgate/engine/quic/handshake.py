@@ -6,34 +6,22 @@ when Handshake packets are in use, Handshake when the handshake is confirmed.
 """
 
 from headgate.engine.quic import frames
-from headgate.engine.quic.core import ConnectionCore
+from headgate.engine.quic.early import EarlyPackets
 from headgate.engine.quic.errors import TRANSPORT_PARAMETER_ERROR, QuicError
-from headgate.engine.quic.levels import APPLICATION, HANDSHAKE, INITIAL
-from headgate.engine.quic.packet import VERSION_1
-from headgate.engine.quic.protect import KeySet
+from headgate.engine.quic.levels import APPLICATION, EARLY, HANDSHAKE, INITIAL
 from headgate.engine.quic.spaces import Space
 from headgate.engine.quic.transport_parameters import (
     TransportParameters,
     check_connection_ids,
-    check_versions,
     decode_parameters,
 )
+from headgate.engine.quic.versions import check_server
+from headgate.engine.tls13.client import ClientHandshake
 from headgate.errors import LocalProtocolError, RemoteProtocolError
 
 
-class ConnectionHandshake(ConnectionCore):
+class ConnectionHandshake(EarlyPackets):
     """Base of `FrameDispatch`: keys, TLS, transport parameters."""
-
-    def _begin(self, destination: bytes, keys: KeySet | None = None) -> None:
-        """Take the keys of Initial packets for the first destination of the client, or for that of a Retry.
-
-        `keys`: those that read are there already.
-        """
-        if keys is None:
-            keys = KeySet(INITIAL, VERSION_1)
-            keys.install_initial(destination, is_client=not self.is_client, is_write=False)
-        keys.install_initial(destination, is_client=self.is_client, is_write=True)
-        self._spaces[INITIAL].keys = keys
 
     def _receive_crypto(self, space: Space, offset: int, data: bytes, now: float) -> None:
         ready = space.crypto_in.receive(offset, data)
@@ -49,7 +37,13 @@ class ConnectionHandshake(ConnectionCore):
     def _follow_tls(self, now: float) -> None:
         """Take over what the handshake has come to: keys, answers, the peer's parameters, its end."""
         tls = self.tls
+        introduction = self._introduction
+        if introduction is not None and introduction.negotiated != self.version:
+            self._use_version(introduction.negotiated)
         for secret in tls.take_secrets():
+            if secret.level == EARLY:
+                self._install_early(secret)
+                continue
             self._spaces[secret.level].keys.install(secret.suite, secret.secret, is_write=secret.is_write)
             if secret.level == HANDSHAKE and secret.is_write:
                 self.recovery.has_handshake_keys = True
@@ -57,20 +51,41 @@ class ConnectionHandshake(ConnectionCore):
             self._spaces[level].crypto_out.write(data)
         if self.peer_parameters is None and tls.peer_transport_parameters:
             self.peer_parameters = self._check_parameters(tls.peer_transport_parameters)
+            if self._early_keys is not None and not self.is_client:
+                # The binder of the ticket has authenticated them.
+                self._take_limits(self.peer_parameters)
+        if self._remembered is not None and tls.early_refused:
+            self._refuse_early()
         if tls.complete and not self.is_complete:
             self._complete(now)
 
     def _check_parameters(self, content: bytes) -> TransportParameters:
         """Read the peer's parameters and hold them against its packets (sections 7.3 and 7.4)."""
-        parameters = decode_parameters(content, from_client=not self.is_client)
+        introduction = self._introduction
+        if introduction is not None and introduction.peer is not None:
+            parameters = introduction.peer
+        else:
+            parameters = decode_parameters(content, from_client=not self.is_client)
         check_connection_ids(
             parameters,
             initial_source=self._peer_source or b"",
             original_destination=self._original_destination if self.is_client else None,
             retry_source=self._retry_source if self.is_client else None,
         )
-        check_versions(parameters, VERSION_1, is_required=False)
+        if self.is_client:
+            check_server(
+                parameters,
+                original=self.original_version,
+                in_use=self.version,
+                ours=self._settings.versions,
+                refused=self._refused_version,
+            )
         return parameters
+
+    def _restart(self, tls: ClientHandshake, now: float) -> None:
+        self._refuse_early()
+        self.tls = tls
+        self._follow_tls(now)
 
     def _complete(self, now: float) -> None:
         """TLS has verified the peer's Finished: what it said of itself counts from now on (RFC 9001 section 8.2)."""
@@ -88,20 +103,20 @@ class ConnectionHandshake(ConnectionCore):
             if not self._peer_source:
                 raise QuicError(TRANSPORT_PARAMETER_ERROR, "a preferred address of a server without IDs")
             self.peer_ids.add(1, 0, preferred.connection_id, preferred.token)  # section 5.1.1
-        self.streams.set_peer_limits(
-            max_data=said.initial_max_data,
-            bidi_local=said.initial_max_stream_data_bidi_local,
-            bidi_remote=said.initial_max_stream_data_bidi_remote,
-            uni=said.initial_max_stream_data_uni,
-            bidi_streams=said.initial_max_streams_bidi,
-            uni_streams=said.initial_max_streams_uni,
-        )
+        self._take_limits(said)
+        self.datagrams.set_peer_limit(said.max_datagram_frame_size)
         if self.log is not None:
             self.log.parameters(now, said, is_ours=False)
             self.log.state(now, "handshake_complete")
-        if not self.is_client:
-            self._notices.add(frames.FRAME_HANDSHAKE_DONE, 0)
-            self._confirm(now)
+        if self.is_client:
+            self._check_remembered(said)
+            self._check_refused()
+            self._end_early()
+            return
+        if self._early_keys is not None:
+            self._early_until = now + 3 * self._probe_timeout()
+        self._notices.add(frames.FRAME_HANDSHAKE_DONE, 0)
+        self._confirm(now)
 
     def _confirm(self, now: float) -> None:
         """The handshake is confirmed (RFC 9001 section 4.1.2)."""
@@ -126,4 +141,7 @@ class ConnectionHandshake(ConnectionCore):
             # The limit of forgeries is the connection's (RFC 9001 section 6.6).
             self._spaces[APPLICATION].keys.forged += space.keys.forged
             space.discard()
+            if level == INITIAL:
+                self._other_keys = None
+                self._beginning = None
             self.recovery.discard(level)

@@ -14,11 +14,11 @@ from typing import Final, cast, final
 
 from headgate.engine.quic import frames
 from headgate.engine.quic.connection_ids import PeerConnectionIds
-from headgate.engine.quic.levels import APPLICATION, HANDSHAKE, INITIAL
+from headgate.engine.quic.datagrams import Datagrams
+from headgate.engine.quic.levels import APPLICATION, EARLY, HANDSHAKE, INITIAL
 from headgate.engine.quic.notices import KINDS, Notices
 from headgate.engine.quic.packet import (
     TAG,
-    VERSION_1,
     encode_long_header,
     encode_short_header,
     length_of_number,
@@ -26,6 +26,7 @@ from headgate.engine.quic.packet import (
 )
 from headgate.engine.quic.path import MAX_BATCH
 from headgate.engine.quic.paths import Path
+from headgate.engine.quic.protect import KeySet
 from headgate.engine.quic.qlog import QuicLog
 from headgate.engine.quic.recovery import Recovery
 from headgate.engine.quic.rtt import NEVER
@@ -52,10 +53,22 @@ Record = tuple[int, int, int, int, int]
 class _Draft:
     """A packet before it has a number: its frames, what they were, and how long its header and tag will be."""
 
-    __slots__ = ("content", "is_eliciting", "is_padded", "number_length", "overhead", "records", "space")
+    __slots__ = (
+        "content",
+        "is_eliciting",
+        "is_padded",
+        "keys",
+        "kind",
+        "number_length",
+        "overhead",
+        "records",
+        "space",
+    )
 
-    def __init__(self, space: Space, number_length: int, overhead: int) -> None:
+    def __init__(self, space: Space, kind: int, keys: KeySet, number_length: int, overhead: int) -> None:
         self.space = space
+        self.kind = kind  # of packet: the level of the space, or 0-RTT
+        self.keys = keys
         self.number_length = number_length
         self.overhead = overhead
         self.content = b""
@@ -70,9 +83,11 @@ class PacketBuilder:
 
     `token` goes into Initials, `path` is the one in use. `is_marking`: the last flush goes out with ECT(0).
     `waits_for_pace`: it ended for want of window or pace. `segment`: the size of its datagrams. `eliciting_at`: when
-    the first packet that asks went out since the owner set it to `NEVER`."""
+    the first packet that asks went out since the owner set it to `NEVER`. `early_keys`: a client's for 0-RTT packets.
+    """
 
     __slots__ = (
+        "_datagrams",
         "_is_client",
         "_notices",
         "_peer_ids",
@@ -80,6 +95,7 @@ class PacketBuilder:
         "_source",
         "_spaces",
         "_streams",
+        "early_keys",
         "eliciting_at",
         "is_marking",
         "log",
@@ -97,6 +113,7 @@ class PacketBuilder:
         peer_ids: PeerConnectionIds,
         notices: Notices,
         path: Path,
+        datagrams: Datagrams,
         source: bytes,
         *,
         is_client: bool,
@@ -108,7 +125,9 @@ class PacketBuilder:
         self._source = source
         self._is_client = is_client
         self._notices = notices
+        self._datagrams = datagrams
         self.path = path
+        self.early_keys: KeySet | None = None
         self.is_marking = False
         self.log: QuicLog | None = None
         self.token = b""
@@ -237,9 +256,15 @@ class PacketBuilder:
         drafts: list[_Draft] = []
         for level in (INITIAL, HANDSHAKE, APPLICATION):
             space = self._spaces[level]
+            keys = space.keys
+            kind = level
             if not space.can_write():
-                continue
-            draft = self._new_draft(space)
+                early = self.early_keys
+                if level != APPLICATION or early is None:
+                    continue
+                keys = early
+                kind = EARLY
+            draft = self._new_draft(space, kind, keys)
             left = room - draft.overhead
             if left < _LEAST_ROOM:
                 break
@@ -253,16 +278,16 @@ class PacketBuilder:
             drafts[-1].is_padded = True
         return drafts
 
-    def _new_draft(self, space: Space) -> _Draft:
+    def _new_draft(self, space: Space, kind: int, keys: KeySet) -> _Draft:
         sent = self._recovery.spaces[space.level]
         # One more than the next, which may be skipped.
         number_length = length_of_number(sent.next_number + 1, sent.largest_acked)
         destination = self._peer_ids.current
-        if space.level == APPLICATION:
+        if kind == APPLICATION:
             header = 1 + len(destination) + number_length
         else:
-            header = long_header_size(destination, self._source, self.token, space.level, number_length)
-        return _Draft(space, number_length, header + TAG)
+            header = long_header_size(destination, self._source, self.token, kind, number_length)
+        return _Draft(space, kind, keys, number_length, header + TAG)
 
     def _must_fill(self, drafts: list[_Draft]) -> bool:
         """Tell whether a datagram must have its full size (section 14.1)."""
@@ -281,7 +306,8 @@ class PacketBuilder:
         is_probe = self._recovery.probes[level] > 0
         if is_probe and level != APPLICATION and not space.has_crypto():
             space.repeat_crypto()  # the probe before took it
-        may = has_budget or is_probe
+        # Lost octets of the handshake do not wait for a window that packets fill which only it can have acknowledged.
+        may = has_budget or is_probe or (level != APPLICATION and space.crypto_out.can_send_without_credit())
         has_payload = may and (is_probe or self._has_payload(space))
         if not has_payload and not received.is_due(now):
             return
@@ -296,6 +322,8 @@ class PacketBuilder:
             room = self._fill_crypto(draft, pieces, room)
             if level == APPLICATION:
                 room = self._fill_control(draft, pieces, room, now)
+                if len(self._datagrams.outgoing):
+                    room = self._fill_datagrams(draft, pieces, room)
                 self._fill_streams(draft, pieces, room)
         if must_ask and not draft.is_eliciting:
             pieces.append(frames.PING_FRAME)
@@ -311,7 +339,12 @@ class PacketBuilder:
         if space.level != APPLICATION:
             return False
         streams = self._streams
-        return len(self._notices) > 0 or streams.has_control() or len(streams.sender.scheduler) > 0
+        return (
+            len(self._notices) > 0
+            or streams.has_control()
+            or len(streams.sender.scheduler) > 0
+            or len(self._datagrams.outgoing) > 0
+        )
 
     def _ack(self, draft: _Draft, room: int, now: float, *, is_alone: bool) -> bytes:
         space = draft.space
@@ -371,6 +404,17 @@ class PacketBuilder:
             return frames.encode_stream_credit(kind, stream, value)
         return frames.encode_credit(kind, value)
 
+    def _fill_datagrams(self, draft: _Draft, pieces: list[bytes], room: int) -> int:
+        """Put in datagrams of the application: before data of streams, which is not lost by waiting."""
+        datagrams = self._datagrams
+        while (data := datagrams.next(room, is_alone=not pieces)) is not None:
+            header = frames.datagram_header(len(data))
+            pieces.append(header)
+            pieces.append(data)
+            room -= len(header) + len(data)
+            draft.is_eliciting = True  # and no record: what is lost is lost
+        return room
+
     def _fill_streams(self, draft: _Draft, pieces: list[bytes], room: int) -> None:
         sender = self._streams.sender
         while room >= LEAST_PIECE:
@@ -393,7 +437,7 @@ class PacketBuilder:
             space = draft.space
             level = space.level
             number = self._recovery.take_number(level)
-            space.keys.seal(self._header(draft, number), draft.number_length, number, draft.content)
+            draft.keys.seal(self._header(draft, number), draft.number_length, number, draft.content)
             size = draft.overhead + len(draft.content)
             packet = SentPacket(
                 number,
@@ -412,18 +456,17 @@ class PacketBuilder:
             self._recovery.on_sent(level, packet)
             self.path.octets_sent += size
             if self.log is not None:
-                self.log.packet_sent(now, level, number, size, draft.content)
-            plan.append((level, size))
+                self.log.packet_sent(now, draft.kind, number, size, draft.content)
+            plan.append((draft.kind, size))
         return plan
 
     def _header(self, draft: _Draft, number: int) -> bytes:
-        level = draft.space.level
         destination = self._peer_ids.current
-        if level == APPLICATION:
-            return encode_short_header(destination, draft.space.keys.phase, 0, number, draft.number_length)
+        if draft.kind == APPLICATION:
+            return encode_short_header(destination, draft.keys.phase, 0, number, draft.number_length)
         return encode_long_header(
-            level,
-            VERSION_1,
+            draft.kind,
+            draft.keys.version,
             destination,
             self._source,
             self.token,
@@ -437,7 +480,9 @@ class PacketBuilder:
         sealed = [b""] * 4
         for level in (INITIAL, HANDSHAKE, APPLICATION):
             sealed[level] = self._spaces[level].keys.take_sealed()
-        for level in (INITIAL, HANDSHAKE, APPLICATION):
+        if self.early_keys is not None:
+            sealed[EARLY] = self.early_keys.take_sealed()
+        for level in (APPLICATION, INITIAL, HANDSHAKE):
             if len(sealed[level]) == sum([len(each) for each in sealed]):
                 return sealed[level]  # nearly always
         at = [0] * 4
@@ -484,7 +529,7 @@ class PacketBuilder:
         for level in (INITIAL, HANDSHAKE, APPLICATION):
             space = self._spaces[level]
             if space.can_write():
-                draft = self._new_draft(space)
+                draft = self._new_draft(space, level, space.keys)
                 draft.content = application if level == APPLICATION else transport
                 drafts.append(draft)
         if not drafts:

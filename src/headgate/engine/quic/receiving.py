@@ -9,13 +9,12 @@ from typing import Final
 from headgate.engine.quic.closing import CloseReason, End, State
 from headgate.engine.quic.connection_ids import CID_LENGTH
 from headgate.engine.quic.dispatch import FrameDispatch
-from headgate.engine.quic.errors import VERSION_NEGOTIATION_ERROR, QuicError, UnreadablePacketError
-from headgate.engine.quic.frames import FrameReader
+from headgate.engine.quic.errors import QuicError, UnreadablePacketError
+from headgate.engine.quic.frames import FRAME_STREAM, FrameReader
 from headgate.engine.quic.levels import APPLICATION, EARLY, HANDSHAKE, INITIAL
 from headgate.engine.quic.packet import (
     NEGOTIATION,
     RETRY,
-    VERSION_1,
     LongHeader,
     check_short_header,
     destination_of,
@@ -23,8 +22,8 @@ from headgate.engine.quic.packet import (
     parse_long_header,
 )
 from headgate.engine.quic.path import Address
+from headgate.engine.quic.protect import KeySet
 from headgate.engine.quic.receive_buffer import TooManyGapsError
-from headgate.engine.quic.retry import is_genuine_retry
 from headgate.engine.quic.rtt import NEVER
 from headgate.engine.quic.settings import DATAGRAM
 from headgate.errors import RemoteProtocolError
@@ -121,25 +120,51 @@ class Receiver(FrameDispatch):
             self._drop("other-connection")
         elif kind == NEGOTIATION:
             self._receive_negotiation(header, now)
-        elif header.version != VERSION_1:
-            self._drop("version")
-        elif kind == RETRY:
-            self._receive_retry(header, data)
-        elif kind == EARLY:
-            self._drop("0-rtt")
         elif kind == INITIAL and not self.is_client and size < DATAGRAM:
             self._drop("small-initial")  # section 14.1
         elif self._peer_source is not None and header.source != self._peer_source:
             self._drop("other-source")  # section 7.2
+        elif kind == EARLY and header.version == self.original_version:
+            self._receive_early(header, data, ecn, now)
+        elif header.version != self.version:
+            keys = self._keys_of(header.version) if kind == INITIAL else None
+            if keys is None:
+                self._drop("version")
+            else:
+                self._receive_packet(
+                    INITIAL, data, header.start, header.number_at, header.end, ecn, now, keys
+                )
+        elif kind == RETRY:
+            self._receive_retry(header, data)
         elif self._receive_packet(kind, data, header.start, header.number_at, header.end, ecn, now):
             self._on_opened(kind)
 
+    def _receive_early(self, header: LongHeader, data: bytes, ecn: int, now: float) -> None:
+        """Take in a 0-RTT packet, keep it for a ClientHello that is still to come, or drop it."""
+        keys = self._early_keys
+        if self.is_client:
+            self._drop("0-rtt")
+        elif keys is not None:
+            self._receive_packet(EARLY, data, header.start, header.number_at, header.end, ecn, now, keys)
+        elif self.peer_parameters is not None or not self._takes_early:
+            self._drop("0-rtt")
+        elif not self._ahead.keep(EARLY, data[header.start : header.end], ecn, is_validated=False):
+            self._drop("ahead-of-keys")
+
     def _receive_packet(
-        self, level: int, data: bytes, start: int, number_at: int, end: int, ecn: int, now: float
+        self,
+        level: int,
+        data: bytes,
+        start: int,
+        number_at: int,
+        end: int,
+        ecn: int,
+        now: float,
+        other: KeySet | None = None,
     ) -> bool:
-        """Open a packet and act on it; False where it was dropped."""
+        """Open a packet and act on it; False where it was dropped. `other` keys than those of the level open it."""
         space = self._spaces[level]
-        keys = space.keys
+        keys = space.keys if other is None else other
         if space.is_discarded:
             return False
         if not keys.can_read:
@@ -160,6 +185,8 @@ class Receiver(FrameDispatch):
             return False
         if self.log is not None:
             self.log.packet_received(now, level, number, end - start, content)
+        if other is not None and level == INITIAL and self.is_client:
+            self._use_version(other.version, other)
         if level == INITIAL and self._peer_source is None:
             # Known before the frames are read: TLS parameters are held against it.
             header = parse_long_header(data, start, end)
@@ -174,6 +201,8 @@ class Receiver(FrameDispatch):
         try:
             while self.state is State.OPEN and reader.next():
                 self._receive_frame(space, reader, now)
+                if level == EARLY and reader.kind == FRAME_STREAM:
+                    self._early_streams.add(reader.stream)
         except TooManyGapsError:
             # It is not acknowledged: the peer sends it again when there is room.
             self._drop("gaps")
@@ -213,10 +242,15 @@ class Receiver(FrameDispatch):
                 number_at = parse_long_header(packet, 0, len(packet)).number_at
             if self.state is not State.OPEN:
                 return
-            if self._receive_packet(level, packet, 0, number_at, len(packet), ecn, now):
+            early = self._early_keys if level == EARLY else None
+            if level == EARLY and early is None:
+                self._drop("0-rtt")
+            elif self._receive_packet(level, packet, 0, number_at, len(packet), ecn, now, early):
                 self._on_opened(level)
 
     def _can_read(self, level: int) -> bool:
+        if level == EARLY:
+            return self._early_keys is not None or self.peer_parameters is not None
         return self._spaces[level].is_discarded or self._spaces[level].keys.can_read
 
     def _check_reset(self, data: bytes, start: int, end: int, now: float) -> None:
@@ -224,31 +258,3 @@ class Receiver(FrameDispatch):
         if is_stateless_reset(data, start, end, self.peer_ids.tokens()):
             reason = CloseReason(0, "stateless reset", is_application=False, is_ours=False)
             self._finish(End.THEIRS, reason, b"", now)
-
-    def _receive_negotiation(self, header: LongHeader, now: float) -> None:
-        """Version Negotiation: the end, where the server speaks no version of ours (section 6.2)."""
-        is_answer = self.is_client and self._peer_source is None and self._retry_source is None
-        if not is_answer or header.source != self._original_destination or VERSION_1 in header.versions:
-            self._drop("negotiation")
-            return
-        text = f"the server speaks {', '.join(f'{version:#x}' for version in header.versions)}"
-        reason = CloseReason(VERSION_NEGOTIATION_ERROR, text, is_application=False, is_ours=True)
-        self._finish(End.TIME, reason, b"", now)
-
-    def _receive_retry(self, header: LongHeader, data: bytes) -> None:
-        """Begin again with a token and another destination: once, before anything else came (section 17.2.5.2)."""
-        packet = data[header.start : header.end]
-        is_answer = self.is_client and self._peer_source is None and self._retry_source is None
-        if (
-            not is_answer
-            or header.source == self._original_destination
-            or not is_genuine_retry(VERSION_1, self._original_destination, packet)
-        ):
-            self._drop("retry")
-            return
-        self._retry_source = header.source
-        self._builder.token = header.token
-        self.peer_ids.replace_first(header.source, b"")
-        self._begin(header.source)
-        for sent in self.recovery.forget(INITIAL):
-            self._builder.repeat(sent)

@@ -346,7 +346,8 @@ class Recovery:
         return (
             spaces[INITIAL].eliciting_in_flight > 0
             or spaces[HANDSHAKE].eliciting_in_flight > 0
-            or spaces[APPLICATION].eliciting_in_flight > 0
+            # Before that nobody is asked: 0-RTT packets must not keep a client from ending a deadlock.
+            or (self.is_confirmed and spaces[APPLICATION].eliciting_in_flight > 0)
         )
 
     def on_deadline(self, now: float) -> int:

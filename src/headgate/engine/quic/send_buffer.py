@@ -172,6 +172,13 @@ class SendBuffer:
         while not self._lost.add(start, end):
             self._lost.close_lowest_hole()
 
+    def rewind(self) -> None:
+        """Begin anew with everything that is held; nothing of it was acknowledged."""
+        self.sent = self.base
+        self._lost = Ranges(MAX_MARKS)
+        if self._fin == _FIN_SENT:
+            self._fin = _FIN_DUE
+
     def discard(self) -> int:
         """Drop everything, because the stream is reset; return how much was held."""
         held = self.end - self.base

@@ -4,7 +4,9 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from headgate.engine.quic.connection_ids import MAX_PEER_IDS
+from headgate.engine.quic.datagrams import MAX_DATAGRAM_FRAME
 from headgate.engine.quic.mtu import BASE
+from headgate.engine.quic.packet import VERSION_1, VERSION_2
 from headgate.engine.quic.path import Address
 from headgate.engine.quic.stream import StreamSettings
 from headgate.engine.quic.transport_parameters import TransportParameters
@@ -27,6 +29,9 @@ class ConnectionSettings:
     datagrams ends; 1200: there is none. `is_migration_allowed`: a client may come from another address on purpose
     (that a NAT forgets it is always borne); false where its packets would reach somebody else. `preferred`: where a
     server would rather be reached, one address for each family. `follows_preferred`: a client goes there.
+
+    `versions` are spoken, best first. A server goes on in the one that a client likes best, with `prefers_newest` in
+    version 2 wherever it can. `has_datagrams`: RFC 9221, both ways.
     """
 
     streams: StreamSettings = field(default_factory=StreamSettings)
@@ -37,6 +42,9 @@ class ConnectionSettings:
     is_migration_allowed: bool = True
     preferred: tuple[Address, ...] = ()
     follows_preferred: bool = True
+    versions: tuple[int, ...] = (VERSION_1, VERSION_2)
+    prefers_newest: bool = False
+    has_datagrams: bool = False
 
     def parameters(self, source: bytes) -> TransportParameters:
         """Return our transport parameters for a connection that uses `source` as its own ID."""
@@ -52,6 +60,7 @@ class ConnectionSettings:
         said.active_connection_id_limit = MAX_PEER_IDS
         said.disable_active_migration = not self.is_migration_allowed
         said.initial_source_connection_id = source
+        said.max_datagram_frame_size = MAX_DATAGRAM_FRAME if self.has_datagrams else 0
         return said
 
     def idle_seconds(self, peer_milliseconds: int) -> float:

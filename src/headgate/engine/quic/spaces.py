@@ -10,7 +10,6 @@ from typing import Final, final
 from headgate.engine.quic.acks import ReceivedPackets
 from headgate.engine.quic.crypto_buffer import MAX_CRYPTO_TOTAL, CryptoBuffer
 from headgate.engine.quic.levels import APPLICATION, EARLY, HANDSHAKE, INITIAL, NAMES
-from headgate.engine.quic.packet import VERSION_1
 from headgate.engine.quic.protect import KeySet
 from headgate.engine.quic.rtt import NEVER
 from headgate.engine.quic.send_buffer import SendBuffer
@@ -20,6 +19,8 @@ from headgate.engine.quic.send_buffer import SendBuffer
 MAX_AHEAD_PACKETS: Final = 10
 MAX_AHEAD_UNVALIDATED: Final = 2
 MAX_AHEAD_OCTETS: Final = 12 * 1024
+# 0-RTT packets that overtook their ClientHello, where early data is taken at all.
+MAX_EARLY_AHEAD: Final = 64 * 1024
 # No client has anything to say in 1-RTT packets: so much goes up that TLS can name what it refuses, as RFC 9001
 # section 6 asks for a KeyUpdate.
 MAX_MUTE_CRYPTO: Final = 64
@@ -31,9 +32,9 @@ class Space:
 
     __slots__ = ("crypto_in", "crypto_out", "is_discarded", "keys", "level", "losses", "received")
 
-    def __init__(self, level: int, *, is_client: bool) -> None:
+    def __init__(self, level: int, version: int, *, is_client: bool) -> None:
         self.level: Final = level
-        self.keys = KeySet(level, VERSION_1)
+        self.keys = KeySet(level, version)
         self.received = ReceivedPackets(is_prompt=level != APPLICATION)
         is_mute = level == APPLICATION and not is_client
         self.crypto_in = CryptoBuffer(MAX_MUTE_CRYPTO if is_mute else MAX_CRYPTO_TOTAL)
@@ -67,7 +68,7 @@ class Space:
     def discard(self) -> None:
         """Let go of the keys and of everything that only they could send."""
         self.is_discarded = True
-        self.keys = KeySet(self.level, VERSION_1)
+        self.keys = KeySet(self.level, self.keys.version)
         # The packet that ended the level may go on, with octets that have come before.
         position = self.crypto_in.position
         self.crypto_in = CryptoBuffer(position)
@@ -77,12 +78,12 @@ class Space:
         self.received.has_news = False
 
 
-def new_spaces(*, is_client: bool) -> list[Space]:
+def new_spaces(version: int, *, is_client: bool) -> list[Space]:
     """Return the spaces by level; 0-RTT and 1-RTT packets share the last one."""
-    application = Space(APPLICATION, is_client=is_client)
+    application = Space(APPLICATION, version, is_client=is_client)
     spaces = [application] * 4
-    spaces[INITIAL] = Space(INITIAL, is_client=is_client)
-    spaces[HANDSHAKE] = Space(HANDSHAKE, is_client=is_client)
+    spaces[INITIAL] = Space(INITIAL, version, is_client=is_client)
+    spaces[HANDSHAKE] = Space(HANDSHAKE, version, is_client=is_client)
     spaces[EARLY] = application
     return spaces
 
@@ -91,11 +92,12 @@ def new_spaces(*, is_client: bool) -> list[Space]:
 class AheadOfKeys:
     """Packets that wait for keys, in the order in which they came."""
 
-    __slots__ = ("_held", "_octets")
+    __slots__ = ("_early", "_held", "_octets")
 
     def __init__(self) -> None:
         self._held: list[tuple[int, bytes, int]] = []  # level, packet, ECN mark
         self._octets = 0
+        self._early = 0
 
     def __len__(self) -> int:
         return len(self._held)
@@ -105,6 +107,12 @@ class AheadOfKeys:
 
     def keep(self, level: int, packet: bytes, ecn: int, *, is_validated: bool) -> bool:
         """Keep a packet; False where there is no room for it."""
+        if level == EARLY:
+            if self._early + len(packet) > MAX_EARLY_AHEAD:
+                return False
+            self._early += len(packet)
+            self._held.append((level, packet, ecn))
+            return True
         most = MAX_AHEAD_PACKETS if is_validated else MAX_AHEAD_UNVALIDATED
         if len(self._held) >= most or self._octets + len(packet) > MAX_AHEAD_OCTETS:
             return False
@@ -117,5 +125,6 @@ class AheadOfKeys:
         ready = [held for held in self._held if can_read(held[0])]
         if ready:
             self._held = [held for held in self._held if not can_read(held[0])]
-            self._octets = sum([len(packet) for _, packet, _ in self._held])
+            self._octets = sum([len(packet) for level, packet, _ in self._held if level != EARLY])
+            self._early = sum([len(packet) for level, packet, _ in self._held if level == EARLY])
         return ready

@@ -74,6 +74,20 @@ class StreamSender:
             stream.is_starved = False
             self._refresh(stream)
 
+    def rewind(self) -> None:
+        """Nothing that was sent has arrived, and no credit is left: early data was refused."""
+        self.credit = SendCredit(0)
+        for stream in self._table.values():
+            buffer = stream.send
+            if buffer is None:
+                continue
+            stream.send_credit = SendCredit(0)
+            stream.final_sent = 0  # of a reset: the peer has seen nothing of the stream
+            if stream.send_state <= states.DATA_SENT:
+                buffer.rewind()
+                stream.send_state = states.READY
+                self._refresh(stream)
+
     def is_starving(self) -> bool:
         """Tell whether a stream waits for credit of the connection."""
         return len(self._starved) > 0

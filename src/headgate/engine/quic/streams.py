@@ -137,6 +137,20 @@ class Streams:
             self.sender.raise_stream_limit(stream, self._peer_windows[stream.id & 3])
         self.sender.raise_limit(max_data)
 
+    def rewind(self) -> None:
+        """Begin anew: nothing that was sent has arrived, and what the peer allows is not known (section 7.4.1)."""
+        own = self._own_bit
+        self._limits[own] = self._limits[own | UNI_BIT] = 0
+        self._told_limits = [-1, -1, -1, -1]
+        self._peer_windows = [0, 0, 0, 0]
+        self.sender.rewind()
+
+    def is_beyond_limits(self) -> bool:
+        """Tell whether we have more streams open than the peer allows."""
+        own = self._own_bit
+        uni = own | UNI_BIT
+        return self._opened[own] > self._limits[own] or self._opened[uni] > self._limits[uni]
+
     def _raise_streams(self, kind: int, count: int) -> bool:
         if count <= self._limits[kind]:
             return False

@@ -22,7 +22,8 @@ from headgate.engine.quic.transport_parameters import (
     decode_parameters,
     encode_parameters,
 )
-from headgate.engine.tls13.settings import TransportAnswer
+from headgate.engine.tls13.client import ClientHandshake
+from headgate.engine.tls13.settings import ClientSettings, Random, Session, TransportAnswer
 
 # Original version → those that its first flight can be read as (RFC 9369 section 4).
 COMPATIBLE: Final[dict[int, tuple[int, ...]]] = {
@@ -75,16 +76,13 @@ class Introduction(TransportAnswer):
         return encode_parameters(ours)
 
     def _negotiate(self, peer: TransportParameters) -> int:
-        """Return the version to go on with: the client's first one, or ours, if its first flight can be read so."""
-        possible = [
-            version
-            for version in COMPATIBLE[self.original]
-            if version in self._versions and version in peer.versions
-        ]
+        """Return the version to go on with: the client's first one, unless it likes version 2 better, or we do."""
+        if self.original != VERSION_1 or VERSION_2 not in self._versions or VERSION_2 not in peer.versions:
+            return self.original
         if self._prefers_newest:
-            return VERSION_2 if VERSION_2 in possible else self.original
-        # Versions that we do not know, and grease (section 6 of RFC 9368), are passed over.
-        return choose(peer.versions, possible) or self.original
+            return VERSION_2
+        # Versions that we do not know, and grease (RFC 9368 section 6), are passed over.
+        return choose(peer.versions, (VERSION_1, VERSION_2))
 
 
 def check_server(
@@ -118,3 +116,44 @@ def follow(offered: Sequence[int], ours: Sequence[int], original: int) -> int:
     if original in offered:
         return 0
     return choose([version for version in ours if version in VERSIONS], offered)
+
+
+@final
+class ClientBeginning:
+    """What a client begins with, kept until the server has said anything: it may have to begin in another version."""
+
+    __slots__ = ("_early", "_now_wall", "_random", "_said", "_session", "_settings", "versions")
+
+    def __init__(
+        self,
+        settings: ClientSettings,
+        said: TransportParameters,
+        versions: tuple[int, ...],
+        random: Random,
+        now_wall: float,
+        session: Session | None,
+        *,
+        early: bool,
+    ) -> None:
+        self._settings = settings
+        self._said = said
+        self._random = random
+        self._now_wall = now_wall
+        self._session = session
+        self._early = early
+        self.versions: Final = versions
+
+    def handshake(self, version: int) -> ClientHandshake:
+        """Return a handshake whose first flight is of this version."""
+        said = self._said
+        said.chosen_version = version
+        said.versions = self.versions if version in self.versions else (version, *self.versions)
+        return ClientHandshake(
+            self._settings,
+            self._random,
+            self._now_wall,
+            transport_parameters=encode_parameters(said),
+            session=self._session,
+            early=self._early,
+            version=version,
+        )

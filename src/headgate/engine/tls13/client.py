@@ -262,7 +262,8 @@ class ClientHandshake(Handshake):
         if wanted is None and not self._cookie:
             raise refusal(ILLEGAL_PARAMETER, "a HelloRetryRequest that changes nothing")
         self.suite = retry.suite
-        self.early_offered = False  # which the server refuses by it (section 4.2.10)
+        self.early_refused = self.early_offered  # by that alone (section 4.2.10)
+        self.early_offered = False
         self._transcript.retry(HASHES[retry.suite])
         self._transcript.update(retry.message)
         session = self._session
@@ -297,6 +298,8 @@ class ClientHandshake(Handshake):
         self.alpn = protocols[0]
         if ext.EARLY_DATA in found:
             self._check_early(found[ext.EARLY_DATA])
+        elif self.early_offered:
+            self.early_refused = True
         self.peer_transport_parameters = found[ext.TRANSPORT_PARAMETERS]
         self._transcript.update(message)
         return ClientInput.EXTENSIONS_RESUMED if self.resumed else ClientInput.EXTENSIONS

@@ -83,6 +83,7 @@ class Handshake:
         self.resumed = False
         self.early_offered = False
         self.early_accepted = False
+        self.early_refused = False
         self.suite = 0
         self.group = 0
         self._random = random

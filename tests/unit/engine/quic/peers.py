@@ -41,9 +41,21 @@ def flushed(side, now):
     return datagrams
 
 
-def new_client(*, seed=1, now=0.0, settings=SETTINGS, peer=SERVER, **changes):
+def new_client(
+    *,
+    seed=1,
+    now=0.0,
+    settings=SETTINGS,
+    peer=SERVER,
+    wall=WALL,
+    session=None,
+    early=False,
+    version=VERSION_1,
+    **changes,
+):
     tls = ClientSettings(**{"server_name": NAME, "verify": trusting, **changes})
-    return connect(tls, settings, seeded(seed), now, WALL, peer=peer)
+    options = {"session": session, "early": early, "version": version}
+    return connect(tls, settings, seeded(seed), now, wall, peer=peer, **options)
 
 
 def new_server(
@@ -56,9 +68,11 @@ def new_server(
     reset_token=b"",
     make_token=None,
     is_validated=False,
+    wall=WALL,
     **changes,
 ):
     """A server for the datagram that begins it."""
+    header = parse_long_header(first, 0, len(first))
     tls = ServerSettings(**{"select": lambda name: [credential()], **changes})
     random = seeded(seed)
     return accept(
@@ -66,8 +80,8 @@ def new_server(
         settings,
         random,
         now,
-        WALL,
-        destination=parse_long_header(first, 0, len(first)).destination,
+        wall,
+        destination=header.destination,
         source=random(8),
         peer=CLIENT,
         local=b"",
@@ -76,6 +90,7 @@ def new_server(
         make_id=RandomIds(random).make,
         make_token=make_token,
         is_validated=is_validated,
+        version=header.version,
     )
 
 

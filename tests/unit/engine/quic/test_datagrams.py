@@ -1,21 +1,27 @@
 """Datagrams of the application (RFC 9221): their queues and limits."""
 
 import pytest
+from tests.unit.engine.quic.peers import SETTINGS, Link, brief_client, new_server, receive
 
+from headgate.engine.quic.closing import State
 from headgate.engine.quic.datagrams import (
     HEADER,
     MAX_DATAGRAM_FRAME,
     MAX_QUEUED,
     MAX_QUEUED_OCTETS,
+    ROOM,
     DatagramQueue,
     Datagrams,
 )
+from headgate.engine.quic.errors import PROTOCOL_VIOLATION
+from headgate.engine.quic.frames import datagram_header
+from headgate.engine.quic.settings import ConnectionSettings
 from headgate.errors import LocalProtocolError
 
 
-def agreed(frame_size=65_535, room=1300):
+def agreed(frame_size=65_535):
     held = Datagrams(is_enabled=True)
-    held.set_peer_limit(frame_size, room)
+    held.set_peer_limit(frame_size)
     return held
 
 
@@ -49,18 +55,12 @@ def test_octets_of_datagrams_at_the_limit_and_one_more():
 
 
 @pytest.mark.parametrize(
-    ("said", "room", "largest"),
-    [
-        (65_535, 2000, MAX_DATAGRAM_FRAME - HEADER),
-        (100, 2000, 97),
-        (65_535, 1156, 1153),
-        (3, 2000, 0),
-        (0, 2000, 0),
-    ],
+    ("said", "largest"),
+    [(65_535, ROOM - HEADER), (MAX_DATAGRAM_FRAME, ROOM - HEADER), (100, 97), (4, 1), (3, 0), (0, 0)],
 )
-def test_rfc9221_3_a_datagram_at_the_limit_and_one_more(said, room, largest):
-    """No frame is larger than the peer takes, than a packet, and than our own limit."""
-    held = agreed(said, room)
+def test_rfc9221_3_a_datagram_at_the_limit_and_one_more(said, largest):
+    """No frame is larger than the peer takes, and than every packet holds."""
+    held = agreed(said)
     assert held.largest == largest
     if largest:
         held.send(bytes(largest))
@@ -71,7 +71,7 @@ def test_rfc9221_3_a_datagram_at_the_limit_and_one_more(said, room, largest):
 
 def test_rfc9221_3_nothing_is_sent_before_both_agree():
     held = Datagrams(is_enabled=False)
-    held.set_peer_limit(65_535, 1300)
+    held.set_peer_limit(65_535)
     with pytest.raises(LocalProtocolError, match="not enabled"):
         held.send(b"")
     with pytest.raises(LocalProtocolError, match="not enabled"):
@@ -87,4 +87,87 @@ def test_one_that_does_not_fit_waits_for_the_next_packet_and_none_for_ever():
     # The path has shrunk: no packet will ever take it.
     assert held.next(500, is_alone=True) == b"small"
     assert held.outgoing.dropped == 1
-    assert "up to 1197 octets" in repr(held)
+    assert f"up to {ROOM - HEADER} octets" in repr(held)
+
+
+# -- in a connection
+
+ON = ConnectionSettings(has_datagrams=True)
+
+
+def link(client=ON, server=ON, **weather):
+    return Link(
+        brief_client(settings=client),
+        make_server=lambda first, **at: new_server(first, settings=server, **at),
+        **weather,
+    ).shake()
+
+
+def test_datagrams_go_both_ways_and_before_streams():
+    ours = link()
+    stream = ours.client.streams.open(is_uni=False)
+    ours.client.streams.write(stream, bytes(50_000), fin=True)
+    for index in range(3):
+        ours.client.datagrams.send(b"%d" % index)
+        ours.server.datagrams.send(b"back %d" % index)
+    ours.rest(0.03)
+    assert [ours.server.datagrams.receive() for _ in range(4)] == [b"0", b"1", b"2", None]
+    assert [ours.client.datagrams.receive() for _ in range(4)] == [b"back 0", b"back 1", b"back 2", None]
+    ours.rest(1.0)
+    assert ours.is_open()
+
+
+def test_the_largest_fits_into_every_packet():
+    ours = link()
+    largest = ours.client.datagrams.largest
+    for _ in range(5):
+        ours.client.datagrams.send(bytes(largest))
+    ours.rest(0.1)
+    assert [len(ours.server.datagrams.receive()) for _ in range(5)] == [largest] * 5
+    assert ours.client.datagrams.outgoing.dropped == 0
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_rfc9221_5_what_is_lost_is_lost(seed):
+    ours = link(loss=0.3, seed=seed)
+    for index in range(40):
+        ours.client.datagrams.send(b"%d" % index)
+    ours.rest(5.0)
+    came = []
+    while (data := ours.server.datagrams.receive()) is not None:
+        came.append(int(data))
+    assert len(came) == len(set(came)) <= 40
+    assert ours.is_open()
+    assert ours.client.recovery.bytes_in_flight == 0  # they are acknowledged, or given up, as anything else
+
+
+def test_a_receiver_that_reads_nothing_holds_the_newest():
+    ours = link()
+    for index in range(200):
+        ours.client.datagrams.send(b"%d" % index)
+        ours.rest(0.001)
+    ours.rest(0.1)
+    held = ours.server.datagrams.incoming
+    assert (len(held), held.dropped) == (MAX_QUEUED, 200 - MAX_QUEUED)
+    assert held.pop() == b"136"
+
+
+@pytest.mark.parametrize(("client", "server"), [(ON, SETTINGS), (SETTINGS, ON), (SETTINGS, SETTINGS)])
+def test_one_side_alone_is_not_enough(client, server):
+    ours = link(client, server)
+    for side in (ours.client, ours.server):
+        assert side.datagrams.largest == 0
+        with pytest.raises(LocalProtocolError):
+            side.datagrams.send(b"x")
+
+
+@pytest.mark.parametrize(("settings", "size"), [(SETTINGS, 1), (ON, MAX_DATAGRAM_FRAME)])
+def test_rfc9221_3_a_datagram_that_was_not_agreed_on_closes(settings, size):
+    """None was, or none so large."""
+    ours = link(ON, settings)
+    data = datagram_header(size) + bytes(size)
+    ours.client.path.datagram = 1400
+    packet = ours.client._builder.lone_datagram(data, ours.client.peer_ids.current, 0, ours.now)
+    receive(ours.server, packet, ours.now)
+    assert ours.server.state is State.CLOSING
+    assert (ours.server.end.code, ours.server.end.frame_type) == (PROTOCOL_VIOLATION, 0x31)

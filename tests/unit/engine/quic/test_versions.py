@@ -41,7 +41,7 @@ def introduced(original, chosen, available, *, ours=BOTH, prefers_newest=False):
         (VERSION_1, [VERSION_2, VERSION_1], {"ours": (VERSION_1,)}, VERSION_1),
         (VERSION_1, [VERSION_2, VERSION_1], {"ours": (VERSION_1,), "prefers_newest": True}, VERSION_1),
         (VERSION_2, [VERSION_2, VERSION_1], {}, VERSION_2),
-        (VERSION_2, [VERSION_1, VERSION_2], {}, VERSION_1),
+        (VERSION_2, [VERSION_1, VERSION_2], {}, VERSION_2),
         (VERSION_2, [VERSION_1, VERSION_2], {"prefers_newest": True}, VERSION_2),
     ],
 )
