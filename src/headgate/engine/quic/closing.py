@@ -24,6 +24,10 @@ class State(Enum):
     CLOSED = "closed"
 
 
+# Looked at for each packet: compiled code finds a constant faster than a member of an Enum.
+OPEN: Final = State.OPEN
+
+
 class End(Enum):
     """What ends it."""
 

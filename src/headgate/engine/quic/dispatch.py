@@ -12,11 +12,9 @@ class FrameDispatch(Upkeep):
     """Base of `Receiver`: CRYPTO for TLS, ACK for recovery, all about streams for their table."""
 
     def _receive_frame(self, space: Space, reader: frames.FrameReader, now: float) -> None:
+        """Act on any frame but STREAM, which goes to its stream at once."""
         kind = reader.kind
-        if kind == frames.FRAME_STREAM:
-            piece = reader.data[reader.start : reader.start + reader.length]
-            self.streams.receive_stream(reader.stream, reader.offset, piece, fin=reader.fin)
-        elif kind in (frames.FRAME_ACK, frames.FRAME_ACK_ECN):
+        if kind in (frames.FRAME_ACK, frames.FRAME_ACK_ECN):
             self._receive_ack(space, reader, now)
         elif kind == frames.FRAME_CRYPTO:
             piece = reader.data[reader.start : reader.start + reader.length]

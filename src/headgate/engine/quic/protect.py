@@ -23,6 +23,7 @@ from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers import Cipher, CipherContext, algorithms, modes
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM, ChaCha20Poly1305
 
+from headgate.engine.quic.connection_ids import CID_LENGTH
 from headgate.engine.quic.errors import AEAD_LIMIT_REACHED, KEY_UPDATE_ERROR, PROTOCOL_VIOLATION, QuicError
 from headgate.engine.quic.levels import APPLICATION, NAMES
 from headgate.engine.quic.packet import SAMPLE, VERSION_1, VERSION_2, decode_number
@@ -49,6 +50,8 @@ _KEY_SIZES: Final[dict[int, int]] = {
 }
 _NONCE: Final = 12
 _TAIL: Final = 7
+# Where the sample of a 1-RTT packet to one of our connection IDs lies.
+_SAMPLE_AT: Final = 1 + CID_LENGTH + 4
 
 # Section 6.6: packets protected with one key, and failed openings of one connection. ChaCha20-Poly1305 has no limit
 # of the first kind below the number of packet numbers.
@@ -366,6 +369,18 @@ class KeySet:
             return mask.masks(data[at : at + SAMPLE])
         return mask.masks(b"".join([data[at + 4 : at + 4 + SAMPLE] for at in numbers_at]))
 
+    def masks_of_batch(self, data: bytes, segment: int) -> bytes:
+        """Return the masks of 1-RTT packets in datagrams of `segment` octets; without keys none at all."""
+        mask = self._read_mask
+        if mask is None:
+            return b""
+        if len(data) <= segment:
+            return mask.masks(data[_SAMPLE_AT : _SAMPLE_AT + SAMPLE].ljust(SAMPLE, b"\0"))
+        samples = [data[at : at + SAMPLE] for at in range(_SAMPLE_AT, len(data), segment)]
+        # The last datagram may be too short for a sample.
+        count = -(-len(data) // segment)
+        return mask.masks(b"".join(samples).ljust(count * SAMPLE, b"\0"))
+
     def open(
         self, data: bytes, start: int, number_at: int, end: int, masks: bytes, mask_at: int, largest: int
     ) -> bytes | None:
@@ -383,7 +398,11 @@ class KeySet:
         for i in range(length):
             shortened = shortened << 8 | data[number_at + i] ^ masks[mask_at + 1 + i]
         number = decode_number(shortened, length, largest)
-        header = first.to_bytes(1, "big") + data[start + 1 : number_at] + shortened.to_bytes(length, "big")
+        header = b"%b%b%b" % (
+            _OCTETS[first],
+            data[start + 1 : number_at],
+            shortened.to_bytes(length, "big"),
+        )
         generation = self.read_generation
         if self.level == APPLICATION and (first >> 2 & 1) != generation & 1:
             generation += -1 if number < self._first_of_phase else 1

@@ -6,15 +6,17 @@ its keys waits, within limits. Version Negotiation and Retry are followed by a c
 
 from typing import Final
 
-from headgate.engine.quic.closing import CloseReason, End, State
+from headgate.engine.quic.closing import OPEN, CloseReason, End, State
 from headgate.engine.quic.connection_ids import CID_LENGTH
 from headgate.engine.quic.dispatch import FrameDispatch
 from headgate.engine.quic.errors import QuicError, UnreadablePacketError
 from headgate.engine.quic.frames import FRAME_STREAM, FrameReader
 from headgate.engine.quic.levels import APPLICATION, EARLY, HANDSHAKE, INITIAL
 from headgate.engine.quic.packet import (
+    LEAST_PROTECTED,
     NEGOTIATION,
     RETRY,
+    SAMPLE,
     LongHeader,
     check_short_header,
     destination_of,
@@ -30,6 +32,9 @@ from headgate.errors import RemoteProtocolError
 
 # Real datagrams hold three; behind CVE-2025-54939 stood thousands.
 MAX_COALESCED: Final = 8
+
+
+_LEAST_SHORT: Final = 1 + CID_LENGTH + LEAST_PROTECTED
 
 
 class Receiver(FrameDispatch):
@@ -51,7 +56,7 @@ class Receiver(FrameDispatch):
         self._read_at = now
         path = self.path
         if peer != path.peer or local != path.local:
-            other = self._origin(peer, local, now) if self.state is State.OPEN else None
+            other = self._origin(peer, local, now) if self.state is OPEN else None
             if other is None:
                 return
             path = other
@@ -59,20 +64,36 @@ class Receiver(FrameDispatch):
         at = 0
         size = len(data)
         step = segment if segment > 0 else size
+        # One call of the cipher for all of them; a datagram that is not for these keys has a mask in vain.
+        masks = self._spaces[APPLICATION].keys.masks_of_batch(data, step) if self.is_confirmed else b""
+        mask_at = 0
         while at < size:
             end = min(at + step, size)
-            if self.state is State.OPEN:
+            if self.state is OPEN:
                 path.octets_received += end - at
-                self._receive_datagram(data, at, end, ecn, now)
+                self._receive_datagram(data, at, end, masks, mask_at, ecn, now)
             elif self.state is State.CLOSING and self._closing is not None:
                 self._is_close_due = self._closing.receive(end - at) or self._is_close_due
             at = end
+            mask_at += SAMPLE
         self.recovery.is_blocked = self._builder.is_blocked()
 
-    def _receive_datagram(self, data: bytes, at: int, end: int, ecn: int, now: float) -> None:
+    def _receive_datagram(
+        self, data: bytes, at: int, end: int, masks: bytes, mask_at: int, ecn: int, now: float
+    ) -> None:
         try:
-            self._receive_packets(data, at, end, ecn, now)
-            self._receive_ahead(now)
+            if (
+                masks
+                and data[at] & 0xC0 == 0x40
+                and end - at >= _LEAST_SHORT
+                and data[at + 1 : at + 1 + CID_LENGTH] == self._over.own_id
+            ):
+                self._came_to = self._over.own_id
+                number_at = at + 1 + CID_LENGTH
+                self._receive_packet(APPLICATION, data, at, number_at, end, ecn, now, None, masks, mask_at)
+            else:
+                self._receive_packets(data, at, end, ecn, now)
+                self._receive_ahead(now)
         except QuicError as error:
             self._fail(error, now, frame_type=error.frame_type)
         except RemoteProtocolError as fault:
@@ -83,7 +104,7 @@ class Receiver(FrameDispatch):
         start = at
         count = 0
         first = b""
-        while at < end and self.state is State.OPEN:
+        while at < end and self.state is OPEN:
             if count == MAX_COALESCED:
                 self._drop("coalesced")
                 return
@@ -161,8 +182,13 @@ class Receiver(FrameDispatch):
         ecn: int,
         now: float,
         other: KeySet | None = None,
+        masks: bytes = b"",
+        mask_at: int = 0,
     ) -> bool:
-        """Open a packet and act on it; False where it was dropped. `other` keys than those of the level open it."""
+        """Open a packet and act on it; False where it was dropped.
+
+        `other` keys than those of the level open it. Its mask stands in `masks`, if there are any.
+        """
         space = self._spaces[level]
         keys = space.keys if other is None else other
         if space.is_discarded:
@@ -171,9 +197,10 @@ class Receiver(FrameDispatch):
             if not self._ahead.keep(level, data[start:end], ecn, is_validated=self.path.is_validated):
                 self._drop("ahead-of-keys")
             return False
-        masks = keys.masks(data, [number_at])
+        if not masks:
+            masks = keys.masks(data, [number_at])
         received = space.received
-        content = keys.open(data, start, number_at, end, masks, 0, received.largest)
+        content = keys.open(data, start, number_at, end, masks, mask_at, received.largest)
         if content is None:
             self._drop("forged")
             if level == APPLICATION:
@@ -199,10 +226,14 @@ class Receiver(FrameDispatch):
         reader = self._reader
         reader.begin(content, level)
         try:
-            while self.state is State.OPEN and reader.next():
-                self._receive_frame(space, reader, now)
-                if level == EARLY and reader.kind == FRAME_STREAM:
-                    self._early_streams.add(reader.stream)
+            while self.state is OPEN and reader.next():
+                if reader.kind == FRAME_STREAM:
+                    piece = content[reader.start : reader.start + reader.length]
+                    self.streams.receive_stream(reader.stream, reader.offset, piece, fin=reader.fin)
+                    if level == EARLY:
+                        self._early_streams.add(reader.stream)
+                else:
+                    self._receive_frame(space, reader, now)
         except TooManyGapsError:
             # It is not acknowledged: the peer sends it again when there is room.
             self._drop("gaps")

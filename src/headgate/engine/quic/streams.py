@@ -4,9 +4,9 @@ Frames come in as numbers and leave as numbers; this module knows neither packet
 
 Receiving. `receive_stream` and its like check a frame, and put what is in order on a list that `take_arrived` hands
 out as (stream, piece, fin). The next piece of a stream stands there as it came, without a copy: views are used or
-copied before the next datagram is read. `TooManyGapsError` means that the packet must not be acknowledged.
-Only `consumed` opens windows. A stream whose lower IDs never came costs nothing: they are open, as section 2.1 says,
-but only as a difference of counters.
+copied before the next datagram is read. What comes in a row of one stream becomes one piece. `TooManyGapsError` means
+that the packet must not be acknowledged. Only `consumed` opens windows. A stream whose lower IDs never came costs
+nothing: they are open, as section 2.1 says, but only as a difference of counters.
 
 Sending. `write` takes what fits and says how much; `take_writable` names the streams that a short `write` should
 be repeated for. `next_control` gives the frames that go before data, `next_piece` the data, by the order of
@@ -66,6 +66,7 @@ class Streams:
 
     __slots__ = (
         "_arrived",
+        "_arriving",
         "_closed",
         "_closed_count",
         "_concurrent",
@@ -76,6 +77,7 @@ class Streams:
         "_opened",
         "_own_bit",
         "_peer_windows",
+        "_pieces",
         "_told_limits",
         "no_grants_until",
         "receive_credit",
@@ -105,6 +107,8 @@ class Streams:
         self._closed = [Ranges(count + 1) for count in self._concurrent]
         self._peer_windows = [0, 0, 0, 0]
         self._arrived: list[tuple[int, Piece, bool]] = []
+        self._arriving = NOBODY
+        self._pieces: list[Piece] = []
         self._early_resets = 0
         self._early_resets_since = -NEVER
 
@@ -260,12 +264,14 @@ class Streams:
         if piece:
             waited = buffer.take()
             while waited:
-                self._arrived.append((stream_id, piece, False))
+                self._arrive(stream_id, piece)
                 piece = waited
                 waited = buffer.take()
         is_complete = buffer.is_complete()
         if piece or is_complete:
-            self._arrived.append((stream_id, piece, is_complete))
+            self._arrive(stream_id, piece)
+            if is_complete:
+                self._end_arrival(fin=True)
         if is_complete:
             state = states.step_receiving(stream.receive_state, states.RECEIVE_ALL)
             stream.receive_state = states.step_receiving(state, states.READ_ALL)
@@ -291,8 +297,24 @@ class Streams:
         buffer.highest = buffer.final_size
         self._close_if_over(stream)
 
+    def _arrive(self, stream_id: int, piece: Piece) -> None:
+        if stream_id != self._arriving:
+            self._end_arrival(fin=False)
+            self._arriving = stream_id
+        self._pieces.append(piece)
+
+    def _end_arrival(self, *, fin: bool) -> None:
+        """Let what has come of one stream in a row become one piece: whoever reads it works once for each."""
+        pieces = self._pieces
+        if pieces:
+            piece = pieces[0] if len(pieces) == 1 else b"".join(pieces)
+            self._arrived.append((self._arriving, piece, fin))
+            pieces.clear()
+        self._arriving = NOBODY
+
     def take_arrived(self) -> list[tuple[int, Piece, bool]]:
         """Return what came in order since the last call: (stream, piece, fin)."""
+        self._end_arrival(fin=False)
         arrived = self._arrived
         if arrived:
             self._arrived = []

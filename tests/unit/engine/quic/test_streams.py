@@ -170,15 +170,24 @@ def test_our_own_streams_wait_for_the_peers_limit():
 # What arrives
 
 
-def test_the_next_piece_goes_up_as_it_came():
+def test_the_next_piece_goes_up_as_it_came_and_several_in_a_row_as_one():
     streams = side()
-    first, last = b"x" * 1200, memoryview(b"y" * 100)
+    first, second, last = b"x" * 1200, memoryview(b"y" * 100), b"z"
     streams.receive_stream(0, 0, first, fin=False)
-    streams.receive_stream(0, 1200, last, fin=True)
-    (_, one, _), (_, two, _) = arrived = streams.take_arrived()
+    ((name, one, fin),) = streams.take_arrived()
     assert one is first
-    assert two is last
-    assert [(name, fin) for name, _, fin in arrived] == [(0, False), (0, True)]
+    assert (name, fin) == (0, False)
+    streams.receive_stream(0, 1200, second, fin=False)
+    streams.receive_stream(0, 1300, last, fin=True)
+    streams.receive_stream(4, 0, b"other", fin=False)
+    streams.receive_stream(8, 0, b"a", fin=False)
+    streams.receive_stream(4, 5, b"again", fin=False)
+    assert streams.take_arrived() == [
+        (0, b"y" * 100 + b"z", True),
+        (4, b"other", False),
+        (8, b"a", False),
+        (4, b"again", False),
+    ]
     assert streams.take_arrived() == []
 
 
@@ -189,7 +198,7 @@ def test_rfc9000_3_2_the_receiving_part_to_its_end():
     assert streams.take_arrived() == []
     streams.receive_stream(0, 0, b"hello", fin=False)
     assert states(streams, 0)[1] == "DATA_READ"
-    assert streams.take_arrived() == [(0, b"hello", False), (0, b"world", True)]
+    assert streams.take_arrived() == [(0, b"helloworld", True)]
     for offset, data, fin in ((0, b"hello", False), (5, b"world", True), (10, b"", True)):
         streams.receive_stream(0, offset, data, fin=fin)
     assert not streams.receive_reset(0, 1, 10, 0.0)
@@ -202,7 +211,11 @@ def test_a_bare_fin_goes_up():
     assert streams.take_arrived() == []
     streams.receive_stream(0, 0, b"ab", fin=False)
     streams.receive_stream(0, 2, b"", fin=True)
-    assert streams.take_arrived() == [(0, b"ab", False), (0, b"", True)]
+    assert streams.take_arrived() == [(0, b"ab", True)]
+    streams.receive_stream(4, 0, b"ab", fin=False)
+    assert streams.take_arrived() == [(4, b"ab", False)]
+    streams.receive_stream(4, 2, b"", fin=True)
+    assert streams.take_arrived() == [(4, b"", True)]
 
 
 def test_rfc9000_4_5_the_final_size_holds_for_every_frame():
