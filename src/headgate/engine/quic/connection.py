@@ -177,13 +177,14 @@ class QuicConnection(Receiver):
             self._spaces[APPLICATION].keys.drop_old()
         if now >= self._early_until:
             self._end_early()
-        if not self._do_upkeep(now):
-            return
         try:
-            level = self.recovery.on_deadline(now)
+            if self._do_upkeep(now):
+                self._on_recovery_timer(now)
         except QuicError as error:
             self._fail(error, now)
-            return
+
+    def _on_recovery_timer(self, now: float) -> None:
+        level = self.recovery.on_deadline(now)
         self._repeat_lost(now)
         if level >= 0:
             self._suspect(now)

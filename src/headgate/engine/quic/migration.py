@@ -268,7 +268,9 @@ class Migration(ConnectionHandshake):
         is_wide = not 0 <= allowance < BASE
         pieces = [frames.encode_path(frames.FRAME_PATH_RESPONSE, data) for data in path.answers]
         path.answers.clear()
-        destination = self.peer_ids.destination(path.sequence)
+        ids = self.peer_ids
+        # Where the peer took back everything, the last one is as good as none.
+        destination = ids.current if path is self.path else ids.destination(path.sequence)
         most = len(pieces) + 1 if is_wide else (allowance - _AROUND) // _PATH_FRAME
         if destination is None or most <= 0:
             if is_asking:
@@ -324,7 +326,7 @@ class Migration(ConnectionHandshake):
             return
         self.path.sequence = ids.sequence
         for path in list(self._paths.all):
-            if ids.destination(path.sequence) is None:
+            if path is not self.path and ids.destination(path.sequence) is None:
                 path.sequence = ids.take()
                 if path.sequence < 0:
                     self._leave(path, now)
