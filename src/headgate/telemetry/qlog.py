@@ -60,6 +60,22 @@ _NAMES: Final = {
     frames.FRAME_HANDSHAKE_DONE: "handshake_done",
     frames.FRAME_DATAGRAM: "datagram",
 }
+_PARAMETERS: Final = (
+    "max_idle_timeout",
+    "max_udp_payload_size",
+    "ack_delay_exponent",
+    "max_ack_delay",
+    "active_connection_id_limit",
+    "initial_max_data",
+    "initial_max_stream_data_bidi_local",
+    "initial_max_stream_data_bidi_remote",
+    "initial_max_stream_data_uni",
+    "initial_max_streams_bidi",
+    "initial_max_streams_uni",
+    "max_datagram_frame_size",
+    "disable_active_migration",
+    "grease_quic_bit",
+)
 _CLOSING_STATES: Final = ("closing", "draining", "closed")
 Json = dict[str, object]
 
@@ -290,10 +306,8 @@ class QlogFile(QuicLog):
     def parameters(self, now: float, said: TransportParameters, *, is_ours: bool) -> None:
         """See `QuicLog`."""
         data: Json = {"initiator": "local" if is_ours else "remote"}
-        for name in TransportParameters.__slots__:
-            value = getattr(said, name)
-            if name != "stateless_reset_token" and isinstance(value, (bool, int)):
-                data[name] = value
+        for name in _PARAMETERS:
+            data[name] = getattr(said, name)
         self._event(now, "parameters_set", data)
 
     def state(self, now: float, state: str) -> None:

@@ -57,6 +57,9 @@ def test_a_connection_from_beginning_to_end(tmp_path):
         "connection_state_updated",
         "connection_closed",
     }
+    (said,) = [event["data"] for event in events if event["name"] == "quic:parameters_set"]
+    assert (said["initiator"], said["initial_max_streams_bidi"]) == ("remote", 100)
+    assert "stateless_reset_token" not in said
     times = [event["time"] for event in events]
     assert times == sorted(times)
     kinds = {frame["frame_type"] for event in events for frame in event["data"].get("frames", ())}
