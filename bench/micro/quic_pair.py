@@ -30,7 +30,7 @@ def new_credential() -> Credential:
 
 
 class Pair:
-    """A client and a server; `spent` are nanoseconds of CPU within each one's calls."""
+    """A client and a server; `spent` are nanoseconds of CPU within the client's calls (True) and the server's."""
 
     def __init__(self, credential: Credential, settings: ConnectionSettings | None = None) -> None:
         self.settings = settings or ConnectionSettings()
@@ -38,6 +38,7 @@ class Pair:
         self.wall = time.time()
         self.now = 0.0
         self.spent = {True: 0, False: 0}
+        self.shaken = 0  # of those of the server: its handshake
         self.tls = ServerSettings(select=lambda name: [credential])
         tls = ClientSettings(server_name=b"a.test", verify=believe, groups=(X25519,), shares=(X25519,))
         self.client = connect(tls, self.settings, self.random, self.now, self.wall, peer=SERVER)
@@ -89,5 +90,6 @@ class Pair:
             self.now += 0.03
             self.carry(to_server=True)
             self.carry(to_server=False)
+        self.shaken = self.spent[False]
         self.spent = {True: 0, False: 0}
         return self
