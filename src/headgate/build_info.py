@@ -161,6 +161,7 @@ COMPILED: Final[tuple[str, ...]] = (
     "headgate.proxy.answers",
     "headgate.proxy.fixed",
     "headgate.proxy.tunnel",
+    "headgate.proxy.stream_tunnel",
     "headgate.proxy.dispatch",
     "headgate.proxy.reverse",
 )

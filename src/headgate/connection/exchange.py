@@ -82,6 +82,10 @@ class TunnelOwner:
         """End the tunnel; `reason` "" is a proper end."""
         raise NotImplementedError
 
+    def held(self) -> int:
+        """Return how many bytes wait in it."""
+        return 0
+
 
 @final
 class Exchange:
@@ -97,6 +101,7 @@ class Exchange:
         self.handler: Handler | None = None
         self.attempt: object | None = None  # the handler's own
         self.accepting = True
+        self.is_connect = False  # asked for a tunnel by extended CONNECT (RFC 9220)
         self.more = False  # content of the request is buffered already
         self.status = 0
         self.responded = False

@@ -1,8 +1,8 @@
 """The driver of a client's QUIC connection: an exchange for each request stream of HTTP/3 (RFC 9114).
 
-A `Lane` is one request stream. It is what a handler answers to (`Downstream`), and it holds content that the handler
-does not take yet: as much as the stream's window lets the client send, because only what the handler took opens the
-window again. The other way, what QUIC has no room for makes `flush` say False, as a full socket does.
+A `DownstreamLane` is one request stream. It is what a handler answers to (`Downstream`), and it holds content that
+the handler does not take yet: as much as the stream's window lets the client send, because only what the handler took
+opens the window again. The other way, what QUIC has no room for makes `flush` say False, as a full socket does.
 
 Life of a lane: it waits for its head (`on_head_timeout`), has an exchange, and is over when all of the answer was
 given to QUIC, or when either side gave up; only then is the stream released, and with it the client's right to open
@@ -39,7 +39,7 @@ from headgate.counters import (
     count_exchange,
 )
 from headgate.engine.events import Data, EndOfMessage, Event, Request, Response
-from headgate.engine.h3.errors import H3_INTERNAL_ERROR, H3_NO_ERROR, H3_REQUEST_CANCELLED
+from headgate.engine.h3.errors import H3_CONNECT_ERROR, H3_INTERNAL_ERROR, H3_NO_ERROR, H3_REQUEST_CANCELLED
 from headgate.engine.h3.events import RequestRefused, StreamFailed
 from headgate.engine.h3.settings import H3Settings
 from headgate.engine.quic.connection import QuicConnection
@@ -66,7 +66,7 @@ class DownstreamOwner(DriverOwner):
 
 
 @final
-class Lane(Downstream):
+class DownstreamLane(Downstream):
     """One request stream, and the client's side of its exchange. `deadline` is a loop time."""
 
     def __init__(self, driver: QuicDownstream, stream: int) -> None:
@@ -87,7 +87,7 @@ class Lane(Downstream):
         self._rate_from = 0
 
     def __repr__(self) -> str:
-        return f"<Lane {self.stream} {self.exchange!r}>"
+        return f"<DownstreamLane {self.stream} {self.exchange!r}>"
 
     # -- the request
 
@@ -99,6 +99,9 @@ class Lane(Downstream):
         if request.body == 0:
             self._received = True
             self.deadline = NEVER
+        elif request.method == b"CONNECT" and request.upgrade:
+            exchange.is_connect = True
+            self.deadline = NEVER  # nothing has to come before the tunnel stands
         else:
             self._await_content()
             exchange.more = more
@@ -112,6 +115,10 @@ class Lane(Downstream):
             self.refuse(error)
 
     def _await_content(self) -> None:
+        """Start the client's time for the next piece of its content; in a tunnel nobody owes any."""
+        exchange = self.exchange
+        if exchange is None or exchange.is_connect:
+            return
         driver = self.driver
         self.deadline = driver.poller.now + driver.settings.body_idle
         self._counter = TIMEOUT_BODY
@@ -160,7 +167,7 @@ class Lane(Downstream):
         while True:
             exchange = self.exchange
             if exchange is None or (not exchange.accepting and exchange.handler is not None):
-                if not self._stalled:
+                if not self._stalled and self.tunnel is None:
                     self.deadline = NEVER  # a client that may not send is not late
                 return
             handler = exchange.handler
@@ -178,7 +185,7 @@ class Lane(Downstream):
                 return
             self._end = None
             self._received = True
-            if not self._stalled:
+            if not self._stalled and self.tunnel is None:
                 self.deadline = NEVER
             if handler is not None:
                 handler.request_end(exchange, end.trailers)
@@ -198,9 +205,7 @@ class Lane(Downstream):
         if status >= 200:
             exchange.status = status
             exchange.responded = True
-            self._finished = response.body == 0 and not (
-                status < 300 and exchange.request.method == b"CONNECT"
-            )
+            self._finished = response.body == 0 and not (status < 300 and exchange.is_connect)
 
     def write(self, data: bytes) -> None:
         exchange = self.exchange
@@ -228,9 +233,18 @@ class Lane(Downstream):
                 self._counter = TIMEOUT_WRITE
                 self.deadline = driver.poller.now + driver.settings.write_idle
             return False
-        if self._finished:
+        if self._finished and (self.tunnel is None or self._received):
             self._over()
         return True
+
+    def enter_tunnel(self, tunnel: TunnelOwner) -> None:
+        """What follows in both directions is the tunnel's."""
+        self.tunnel = tunnel
+
+    def wait_until(self, when: float) -> None:
+        """In a tunnel: how long nothing may move. A client that takes nothing has less time."""
+        if not self._stalled:
+            self.deadline = when
 
     def abort(self, reason: str) -> None:
         exchange = self.exchange
@@ -239,7 +253,7 @@ class Lane(Downstream):
         exchange.handler = None
         exchange.reason = exchange.reason or reason
         self.driver.values[ABORTED_UPSTREAM] += 1
-        self._reset(H3_INTERNAL_ERROR)
+        self._reset(H3_INTERNAL_ERROR if self.tunnel is None else H3_CONNECT_ERROR)
 
     def resume(self) -> None:
         exchange = self.exchange
@@ -259,7 +273,7 @@ class Lane(Downstream):
             return
         self._stalled = False
         self.deadline = NEVER
-        if self._finished:
+        if self._finished and (self.tunnel is None or self._received):
             self._over()
             return
         if not self._received and exchange.accepting:
@@ -333,10 +347,6 @@ class Lane(Downstream):
         if handler is not None:
             self.driver.values[ABORTED_DOWNSTREAM] += 1
             handler.downstream_closed(exchange)
-        tunnel = self.tunnel
-        if tunnel is not None:
-            self.tunnel = None
-            tunnel.close("reset")
 
     def _reset(self, code: int) -> None:
         h3 = self.driver.h3
@@ -369,13 +379,17 @@ class Lane(Downstream):
     def on_deadline(self, now: float) -> None:
         """A timeout: 408 where that helps (RFC 9110 section 15.5.9), else the stream is given up."""
         counter = self._counter
-        self.driver.values[counter] += 1
         self.deadline = NEVER
         exchange = self.exchange
+        tunnel = self.tunnel
+        if tunnel is not None and not self._stalled:
+            tunnel.close("idle-timeout")
+            return
+        self.driver.values[counter] += 1
         if exchange is None:
             self.refuse(RemoteProtocolError(408, "head-timeout", "the head did not come in time"))
-        elif self.tunnel is not None:
-            self.tunnel.close("write-timeout")
+        elif tunnel is not None:
+            tunnel.close("write-timeout")
         elif counter == TIMEOUT_BODY and not exchange.responded:
             self.refuse(RemoteProtocolError(408, "body-timeout", "the content did not come in time"))
         else:
@@ -430,7 +444,7 @@ class QuicDownstream(QuicDriver):
         self.values = values
         self.context = context
         self.endpoint = owner
-        self.lanes: dict[int, Lane] = {}
+        self.lanes: dict[int, DownstreamLane] = {}
         # The owner's own: the IDs that lead here, whether the client proved its address before it began, and
         # whether its handshake is over.
         self.ids: list[bytes] = []
@@ -477,10 +491,10 @@ class QuicDownstream(QuicDriver):
         elif isinstance(event, RequestRefused):
             self._lane(event.stream).refuse(RemoteProtocolError(event.status, event.reason, event.detail))
 
-    def _lane(self, stream: int) -> Lane:
+    def _lane(self, stream: int) -> DownstreamLane:
         lane = self.lanes.get(stream)
         if lane is None:
-            lane = self.lanes[stream] = Lane(self, stream)
+            lane = self.lanes[stream] = DownstreamLane(self, stream)
         return lane
 
     def on_writable(self, stream: int) -> None:
@@ -547,6 +561,8 @@ class QuicDownstream(QuicDriver):
         total = self.quic.streams.sender.held + self.unwritten()
         for lane in self.lanes.values():
             total += lane.held_size
+            if lane.tunnel is not None:
+                total += lane.tunnel.held()
         return total
 
     # -- ends

@@ -125,6 +125,12 @@ def strip_request(fields: Fields, upgrade: bytes = b"") -> None:
         _add_connection(fields, upgrade, trailers)
 
 
+def add_upgrade(fields: Fields, upgrade: bytes) -> None:
+    """Ask the origin for an Upgrade that the client asked for in other words."""
+    _add_connection(fields, upgrade, False)
+    fields.flags |= HOP_BY_HOP
+
+
 def strip_response(fields: Fields, upgrade: bytes = b"") -> None:
     """Remove what is for this connection only from a response; `upgrade` is kept for a 101 or 426."""
     if fields.flags & HOP_BY_HOP == 0:

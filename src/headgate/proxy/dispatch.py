@@ -19,11 +19,12 @@ from headgate.engine.events import Request
 from headgate.engine.h1.grammar import list_tokens
 from headgate.errors import RemoteProtocolError
 from headgate.http.fields import HOPS_LEFT, HOST, Fields
-from headgate.http.hop_by_hop import add_via, strip_request
+from headgate.http.hop_by_hop import add_upgrade, add_via, strip_request
 from headgate.http.target import STRICT, parse_authority, parse_target
 from headgate.pipeline.route import MISDIRECTED, Router
 from headgate.proxy.answers import answer_error
 from headgate.proxy.max_forwards import ends_here
+from headgate.proxy.stream_tunnel import adopt_connect
 
 
 def _check_upgrade(request: Request) -> None:
@@ -71,7 +72,9 @@ class Dispatcher(Handler):
         request = exchange.request
         fields = request.fields
         if request.method == b"CONNECT":
-            raise RemoteProtocolError(405, "connect-refused", "this is a reverse proxy")
+            if not exchange.is_connect:
+                raise RemoteProtocolError(405, "connect-refused", "this is a reverse proxy")
+            adopt_connect(exchange)
         target = parse_target(request.method, request.target, self.allow)
         authority = target.authority
         if authority:
@@ -105,9 +108,13 @@ class Dispatcher(Handler):
         if fields.flags & HOPS_LEFT and ends_here(exchange, route):
             return
         request.target = target.origin
-        if request.upgrade:
-            _check_upgrade(request)
-        strip_request(fields, request.upgrade)
+        if exchange.is_connect:
+            strip_request(fields)
+            add_upgrade(fields, request.upgrade)
+        else:
+            if request.upgrade:
+                _check_upgrade(request)
+            strip_request(fields, request.upgrade)
         info = context.forwarded.apply(fields, authority)
         exchange.asked = info
         if fields.flags & HOST == 0:

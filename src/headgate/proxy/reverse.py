@@ -18,6 +18,7 @@ from typing import Final, final
 
 from headgate.connection.downstream import DownstreamConnection
 from headgate.connection.exchange import Exchange, Handler
+from headgate.connection.quic_downstream import DownstreamLane
 from headgate.connection.quic_upstream import REFUSED, Lane
 from headgate.connection.stream_driver import NEVER
 from headgate.connection.upstream import UpstreamConnection
@@ -38,6 +39,7 @@ from headgate.http.hop_by_hop import strip_response, strip_trailers
 from headgate.net.poller import Poller
 from headgate.pipeline.middleware.headers import FieldEdits
 from headgate.proxy.answers import answer_error
+from headgate.proxy.stream_tunnel import StreamTunnel, agreement, is_agreed
 from headgate.proxy.tunnel import Tunnel
 from headgate.upstream.endpoint import MAX_DIALLING, ConnectionWaiter, Endpoint
 from headgate.upstream.upstream import Upstream
@@ -268,6 +270,11 @@ class ReverseProxy(Handler, ResponseReceiver, ConnectionWaiter):
             self._interim(exchange, connection, response)
             return
         exchange.upstream_head = self.poller.now
+        if exchange.is_connect and response.status < 300:
+            # To a client of extended CONNECT any 2xx would be its tunnel (RFC 9220 section 3).
+            connection.close()
+            self.upstream_failed(connection, "not-switched", "the origin answered and did not switch")
+            return
         fields = response.fields
         if self.learns:
             self._learn(exchange, connection, response)
@@ -346,8 +353,13 @@ class ReverseProxy(Handler, ResponseReceiver, ConnectionWaiter):
             exchange.downstream.respond(response)
             return
         downstream = exchange.downstream
-        if not isinstance(downstream, DownstreamConnection) or not isinstance(connection, UpstreamConnection):
+        if not isinstance(connection, UpstreamConnection):
             return  # other versions know no 101: their engines refuse it
+        if isinstance(downstream, DownstreamLane):
+            self._open_stream_tunnel(exchange, downstream, connection, response)
+            return
+        if not isinstance(downstream, DownstreamConnection):
+            return
         if downstream.engine.receiving != DONE:
             connection._broken("early-switch", "101 before the request was complete")
             return
@@ -362,6 +374,22 @@ class ReverseProxy(Handler, ResponseReceiver, ConnectionWaiter):
             connection.close()
             return
         Tunnel(downstream, connection, early, late, self.tunnel_idle)
+
+    def _open_stream_tunnel(
+        self, exchange: Exchange, lane: DownstreamLane, connection: UpstreamConnection, response: Response
+    ) -> None:
+        """The origin agrees to what a stream of HTTP/3 asked for."""
+        if not exchange.is_connect or not is_agreed(exchange.request, response):
+            connection._broken("bad-switch", "the 101 does not answer the key of the request")
+            return
+        attempt = exchange.attempt
+        exchange.attempt = None
+        if isinstance(attempt, Attempt):
+            attempt.endpoint.active -= 1
+        late = connection.detach()
+        lane.respond(agreement(response))
+        lane.flush()
+        StreamTunnel(exchange, lane, connection, late, self.tunnel_idle)
 
     # -- what goes wrong
 
