@@ -9,6 +9,7 @@ import os
 import shlex
 import shutil
 import signal
+import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
@@ -195,6 +196,7 @@ def try_lines(folder: Path, ports: Ports, responder: int) -> list[tuple[str, str
             "What streams is not held back",
             f"curl -N --cacert {ca} https://app.localhost:{ports.https}/ticks",
         ),
+        *_http3_lines(ca, ports.https),
         ("Staples as the gate sees them", f"{gate} ocsp {run}"),
         ("One of them, spelled out", f"{gate} ocsp show must-staple.pem --text {run}"),
         ("Processes and listeners", f"{gate} status {run}"),
@@ -209,6 +211,25 @@ def try_lines(folder: Path, ports: Ports, responder: int) -> list[tuple[str, str
         ),
         ("Configuration, access log", f"cat {folder}/headgate.toml {folder}/access.log"),
     ]
+
+
+def _http3_lines(ca: str, port: int) -> list[tuple[str, str]]:
+    """Return a line for HTTP/3 where curl can speak it; where it cannot, one that shows how clients hear of it."""
+    page = f"https://app.localhost:{port}/"
+    if curl_speaks_http3():
+        return [("The same page over HTTP/3", f"curl --http3-only --cacert {ca} {page}")]
+    return [
+        ("HTTP/3 is offered (this curl cannot speak it)", f"curl -sI --cacert {ca} {page} | grep -i alt-svc")
+    ]
+
+
+def curl_speaks_http3() -> bool:
+    """Tell whether there is a curl that was built with HTTP/3."""
+    try:
+        done = subprocess.run(["curl", "--version"], capture_output=True, timeout=5, check=False)
+    except (OSError, subprocess.TimeoutExpired):
+        return False
+    return b" HTTP3" in done.stdout
 
 
 def own_name() -> str:

@@ -98,7 +98,8 @@ class Listener(Table):
     """`https` terminates TLS; `http` does not. (`forward` and `tcp` are not built yet.)"""
     protocols: Annotated[tuple[Literal["h1", "h3"], ...], Field(min_length=1)] | None = None
     """HTTP versions offered: `h1`, and with `mode = "https"` also `h3`, which needs UDP on the same ports: it is
-    bound there, and answers over TCP name it in Alt-Svc. Absent: `h1`. (`h2` is not built yet.)"""
+    bound there, and answers over TCP name it in Alt-Svc. Absent: `h1` and `h3` with `https`, `h1` with `http`; a UDP
+    port that cannot be bound is then a warning, where `h3` stands it is an error. (`h2` is not built yet.)"""
     advertise_port: Annotated[Count, Field(ge=1, le=65535)] | None = None
     """The port that clients of an https listener know it by, where it is not its own (a container, a NAT): Alt-Svc
     and redirects to https name it. UDP must be mapped like TCP."""
@@ -117,12 +118,17 @@ class Listener(Table):
     @property
     def offered(self) -> tuple[str, ...]:
         """Return the HTTP versions that are offered."""
-        return self.protocols if self.protocols is not None else ("h1",)
+        if self.protocols is not None:
+            return self.protocols
+        return ("h1", "h3") if self.mode == "https" else ("h1",)
 
     @property
     def quic_bound(self) -> Literal["off", "try", "must"]:
         """Return whether UDP must be bound for HTTP/3."""
-        return "must" if "h3" in self.offered else "off"
+        if "h3" not in self.offered:
+            return "off"
+        # Nobody who did not ask for it is kept from starting by it.
+        return "must" if self.protocols is not None else "try"
 
     @property
     def public_port(self) -> int:

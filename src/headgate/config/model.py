@@ -28,8 +28,9 @@ class Config(Table):
 
     state_dir: FileName = Field(default_factory=lambda: default_state_dir(os.environ, os.geteuid()))
     """Folder of what outlives a restart: OCSP responses and fetched issuers (`staples/`), the local authority of
-    `headgate serve`. Ticket keys never touch a disk. Default: `/var/lib/headgate` for root, else
-    `$XDG_STATE_HOME/headgate` (`~/.local/state/headgate`). One gate at a time: it is locked."""
+    `headgate serve`, keys of stateless resets and address tokens (`quic.key`). Ticket keys never touch a disk.
+    Default: `/var/lib/headgate` for root, else `$XDG_STATE_HOME/headgate` (`~/.local/state/headgate`). One gate at a
+    time: it is locked."""
     runtime_dir: FileName = Field(default_factory=lambda: default_runtime_dir(os.environ, os.geteuid()))
     """Folder of the admin socket (mode 0600). Default: `/run/headgate` for root, else `$XDG_RUNTIME_DIR/headgate`
     (`/tmp/headgate-UID` where that is not set)."""

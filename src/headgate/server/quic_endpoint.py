@@ -61,7 +61,7 @@ from headgate.engine.quic.errors import (
     UnreadablePacketError,
 )
 from headgate.engine.quic.initial import open_initial
-from headgate.engine.quic.levels import INITIAL
+from headgate.engine.quic.levels import HANDSHAKE, INITIAL
 from headgate.engine.quic.packet import (
     UNKNOWN_VERSION,
     LongHeader,
@@ -343,7 +343,9 @@ class QuicEndpoint(Pollable, DownstreamOwner):
         names = self._codec.decode(connection_id)
         if names is not None and self._hand_on(names, data, peer, local, ecn):
             return
-        if header is None:
+        if header is None or (header.kind == HANDSHAKE and names is not None):
+            # Section 10.3 leaves long headers to us: a client whose handshake is over, but was not confirmed before
+            # its worker died, begins its datagrams with one, and knows the token by then.
             self._values[_UNKNOWN_CONNECTION] += 1
             self._answer(self._answers.reset(connection_id, len(data), peer, now), peer, local)
         elif header.kind == INITIAL:

@@ -2,8 +2,14 @@
 
 import json
 import os
+import socket
+from pathlib import Path
+
+import pytest
 
 from headgate.testing.origin import Origin
+
+HELLO = '[[route]]\nrespond = { body = "let in" }\n'
 
 PAGE = "page " * 20_000
 
@@ -54,11 +60,37 @@ def test_the_advertised_port_is_named_where_something_maps_ports(site):
 
 def test_a_listener_without_h3_neither_binds_udp_nor_says_so(site):
     site.certificate("a", "a.test")
-    gate = super(type(site), site).gate('[[route]]\nrespond = { body = "let in" }\n')
+    gate = super(type(site), site).gate(HELLO, listener_extra='protocols = ["h1"]')
     with gate:
         assert "alt-svc" not in site.curl(gate.https_ports[0], "-i").stdout.lower()
-        with open("/proc/net/udp") as table:
-            assert f":{gate.https_ports[0]:04X} " not in table.read()
+        assert f":{gate.https_ports[0]:04X} " not in Path("/proc/net/udp").read_text()
+
+
+@pytest.fixture
+def taken():
+    """A port whose UDP somebody else has."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as holder:
+        holder.bind(("127.0.0.1", 0))
+        yield holder.getsockname()[1]
+
+
+@pytest.mark.parametrize("line", ["", 'protocols = ["h1", "h3"]'])
+def test_a_udp_port_that_is_taken_costs_h3_only_where_nobody_asked_for_it(site, taken, line):
+    site.certificate("a", "a.test")
+    gate = super(type(site), site).gate(HELLO, listener_extra=line)
+    text = gate.config.read_text().replace(f":{gate.https_ports[0]}", f":{taken}")
+    gate.config.write_text(text)
+    if line:
+        with pytest.raises(AssertionError, match=f"(?s)exited with 1:.*cannot bind UDP 127.0.0.1:{taken}"):
+            gate.start()
+        return
+    with gate:
+        [event] = gate.events("quic-not-bound")
+        assert event["address"] == f"127.0.0.1:{taken}"
+        assert "held by" in event["reason"]
+        answer = site.curl(taken, "-i").stdout.lower()
+        assert "let in" in answer
+        assert "alt-svc" not in answer
 
 
 def test_a_host_that_the_connection_is_not_for_gets_421(site):

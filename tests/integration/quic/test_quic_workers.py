@@ -3,10 +3,14 @@
 import os
 import signal
 import threading
+import time
+
+import pytest
 
 from headgate.engine.quic.connection_ids import CID_LENGTH
 from headgate.testing.origin import Origin
 
+SOAK = os.environ.get("HEADGATE_SOAK") == "1"
 HANDED = 'headgate_quic_handed_over_total{direction="received"}'
 
 
@@ -136,3 +140,87 @@ def test_connection_ids_of_one_client_do_not_show_its_worker(site):
         assert {len(one) for one in seen} == {CID_LENGTH}
         assert len(seen) == 6
         assert len({one[:1] for one in seen}) > 1
+
+
+class Load:
+    """Clients that connect, ask a few times and come again, until told to end; they note what they met."""
+
+    def __init__(self, site, gate, clients=4):
+        self.done = self.ended = self.cut = 0
+        self.hung = []
+        self._stop = threading.Event()
+        self._threads = [
+            threading.Thread(target=self._run, args=(site, gate), daemon=True) for _ in range(clients)
+        ]
+
+    def _run(self, site, gate):
+        while not self._stop.is_set():
+            with site.h3(gate, patience=6.0) as client:
+                try:
+                    client.shake()
+                except AssertionError:
+                    # A worker that dies takes the keys of its handshakes with it: nobody can tell that client.
+                    self.cut += 1
+                    continue
+                for _ in range(5):
+                    if client.goaway is not None or client.end is not None:
+                        break
+                    reply = client.ask("/")
+                    try:
+                        client.run_until(lambda r=reply, c=client: r.is_over or c.end is not None, "it")
+                    except AssertionError as error:
+                        self.hung.append(str(error))
+                        break
+                    if not reply.ended:
+                        self.ended += 1
+                        break
+                    self.done += 1
+
+    def __enter__(self):
+        for thread in self._threads:
+            thread.start()
+        return self
+
+    def __exit__(self, *exc):
+        self._stop.set()
+        for thread in self._threads:
+            thread.join(20)
+
+
+UNMETERED = 'limits = { connection_rate = "100000/s", all_connection_rate = "100000/s" }\n'
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize("_again", range(40 if SOAK else 1))
+def test_workers_killed_under_load_hang_no_client(site, helpers, _again):
+    site.certificate("a", "a.test")
+    with site.gate(workers=2, listener_extra=UNMETERED) as gate, Load(site, gate) as load:
+        helpers.wait_for("load", lambda: load.done > 50)
+        for round_ in range(3):
+            slot = f"worker {round_ % 2}"
+            victim = gate.child_pids(slot)[-1]
+            os.kill(victim, signal.SIGKILL)
+            helpers.wait_for(
+                "its successor", lambda slot=slot, victim=victim: gate.child_pids(slot)[-1] != victim
+            )
+            before = load.done
+            helpers.wait_for("load again", lambda before=before: load.done > before + 50)
+    assert load.hung == []
+    # At most the handshakes that were under way with each of the dead.
+    assert load.cut <= 3 * 4
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize("_again", range(40 if SOAK else 1))
+def test_a_drain_under_load_hangs_no_client(site, helpers, _again):
+    site.certificate("a", "a.test")
+    gate = site.gate(workers=2, listener_extra=UNMETERED)
+    gate.start()
+    with Load(site, gate) as load:
+        helpers.wait_for("load", lambda: load.done > 50)
+        started = time.monotonic()
+        assert gate.stop() == 0
+        # Nobody is idle here for longer than a moment: nothing has to wait for a timeout.
+        assert time.monotonic() - started < 10
+        load._stop.set()
+    assert load.hung == []

@@ -57,7 +57,10 @@ def added(text):
             "24: listener[1].advertise_port: has no effect with mode http",
         ),
         (
-            edited(("[listener.tls]", '[listener.quic]\nretry = "always"\n[listener.tls]')),
+            edited(
+                ('mode = "https"', 'protocols = ["h1"]'),
+                ("[listener.tls]", '[listener.quic]\nretry = "always"\n[listener.tls]'),
+            ),
             "6: listener.quic: has no effect without h3 in protocols",
         ),
         (

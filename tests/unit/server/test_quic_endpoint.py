@@ -23,8 +23,11 @@ from headgate.counters import (
 from headgate.engine.quic.closing import State
 from headgate.engine.quic.connection_ids import ConnectionIdCodec
 from headgate.engine.quic.errors import CONNECTION_REFUSED, INVALID_TOKEN
+from headgate.engine.quic.levels import HANDSHAKE
 from headgate.engine.quic.packet import (
     NEGOTIATION,
+    VERSION_1,
+    encode_long_header,
     is_stateless_reset,
     parse_long_header,
     stateless_reset_token,
@@ -258,6 +261,22 @@ def test_rfc9000_10_3_what_nobody_knows_gets_a_stateless_reset(gate):
         token = stateless_reset_token(KEYS.reset_key, datagram[1:9])
         assert is_stateless_reset(packet, 0, len(packet), [token])
         assert len(packet) < len(datagram)
+    assert door.dropped("unknown-connection") == 2
+    sender.close()
+
+
+def test_rfc9000_10_3_a_handshake_packet_to_an_id_of_ours_gets_one_too(gate):
+    """A client that believes its handshake complete begins with one until it is confirmed."""
+    door = gate()
+    sender = bound()
+    ours, nobodys = short(3, 9)[1:9], b"n" * 8
+    for destination in (nobodys, ours):
+        head = encode_long_header(HANDSHAKE, VERSION_1, destination, b"client", b"", 0, 2, 100)
+        sender.sendto(bytes(head) + bytes(120), door.address)
+        door.read()
+    packet = sender.recv(2000)
+    assert is_stateless_reset(packet, 0, len(packet), [stateless_reset_token(KEYS.reset_key, ours)])
+    assert door.values[QUIC_RESETS] == 1
     assert door.dropped("unknown-connection") == 2
     sender.close()
 
