@@ -149,7 +149,7 @@ class QuicConnection(Receiver):
         if self.state is not State.OPEN:
             return NEVER
         at = min(self.recovery.deadline(), self._idle_at(), self.streams.deadline(), self._old_keys_until)
-        at = min(at, self._paths.at, self._ids_at, self._keep_alive_at(), self._early_until)
+        at = min(at, self._paths.at, self._ids_at, self._early_until)
         if not self._builder.is_blocked():
             for space in self._spaces:
                 at = min(at, space.received.ack_at)

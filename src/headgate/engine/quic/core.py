@@ -147,7 +147,6 @@ class ConnectionCore:
         self.key_updates = 0
         self._write_generation = 0
         self._first_of_keys = 0
-        self._kept_alive_at = now
         self._notices = Notices(self.own_ids, self.peer_ids)
         self._has_more_ids = beginning.make_id is not None
         self._new_ids: list[bytes] = []

@@ -25,10 +25,10 @@ LEAST_IDLE_SECONDS: Final = 5.0
 class ConnectionSettings:
     """How a connection behaves; one for all connections of a listener. Times in seconds, 0: never.
 
-    `keep_alive`: after so long without a packet a PING goes out. `max_datagram`: where the search for larger
-    datagrams ends; 1200: there is none. `is_migration_allowed`: a client may come from another address on purpose
-    (that a NAT forgets it is always borne); false where its packets would reach somebody else. `preferred`: where a
-    server would rather be reached, one address for each family. `follows_preferred`: a client goes there.
+    `max_datagram`: where the search for larger datagrams ends; 1200: there is none. `is_migration_allowed`: a client
+    may come from another address on purpose (that a NAT forgets it is always borne); false where its packets would
+    reach somebody else. `preferred`: where a server would rather be reached, one address for each family.
+    `follows_preferred`: a client goes there.
 
     `versions` are spoken, best first. A server goes on in the one that a client likes best, with `prefers_newest` in
     version 2 wherever it can. `has_datagrams`: RFC 9221, both ways.
@@ -36,7 +36,6 @@ class ConnectionSettings:
 
     streams: StreamSettings = field(default_factory=StreamSettings)
     idle_timeout: float = IDLE_SECONDS
-    keep_alive: float = 0.0
     max_datagram: int = MAX_DATAGRAM
     is_ecn_enabled: bool = True
     is_migration_allowed: bool = True

@@ -1,9 +1,9 @@
-"""What a connection does of its own accord: new keys, larger datagrams, signs of life.
+"""What a connection does of its own accord: new keys, larger datagrams.
 
 Keys are updated when the AEAD's limit comes near (RFC 9001 section 6): never before the handshake is confirmed, never
 before a packet under the present keys was acknowledged and the keys before them are forgotten. Datagrams grow by
 the search of engine/quic/mtu, which begins when a path has carried as much as an initial window: who asks for a
-single page pays for no probe. A keep-alive is a PING after silence, where the settings want one.
+single page pays for no probe.
 """
 
 from typing import Final
@@ -122,17 +122,4 @@ class Upkeep(Migration):
             self._on_ids_timer(now)
         if now >= self._paths.at:
             self._on_path_timer(now)
-        if now >= self._keep_alive_at():
-            self._keep_alive(now)
         return self.state is State.OPEN
-
-    def _keep_alive_at(self) -> float:
-        """Return when a PING is due because nothing came for so long."""
-        wait = self._settings.keep_alive
-        if not wait or not self.is_confirmed:
-            return NEVER
-        return max(self._idle_since, self._kept_alive_at) + wait
-
-    def _keep_alive(self, now: float) -> None:
-        self._kept_alive_at = now
-        self.recovery.probes[APPLICATION] = max(self.recovery.probes[APPLICATION], 1)

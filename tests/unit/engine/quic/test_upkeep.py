@@ -1,10 +1,9 @@
-"""What a connection does of its own accord: keys (RFC 9001 section 6), sizes (RFC 8899), marks, signs of life."""
+"""What a connection does of its own accord: keys (RFC 9001 section 6), sizes (RFC 8899), marks."""
 
 import pytest
 from tests.unit.engine.quic.peers import Link, new_client, new_server, receive
 from tests.unit.engine.quic.test_migration import batches, exchange, settled
 
-from headgate.engine.quic.closing import State
 from headgate.engine.quic.errors import KEY_UPDATE_ERROR
 from headgate.engine.quic.frames import encode_ack
 from headgate.engine.quic.levels import APPLICATION
@@ -203,26 +202,3 @@ def test_marks_are_a_setting():
     ).shake()
     link.run(exchange(link))
     assert link.marked == {True: 0, False: 0}
-
-
-# --- signs of life ---
-
-
-def test_rfc9000_10_1_2_a_keep_alive_keeps_it():
-    link = Link(new_client(settings=ConnectionSettings(keep_alive=10.0))).shake()
-    link.rest(300.0)
-    assert link.is_open()
-    assert len(link.sent[True]) < 60
-
-
-def test_without_it_silence_ends_both():
-    link = Link(new_client()).shake()
-    link.rest(300.0)
-    assert link.client.state is link.server.state is State.CLOSED
-
-
-def test_rfc9000_10_1_a_keep_alive_into_the_void_does_not_live_for_ever():
-    link = Link(new_client(settings=ConnectionSettings(keep_alive=10.0))).shake()
-    link.is_up = False
-    link.rest(300.0)
-    assert link.client.state is link.server.state is State.CLOSED
