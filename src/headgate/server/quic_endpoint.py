@@ -154,6 +154,11 @@ class EndpointTls(Protocol):
         """Count one that came to nothing."""
 
 
+def plain_host(peer: Peer) -> str:
+    """Return the host of an address, that of IPv4 on a socket of both families as IPv4."""
+    return peer[0][7:] if peer[0].startswith("::ffff:") else peer[0]
+
+
 @final
 class QuicEndpoint(Pollable, DownstreamOwner):
     """One UDP socket. `connections` are all that came through it and are still open."""
@@ -406,7 +411,7 @@ class QuicEndpoint(Pollable, DownstreamOwner):
         ecn: int,
     ) -> None:
         now = self._poller.now
-        host = peer[0][7:] if peer[0].startswith("::ffff:") else peer[0]
+        host = plain_host(peer)
         network = client_network(host)
         verdict = self.admission.decide(network, token is not None, now)
         if verdict == Verdict.RETRY:
@@ -546,7 +551,18 @@ class QuicEndpoint(Pollable, DownstreamOwner):
             self._retire(driver)
             return
         self._route(driver)
+        if quic.migrations:
+            self._follow(driver)
         self._heap.set(driver)
+
+    def _follow(self, driver: QuicDownstream) -> None:
+        """A client that moved is told of and logged by the address that it is at, once that is proved."""
+        path, context = driver.quic.path, driver.context
+        host = plain_host(path.peer)
+        if path.is_validated and (context.port != path.peer[1] or context.peer != host):
+            context.peer, context.port = host, path.peer[1]
+            context.forwarded = self._forwarder.connection(host.encode(), b"https", self._port)
+            context.log_fields = b""
 
     def _route(self, driver: QuicDownstream) -> None:
         """Take up which IDs the peer may use."""

@@ -159,6 +159,23 @@ def test_rfc9000_6_1_who_speaks_another_version_is_told_ours(gate):
 # -- who is admitted
 
 
+def test_rfc9000_9_a_client_that_moved_is_told_of_by_its_new_address_once_that_is_proved(gate):
+    door = gate()
+    visitor = door.visit()
+    context = next(iter(door.endpoint.connections)).context
+    context.log_fields = b"encoded"
+    old, visitor.sock = visitor.sock, bound()
+    stream = visitor.ask()
+    visitor.send()
+    door.read()
+    assert context.port == old.getsockname()[1]  # nobody has answered from there yet
+    door.settle()
+    assert (context.peer, context.port) == visitor.sock.getsockname()
+    assert context.log_fields == b""
+    assert visitor.answers[stream][0].status == 200
+    old.close()
+
+
 def test_half_open_connections_make_others_prove_their_address(gate):
     door = gate()
     admission = door.endpoint.admission

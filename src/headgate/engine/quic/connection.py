@@ -78,12 +78,16 @@ class QuicConnection(Receiver):
 
     def take_new_ids(self) -> list[bytes]:
         """Return the IDs that are to be routed to this connection from now on, beside `initial_destinations`."""
-        ids, self._new_ids = self._new_ids, []
+        ids = self._new_ids
+        if ids:
+            self._new_ids = []
         return ids
 
     def take_gone_ids(self) -> list[bytes]:
         """Return the IDs that are not to be routed to this connection any more."""
-        ids, self._gone_ids = self._gone_ids, []
+        ids = self._gone_ids
+        if ids:
+            self._gone_ids = []
         return ids
 
     # Datagrams that go, and time
