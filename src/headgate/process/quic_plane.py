@@ -15,8 +15,10 @@ from typing import Final
 from headgate.config.kinds import format_address
 from headgate.config.listener import Listener as ListenerConfig
 from headgate.counters import HELD_DOWNSTREAM, HELD_HEADS
+from headgate.engine.quic.early import early_context
 from headgate.engine.quic.settings import ConnectionSettings as QuicSettings
 from headgate.engine.quic.stream import StreamSettings
+from headgate.engine.tls13.early import EarlyData
 from headgate.engine.tls13.tickets import TicketKeys
 from headgate.net.udp import UdpSocket
 from headgate.process.data_plane import DataPlane
@@ -25,7 +27,7 @@ from headgate.process.quic_sample import SAMPLE_SECONDS, SamplePage, look_at
 from headgate.process.quic_view import QLOG_FOLDER
 from headgate.process.start import WorkerStart
 from headgate.server.hand_over import Forwarder, Mailbox
-from headgate.server.quic_endpoint import EndpointKeys, QuicEndpoint, Timers
+from headgate.server.quic_endpoint import EndpointKeys, QuicEndpoint, Timers, h3_settings
 from headgate.telemetry.qlog import QlogDirectory
 from headgate.tls.context import ServerTls
 from headgate.tls.quic_server import QuicServerTls
@@ -65,7 +67,10 @@ class QuicPlane:
         if secrets is None:
             self._policies[index] = tls.policy.id
             secrets = self._tls[index] = QuicServerTls(
-                tls, plane.counters.values, tickets=self._tickets(index)
+                tls,
+                plane.counters.values,
+                tickets=self._tickets(index),
+                early=self._early(index) if table.quic.early_data else None,
             )
         host, port = bound.getsockname()[:2]
         endpoint = QuicEndpoint(
@@ -111,6 +116,13 @@ class QuicPlane:
 
     def _tickets(self, index: int) -> TicketKeys:
         return TicketKeys(self._keys.tickets, self._policies[index], self._slot, int(TICKET_SECONDS))
+
+    def _early(self, index: int) -> EarlyData:
+        """Return the rule of early data of a listener; it remembers which of this worker's tickets were used."""
+        plane = self._plane
+        application = h3_settings(plane.settings_of(index)).encode(False)
+        context = early_context(quic_settings(plane.config.listener[index]), application)
+        return EarlyData(context, self._slot, plane.clock.wall())
 
     def sweep(self, now: float) -> None:
         """Look at timeouts, and add what is held for peers to what TCP holds."""

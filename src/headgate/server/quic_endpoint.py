@@ -159,6 +159,11 @@ def plain_host(peer: Peer) -> str:
     return peer[0][7:] if peer[0].startswith("::ffff:") else peer[0]
 
 
+def h3_settings(settings: ConnectionSettings) -> H3Settings:
+    """Return what HTTP/3 says of itself on a listener; clients remember it for early data."""
+    return H3Settings(max_section=settings.max_head, connect_protocol=True)
+
+
 @final
 class QuicEndpoint(Pollable, DownstreamOwner):
     """One UDP socket. `connections` are all that came through it and are still open."""
@@ -205,7 +210,7 @@ class QuicEndpoint(Pollable, DownstreamOwner):
         self._forwarder = forwarder
         self._values = values
         self._quic = quic
-        self._h3 = H3Settings(max_section=settings.max_head, connect_protocol=True)
+        self._h3 = h3_settings(settings)
         self._codec = ConnectionIdCodec(keys.cid_key)
         self._reset_key = keys.reset_key
         self._tokens = TokenKeys(keys.token_key)

@@ -66,12 +66,15 @@ class H3Client:
         name: str,
         *,
         session: Session | None = None,
+        early: bool = False,
         token: bytes = b"",
         settings: ConnectionSettings | None = None,
         patience: float = PATIENCE,
         **tls: object,
     ) -> None:
-        """Begin to shake hands; `tls` goes to `ClientSettings` (`alpn`, `ask_staple`, `credential`, …)."""
+        """Begin to shake hands; `tls` goes to `ClientSettings` (`alpn`, `ask_staple`, `credential`, …).
+
+        With `early`, a session that allows it is asked with at once."""
         self.address = address
         self.name = name
         self.patience = patience
@@ -93,6 +96,7 @@ class H3Client:
             peer=address,
             session=session,
             token=token,
+            early=early,
         )
 
     def __repr__(self) -> str:
@@ -147,8 +151,9 @@ class H3Client:
         self, path: str = "/", *, method: str = "GET", fields: dict[str, str] | None = None, host: str = ""
     ) -> Reply:
         """Send a request without content; return what will become its answer."""
-        if self.h3 is None:
+        if self.h3 is None and not self.quic.may_use_streams():
             self.shake()
+        if self.h3 is None:
             self.run_until(lambda: self.h3 is not None, "HTTP/3")
         h3 = self.h3
         assert h3 is not None
@@ -216,7 +221,7 @@ class H3Client:
             size = self._udp.receive(self._buffer)
         if now >= quic.deadline():
             quic.on_deadline(now)
-        if quic.is_complete and quic.state is State.OPEN:
+        if quic.state is State.OPEN and (quic.may_use_streams() or self.h3 is not None):
             if self.h3 is None:
                 self._begin_h3()
             self._up(now)

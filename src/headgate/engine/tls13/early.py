@@ -8,8 +8,8 @@ goes on without it:
   a client sends early data by, the settings of its protocol) are what they were;
 - the ClientHello is fresh: it arrives within `WINDOW_SECONDS` of when the ticket's age says (section 8.3);
 - the ticket was not used before (section 8.1). What was used is remembered for two windows at least, after which
-  freshness refuses it. A worker that has just started, or whose clock was set back, remembers nothing, and so takes
-  nothing for as long (section 8.2).
+  freshness refuses it. Of tickets from before its start a worker knows nothing, nor after its clock was set back of
+  those from before the time that it showed: it takes them again when two windows have passed (section 8.2).
 
 Used tickets are held in two Bloom filters that take turns: a fixed 4 MiB, made when the first ticket is used. One
 in two thousand first uses is taken for a second one when they are full, which costs a round trip and nothing else.
@@ -92,14 +92,14 @@ class UsedTickets:
 class EarlyData:
     """The rule of one listener in one worker, and what it remembers. `context` is as above."""
 
-    __slots__ = ("_closed_until", "_context", "_seen", "_used", "_worker")
+    __slots__ = ("_context", "_known_since", "_seen", "_used", "_worker")
 
     def __init__(self, context: bytes, worker: int, started_wall: float, most: int = MAX_USED) -> None:
         """Begin at `started_wall`; `worker` is what `TicketKeys` writes into tickets."""
         self._context: Final = context
         self._worker: Final = worker
         self._used = UsedTickets(started_wall, most)
-        self._closed_until = started_wall + _KEEP_SECONDS
+        self._known_since = started_wall
         self._seen = started_wall
 
     def __repr__(self) -> str:
@@ -116,8 +116,7 @@ class EarlyData:
         `identity` is the ticket as it came, `digest` that of this handshake, `age` the client's obfuscated one.
         """
         if now_wall < self._seen:
-            self._closed_until = now_wall + _KEEP_SECONDS
-            self._used = UsedTickets(now_wall, self._used.most)
+            self._known_since = max(self._known_since, self._seen)
         self._seen = now_wall
         if ticket.worker != self._worker:
             return EARLY_OTHER_WORKER
@@ -125,7 +124,8 @@ class EarlyData:
             return EARLY_CHANGED
         milliseconds = (age - ticket.age_add) % (1 << 32)
         expected = ticket.issued + milliseconds / 1000
-        if now_wall < self._closed_until or abs(now_wall - expected) > WINDOW_SECONDS:
+        is_unknown = ticket.issued < self._known_since and now_wall < self._known_since + _KEEP_SECONDS
+        if is_unknown or abs(now_wall - expected) > WINDOW_SECONDS:
             return EARLY_STALE
         if self._used.is_full(now_wall):
             return EARLY_FULL
