@@ -75,6 +75,7 @@ class Handler:
         raise NotImplementedError
 
 
+@trait
 class TunnelOwner:
     """Who a downstream connection belongs to once it has left HTTP."""
 
