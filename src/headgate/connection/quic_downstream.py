@@ -54,6 +54,19 @@ from headgate.net.poller import Poller
 # nginx and HAProxy have no such rate, Apache's RequestReadTimeout asks for 500 octets a second).
 LEAST_RATE: Final = 1024
 RATE_SECONDS: Final = 10.0
+# RFC 9110 section 9.2.1: to ask twice changes nothing.
+_SAFE: Final = frozenset((b"GET", b"HEAD", b"OPTIONS", b"TRACE"))
+
+
+def _mark_early(request: Request) -> None:
+    """Tell the origin that a request may be a replay (RFC 8470 section 5.1), and refuse those that change something.
+
+    Raises `RemoteProtocolError` 425: the client asks again when its handshake is over.
+    """
+    if request.method not in _SAFE:
+        raise RemoteProtocolError(425, "too-early", "ask again when the handshake is over")
+    if request.fields.get(b"early-data") is None:
+        request.fields.add(b"early-data", b"1", b"Early-Data")
 
 
 @trait
@@ -109,6 +122,8 @@ class DownstreamLane(Downstream):
         try:
             if limit > 0 and request.body > limit:
                 raise self._too_large(limit)
+            if not driver.quic.is_complete and driver.quic.is_early(self.stream):
+                _mark_early(request)
             exchange.handler = driver.handler
             driver.handler.handle(exchange)
         except RemoteProtocolError as error:
@@ -296,7 +311,7 @@ class DownstreamLane(Downstream):
         values = driver.values
         if error.code in (414, 431):
             values[REFUSED_HEAD] += 1
-        elif error.code not in (408, 413):
+        elif error.code not in (408, 413, 425):
             values[REFUSED_MALFORMED] += 1
         handler = exchange.handler
         exchange.handler = None
@@ -461,12 +476,14 @@ class QuicDownstream(QuicDriver):
 
     # -- from the engines
 
-    def on_complete(self) -> None:
+    def on_http(self) -> None:
         tls = self.quic.tls
         context = self.context
         if isinstance(tls, ServerHandshake):
             context.sni = tls.server_name.lower()
         context.tls_version = "TLSv1.3"
+
+    def on_complete(self) -> None:
         self.endpoint.completed(self)
         self.idle_since = self.poller.now
         if self.draining:

@@ -63,6 +63,7 @@ class QuicDriver:
         self.h3_settings = h3_settings
         self.progress_at = poller.now  # when the peer was last heard of
         self.closed = False
+        self.is_begun = False  # `on_complete` was called
         # The owner's own.
         self.is_touched = False
         self.wake = Wake(self)
@@ -106,9 +107,13 @@ class QuicDriver:
             return
         h3 = self.h3
         if h3 is None:
-            if not quic.is_complete:
+            # A server may be asked, and may answer, before the handshake is over: early data (RFC 8470).
+            if not quic.is_complete and (quic.is_client or not quic.may_use_streams()):
                 return
             h3 = self.h3 = H3Connection(quic.is_client, self.poller.now, self.h3_settings)
+            self.on_http()
+        if not self.is_begun and quic.is_complete:
+            self.is_begun = True
             self.on_complete()
         try:
             self._take_arrived(h3)
@@ -264,8 +269,11 @@ class QuicDriver:
 
     # -- what the roles do
 
+    def on_http(self) -> None:
+        """HTTP/3 begins, with early data before the handshake is over."""
+
     def on_complete(self) -> None:
-        """The handshake is over and HTTP/3 begins."""
+        """The handshake is over."""
         raise NotImplementedError
 
     def on_event(self, event: Event) -> None:

@@ -1,7 +1,8 @@
 """Requests of HTTP/3 as exchanges: content both ways, backpressure, timeouts, and every way a stream can end."""
 
 import pytest
-from tests.unit.server.quic_gate import Gate, Script, is_over
+from tests.unit.engine.tls13.peers import credential, keys
+from tests.unit.server.quic_gate import Gate, Script, Visitor, is_over
 
 from headgate.connection.quic_downstream import LEAST_RATE, RATE_SECONDS
 from headgate.counters import (
@@ -17,6 +18,7 @@ from headgate.counters import (
     TIMEOUT_WRITE,
 )
 from headgate.engine.events import Data, EndOfMessage, Response
+from headgate.engine.h3.connection import H3Connection
 from headgate.engine.h3.errors import (
     H3_EXCESSIVE_LOAD,
     H3_INTERNAL_ERROR,
@@ -25,11 +27,14 @@ from headgate.engine.h3.errors import (
     H3_REQUEST_CANCELLED,
 )
 from headgate.engine.h3.streams import RequestStream
+from headgate.engine.quic.early import early_context
 from headgate.engine.quic.flow import STREAM_WINDOW
 from headgate.engine.quic.scheduler import NOBODY
 from headgate.engine.quic.settings import ConnectionSettings as QuicSettings
 from headgate.engine.quic.stream import StreamSettings
 from headgate.engine.quic.streams import EARLY_RESET_WINDOW, MAX_EARLY_RESETS
+from headgate.engine.tls13.early import EarlyData
+from headgate.engine.tls13.settings import ServerSettings
 from headgate.http.fields import Fields
 
 
@@ -456,3 +461,48 @@ def test_too_much_of_what_serves_nobody_closes(gate):
     visitor.quic.streams.write(2, b"\x21\x00" * 1001, fin=False)
     door.settle()
     assert visitor.quic.end.code == H3_EXCESSIVE_LOAD
+
+
+# -- early data (RFC 8470)
+
+
+def early_pair(door, **changes):
+    """Return a client that has a session, and comes with it again."""
+    early = EarlyData(early_context(QuicSettings(), b""), 3, door.clock.wall() - 100)
+    door.tls.settings = ServerSettings(select=lambda name: [credential()], tickets=keys(), early=early)
+    first = door.visit()
+    door.pass_time(0.1)
+    (session, *_) = first.quic.tls.take_sessions()
+    second = Visitor(door, 9, session=session, early=True, **changes)
+    second.http = H3Connection(True, 0.0)
+    return second
+
+
+def test_rfc8470_5_1_a_request_in_early_data_says_so_to_the_origin(gate):
+    door = gate()
+    visitor = early_pair(door)
+    stream = visitor.ask()
+    visitor.send()
+    door.read()
+    assert not any(driver.quic.is_complete for driver in door.endpoint.connections if driver.requests)
+    (exchange,) = [done.request for done in door.seen.exchanges]
+    assert exchange.fields.get(b"early-data") == b"1"
+    door.settle()
+    assert status(visitor, stream) == [200]
+    again = visitor.ask()
+    door.settle()
+    assert status(visitor, again) == [200]
+    assert door.seen.exchanges[-1].request.fields.get(b"early-data") is None
+    assert len(door.tls.done) == 2
+
+
+def test_rfc8470_5_2_what_changes_something_is_too_early(gate):
+    door = gate()
+    visitor = early_pair(door)
+    stream = visitor.ask(b"POST", body=0)
+    visitor.send()
+    door.read()
+    door.settle()
+    assert status(visitor, stream) == [425]
+    assert [done.reason for done in door.seen.exchanges] == ["too-early"]
+    assert not door.handler.exchanges

@@ -13,6 +13,7 @@ from headgate.counters import QUIC_DROPPED_FIRST, QUIC_DROPS, SIZE
 from headgate.engine.events import Request, Response
 from headgate.engine.h3.connection import H3Connection
 from headgate.engine.quic.closing import State
+from headgate.engine.quic.scheduler import NOBODY
 from headgate.engine.quic.settings import ConnectionSettings as QuicSettings
 from headgate.engine.tls13.groups import X25519
 from headgate.engine.tls13.settings import ServerSettings
@@ -92,10 +93,9 @@ class Visitor:
     def __init__(self, gate, seed=1, **changes):
         self.gate = gate
         self.sock = bound()
-        # One key share, so that a ClientHello fits into one datagram.
-        self.quic = new_client(
-            seed=seed, now=gate.clock.now(), peer=gate.address, **{"shares": (X25519,), **changes}
-        )
+        # One group with a small key share, so that a ClientHello fits into one datagram.
+        options = {"groups": (X25519,), "shares": (X25519,), "wall": gate.clock.wall(), **changes}
+        self.quic = new_client(seed=seed, now=gate.clock.now(), peer=gate.address, **options)
         self.http = None
         self.answers = {}
         self.resets = {}
@@ -153,7 +153,7 @@ class Visitor:
         streams = self.quic.streams
         for stream, data, fin in self.http.take_writes():
             while stream not in streams.table:
-                streams.open(is_uni=bool(stream & 2))
+                assert streams.open(is_uni=bool(stream & 2)) != NOBODY
             assert streams.write(stream, data, fin=fin) == len(data)
         for stream, code in self.http.take_resets():
             streams.reset(stream, code)
