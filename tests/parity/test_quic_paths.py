@@ -2,7 +2,7 @@
 
 import pytest
 from tests.parity.test_quic_connection import ADDRESS, MIB, STEP, Pair
-from tests.unit.engine.quic.peers import CLIENT, SERVER
+from tests.unit.engine.quic.peers import CLIENT, SERVER, switch
 
 from headgate.engine.quic.closing import State
 from headgate.engine.quic.connection_ids import MAX_OWN_IDS
@@ -129,7 +129,7 @@ def test_it_takes_another_id(pair):
 
 def test_we_take_another_id(pair):
     for turn in range(1, 5):
-        assert pair.ours.peer_ids.switch()
+        assert switch(pair.ours.peer_ids)
         pair.ours.path.sequence = pair.ours.peer_ids.sequence
         pair.say(5000)
         pair.rest(0.5)

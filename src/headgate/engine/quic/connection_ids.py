@@ -304,16 +304,6 @@ class PeerConnectionIds:
         if sequence in self._held and self.current:
             self._retire(sequence)
 
-    def switch(self) -> bool:
-        """Go on to an ID that was not used yet and retire this one; False: there is none."""
-        following = self.take()
-        if following < 0 or following == self.sequence:
-            return False
-        old = self.sequence
-        self.use(following)
-        self.give_back(old)
-        return True
-
     def tokens(self) -> list[bytes]:
         """Return the stateless reset tokens that may end this connection: of the IDs in use (section 10.3.1)."""
         return [

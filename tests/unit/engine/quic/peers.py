@@ -118,6 +118,16 @@ def initial(keys, first, content, *, number=10, size=1200, reserved=0):
     return keys.take_sealed()
 
 
+def switch(ids):
+    """Go on to another ID of the peer's and retire the one before, as for another path; False: there is none."""
+    following, old = ids.take(), ids.sequence
+    if following < 0:
+        return False
+    ids.use(following)
+    ids.give_back(old)
+    return True
+
+
 class Link:
     """Carries datagrams to and fro: the loss, the weather and the addresses of a network.
 

@@ -11,6 +11,7 @@ from tests.unit.engine.quic.peers import (
     new_client,
     new_server,
     receive,
+    switch,
 )
 
 from headgate.engine.quic.closing import AMPLIFICATION, State
@@ -106,7 +107,7 @@ def test_a_server_that_was_given_no_way_to_make_ids_gives_none():
 def test_rfc9000_5_1_2_a_retired_id_is_replaced_and_gone():
     link = settled()
     link.server.take_new_ids()
-    assert link.client.peer_ids.switch()
+    assert switch(link.client.peer_ids)
     link.rest(0.5)
     assert link.server.take_gone_ids() == [link.server._original_destination, link.server.source]
     (new,) = link.server.take_new_ids()

@@ -1,5 +1,7 @@
 """Frames about the connection itself: what waits, what fits, what is said again (RFC 9000 section 13.3)."""
 
+from tests.unit.engine.quic.peers import switch
+
 from headgate.engine.quic.connection_ids import OwnConnectionIds, PeerConnectionIds
 from headgate.engine.quic.frames import (
     FRAME_HANDSHAKE_DONE,
@@ -28,7 +30,7 @@ def test_they_go_in_order_and_each_once():
     queue, _, peer = notices()
     queue.add(FRAME_HANDSHAKE_DONE, 0)
     queue.add(FRAME_NEW_CONNECTION_ID, 1)
-    peer.switch()
+    switch(peer)
     assert len(queue) == 3
     assert "1 to retire" in repr(queue)
     assert queue.take(100) == (FRAME_HANDSHAKE_DONE, 0, HANDSHAKE_DONE_FRAME)
@@ -43,7 +45,7 @@ def test_they_go_in_order_and_each_once():
 
 def test_rfc9000_13_3_what_was_lost_is_said_again_until_it_is_acknowledged():
     queue, _, peer = notices()
-    peer.switch()
+    switch(peer)
     queue.take(100)
     queue.on_lost(FRAME_RETIRE_CONNECTION_ID, 0)
     queue.on_lost(FRAME_HANDSHAKE_DONE, 0)
