@@ -61,8 +61,9 @@ class QuicConnection(Receiver):
             congestion_events=recovery.controller.events,
             persistent_congestions=recovery.persistent_congestions,
             probe_timeouts=recovery.pto_count,
-            packets_sent=sum([recovery.spaces[level].next_number for level in levels]),
-            packets_received=sum([self._spaces[level].received.count for level in levels]),
+            packets_sent=recovery.sent_before + sum([recovery.spaces[level].next_number for level in levels]),
+            packets_received=self._received_before
+            + sum([self._spaces[level].received.count for level in levels]),
             packets_lost=recovery.lost_packets,
             streams_open=len(self.streams.table),
             migrations=self.migrations,

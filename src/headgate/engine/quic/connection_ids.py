@@ -220,7 +220,7 @@ class PeerConnectionIds:
         self._seen.add(0, 1)
         self._retire_prior_to = 0
         self.due: list[int] = []
-        self._retiring: set[int] = set()
+        self._retiring: list[int] = []
 
     def __repr__(self) -> str:
         return (
@@ -317,12 +317,13 @@ class PeerConnectionIds:
 
     def acknowledged(self, sequence: int) -> None:
         """Say that a RETIRE_CONNECTION_ID arrived."""
-        self._retiring.discard(sequence)
+        if sequence in self._retiring:
+            self._retiring.remove(sequence)
 
     def _retire(self, sequence: int) -> None:
         del self._held[sequence]
         self._used.discard(sequence)
-        self._retiring.add(sequence)
+        self._retiring.append(sequence)
         self.due.append(sequence)
         if len(self._retiring) > MAX_RETIRING:
             raise QuicError(

@@ -179,7 +179,7 @@ class ConnectionCore:
         self._beginning: ClientBeginning | None = None
         self._introduction: Introduction | None = None
         self._early_keys: KeySet | None = None
-        self._early_streams: set[int] = set()
+        self._early_streams: set[int] | None = None
         self._early_until = NEVER
         self._takes_early = False
         self._remembered: TransportParameters | None = None
@@ -188,6 +188,7 @@ class ConnectionCore:
         self._idle = settings.idle_seconds(0)
         self._idle_since = now
         self._key_generation = 0
+        self._received_before = 0  # packets, in levels that are gone
         self._old_keys_until = NEVER
 
     def _drop(self, reason: str) -> None:

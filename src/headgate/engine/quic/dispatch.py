@@ -69,6 +69,8 @@ class FrameDispatch(Upkeep):
             self._receive_retirement(reader.sequence, now)
 
     def _receive_ack(self, space: Space, reader: frames.FrameReader, now: float) -> None:
+        if space.is_discarded:
+            return  # this very packet was the last one of its level
         recovery = self.recovery
         delay = 0.0
         if space.level == APPLICATION:

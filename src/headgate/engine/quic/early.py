@@ -50,7 +50,8 @@ class EarlyPackets(Negotiation):
 
     def is_early(self, stream: int) -> bool:
         """Tell whether a request may be a replay: it came in 0-RTT packets, and the handshake is not complete."""
-        return stream in self._early_streams and not self.is_complete
+        early = self._early_streams
+        return early is not None and stream in early and not self.is_complete
 
     def may_use_streams(self) -> bool:
         """Tell whether streams may be used: TLS is done, or early data goes by older or newer limits."""

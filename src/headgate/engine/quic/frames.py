@@ -196,6 +196,12 @@ class FrameReader:
         if not data:
             raise QuicError(PROTOCOL_VIOLATION, "a packet without frames")
 
+    def end(self) -> None:
+        """Let go of the packet: an idle connection need not hold its last one."""
+        self.data = self.content = self.token = b""
+        if len(self.ranges) > 2:
+            self.ranges = []
+
     def next(self) -> bool:
         """Go on to the next frame; False at the end of the packet. Raises QuicError."""
         data = self.data

@@ -9,7 +9,7 @@ from headgate.engine.quic import frames
 from headgate.engine.quic.early import EarlyPackets
 from headgate.engine.quic.errors import TRANSPORT_PARAMETER_ERROR, QuicError
 from headgate.engine.quic.levels import APPLICATION, EARLY, HANDSHAKE, INITIAL
-from headgate.engine.quic.spaces import Space
+from headgate.engine.quic.spaces import GONE, Space
 from headgate.engine.quic.transport_parameters import (
     TransportParameters,
     check_connection_ids,
@@ -44,11 +44,14 @@ class ConnectionHandshake(EarlyPackets):
             if secret.level == EARLY:
                 self._install_early(secret)
                 continue
-            self._spaces[secret.level].keys.install(secret.suite, secret.secret, is_write=secret.is_write)
+            space = self._spaces[secret.level]
+            if not space.is_discarded:
+                space.keys.install(secret.suite, secret.secret, is_write=secret.is_write)
             if secret.level == HANDSHAKE and secret.is_write:
                 self.recovery.has_handshake_keys = True
         for level, data in tls.take_output():
-            self._spaces[level].crypto_out.write(data)
+            if not self._spaces[level].is_discarded:
+                self._spaces[level].crypto_out.write(data)
         if self.peer_parameters is None and tls.peer_transport_parameters:
             self.peer_parameters = self._check_parameters(tls.peer_transport_parameters)
             if self._early_keys is not None and not self.is_client:
@@ -140,7 +143,9 @@ class ConnectionHandshake(EarlyPackets):
         if not space.is_discarded:
             # The limit of forgeries is the connection's (RFC 9001 section 6.6).
             self._spaces[APPLICATION].keys.forged += space.keys.forged
+            self._received_before += space.received.count
             space.discard()
+            self._spaces[level] = GONE[level]
             if level == INITIAL:
                 self._other_keys = None
                 self._beginning = None

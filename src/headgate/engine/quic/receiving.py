@@ -231,6 +231,8 @@ class Receiver(FrameDispatch):
                     piece = content[reader.start : reader.start + reader.length]
                     self.streams.receive_stream(reader.stream, reader.offset, piece, fin=reader.fin)
                     if level == EARLY:
+                        if self._early_streams is None:
+                            self._early_streams = set()
                         self._early_streams.add(reader.stream)
                 else:
                     self._receive_frame(space, reader, now)
@@ -240,6 +242,7 @@ class Receiver(FrameDispatch):
             self._count_idle(reader, now)
             return False
         self._count_idle(reader, now)
+        reader.end()
         if not space.is_discarded:
             received.receive(number, ecn, now, is_eliciting=reader.is_eliciting)
         if level == APPLICATION:

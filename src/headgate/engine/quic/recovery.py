@@ -18,7 +18,7 @@ from headgate.engine.quic.errors import INTERNAL_ERROR, QuicError
 from headgate.engine.quic.levels import APPLICATION, EARLY, HANDSHAKE, INITIAL
 from headgate.engine.quic.pacer import Pacer
 from headgate.engine.quic.rtt import NEVER, RttEstimator
-from headgate.engine.quic.sent_packets import MAX_TRACKED, SentPacket, SentPackets
+from headgate.engine.quic.sent_packets import GONE, MAX_TRACKED, SentPacket, SentPackets
 
 # Section 6.1.1.
 PACKET_THRESHOLD: Final = 3
@@ -63,6 +63,7 @@ class Recovery:
         "probes",
         "pto_count",
         "rtt",
+        "sent_before",
         "spaces",
     )
 
@@ -90,6 +91,7 @@ class Recovery:
         # A client cannot know whether the server may send yet; a server knows that its client may (section 6.2.2.1).
         self.is_peer_validated = not is_client
         self.lost_packets = 0
+        self.sent_before = 0  # packets, in levels that are gone
         self.persistent_congestions = 0
         self._armed_at = 0.0
         self._path_since = -NEVER
@@ -379,6 +381,8 @@ class Recovery:
     def discard(self, level: int) -> None:
         """Forget a level whose keys are gone (section 6.4); the probe timeout starts over."""
         self.forget(level)
+        self.sent_before += self.spaces[level].next_number
+        self.spaces[level] = GONE
         self.pto_count = 0
 
     def forget(self, level: int) -> list[SentPacket]:

@@ -21,6 +21,9 @@ MAX_MARKS: Final = 512
 # kibibytes, and pieces of a packet's size are never copied.
 _GLUE: Final = 2048
 
+# What most streams have all their life: no marks, and the set for them is made with the first.
+_NO_MARKS: Final = Ranges(0)
+
 _OPEN: Final = 0
 _FIN_DUE: Final = 1  # to be sent, the first time or again
 _FIN_SENT: Final = 2
@@ -40,8 +43,8 @@ class SendBuffer:
         self._fin = _OPEN
         self._starts: list[int] = []
         self._chunks: list[bytes] = []
-        self._acked = Ranges(MAX_MARKS)
-        self._lost = Ranges(MAX_MARKS)
+        self._acked = _NO_MARKS
+        self._lost = _NO_MARKS
 
     def __repr__(self) -> str:
         return (
@@ -135,6 +138,8 @@ class SendBuffer:
         if self._lost.starts:
             self._lost.subtract(offset, end)
         if offset > before:
+            if self._acked is _NO_MARKS:
+                self._acked = Ranges(MAX_MARKS)
             if not self._acked.add(offset, end):
                 self._mark_lost(offset, end)
             return 0
@@ -169,6 +174,8 @@ class SendBuffer:
             self._mark_lost(low, high)
 
     def _mark_lost(self, start: int, end: int) -> None:
+        if self._lost is _NO_MARKS:
+            self._lost = Ranges(MAX_MARKS)
         while not self._lost.add(start, end):
             self._lost.close_lowest_hole()
 
@@ -184,8 +191,8 @@ class SendBuffer:
         held = self.end - self.base
         self._starts.clear()
         self._chunks.clear()
-        self._acked = Ranges(MAX_MARKS)
-        self._lost = Ranges(MAX_MARKS)
+        self._acked = _NO_MARKS
+        self._lost = _NO_MARKS
         self._fin = _OPEN
         self.base = self.sent = self.end
         return held

@@ -289,3 +289,11 @@ class SentPackets:
             self._origin += head
             head = 0
         self._head = head
+
+
+def _nothing_random(count: int) -> bytes:
+    return bytes(count)
+
+
+# What stands for a space whose keys are gone, in all connections: nothing is ever put into it.
+GONE: Final = SentPackets(_nothing_random)

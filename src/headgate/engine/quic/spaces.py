@@ -10,6 +10,7 @@ from typing import Final, final
 from headgate.engine.quic.acks import ReceivedPackets
 from headgate.engine.quic.crypto_buffer import MAX_CRYPTO_TOTAL, CryptoBuffer
 from headgate.engine.quic.levels import APPLICATION, EARLY, HANDSHAKE, INITIAL, NAMES
+from headgate.engine.quic.packet import VERSION_1
 from headgate.engine.quic.protect import KeySet
 from headgate.engine.quic.rtt import NEVER
 from headgate.engine.quic.send_buffer import SendBuffer
@@ -76,6 +77,16 @@ class Space:
         self.crypto_out = SendBuffer()
         self.received.ack_at = NEVER
         self.received.has_news = False
+
+
+def _gone(level: int) -> Space:
+    space = Space(level, VERSION_1, is_client=False)
+    space.discard()
+    return space
+
+
+# What stands for a level whose keys are gone, in all connections: nothing is ever put into it.
+GONE: Final[tuple[Space, ...]] = tuple([_gone(level) for level in range(4)])
 
 
 def new_spaces(version: int, *, is_client: bool) -> list[Space]:
