@@ -17,6 +17,7 @@ from headgate.tls.identity import from_pem
 CLIENT: Final = ("192.0.2.1", 50_000)
 SERVER: Final = ("192.0.2.2", 443)
 DELAY: Final = 0.0005  # one way
+RANDOM: Final = randomness.Random(1)
 
 
 def believe(chain: tuple[bytes, ...], name: bytes, staple: bytes) -> None:
@@ -34,7 +35,7 @@ class Pair:
 
     def __init__(self, credential: Credential, settings: ConnectionSettings | None = None) -> None:
         self.settings = settings or ConnectionSettings()
-        self.random = randomness.Random(1).randbytes
+        self.random = RANDOM.randbytes
         self.wall = time.time()
         self.now = 0.0
         self.spent = {True: 0, False: 0}

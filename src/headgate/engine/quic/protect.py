@@ -20,16 +20,20 @@ old one below the first number of this phase, else the next one; no second key i
 from typing import Final, final
 
 from cryptography.exceptions import InvalidTag
-from cryptography.hazmat.primitives.ciphers import Cipher, CipherContext, algorithms, modes
-from cryptography.hazmat.primitives.ciphers.aead import AESGCM, ChaCha20Poly1305
 
 from headgate.engine.quic.connection_ids import CID_LENGTH
 from headgate.engine.quic.errors import AEAD_LIMIT_REACHED, KEY_UPDATE_ERROR, PROTOCOL_VIOLATION, QuicError
+from headgate.engine.quic.keys import (
+    HeaderMask,
+    PacketKey,
+    derive_header_key,
+    initial_secret,
+    next_secret,
+    packet_key,
+)
 from headgate.engine.quic.levels import APPLICATION, NAMES
-from headgate.engine.quic.packet import SAMPLE, VERSION_1, VERSION_2, decode_number
-from headgate.engine.tls13.schedule import hkdf_expand_label, hkdf_extract
+from headgate.engine.quic.packet import SAMPLE, decode_number
 from headgate.engine.tls13.suites import (
-    HASHES,
     TLS_AES_128_GCM_SHA256,
     TLS_AES_256_GCM_SHA384,
     TLS_CHACHA20_POLY1305_SHA256,
@@ -37,19 +41,6 @@ from headgate.engine.tls13.suites import (
 from headgate.engine.varint import MAX_VARINT
 from headgate.errors import LocalProtocolError
 
-# Section 5.2 and RFC 9369 section 3.3.1.
-_SALTS: Final[dict[int, bytes]] = {
-    VERSION_1: bytes.fromhex("38762cf7f55934b34d179ae6a4c80cadccbb7f0a"),
-    VERSION_2: bytes.fromhex("0dede3def700a6db819381be6e269dcbf9bd2ed9"),
-}
-_PREFIXES: Final[dict[int, bytes]] = {VERSION_1: b"quic ", VERSION_2: b"quicv2 "}
-_KEY_SIZES: Final[dict[int, int]] = {
-    TLS_AES_128_GCM_SHA256: 16,
-    TLS_AES_256_GCM_SHA384: 32,
-    TLS_CHACHA20_POLY1305_SHA256: 32,
-}
-_NONCE: Final = 12
-_TAIL: Final = 7
 # Where the sample of a 1-RTT packet to one of our connection IDs lies.
 _SAMPLE_AT: Final = 1 + CID_LENGTH + 4
 
@@ -68,89 +59,6 @@ MAX_FORGED: Final[dict[int, int]] = {
 # An update is asked for so many packets before the limit: the peer may take its time to allow one (quinn: as many).
 UPDATE_MARGIN: Final = 10_000
 
-Aead = AESGCM | ChaCha20Poly1305
-
-
-def initial_secret(version: int, destination: bytes, *, is_client: bool) -> bytes:
-    """Return what Initial packets of client or server are protected with (section 5.2).
-
-    `destination` is the Destination Connection ID of the client's first Initial.
-    """
-    common = hkdf_extract("sha256", _SALTS[version], destination)
-    return hkdf_expand_label("sha256", common, b"client in" if is_client else b"server in", b"", 32)
-
-
-def derive_key(version: int, suite: int, secret: bytes) -> tuple[bytes, bytes]:
-    """Return AEAD key and IV for a secret (section 5.1)."""
-    algorithm, prefix = HASHES[suite], _PREFIXES[version]
-    key = hkdf_expand_label(algorithm, secret, prefix + b"key", b"", _KEY_SIZES[suite])
-    return key, hkdf_expand_label(algorithm, secret, prefix + b"iv", b"", _NONCE)
-
-
-def derive_header_key(version: int, suite: int, secret: bytes) -> bytes:
-    """Return the header protection key for a secret (section 5.1); key updates do not change it."""
-    return hkdf_expand_label(HASHES[suite], secret, _PREFIXES[version] + b"hp", b"", _KEY_SIZES[suite])
-
-
-def next_secret(version: int, suite: int, secret: bytes) -> bytes:
-    """Return the secret of the next generation (section 6.1)."""
-    return hkdf_expand_label(HASHES[suite], secret, _PREFIXES[version] + b"ku", b"", len(secret))
-
-
-@final
-class HeaderMask:
-    """The masks of header protection (section 5.4): 16 octets for each sample, of which five are used."""
-
-    __slots__ = ("_context", "_is_chacha")
-
-    def __init__(self, suite: int, key: bytes) -> None:
-        self._is_chacha = suite == TLS_CHACHA20_POLY1305_SHA256
-        # ChaCha20 gets its counter and nonce with each sample: those given here are never used.
-        chosen: Cipher[modes.ECB | None] = (
-            Cipher(algorithms.ChaCha20(key, bytes(SAMPLE)), None)
-            if self._is_chacha
-            else Cipher(algorithms.AES(key), modes.ECB())
-        )
-        self._context: CipherContext = chosen.encryptor()
-
-    def masks(self, samples: bytes) -> bytes:
-        """Return one mask of 16 octets for each 16 octets of `samples`, in order."""
-        context = self._context
-        if not self._is_chacha:
-            return context.update(samples)
-        pieces: list[bytes] = []
-        for at in range(0, len(samples), SAMPLE):
-            context.reset_nonce(samples[at : at + SAMPLE])
-            pieces.append(context.update(bytes(SAMPLE)))
-        return b"".join(pieces)
-
-
-def _aead(suite: int, key: bytes) -> Aead:
-    return ChaCha20Poly1305(key) if suite == TLS_CHACHA20_POLY1305_SHA256 else AESGCM(key)
-
-
-@final
-class Nonce:
-    """The IV of a key: its exclusive or with packet numbers makes nonces (section 5.3).
-
-    Only its last seven octets meet with packet numbers below 2^56, and those fit into a small integer.
-    """
-
-    __slots__ = ("_head", "_tail", "_whole")
-
-    def __init__(self, iv: bytes) -> None:
-        self._whole = iv
-        self._head = iv[:-_TAIL]
-        self._tail = int.from_bytes(iv[-_TAIL:], "big")
-
-    def of(self, number: int) -> bytes:
-        """Return the nonce of a packet."""
-        if number < 1 << 8 * _TAIL:
-            return b"%b%b" % (self._head, (self._tail ^ number).to_bytes(_TAIL, "big"))
-        return (int.from_bytes(self._whole, "big") ^ number).to_bytes(_NONCE, "big")
-
-
-_NO_NONCE: Final = Nonce(bytes(_NONCE))
 # One octet, by its value.
 _OCTETS: Final[tuple[bytes, ...]] = tuple([value.to_bytes(1, "big") for value in range(256)])
 
@@ -164,20 +72,15 @@ class KeySet:
         "_highest",
         "_highest_old",
         "_is_unanswered",
-        "_next_aead",
-        "_next_iv",
-        "_next_key",
+        "_next",
         "_next_read_secret",
         "_next_write_secret",
-        "_old_aead",
-        "_old_iv",
+        "_old",
         "_pending",
         "_pending_lengths",
-        "_read_aead",
-        "_read_iv",
+        "_read",
         "_read_mask",
-        "_write_aead",
-        "_write_iv",
+        "_write",
         "_write_mask",
         "first",
         "forged",
@@ -202,19 +105,14 @@ class KeySet:
         self.forged = 0
         self.read_generation = 0
         self.write_generation = 0
-        self._read_aead: Aead | None = None
-        self._read_iv = _NO_NONCE
+        self._read: PacketKey | None = None
         self._read_mask: HeaderMask | None = None
-        self._write_aead: Aead | None = None
-        self._write_iv = _NO_NONCE
+        self._write: PacketKey | None = None
         self._write_mask: HeaderMask | None = None
         self._next_write_secret = b""
         self._next_read_secret = b""
-        self._next_key = b""
-        self._next_iv = _NO_NONCE
-        self._next_aead: Aead | None = None  # made when a packet of the next phase comes
-        self._old_aead: Aead | None = None
-        self._old_iv = _NO_NONCE
+        self._next: PacketKey | None = None
+        self._old: PacketKey | None = None
         # Numbers opened: the lowest and the highest in this generation, the highest in earlier ones.
         self._first_of_phase = 1 << 62
         self._highest = -1
@@ -230,12 +128,12 @@ class KeySet:
     @property
     def can_read(self) -> bool:
         """Whether there are keys to open packets with."""
-        return self._read_aead is not None
+        return self._read is not None
 
     @property
     def can_write(self) -> bool:
         """Whether there are keys to seal packets with."""
-        return self._write_aead is not None
+        return self._write is not None
 
     @property
     def phase(self) -> int:
@@ -245,16 +143,14 @@ class KeySet:
     def install(self, suite: int, secret: bytes, *, is_write: bool) -> None:
         """Take a secret of TLS into use; once for each direction."""
         self.suite = suite
-        key, iv = derive_key(self.version, suite, secret)
+        key = packet_key(self.version, suite, secret)
         mask = HeaderMask(suite, derive_header_key(self.version, suite, secret))
         if is_write:
-            self._write_aead, self._write_mask = _aead(suite, key), mask
-            self._write_iv = Nonce(iv)
+            self._write, self._write_mask = key, mask
             if self.level == APPLICATION:
                 self._next_write_secret = next_secret(self.version, suite, secret)
         else:
-            self._read_aead, self._read_mask = _aead(suite, key), mask
-            self._read_iv = Nonce(iv)
+            self._read, self._read_mask = key, mask
             if self.level == APPLICATION:
                 self._derive_next_read(secret)
 
@@ -271,14 +167,13 @@ class KeySet:
         `header` ends with the packet number, `number_length` octets of `number`. `content` are the frames: together
         four octets at least. Raises QuicError when the key must not be used any more.
         """
-        aead = self._write_aead
-        if aead is None or len(content) + number_length < 4:
+        key = self._write
+        if key is None or len(content) + number_length < 4:
             raise LocalProtocolError(f"{self!r} cannot seal {len(content)} octets")
         self._count_sealed(1)
-        nonce = self._write_iv.of(number)
         pending = self._pending
         pending.append(header)
-        pending.append(aead.encrypt(nonce, content, header))
+        pending.append(key.aead().encrypt(key.nonce(number), content, header))
         self._pending_lengths.append(number_length)
 
     def take_sealed(self) -> bytes:
@@ -318,20 +213,20 @@ class KeySet:
 
         `contents` are their frames, each as long as `seal` asks for. What `seal` keeps is not touched.
         """
-        aead, mask = self._write_aead, self._write_mask
-        if aead is None or mask is None:
+        key, mask = self._write, self._write_mask
+        if key is None or mask is None:
             raise LocalProtocolError(f"{self!r} cannot seal")
+        aead = key.aead()
         self._count_sealed(len(contents))
         first_octet = 0x40 | self.phase << 2 | number_length - 1
         prefix = _OCTETS[first_octet] + destination
         window = (1 << 8 * number_length) - 1
-        iv = self._write_iv
         sealed: list[bytes] = []
         samples: list[bytes] = []
         number = first
         for content in contents:
             header = b"%b%b" % (prefix, (number & window).to_bytes(number_length, "big"))
-            packet = aead.encrypt(iv.of(number), content, header)
+            packet = aead.encrypt(key.nonce(number), content, header)
             sealed.append(packet)
             samples.append(packet[4 - number_length : 20 - number_length])
             number += 1
@@ -353,6 +248,13 @@ class KeySet:
         if self.sealed + count > MAX_SEALED[self.suite]:
             raise QuicError(AEAD_LIMIT_REACHED, f"{self.sealed} packets were sealed with one key")
         self.sealed += count
+
+    def rest(self) -> None:
+        """Let go of what can be made again from the keys: a connection is idle."""
+        if self._read is not None:
+            self._read.rest()
+        if self._write is not None:
+            self._write.rest()
 
     # Reading
 
@@ -406,11 +308,11 @@ class KeySet:
         generation = self.read_generation
         if self.level == APPLICATION and (first >> 2 & 1) != generation & 1:
             generation += -1 if number < self._first_of_phase else 1
-        aead, iv = self._choose(generation)
-        if aead is None or number > MAX_VARINT:
+        key = self._choose(generation)
+        if key is None or number > MAX_VARINT:
             return None
         try:
-            content = aead.decrypt(iv.of(number), data[content_at:end], header)
+            content = key.aead().decrypt(key.nonce(number), data[content_at:end], header)
         except InvalidTag:
             self._count_forged()
             return None
@@ -423,15 +325,12 @@ class KeySet:
         self.number = number
         return content
 
-    def _choose(self, generation: int) -> tuple[Aead | None, Nonce]:
+    def _choose(self, generation: int) -> PacketKey | None:
         if generation == self.read_generation:
-            return self._read_aead, self._read_iv
+            return self._read
         if generation < self.read_generation:
-            return self._old_aead, self._old_iv
-        following = self._next_aead
-        if following is None and self._next_key:
-            following = self._next_aead = _aead(self.suite, self._next_key)
-        return following, self._next_iv
+            return self._old
+        return self._next
 
     def _count_forged(self) -> None:
         self.forged += 1
@@ -465,7 +364,7 @@ class KeySet:
 
     def drop_old(self) -> None:
         """Forget the read key before this one: three PTOs after the update (section 6.5)."""
-        self._old_aead = None
+        self._old = None
 
     def _note_opened(self, number: int, generation: int) -> None:
         if generation == self.read_generation:
@@ -487,8 +386,8 @@ class KeySet:
 
     def _advance_read(self, number: int) -> None:
         """Take the next read key into use: `number` is the first packet of its phase."""
-        self._old_aead, self._old_iv = self._read_aead, self._read_iv
-        self._read_aead, self._read_iv = self._next_aead, self._next_iv
+        self._old = self._read
+        self._read = self._next
         self._derive_next_read(self._next_read_secret)
         self.read_generation += 1
         self._highest_old = self._highest
@@ -501,15 +400,11 @@ class KeySet:
         """Derive the generation behind that of `secret`."""
         following = next_secret(self.version, self.suite, secret)
         self._next_read_secret = following
-        self._next_key, iv = derive_key(self.version, self.suite, following)
-        self._next_iv = Nonce(iv)
-        self._next_aead = None
+        self._next = packet_key(self.version, self.suite, following)
 
     def _advance_write(self) -> None:
         secret = self._next_write_secret
-        key, iv = derive_key(self.version, self.suite, secret)
-        self._write_aead = _aead(self.suite, key)
-        self._write_iv = Nonce(iv)
+        self._write = packet_key(self.version, self.suite, secret)
         self._next_write_secret = next_secret(self.version, self.suite, secret)
         self.write_generation += 1
         self.sealed = 0

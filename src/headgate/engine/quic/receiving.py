@@ -222,6 +222,7 @@ class Receiver(FrameDispatch):
         if level == HANDSHAKE and not self.path.is_validated:
             self.path.accept()  # section 8.1
         self._idle_since = now
+        self._is_resting = False
         self._builder.eliciting_at = NEVER
         reader = self._reader
         reader.begin(content, level)

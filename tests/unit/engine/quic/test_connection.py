@@ -5,6 +5,8 @@ from tests.unit.engine.quic.peers import Link, Talk, brief_client, flushed, new_
 from tests.unit.engine.tls13.peers import credential, trusting
 
 from headgate.engine.quic.closing import State
+from headgate.engine.quic.connection import REST_SECONDS
+from headgate.engine.quic.levels import APPLICATION
 from headgate.engine.quic.settings import LEAST_IDLE_SECONDS, ConnectionSettings
 
 MIB = bytes(range(256)) * 4096
@@ -102,3 +104,16 @@ def test_idle_timeouts_of_a_peer_have_a_floor():
     assert ConnectionSettings().idle_seconds(0) == 30.0
     assert ConnectionSettings(idle_timeout=0.0).idle_seconds(60_000) == 60.0
     assert ConnectionSettings(idle_timeout=0.0).idle_seconds(0) == 0.0
+
+
+def test_the_ciphers_of_an_idle_connection_rest_and_come_back():
+    link = Link(new_client()).shake()
+    link.run(lambda: link.server._is_resting and link.client._is_resting, limit=REST_SECONDS + 1)
+    assert "at rest" in repr(link.server._spaces[APPLICATION].keys._read)
+    talk = Talk(b"question")
+    heard = Talk(opens=False)
+    link.work = {link.client: talk, link.server: heard}
+    link.run(lambda: heard.finished)
+    assert not link.server._is_resting
+    assert heard.read == {0: b"question"}
+    assert link.server.dropped == link.client.dropped == {}
