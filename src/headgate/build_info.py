@@ -100,6 +100,7 @@ COMPILED: Final[tuple[str, ...]] = (
     "headgate.engine.quic.glitches",
     "headgate.engine.quic.stats",
     "headgate.engine.quic.stream_run",
+    "headgate.engine.quic.keys",
     "headgate.engine.h3.errors",
     "headgate.engine.h3.events",
     "headgate.engine.h3.frames",
