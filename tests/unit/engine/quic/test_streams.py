@@ -730,3 +730,13 @@ def test_a_client_asks_how_many_streams_it_may_open():
     assert streams.openable(is_uni=False) == 1
     streams.receive_max_streams(is_uni=False, count=5)
     assert streams.openable(is_uni=False) == 4
+
+
+def test_small_requests_that_are_over_count_as_content_too():
+    streams = side()
+    for stream_id in (0, 4, 8):
+        streams.receive_stream(stream_id, 0, b"ask", fin=True)
+        streams.take_arrived()
+        answered(streams, stream_id)
+        streams.release(stream_id)
+    assert streams.moved() == 3 * (len(b"ask") + len(b"reply") + 2048)
