@@ -148,6 +148,7 @@ class RawClient:
         self._crypto_in = [CryptoBuffer(1 << 24) for _ in range(4)]
         self._crypto_out: list[tuple[int, int, bytes]] = []
         self._crypto_at = [0, 0, 0, 0]
+        self._said: list[tuple[int, int, bytes]] = []
         said = encode_parameters(default_parameters(self.source))
         if parameters is not None:
             said = parameters(self.source)
@@ -181,6 +182,7 @@ class RawClient:
             said = self._tamper(level, data) if self._tamper is not None else data
             self.hello = self.hello or said
             self._crypto_out.append((level, self._crypto_at[level], said))
+            self._said.append((level, self._crypto_at[level], said))
             self._crypto_at[level] += len(said)
 
     # What goes out
@@ -262,6 +264,14 @@ class RawClient:
                 size = DATAGRAM if level == INITIAL else 0
                 datagrams.append(self.packet(level, ack, size=size))
         return datagrams
+
+    def again(self) -> list[bytes]:
+        """Return what was said in the handshake once more, in new packets: something may have been lost."""
+        if self.is_confirmed or self.close is not None:
+            return []
+        said = [(level, offset, data) for level, offset, data in self._said if self.keys[level].can_write]
+        self._crypto_out = said
+        return self.flush()
 
     def take_crypto(self) -> list[tuple[int, int, bytes]]:
         """Take what the handshake would send next, (level, offset, octets), to send it in another way."""

@@ -1,0 +1,34 @@
+"""One attack in a process of its own: `python -m bench.attack.attacker NAME HOST PORT SECONDS`.
+
+It runs at the lowest priority: it may use all that the others on its core leave, which is how an attacker elsewhere
+would look to them. Prints one line of JSON.
+"""
+
+import json
+import os
+import sys
+import time
+
+from bench.attack.attacks import ATTACKS, Target
+
+
+def main(name: str, host: str, port: str, seconds: str) -> int:
+    """Attack."""
+    os.nice(19)
+    target = Target(host, int(port), time.monotonic() + float(seconds))
+    ATTACKS[name].run(target)
+    print(
+        json.dumps(
+            {
+                "packets": target.packets,
+                "connections": target.connections,
+                "failed": target.failed,
+                "closes": dict(target.closes),
+            }
+        )
+    )
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(*sys.argv[1:]))

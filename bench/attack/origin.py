@@ -1,0 +1,42 @@
+"""The origin behind the gate: `python -m bench.attack.origin PORT`.
+
+It answers GET at once; `/sink…` it reads the head of and nothing more, as an application that hangs; `/big…` it
+answers with a GiB, as fast as it is taken. One thread: hundreds would take the core from the good client beside it.
+"""
+
+import asyncio
+import contextlib
+import sys
+
+CHUNK = bytes(64 * 1024)
+GIB = 1 << 30
+
+
+async def converse(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    """Serve one connection from the gate."""
+    with contextlib.suppress(OSError, asyncio.IncompleteReadError):
+        while True:
+            request = await reader.readuntil(b"\r\n\r\n")
+            path = request.split(b" ", 2)[1]
+            if path.startswith(b"/sink"):
+                reader._transport.pause_reading()  # type: ignore[attr-defined]
+                await asyncio.sleep(3600)
+            elif path.startswith(b"/big"):
+                writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % GIB)
+                for _ in range(GIB // len(CHUNK)):
+                    writer.write(CHUNK)
+                    await writer.drain()
+            else:
+                writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello")
+                await writer.drain()
+    writer.close()
+
+
+async def main(port: int) -> None:
+    """Serve until the process is ended."""
+    server = await asyncio.start_server(converse, "127.0.0.1", port, backlog=512)
+    await server.serve_forever()
+
+
+if __name__ == "__main__":
+    asyncio.run(main(int(sys.argv[1])))

@@ -1,0 +1,199 @@
+"""`python -m bench.attack [--only NAME …] [--seconds 20] [--target headgate|aioquic] [--json FILE]`.
+
+A gate with one worker runs on one core; on the other run an attack at full speed and a well-behaved client that
+sends a small request 50 times a second. Each row says what the worker's memory became, how long the good client
+waited, how the attack's connections were closed and which counters moved. It fails where memory has grown by more
+than 16 MiB since before the first attack, where the good client's p99 is above three times its quiet value and above
+20 ms, where a connection was not closed by the code that is right, and where the worker died.
+
+Figures of others go to bench/results/attack-rivals.json, which git ignores.
+"""
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import time
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Final
+
+from bench.attack.attacks import ATTACKS
+from bench.attack.gate import Headgate, Server, memory, running
+
+MOST_MEMORY: Final = 16 * 1024 * 1024
+MOST_P99: Final = 0.020
+TIMES_QUIET: Final = 3.0
+QUIET_SECONDS: Final = 4.0
+WARM_UP_SECONDS: Final = 2.0
+RESULTS: Final = Path(__file__).parents[1] / "results"
+
+
+@dataclass
+class Row:
+    """What one attack came to; times in milliseconds, memory in MiB since before the first attack."""
+
+    name: str
+    packets: int = 0
+    connections: int = 0
+    failed: int = 0
+    closes: dict[str, int] = field(default_factory=dict)
+    p50: float = 0.0
+    p99: float = 0.0
+    lost: int = 0
+    reconnected: int = 0
+    memory_peak: float = 0.0
+    memory_after: float = 0.0
+    counters: dict[str, float] = field(default_factory=dict)
+    wrong: list[str] = field(default_factory=list)
+
+
+def good(server: Server, seconds: float) -> subprocess.Popen[bytes]:
+    """Start the well-behaved client."""
+    command = [sys.executable, "-m", "bench.attack.good", "127.0.0.1", str(server.port)]
+    return subprocess.Popen(
+        [*command, "--local", "127.0.0.2", "--seconds", str(seconds)], stdout=subprocess.PIPE
+    )
+
+
+def told(process: subprocess.Popen[bytes], seconds: float) -> dict[str, object]:
+    """Return the line of JSON that a process ends with."""
+    try:
+        output, _ = process.communicate(timeout=seconds + 60)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.communicate()
+        return {}
+    found: dict[str, object] = json.loads(output or b"{}")
+    return found
+
+
+def percentile(latencies: list[float], share: float) -> float:
+    """Return a percentile in milliseconds."""
+    return latencies[min(int(len(latencies) * share), len(latencies) - 1)] * 1000 if latencies else 1e9
+
+
+def take_good(row: Row, said: dict[str, object]) -> None:
+    """Put what the good client saw into a row."""
+    latencies = said.get("latencies")
+    times = [float(one) for one in latencies] if isinstance(latencies, list) else []
+    row.p50, row.p99 = percentile(times, 0.5), percentile(times, 0.99)
+    row.lost = int(str(said.get("lost", 0)))
+    row.reconnected = int(str(said.get("connections", 1))) - 1
+
+
+def attack(server: Server, name: str, seconds: float, base: int) -> Row:
+    """Run one attack, with the good client beside it."""
+    row = Row(name)
+    before = server.counters()
+    client = good(server, seconds)
+    time.sleep(0.3)
+    attacker = subprocess.Popen(
+        [sys.executable, "-m", "bench.attack.attacker", name, "127.0.0.1", str(server.port), str(seconds)],
+        stdout=subprocess.PIPE,
+    )
+    peak = 0
+    while attacker.poll() is None:
+        peak = max(peak, memory(server.pids))
+        time.sleep(0.1)
+    said = told(attacker, seconds)
+    take_good(row, told(client, seconds))
+    row.packets, row.connections = int(str(said.get("packets", 0))), int(str(said.get("connections", 0)))
+    row.failed = int(str(said.get("failed", 0)))
+    closes = said.get("closes")
+    row.closes = closes if isinstance(closes, dict) else {}
+    time.sleep(1.0)  # counters are published twice a second
+    after = server.counters()
+    row.counters = {
+        key: after[key] - before.get(key, 0.0) for key in after if after[key] - before.get(key, 0.0) > 0
+    }
+    row.memory_peak = (peak - base) / 2**20
+    row.memory_after = (memory(server.pids) - base) / 2**20
+    return row
+
+
+def judge(row: Row, server: Server, quiet: float) -> None:
+    """Say what is wrong with a row."""
+    if not server.is_alive():
+        row.wrong.append("the server died")
+    if row.memory_peak > MOST_MEMORY / 2**20:
+        row.wrong.append(f"memory grew by {row.memory_peak:.1f} MiB")
+    if row.p99 > max(TIMES_QUIET * quiet, MOST_P99 * 1000):
+        row.wrong.append(f"the good client's p99 is {row.p99:.1f} ms")
+    if row.reconnected:
+        row.wrong.append(f"the good client was cut off {row.reconnected} times")
+    right, must = ATTACKS[row.name].closes, ATTACKS[row.name].must
+    if isinstance(server, Headgate):
+        if any(code != right for code in row.closes):
+            row.wrong.append(f"closed by {', '.join(row.closes)}, {right or 'nothing'} is right")
+        if must and right and not row.closes and row.connections:
+            row.wrong.append("not closed")
+
+
+SHOWN: Final = ("quic_dropped", "quic_ended", "quic_answers", "refused", "requests_refused", "http_errors")
+
+
+def show(row: Row) -> None:
+    """Print a row."""
+    closes = " ".join(f"{code}×{count}" for code, count in sorted(row.closes.items()))
+    moved = " ".join(
+        f"{key.split('{')[-1].rstrip('}')}:{value:.0f}"
+        for key, value in sorted(row.counters.items(), key=lambda item: -item[1])
+        if key.startswith(SHOWN)
+    )
+    print(
+        f"{row.name:20} {row.packets:>9} {row.connections:>6} {row.p50:8.2f} {row.p99:8.2f}"
+        f" {row.memory_peak:7.1f} {row.memory_after:7.1f}  {closes or '-'}  {moved[:90]}"
+    )
+    for wrong in row.wrong:
+        print(f"{'':20} WRONG: {wrong}")
+    sys.stdout.flush()
+
+
+def run(target: str, names: list[str], seconds: float) -> list[Row]:
+    """Run the attacks against one server, one after the other."""
+    cores = sorted(os.sched_getaffinity(0))
+    os.sched_setaffinity(0, {cores[-1]})
+    rows: list[Row] = []
+    with running(target, cores[0], cores[-1]) as server:
+        told(good(server, WARM_UP_SECONDS), WARM_UP_SECONDS)
+        quiet = Row("quiet")
+        take_good(quiet, told(good(server, QUIET_SECONDS), QUIET_SECONDS))
+        base = memory(server.pids)
+        print(f"{target}: {base / 2**20:.1f} MiB, {seconds:g} s each")
+        print(
+            f"{'attack':20} {'packets':>9} {'conns':>6} {'p50 ms':>8} {'p99 ms':>8} {'MiB':>7} {'after':>7}"
+        )
+        show(quiet)
+        rows.append(quiet)
+        for name in names:
+            row = attack(server, name, seconds, base)
+            judge(row, server, quiet.p99)
+            show(row)
+            rows.append(row)
+            if not server.is_alive():
+                break
+        if isinstance(server, Headgate):
+            for line in server.crashes()[:5]:
+                rows[-1].wrong.append(line)
+                print(f"WRONG: {line}")
+    return rows
+
+
+def main(arguments: list[str]) -> int:
+    """Run as the command line says; 1 where something was wrong."""
+    parser = argparse.ArgumentParser(prog="bench.attack", description=__doc__)
+    parser.add_argument("--only", nargs="+", choices=list(ATTACKS), default=list(ATTACKS), metavar="NAME")
+    parser.add_argument("--seconds", type=float, default=20.0)
+    parser.add_argument("--target", choices=("headgate", "aioquic"), default="headgate")
+    parser.add_argument("--json", type=Path, default=None)
+    given = parser.parse_args(arguments)
+    rows = run(given.target, given.only, given.seconds)
+    path = given.json
+    if path is None and given.target != "headgate":
+        path = RESULTS / "attack-rivals.json"  # git ignores it
+    if path is not None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps([asdict(row) for row in rows], indent=1) + "\n")
+    return int(any(row.wrong for row in rows)) if given.target == "headgate" else 0

@@ -1,0 +1,35 @@
+"""Attacks on a real gate over UDP: short here, at full length under `make soak` (see bench/attack).
+
+A short round says that each attack is refused by the right code, or let run without a connection being closed, and
+that the worker neither dies nor grows. How long a good client waits is judged in the long one alone: on a machine
+that does other things too, a second says nothing about it.
+"""
+
+import os
+
+import pytest
+from bench.attack.attacks import ATTACKS
+from bench.attack.run import run
+
+SECONDS = 20.0 if os.environ.get("HEADGATE_SOAK") else 1.0
+TIMING = "p99"
+
+
+def wrongs(rows, *, with_timing):
+    return [
+        f"{row.name}: {wrong}" for row in rows for wrong in row.wrong if with_timing or TIMING not in wrong
+    ]
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+def test_every_attack_for_a_second():
+    rows = run("headgate", list(ATTACKS), 1.0)
+    assert [row.name for row in rows] == ["quiet", *ATTACKS]
+    assert wrongs(rows, with_timing=False) == []
+
+
+@pytest.mark.soak
+@pytest.mark.timeout(3600)
+def test_every_attack_at_full_length():
+    assert wrongs(run("headgate", list(ATTACKS), SECONDS), with_timing=True) == []
