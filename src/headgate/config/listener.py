@@ -84,7 +84,7 @@ class ListenerQuic(Table):
     requests: Annotated[Count, Field(ge=1, le=1000)] = 100
     """Requests at once on one connection. Reason: RFC 9114 section 6.1 wants at least 100, and each may hold a
     connection to an origin."""
-    early_data: bool = False
+    early_data: Flag = False
     """Whether clients that come back may ask in their first packets (0-RTT). Only GET, HEAD, OPTIONS and TRACE are
     served so, with `Early-Data: 1` towards the origin until the handshake is complete; others get 425 (RFC 8470).
     Reason for off: whoever sees such packets can send them once more to another gate that shares the ticket keys;

@@ -154,7 +154,7 @@ class H3Client:
         if self.h3 is None and not self.quic.may_use_streams():
             self.shake()
         if self.h3 is None:
-            self.run_until(lambda: self.h3 is not None, "HTTP/3")
+            self._begin_h3()
         h3 = self.h3
         assert h3 is not None
         stream = self.quic.streams.open(is_uni=False)
@@ -164,6 +164,7 @@ class H3Client:
             lines.add(name.encode(), value.encode())
         h3.send(Request(method.encode(), path.encode(), 30, lines, NO_BODY, stream=stream))
         reply = self.replies[stream] = Reply()
+        self._down()  # into the first flight, where it is early
         self.turn(0.0)
         return reply
 
