@@ -154,6 +154,7 @@ COMPILED: Final[tuple[str, ...]] = (
     "headgate.server.bucket",
     "headgate.server.quic_admission",
     "headgate.server.quic_closed",
+    "headgate.server.quic_memory",
     "headgate.server.quic_answers",
     "headgate.server.quic_endpoint",
     "headgate.server.listener",

@@ -299,6 +299,7 @@ QUIC_DROPS: Final = (
     "unknown-version",
     "unknown-connection",
     "connections",
+    "memory",
     "handshakes",
     "handshake-rate",
     "answer-rate",

@@ -573,14 +573,18 @@ class QuicDownstream(QuicDriver):
             return False
         return now - self._moved_at >= self.settings.write_idle
 
-    def held(self) -> int:
-        """Return how many octets are held for this client: content that nobody took yet, answers it did not take."""
-        total = self.quic.streams.sender.held + self.unwritten()
+    def held_received(self) -> int:
+        """Return how many octets of the client wait here: behind gaps, and for handlers and origins."""
+        total = self.quic.streams.waiting.charge
         for lane in self.lanes.values():
             total += lane.held_size
             if lane.tunnel is not None:
                 total += lane.tunnel.held()
         return total
+
+    def held_sent(self) -> int:
+        """Return how many octets wait for the client: to be sent, or to be acknowledged."""
+        return self.quic.streams.sender.held + self.unwritten()
 
     # -- ends
 

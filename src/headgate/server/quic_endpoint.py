@@ -83,6 +83,7 @@ from headgate.server.limits import ConnectionLimits, client_network
 from headgate.server.quic_admission import Admission, Verdict
 from headgate.server.quic_answers import LEAST_INITIAL, Answers
 from headgate.server.quic_closed import ClosedConnections, ClosedRecord
+from headgate.server.quic_memory import MemoryBudget
 from headgate.server.quic_tokens import SeenTokens
 from headgate.telemetry.qlog import QlogDirectory
 
@@ -101,6 +102,7 @@ _BAD_TOKEN: Final = QUIC_DROPPED_FIRST + QUIC_DROPS.index("bad-token")
 _UNKNOWN_VERSION: Final = QUIC_DROPPED_FIRST + QUIC_DROPS.index("unknown-version")
 _UNKNOWN_CONNECTION: Final = QUIC_DROPPED_FIRST + QUIC_DROPS.index("unknown-connection")
 _CONNECTIONS: Final = QUIC_DROPPED_FIRST + QUIC_DROPS.index("connections")
+_MEMORY: Final = QUIC_DROPPED_FIRST + QUIC_DROPS.index("memory")
 _DRAINING: Final = QUIC_DROPPED_FIRST + QUIC_DROPS.index("draining")
 # A draining endpoint hands first Initials to whoever came after it in its own slot.
 SUCCESSOR: Final = -1
@@ -197,6 +199,7 @@ class QuicEndpoint(Pollable, DownstreamOwner):
         self.connections: set[QuicDownstream] = set()
         self.closed = ClosedConnections()
         self.admission = Admission(values, poller.now)
+        self.memory = MemoryBudget()
         self.draining = False
         self.qlog: QlogDirectory | None = None
         self.held_heads = 0
@@ -423,9 +426,9 @@ class QuicEndpoint(Pollable, DownstreamOwner):
             source = self._make_id()[0]
             self._answer(self._answers.retry(header, source, peer, self._clock.wall()), peer, local)
         elif verdict == Verdict.ADMIT:
-            if self.limits.admit(network, now):
+            if self.memory.is_full or self.limits.admit(network, now):
                 self.admission.settled(network, token is not None)
-                self._values[_CONNECTIONS] += 1
+                self._values[_MEMORY if self.memory.is_full else _CONNECTIONS] += 1
                 self._refuse(header, CONNECTION_REFUSED, "", peer, local)
                 return
             driver = self._accept(header, keys, token, host, network, peer, local)
@@ -478,6 +481,8 @@ class QuicEndpoint(Pollable, DownstreamOwner):
         driver = QuicDownstream(
             quic, self, self._handler, self._observer, self._settings, self._values, context, poller, self._h3
         )
+        if self.memory.is_short:
+            self.memory.bind(quic.streams)
         driver.is_validated = token is not None
         driver.ids = [source, header.destination]
         self._table[source] = driver
@@ -634,17 +639,21 @@ class QuicEndpoint(Pollable, DownstreamOwner):
     def sweep(self, now: float) -> None:
         """Look at the timeouts of all connections; called by the worker's sweep."""
         self._in_turn = True
-        held = 0
+        received = sent = 0
         for driver in list(self.connections):
             try:
                 if not driver.quic.is_complete:
                     self._sweep_handshake(driver, now)
                 else:
                     driver.sweep(now)
-                held += driver.held()
+                received += driver.held_received()
+                sent += driver.held_sent()
             except Exception as error:
                 self._defect(driver, error)
-        self.held = held
+        self.held = received + sent
+        if self.memory.note(received, sent):
+            for driver in self.connections:
+                self.memory.bind(driver.quic.streams)
         self.closed.sweep(now)
         self.write_deferred()
 

@@ -146,7 +146,7 @@ def test_an_answer_that_the_client_does_not_take_stops_its_producer(gate):
     lane.write(b"x" * 100_000)
     assert not lane.flush()
     assert door.handler.drained == 0
-    held = driver_of(door).held()
+    held = driver_of(door).held_sent()
     assert 90_000 < held <= 100_100
     for _ in range(30):
         door.settle()

@@ -20,9 +20,11 @@ from headgate.counters import (
     REFUSED_CONNECTIONS,
     TIMEOUT_HANDSHAKE,
 )
+from headgate.engine.events import Data
 from headgate.engine.quic.closing import State
 from headgate.engine.quic.connection_ids import ConnectionIdCodec
 from headgate.engine.quic.errors import CONNECTION_REFUSED, INVALID_TOKEN
+from headgate.engine.quic.flow import MAX_CONNECTION_WINDOW
 from headgate.engine.quic.levels import HANDSHAKE
 from headgate.engine.quic.packet import (
     NEGOTIATION,
@@ -34,6 +36,7 @@ from headgate.engine.quic.packet import (
 )
 from headgate.server.quic_admission import MAX_HALF_OPEN
 from headgate.server.quic_endpoint import HALF_OPEN_SECONDS, MAX_DATAGRAMS, SUCCESSOR, EndpointKeys
+from headgate.server.quic_memory import SHORT_CONNECTION_WINDOW
 
 CODEC = ConnectionIdCodec(KEYS.cid_key)
 
@@ -236,6 +239,31 @@ def test_connections_at_the_limit_and_one_more(gate):
     first.quic.close(0x100, "", door.clock.now())
     door.settle()
     assert door.limits.open == 0
+    assert door.visit().quic.is_confirmed
+
+
+def test_a_worker_that_holds_too_much_refuses_and_recovers(gate):
+    handler = Script()
+    handler.accepting = False
+    door = gate(handler)
+    visitor = door.visit()
+    stream = visitor.ask(b"POST", body=-1)
+    door.settle()
+    handler.exchanges[0].handler = handler
+    visitor.http.send(Data(b"x" * 9000, stream))
+    visitor.carry()
+    door.settle()
+    door.endpoint.memory.max_received = 8000
+    door.pass_time(0.1)
+    assert door.endpoint.held > 8000
+    credit = next(iter(door.endpoint.connections)).quic.streams.receive_credit
+    assert credit.window == SHORT_CONNECTION_WINDOW
+    assert door.visit().quic.end.code == CONNECTION_REFUSED
+    assert door.dropped("memory") == 1
+    handler.exchanges[0].accepting = True
+    handler.exchanges[0].downstream.resume()
+    door.pass_time(0.1)
+    assert credit.max_window == MAX_CONNECTION_WINDOW
     assert door.visit().quic.is_confirmed
 
 

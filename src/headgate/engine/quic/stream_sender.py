@@ -33,7 +33,8 @@ _WORTH_WAKING: Final = 16 * 1024
 
 @final
 class StreamSender:
-    """What the streams of `table` have to send. `held` counts octets that are written and not acknowledged."""
+    """What the streams of `table` have to send. `held` counts octets that are written and not acknowledged, of which
+    `max_held` are taken: less than usual where a worker's memory is short."""
 
     __slots__ = (
         "_blocked",
@@ -44,6 +45,7 @@ class StreamSender:
         "_writable",
         "credit",
         "held",
+        "max_held",
         "scheduler",
     )
 
@@ -53,9 +55,10 @@ class StreamSender:
         self.credit = SendCredit(0)
         self.scheduler = Scheduler()
         self.held = 0
+        self.max_held = MAX_CONNECTION_HELD
         self._starved: dict[int, None] = {}
         self._blocked: dict[int, None] = {}  # writers that were cut short
-        self._is_full = False  # one of them because of `MAX_CONNECTION_HELD`
+        self._is_full = False  # one of them because of `max_held`
         self._writable: list[int] = []
 
     def __repr__(self) -> str:
@@ -112,7 +115,7 @@ class StreamSender:
         room = self._room(stream)
         if size > room:
             self._blocked[stream.id] = None
-            self._is_full = self._is_full or MAX_CONNECTION_HELD - self.held <= room
+            self._is_full = self._is_full or self.max_held - self.held <= room
             data = data[:room]
             size = room
         elif fin:
@@ -137,7 +140,7 @@ class StreamSender:
             return 0
         own = MAX_STREAM_HELD - (buffer.end - buffer.base)
         credit = stream.send_credit.limit + _AHEAD_OF_CREDIT - buffer.end
-        return max(0, min(own, credit, MAX_CONNECTION_HELD - self.held))
+        return max(0, min(own, credit, self.max_held - self.held))
 
     def _wake(self, stream_id: int) -> None:
         del self._blocked[stream_id]
@@ -146,7 +149,7 @@ class StreamSender:
     def _give_up(self, count: int) -> None:
         self.held -= count
         # Woken together, and only when half is free: a walk for each acknowledged packet would cost by open streams.
-        if self._is_full and self.held <= MAX_CONNECTION_HELD >> 1:
+        if self._is_full and self.held <= self.max_held >> 1:
             self._is_full = False
             for stream_id in list(self._blocked):
                 if self._room(self._table[stream_id]) > 0:
