@@ -38,8 +38,9 @@ class Sample:
 class Lab:
     """Holds what a run has started; `close()` ends all of it."""
 
-    def __init__(self, seconds: float) -> None:
+    def __init__(self, seconds: float, rivals: Path | None = None) -> None:
         self.seconds = seconds
+        self.rivals = rivals
         cores = sorted(os.sched_getaffinity(0))
         self.proxy_core = cores[0]
         self.load_core = cores[-1]

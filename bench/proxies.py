@@ -33,6 +33,7 @@ class Profile:
     access_log: bool = False
     certificates: int = 1
     routes: int = 1
+    h3: bool = False
 
 
 @dataclass(frozen=True)
@@ -100,6 +101,11 @@ class Proxy:
     def __init__(self, name: str) -> None:
         self.name = name
 
+    @property
+    def versions(self) -> frozenset[str]:
+        """The versions of HTTP whose rows it takes part in: "h1", "h3"."""
+        return frozenset(("h1",))
+
     def absent(self) -> str | None:
         """Say why it cannot take part, or None."""
         raise NotImplementedError
@@ -128,11 +134,14 @@ class Proxy:
         """
         running = self.launch(job, core)
         end = time.monotonic() + START_LIMIT
-        for port in (job.port, job.tls_port):
-            while not accepts(port):
-                check_alive(running, end)
-                time.sleep(0.01)
+        while not self.is_up(job):
+            check_alive(running, end)
+            time.sleep(0.01)
         return running
+
+    def is_up(self, job: Job) -> bool:
+        """Say whether it serves on all that `job` asks for."""
+        return accepts(job.port) and accepts(job.tls_port) and (not job.profile.h3 or is_bound(job.tls_port))
 
 
 def check_alive(running: Running, end: float) -> None:
@@ -157,6 +166,21 @@ def accepts(port: int) -> bool:
         return False
 
 
+def is_bound(port: int) -> bool:
+    """Say whether a UDP socket has `port`: a datagram would be a question that nobody has to answer."""
+    return udp_drops(port) >= 0
+
+
+def udp_drops(port: int) -> int:
+    """Return how many datagrams the kernel dropped that came to the UDP sockets of `port`; -1: there is none."""
+    found = [
+        int(fields[-1])
+        for line in Path("/proc/net/udp").read_text().splitlines()[1:]
+        if (fields := line.split())[1].endswith(f":{port:04X}")
+    ]
+    return sum(found) if found else -1
+
+
 class Headgate(Proxy):
     """Headgate by its own command line, or by a template for a prototype.
 
@@ -167,6 +191,10 @@ class Headgate(Proxy):
     def __init__(self, name: str, template: str = "") -> None:
         super().__init__(name)
         self.template = template
+
+    @property
+    def versions(self) -> frozenset[str]:
+        return frozenset(("h1", "h3"))
 
     def absent(self) -> str | None:
         if self.template:
@@ -209,9 +237,11 @@ def headgate_config(job: Job) -> str:
     # All the load comes from one address: the limits per client would measure themselves.
     limits = '[listener.limits]\nconnections = 4000\nper_client = 4000\nconnection_rate = "1000000/s"'
     limits += '\nall_connection_rate = "1000000/s"'
-    for port, mode in ((job.port, "http"), (job.tls_port, "https")):
+    tls_versions = '"h1", "h3"' if job.profile.h3 else '"h1"'
+    for port, mode, versions in ((job.port, "http", '"h1"'), (job.tls_port, "https", tls_versions)):
         lines.append(
-            f'[[listener]]\naddresses = ["127.0.0.1:{port}"]\nmode = "{mode}"\nprotocols = ["h1"]\n{limits}'
+            f'[[listener]]\naddresses = ["127.0.0.1:{port}"]\nmode = "{mode}"\n'
+            f"protocols = [{versions}]\n{limits}"
         )
     lines.append(f'[[certificate]]\nfiles = "{job.certificates}/*.pem"')
     lines.append('[[route]]\npath = "/"\nupstream = "origin"')
@@ -223,20 +253,25 @@ def headgate_config(job: Job) -> str:
     return "\n".join(lines) + "\n"
 
 
-class _Rival(Proxy):
+class Rival(Proxy):
     """A program of the machine, or of a root laid beside it (then run by chroot, its files inside)."""
 
     program = ""
-    version_flag = "-v"
+    place = "usr/sbin"
 
     def __init__(self, name: str, root: Path | None = None) -> None:
         super().__init__(name)
         self.root = root
 
+    @property
+    def versions(self) -> frozenset[str]:
+        # What Debian's stable release has was built without QUIC.
+        return frozenset(("h1",) if self.root is None else ("h1", "h3"))
+
     def absent(self) -> str | None:
         if self.root is None:
             return None if self._path() else f"no {self.program} here (Debian: apt install {self.program})"
-        if not (self.root / "usr/sbin" / self.program).exists():
+        if not (self.root / self.place / self.program).exists():
             return f"no {self.program} under {self.root}"
         return None if os.geteuid() == 0 else "chroot needs root"
 
@@ -250,20 +285,22 @@ class _Rival(Proxy):
         """Return the command line."""
         if self.root is None:
             return [self._path() or self.program, *arguments]
-        return ["chroot", str(self.root), f"/usr/sbin/{self.program}", *arguments]
+        return ["chroot", str(self.root), f"/{self.place}/{self.program}", *arguments]
 
     def inside(self, path: Path) -> str:
         """Return `path` as the program sees it."""
         return str(path) if self.root is None else "/" + str(path.relative_to(self.root))
 
 
-class Haproxy(_Rival):
+class Haproxy(Rival):
     """HAProxy: one thread, reused connections, forwardfor, and a log line per request when asked."""
 
     program = "haproxy"
 
     def command(self, job: Job) -> list[str]:
         log = "log global\n  option httplog\n" if job.profile.access_log else ""
+        where = f"ssl crt {self.inside(job.certificates)}/"
+        quic = f"bind quic4@127.0.0.1:{job.tls_port} {where} alpn h3" if job.profile.h3 else ""
         config = f"""global
   nbthread 1
   maxconn 4000
@@ -280,7 +317,8 @@ defaults
   {log}
 frontend f
   bind 127.0.0.1:{job.port}
-  bind 127.0.0.1:{job.tls_port} ssl crt {self.inside(job.certificates)}/ alpn http/1.1
+  bind 127.0.0.1:{job.tls_port} {where} alpn http/1.1
+  {quic}
 {self._routes(job)}
 backend origin
   server o 127.0.0.1:{job.origin_port}
@@ -297,7 +335,7 @@ backend origin
         return f"  use_backend %[req.hdr(host),lower,map({self.inside(table)},origin)]"
 
 
-class Nginx(_Rival):
+class Nginx(Rival):
     """nginx: one worker process, keep-alive to the origin, a buffered log when asked."""
 
     program = "nginx"
@@ -329,7 +367,7 @@ http {{
   }}
   proxy_http_version 1.1;
   proxy_set_header Connection "";
-  proxy_set_header Host $http_host;
+  proxy_set_header Host {"$host" if job.profile.h3 else "$http_host"};
   proxy_set_header X-Forwarded-For $proxy_add_x_forwarded_for;
 {self._temporary(directory)}
 {self._servers(job)}
@@ -347,8 +385,9 @@ http {{
     def _servers(self, job: Job) -> str:
         where = self.inside(job.certificates)
         names = [certs.host(index) for index in range(job.profile.certificates)]
+        quic = f"listen 127.0.0.1:{job.tls_port} quic; " if job.profile.h3 else ""
         blocks = [
-            f"  server {{ listen 127.0.0.1:{job.tls_port} ssl; server_name {name}; "
+            f"  server {{ {quic}listen 127.0.0.1:{job.tls_port} ssl; server_name {name}; "
             f"ssl_certificate {where}/{name}.pem; ssl_certificate_key {where}/{name}.pem; "
             "location / { proxy_pass http://origin; } }"
             for name in names

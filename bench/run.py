@@ -18,6 +18,7 @@ from rich.console import Console
 from rich.progress import Progress
 
 from bench import report
+from bench.h3_rivals import Aioquic, Caddy
 from bench.lab import Lab, Lane, Sample
 from bench.load import LoadError
 from bench.proxies import Haproxy, Headgate, Nginx, Proxy, StartError
@@ -35,19 +36,28 @@ def arguments(argv: list[str]) -> argparse.Namespace:
     parser.add_argument("--rounds", type=int, default=0, help="rounds per proxy (default 5)")
     parser.add_argument("--seconds", type=float, default=0.0, help="length of a round (default 3)")
     parser.add_argument("--rows", default="", help="comma-separated: " + ",".join(r.name for r in ROWS))
-    parser.add_argument("--only", default="", help="comma-separated proxies: headgate,haproxy,nginx,…-new")
+    parser.add_argument(
+        "--only", default="", help="comma-separated proxies: headgate,haproxy,nginx,…-new,caddy,aioquic"
+    )
     parser.add_argument("--headgate-cmd", default="", help=Headgate.__doc__)
     parser.add_argument("--json", action="store_true", help="print JSON instead of the table")
     parser.add_argument("--out", type=Path, default=RESULTS, help="where the JSON and SVG files go")
     return parser.parse_args(argv)
 
 
+def rivals() -> Path | None:
+    """Return the root of a newer Debian where rivals and h2load with HTTP/3 are, None without one."""
+    root = os.environ.get("HEADGATE_RIVALS", "")
+    return Path(root) if root else None
+
+
 def contenders(options: argparse.Namespace, console: Console) -> list[Proxy]:
     """Return the proxies that can take part; say by name why others cannot."""
     proxies: list[Proxy] = [Headgate("headgate", options.headgate_cmd), Haproxy("haproxy"), Nginx("nginx")]
-    root = os.environ.get("HEADGATE_RIVALS", "")
-    if root:
-        proxies += [Haproxy("haproxy-new", Path(root)), Nginx("nginx-new", Path(root))]
+    root = rivals()
+    if root is not None:
+        proxies += [Haproxy("haproxy-new", root), Nginx("nginx-new", root), Caddy("caddy", root)]
+    proxies.append(Aioquic("aioquic"))
     wanted = [name for name in options.only.split(",") if name]
     unknown = sorted(set(wanted) - {p.name for p in proxies})
     if unknown:
@@ -151,7 +161,11 @@ def main(argv: list[str]) -> int:
         return 2
     rows, proxies = chosen_rows(options), contenders(options, console)
     rounds = options.rounds or (3 if options.quick else 5)
-    lab = Lab(options.seconds or (1.0 if options.quick else 3.0))
+    for row in rows:
+        if (reason := row.absent(rivals())) is not None:
+            console.print(f"[yellow]skipped: {row.name}: {reason}[/]")
+    rows = [row for row in rows if row.absent(rivals()) is None]
+    lab = Lab(options.seconds or (1.0 if options.quick else 3.0), rivals())
     try:
         if lab.shared_core:
             console.print("[yellow]one core only: proxy and load share it; look at ratios alone[/]")

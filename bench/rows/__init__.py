@@ -3,6 +3,7 @@
 from typing import Final
 
 from bench.rows.base import Row
+from bench.rows.h3 import Garbage, H3Handshake, H3Requests, IdleH3
 from bench.rows.handshakes import Connections, Handshake, HandshakeManyCertificates, Resumed
 from bench.rows.idle import IdleTls
 from bench.rows.many import ManyRoutes, Start
@@ -26,4 +27,10 @@ ROWS: Final[tuple[Row, ...]] = (
     HandshakeManyCertificates(1000),
     Start(1000, goal=1.5),
     Start(10_000, goal=12.0),
+    H3Requests("h3", "h3, 100-byte replies, proxied", goal=2.5),
+    H3Requests("h3-fields", "h3, 15 fields, access log", goal=2.5, busy=True),
+    H3Requests("h3-1m", "h3, 1 MiB bodies", goal=2.0, path=MIB),
+    H3Handshake(),
+    IdleH3(),
+    Garbage(),
 )

@@ -16,8 +16,13 @@ class SelfCompared(Row):
     word = ""
 
     def lanes(self, proxies: list[Proxy]) -> list[Lane]:
-        pairs = [(Lane(p.name, p, Profile()), Lane(f"{p.name} {self.word}", p, self.many)) for p in proxies]
-        return [lane for pair in pairs for lane in pair]
+        both = ((Profile(), ""), (self.many, f" {self.word}"))
+        return [
+            Lane(p.name + word, p, profile)
+            for p in proxies
+            if self.version in p.versions
+            for profile, word in both
+        ]
 
     def baseline(self, label: str) -> str:
         return label.removesuffix(f" {self.word}")
