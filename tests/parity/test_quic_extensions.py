@@ -142,7 +142,7 @@ def test_our_early_data_at_its_server(knows):
         tickets.clear()
     pair = Pair(
         ours_is_client=True,
-        ours={"wall": time.time(), "session": held[0], "early": True},
+        ours={"wall": held[0].received + 0.5, "session": held[0], "early": True},
         tickets=tickets,
     )
     stream = pair.ours.streams.open(is_uni=False)

@@ -125,7 +125,9 @@ _Waiting = tuple[float, int, bool, _Flow, bytes, int]
 
 @final
 class UdpRelay:
-    """Listens on a port of `host`, sends to `target` from `from_host` (default: `host`)."""
+    """Listens on a port of `host`, sends to `target` from `from_host` (default: `host`).
+
+    `keep`: how many octets of each datagram `seen` has."""
 
     def __init__(
         self,
@@ -134,6 +136,7 @@ class UdpRelay:
         host: str = "127.0.0.1",
         from_host: str = "",
         seed: int = 1,
+        keep: int = _HEAD,
         up: Weather = CLEAR,
         down: Weather = CLEAR,
     ) -> None:
@@ -142,6 +145,7 @@ class UdpRelay:
         self.lost = 0
         self.passed = 0
         self._from_host = from_host or host
+        self._keep = keep
         self._ways = {True: _Way(up, seed), False: _Way(down, seed + 1_000_003)}
         self._front = _bound(host)
         self.address: Final = (host, _port(self._front))
@@ -286,7 +290,7 @@ class UdpRelay:
         elif twice < weather.duplicate:
             fate = "twice"
         if len(self.seen) < _MAX_SEEN:
-            self.seen.append(Seen(now, is_up, data[:_HEAD], len(data), ecn, fate, flow.port))
+            self.seen.append(Seen(now, is_up, data[: self._keep], len(data), ecn, fate, flow.port))
         if fate == "lost":
             return
         if weather.bleach:

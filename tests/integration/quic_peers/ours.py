@@ -22,7 +22,7 @@ from headgate.engine.h3.events import StreamFailed
 from headgate.engine.quic.closing import State
 from headgate.engine.quic.connection import accept, connect
 from headgate.engine.quic.connection_ids import CID_LENGTH
-from headgate.engine.quic.packet import INITIAL, VERSION_1, destination_of, parse_long_header
+from headgate.engine.quic.packet import INITIAL, VERSION_1, VERSION_2, destination_of, parse_long_header
 from headgate.engine.quic.scheduler import NOBODY
 from headgate.engine.quic.settings import ConnectionSettings
 from headgate.engine.tls13.settings import ClientSettings, ServerSettings
@@ -74,7 +74,7 @@ class Joint:
     def pump(self, on_event):
         """Carry octets between QUIC and HTTP/3 until nothing moves; tell events to `on_event`."""
         quic = self.quic
-        if not quic.is_complete:
+        if not quic.may_use_streams():
             return
         if self.h3 is None:
             self.h3 = H3Connection(quic.is_client, self.now)
@@ -241,7 +241,7 @@ class OurServer(Side):
         if first[0] < 0x80 or len(first) < 1200:
             return None
         header = parse_long_header(first, 0, len(first))
-        if header.kind != INITIAL or header.version != VERSION_1:
+        if header.kind != INITIAL or header.version not in (VERSION_1, VERSION_2):
             return None
         source = os.urandom(CID_LENGTH)
         quic = accept(
@@ -255,6 +255,7 @@ class OurServer(Side):
             peer=self.udp.peer,
             local=self.udp.local,
             make_id=lambda: (os.urandom(CID_LENGTH), os.urandom(16)),
+            version=header.version,
         )
         joint = Joint(quic, now)
         self._routes[destination] = self._routes[source] = joint
@@ -293,7 +294,9 @@ class OurServer(Side):
 class OurClient(Side):
     """One connection to `server`; `get` and `post` wait for the answer."""
 
-    def __init__(self, server, *, settings=None, session=None, token=b"", host="", **changes):
+    def __init__(
+        self, server, *, settings=None, session=None, token=b"", host="", version=1, early=False, **changes
+    ):
         super().__init__(host or ("::1" if ":" in server[0] else "127.0.0.1"))
         tls = ClientSettings(**{"server_name": NAME, "verify": trusting, **changes})
         now = time.monotonic()
@@ -306,6 +309,8 @@ class OurClient(Side):
             peer=server,
             session=session,
             token=token,
+            version=version,
+            early=early,
         )
         self.joint = Joint(self.quic, now)
         self.joints.append(self.joint)

@@ -171,9 +171,10 @@ class AioProtocol(QuicConnectionProtocol):
 class AioClient:
     """aioquic as client; `quic` is its connection after `fetch`, `acts` is awaited with the protocol meanwhile."""
 
-    def __init__(self, *, acts=None, at_once=50, **configuration):
+    def __init__(self, *, acts=None, at_once=50, early=False, **configuration):
         self.acts = acts
         self.at_once = at_once
+        self.early = early
         self.configuration = configuration
         self.quic = None
         self.tickets = []
@@ -194,6 +195,7 @@ class AioClient:
             configuration=configuration,
             create_protocol=AioProtocol,
             session_ticket_handler=self.tickets.append,
+            wait_connected=not self.early,
         ) as protocol:
             self.quic = protocol._quic
             self.events = protocol.events
@@ -340,7 +342,8 @@ class OurFetch:
     def fetch(self, address, names, timeout=PATIENCE):
         with OurClient(address, **self.options) as client:
             self.quic = client.quic
-            client.shaken(timeout)
+            if not self.options.get("early"):
+                client.shaken(timeout)
             if self.acts is not None:
                 self.acts(client)
             bodies = []

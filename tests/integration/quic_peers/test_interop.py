@@ -16,7 +16,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 from aioquic.tls import CipherSuite, Epoch
 from tests.integration.gate import wait_for
-from tests.integration.quic_peers.ours import content_of
+from tests.integration.quic_peers.ours import OurServer, content_of
 from tests.integration.quic_peers.peers import (
     AioClient,
     AioServer,
@@ -25,11 +25,16 @@ from tests.integration.quic_peers.peers import (
     GtlsServer,
     OurFetch,
 )
+from tests.unit.engine.tls13.peers import keys as ticket_keys
 from tests.unit.engine.tls13.peers import trusting
 
+from headgate.counters import EARLY_ACCEPTED
 from headgate.engine.quic.connection import connect
-from headgate.engine.quic.levels import APPLICATION
+from headgate.engine.quic.early import early_context
+from headgate.engine.quic.levels import APPLICATION, EARLY
+from headgate.engine.quic.packet import VERSION_1, VERSION_2, parse_long_header
 from headgate.engine.quic.settings import ConnectionSettings
+from headgate.engine.tls13.early import EarlyData
 from headgate.engine.tls13.groups import X25519
 from headgate.engine.tls13.settings import ClientSettings
 from headgate.engine.tls13.suites import TLS_CHACHA20_POLY1305_SHA256
@@ -463,3 +468,87 @@ def test_resumption_as_client(lab, server):
         again = fetched(OurFetch(session=first.sessions[0]), relay, names)
     assert not first.quic.tls.resumed
     assert again.quic.tls.resumed
+
+
+# Early data
+
+
+def kinds(data):
+    """The kinds of the long packets in a datagram."""
+    found, at = [], 0
+    while at < len(data) and data[at] & 0x80:
+        header = parse_long_header(data, at, len(data))
+        found.append(header.kind)
+        at = header.end
+    return found
+
+
+@pytest.fixture
+def early_server():
+    """Our engine alone: its tickets let clients send early data."""
+    context = early_context(ConnectionSettings(), b"")
+    early = EarlyData(context, ticket_keys().worker, time.time() - 60)
+    with OurServer(tickets=ticket_keys(), early=early) as server:
+        yield server
+
+
+def test_zerortt_from_gtls(early_server, tmp_path):
+    names = [f"b{KIB}"]
+    client = GtlsClient(f"--session-file={tmp_path / 'session'}", f"--tp-file={tmp_path / 'parameters'}")
+    with UdpRelay(early_server.address) as relay:
+        for _ in range(2):
+            fetched(client, relay, names)
+    assert "type=0RTT" in client.log
+    assert early_server.connections[1].tls.early_outcome == EARLY_ACCEPTED
+
+
+def test_zerortt_from_aioquic(early_server):
+    names = [f"b{KIB}"]
+    with UdpRelay(early_server.address) as relay:
+        first = fetched("aioquic", relay, names)
+        again = fetched(AioClient(session_ticket=first.tickets[0], early=True), relay, names)
+    assert again.quic.tls.early_data_accepted
+    assert early_server.connections[1].tls.early_outcome == EARLY_ACCEPTED
+
+
+@pytest.mark.parametrize("server", ["gtls", "aioquic"])
+def test_zerortt_as_client(lab, server):
+    names = [f"b{KIB}"]
+    with lab.serving(server, names) as address, UdpRelay(address, keep=1500) as relay:
+        first = fetched("ours", relay, names)
+        assert first.sessions[0].is_early
+        again = fetched(OurFetch(session=first.sessions[0], early=True), relay, names)
+    assert again.quic.tls.early_accepted
+    assert any(EARLY in kinds(seen.head) for seen in relay.seen if seen.is_up)
+
+
+# Version 2 (RFC 9369); gtlsclient knows drafts of it only
+
+
+def test_v2_as_server(lab):
+    names = [f"b{100 * KIB}"]
+    with lab.road("gate", names) as relay:
+        fetched(
+            AioClient(original_version=VERSION_2, supported_versions=[VERSION_2, VERSION_1]), relay, names
+        )
+    assert versions(relay, is_up=True) == versions(relay, is_up=False) == [VERSION_2]
+
+
+def test_v2_is_come_to_from_version_1(lab):
+    """Compatible version negotiation (RFC 9368): the client begins in 1 and says that it likes 2 better."""
+    names = [f"b{100 * KIB}"]
+    with lab.road("gate", names) as relay:
+        fetched(
+            AioClient(original_version=VERSION_1, supported_versions=[VERSION_2, VERSION_1]), relay, names
+        )
+    assert versions(relay, is_up=True) == [VERSION_1, VERSION_2]
+    assert VERSION_2 in versions(relay, is_up=False)
+
+
+@pytest.mark.parametrize("server", ["aioquic", "gate"])
+def test_v2_as_client(lab, server):
+    names = [f"b{100 * KIB}"]
+    with lab.road(server, names) as relay:
+        settings = ConnectionSettings(versions=(VERSION_2, VERSION_1))
+        fetched(OurFetch(version=VERSION_2, settings=settings), relay, names)
+    assert versions(relay, is_up=True) == versions(relay, is_up=False) == [VERSION_2]

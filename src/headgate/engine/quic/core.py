@@ -188,6 +188,7 @@ class ConnectionCore:
         self._idle = settings.idle_seconds(0)
         self._idle_since = now
         self._is_resting = False
+        self._began: Final = now
         self._key_generation = 0
         self._received_before = 0  # packets, in levels that are gone
         self._old_keys_until = NEVER

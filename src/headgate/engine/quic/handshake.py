@@ -27,6 +27,7 @@ class ConnectionHandshake(EarlyPackets):
         ready = space.crypto_in.receive(offset, data)
         if not ready:
             return
+        self.tls.elapsed = now - self._began
         try:
             self.tls.receive(space.level, bytes(ready))
         except RemoteProtocolError as error:

@@ -59,7 +59,8 @@ class Handshake:
     """The part that server and client share; see `ServerHandshake` and `ClientHandshake`.
 
     `version` is that of QUIC in the ClientHello's packets, `negotiated` the one that the connection goes on with: the
-    owner changes it before the handshake is over. Sessions belong to them (RFC 9369 section 5).
+    owner changes it before the handshake is over. Sessions belong to them (RFC 9369 section 5). `elapsed`: seconds
+    since the handshake began, which the owner sets before it hands in bytes: a client's tickets come later.
 
     What the handshake found out, as it goes: `alpn`, `server_name`, `peer_transport_parameters` (as they came, to be
     acted on only when the handshake is complete, RFC 9001 section 8.2), `peer_certificates` (DER, leaf first; empty
@@ -72,6 +73,7 @@ class Handshake:
     def __init__(self, random: Random, now_wall: float, key_log: KeyLog | None, version: int) -> None:
         self.version: Final = version
         self.negotiated = version
+        self.elapsed = 0.0
         self.complete = False
         self.failure: RemoteProtocolError | None = None
         self.alpn = b""

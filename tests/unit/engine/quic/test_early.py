@@ -70,6 +70,15 @@ def kinds_of(datagrams):
     return found
 
 
+def test_rfc8446_4_2_11_1_a_ticket_ages_from_when_it_came():
+    """Not from when its connection began: then it would look older than the server knows it to be."""
+    ours = link(new_client(), rule(), wall=WALL).shake()
+    ours.run(lambda: ours.client.tls._sessions)
+    (held, *_) = ours.client.tls.take_sessions()
+    assert held.received - WALL == pytest.approx(ours.now, abs=0.05)
+    assert held.received > WALL
+
+
 @pytest.mark.parametrize("make", [brief_client, new_client])
 def test_a_request_is_answered_in_the_first_round_trip(make):
     early = rule()

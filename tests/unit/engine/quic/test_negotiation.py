@@ -3,6 +3,7 @@
 import pytest
 from tests.unit.engine.quic.peers import (
     SETTINGS,
+    WALL,
     Link,
     Talk,
     brief_client,
@@ -284,5 +285,5 @@ def test_rfc9369_5_a_session_resumes_in_the_version_that_was_negotiated():
     session = ours.client.tls.take_sessions()[0]
     assert session.version == VERSION_2
     for version, resumed in ((VERSION_1, False), (VERSION_2, True)):
-        again = link(brief_client(session=session, version=version), tickets=keys()).shake()
+        again = link(brief_client(session=session, version=version, wall=WALL + 5), tickets=keys()).shake()
         assert again.client.tls.resumed is resumed
