@@ -19,8 +19,10 @@ from headgate.errors import TransportError
 from headgate.net.poller import READ, WRITE, Pollable, Poller
 from headgate.net.udp import UdpSocket
 
-# Batches read for one wake-up, empty datagrams counted: others have their turn then (CVE-2026-11352, curl).
+# Full batches read for one wake-up, and one that is not: others have their turn then (CVE-2026-11352, curl).
 MAX_READS: Final = 16
+# A batch as large as this is one of several.
+FULL: Final = 16 * 1024
 
 
 class Timer(Protocol):
@@ -95,8 +97,8 @@ class QuicSocket(Pollable):
                 driver.receive(
                     data, self._sock.segment, driver.quic.path.peer, driver.quic.path.local, self._sock.ecn
                 )
-            if self._fd < 0:
-                return
+            if size < FULL or self._fd < 0:
+                return  # most likely all there was: to ask costs a call, and the poller tells if it was not
 
     def _broken(self, error: TransportError) -> None:
         """Nobody listens there, or the way is gone: what was under way fails now."""
