@@ -218,7 +218,7 @@ class QuicEndpoint(Pollable, DownstreamOwner):
         self._reset_key = keys.reset_key
         self._tokens = TokenKeys(keys.token_key)
         self._seen = SeenTokens()
-        self._answers = Answers(values, random, keys.reset_key, self._tokens, poller.now)
+        self._answers = Answers(values, random, keys.reset_key, self._tokens, poller.now, quic.versions)
         self._slot = slot
         self._generation = generation & 0xFF
         self._counter = int.from_bytes(random(4), "big")

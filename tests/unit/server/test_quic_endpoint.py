@@ -29,6 +29,7 @@ from headgate.engine.quic.levels import HANDSHAKE
 from headgate.engine.quic.packet import (
     NEGOTIATION,
     VERSION_1,
+    VERSION_2,
     encode_long_header,
     is_stateless_reset,
     parse_long_header,
@@ -157,6 +158,15 @@ def test_rfc9000_6_1_who_speaks_another_version_is_told_ours(gate):
     door.read()
     assert door.values[QUIC_VERSION_NEGOTIATIONS] == 1  # never to a Version Negotiation
     sender.close()
+
+
+def test_rfc9369_version_2_is_served_as_well(gate):
+    door = gate()
+    visitor = door.visit(version=VERSION_2)
+    assert visitor.quic.is_confirmed
+    stream = visitor.ask()
+    door.settle()
+    assert visitor.answers[stream][0].status == 200
 
 
 # -- who is admitted
