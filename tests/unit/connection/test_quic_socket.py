@@ -158,7 +158,6 @@ def test_an_end_is_said_and_the_socket_closed(wire):
 
 def test_a_defect_ends_this_connection_and_is_told(wire):
     wire.held.begin(wire.driver)
-    wire.driver.quic.receive_batch = None
     wire.held.on_crash(ValueError("why"))
     assert [str(error) for error in wire.pool.crashes] == ["why"]
     assert wire.driver.closed

@@ -309,7 +309,7 @@ def test_a_slow_origin_stops_the_client():
 
 def test_an_answer_before_the_request_is_complete_cancels_the_rest(path):
     client, origin = path.ask(post(100, b"abc"))
-    origin.h3._stop_reading = lambda stream: None  # an origin that does not say that it reads no more
+    origin.says_stop = False
     origin.respond(413, 2)
     origin.send(b"no", end=True)
     path.run()

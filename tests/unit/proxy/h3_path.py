@@ -33,6 +33,7 @@ class Origin:
         self.requests = []
         self.resets = []
         self.reads = True  # what comes is consumed at once
+        self.says_stop = True  # where it needs no more of a request
 
     def receive(self, datagram, now):
         quic = self.quic
@@ -68,7 +69,8 @@ class Origin:
         for stream, code in self.h3.take_resets():
             streams.reset(stream, code)
         for stream, code in self.h3.take_stops():
-            streams.stop(stream, code)
+            if self.says_stop:
+                streams.stop(stream, code)
         for stream, count in self.h3.take_consumed():
             streams.consumed(stream, count)
         for request in self.requests:
