@@ -65,14 +65,14 @@ class Side:
     def give(self) -> None:
         """Give QUIC what HTTP/3 wrote."""
         streams, h3 = self.quic.streams, self.h3
+        for stream, priority in h3.take_priorities():
+            streams.set_priority(stream, priority >> 1, is_incremental=priority & 1 != 0)
         for stream, data, fin in h3.take_writes():
             while stream not in streams.table:
                 if streams.open(is_uni=stream & UNI != 0) == NOBODY:
                     raise RuntimeError("no more streams")
             if streams.write(stream, data, fin=fin) < len(data):
                 raise RuntimeError("no room")
-        for stream, priority in h3.take_priorities():
-            streams.set_priority(stream, priority >> 1, is_incremental=priority & 1 != 0)
         for stream, count in h3.take_consumed():
             streams.consumed(stream, count)
 

@@ -165,6 +165,9 @@ class QuicDriver:
         if h3 is None or self.closed:
             return
         streams = self.quic.streams
+        # Before anything is written: a stream that waits already would change its place in the schedule.
+        for stream, priority in h3.take_priorities():
+            streams.set_priority(stream, priority >> 1, is_incremental=priority & 1 != 0)
         for stream, data, fin in h3.take_writes():
             self._write(stream, data, fin)
         for stream, code in h3.take_resets():
@@ -178,8 +181,6 @@ class QuicDriver:
                 # Nothing of it goes up any more, so nobody else would let go of it.
                 h3.forget(stream)
                 streams.release(stream)
-        for stream, priority in h3.take_priorities():
-            streams.set_priority(stream, priority >> 1, is_incremental=priority & 1 != 0)
         for stream, count in h3.take_consumed():
             streams.consumed(stream, count)
 

@@ -69,30 +69,40 @@ _is_name: Final = re.compile(rb"[!#$%&'*+\-.^_`|~0-9a-z]+").fullmatch
 _is_value: Final = re.compile(
     rb"(?:[\x21-\x7e\x80-\xff](?:[\t\x20-\x7e\x80-\xff]*[\x21-\x7e\x80-\xff])?)?"
 ).fullmatch
+_is_target: Final = re.compile(rb"/[\x21-\x7e]*|\*").fullmatch
+# RFC 9114 section 4.3.1: no userinfo. What else an authority may be is for whoever looks for its host.
+_is_authority: Final = re.compile(rb"[\x21-\"$-.0-9:;<=>A-Z\[\]^-~]+").fullmatch
 
 
 @final
 class Line:
     """A field line. `size` counts for limits.
 
-    `number` is the value of a Content-Length or what a Priority asks for, -1 when it is no number or no dictionary.
+    `number` is the value of a Content-Length or what a Priority asks for, -1 when it is no number or no dictionary;
+    of an authority and of a path it says whether it is one: 1, else -1.
     """
 
     __slots__ = ("fault", "flags", "kind", "line", "name", "number", "sensitive", "size", "value")
 
-    def __init__(self, name: bytes, value: bytes) -> None:
+    def __init__(self, name: bytes, value: bytes, like: "Line | None" = None) -> None:
+        """`like`: a line of the static table with the same name, which tells what that means."""
         self.name = name
         self.value = value
-        self.line = name + b": " + value
-        self.flags = flags_of(name)
+        self.line = b"%b: %b" % (name, value)
         self.size = len(name) + len(value) + OVERHEAD
         self.number = -1
         self.fault = ""
-        self.sensitive = name in SENSITIVE
-        kind = _KINDS.get(name, PLAIN)
+        if like is not None:
+            self.flags: int = like.flags
+            self.sensitive: bool = like.sensitive
+            kind = like.kind
+        else:
+            self.flags = flags_of(name)
+            self.sensitive = name in SENSITIVE
+            kind = _KINDS.get(name, PLAIN)
         if kind == WRONG:
             self.fault = "a field that belongs to one HTTP/1.1 connection"
-        elif kind == PLAIN and _is_name(name) is None:
+        elif kind == PLAIN and like is None and _is_name(name) is None:
             kind = WRONG
             self.fault = _fault_of_name(name)
         elif _is_value(value) is None:
@@ -102,7 +112,11 @@ class Line:
             self.number = int(value)
         elif kind == PRIORITY:
             self.number = parse_priority(value)
-        self.kind = kind
+        elif kind == PATH:
+            self.number = 1 if _is_target(value) is not None else -1
+        elif kind == AUTHORITY:
+            self.number = 1 if _is_authority(value) is not None else -1
+        self.kind: int = kind
 
     def __repr__(self) -> str:
         return f"<Line {self.name!r} {len(self.value)} octets>" if self.sensitive else f"<Line {self.line!r}>"

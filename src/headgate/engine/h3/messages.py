@@ -7,7 +7,6 @@ is forwarded as HTTP/1.1, where a line break or a second length would be another
 `version` of a request is 30; of a response it is 11, as of all answers: what an HTTP/1.1 hop may be sent for it.
 """
 
-import re
 from typing import Final, final
 
 from headgate.engine.events import NO_BODY, UNKNOWN_LENGTH, Request, Response
@@ -20,9 +19,6 @@ from headgate.http.fields import CONTENT_LENGTH, HOP_BY_HOP, Fields
 from headgate.http.fields import HOST as HOST_FLAG
 from headgate.http.status import REASONS
 
-_is_target: Final = re.compile(rb"[\x21-\x7e]+").fullmatch
-# RFC 9114 section 4.3.1: no userinfo. What else an authority may be is for whoever looks for its host.
-_is_authority: Final = re.compile(rb"[\x21-\"$-.0-9:;<=>A-Z\[\]^-~]+").fullmatch
 _METHODS: Final = frozenset((b"GET", b"HEAD", b"POST", b"PUT", b"DELETE", b"OPTIONS", b"PATCH"))
 # Section 4.2: never sent; TE only as `trailers`.
 _NEVER_SENT: Final = frozenset(
@@ -92,15 +88,17 @@ def read_request(
 
     Raises `H3StreamError` or `RefusedError`.
     """
-    pseudo = _pseudo_fields(lines)
-    method = pseudo[kinds.METHOD]
-    if method is None or pseudo[kinds.STATUS] is not None:
+    pseudo: list[Line | None] = [None] * (LAST_PSEUDO + 1)
+    first = _pseudo_fields(lines, pseudo)
+    asked = pseudo[kinds.METHOD]
+    if asked is None or pseudo[kinds.STATUS] is not None:
         raise malformed("a request without :method, or with :status")
+    method = asked.value
     gathered = _Gathered()
     names = gathered.names
     wire = gathered.wire
     flags = 0
-    for i in range(LAST_PSEUDO + 1 - pseudo.count(None), len(lines)):
+    for i in range(first, len(lines)):
         line = lines[i]
         if line.kind != PLAIN and gathered.is_set_apart(line):
             continue
@@ -115,7 +113,7 @@ def read_request(
     request.host = authority
     protocol = pseudo[kinds.PROTOCOL]
     if protocol is not None:
-        request.upgrade = protocol
+        request.upgrade = protocol.value
     if gathered.expect:
         if gathered.expect.lower() != b"100-continue":
             raise RefusedError(417, "bad-expectation", "the only expectation is 100-continue")
@@ -123,32 +121,35 @@ def read_request(
     return request, gathered.priority
 
 
-def _pseudo_fields(lines: list[Line]) -> list[bytes | None]:
-    """Return the values of the pseudo-header fields that a section begins with, by their kinds."""
-    pseudo: list[bytes | None] = [None] * (LAST_PSEUDO + 1)
+def _pseudo_fields(lines: list[Line], pseudo: list[Line | None]) -> int:
+    """Put the pseudo-header fields that a section begins with into `pseudo`, by kind; return how many there are."""
+    count = 0
     for line in lines:
         kind = line.kind
         if kind == PLAIN or kind > LAST_PSEUDO:
             break
         if pseudo[kind] is not None:
             raise malformed("a pseudo-header field stands twice")
-        pseudo[kind] = line.value
-    return pseudo
+        pseudo[kind] = line
+        count += 1
+    return count
 
 
-def _authority(authority: bytes | None, host: bytes | None) -> bytes:
+def _authority(authority: Line | None, host: bytes | None) -> bytes:
     """Return who is asked (section 4.3.1): :authority or Host, one of them at least, and no two of them."""
-    value = host if authority is None else authority
-    if value is None:
-        raise malformed("neither :authority nor Host")
-    if _is_authority(value) is None:
+    if authority is None:
+        if host is None:
+            raise malformed("neither :authority nor Host")
+        authority = Line(b":authority", host)
+    if authority.number < 0:
         raise malformed("an authority that is empty, has userinfo, or is none")
+    value = authority.value
     if host is not None and host.lower() != value.lower():
         raise malformed(":authority and Host do not agree")
     return value
 
 
-def _target(method: bytes, pseudo: list[bytes | None], authority: bytes, connect_protocol: bool) -> bytes:
+def _target(method: bytes, pseudo: list[Line | None], authority: bytes, connect_protocol: bool) -> bytes:
     """Check :method, :scheme and :path (sections 4.3.1 and 4.4); return the request target."""
     scheme = pseudo[kinds.SCHEME]
     path = pseudo[kinds.PATH]
@@ -168,12 +169,13 @@ def _target(method: bytes, pseudo: list[bytes | None], authority: bytes, connect
         return authority
     if scheme is None or path is None:
         raise malformed("a request without :scheme or :path")
-    if _is_target(path) is None or not (path.startswith(b"/") or (path == b"*" and method == b"OPTIONS")):
+    target = path.value
+    if path.number < 0 or (target == b"*" and method != b"OPTIONS"):
         raise malformed(":path is no path")
-    if scheme != b"https" and scheme.lower() != b"https":
+    if scheme.value != b"https" and scheme.value.lower() != b"https":
         # RFC 9110 section 7.4: over QUIC there is one scheme that we are an authority for.
         raise RefusedError(421, "bad-scheme", "only https is served over QUIC")
-    return path
+    return target
 
 
 def _body(length: int, ended: bool) -> int:

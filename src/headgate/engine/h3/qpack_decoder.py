@@ -126,7 +126,11 @@ class QpackDecoder:
             first = section[at]
             if first >= 0xC0:
                 # The most common one: a line of the static table.
-                index, at = decode_integer(section, at, 6)
+                index = first & 0x3F
+                if index < 0x3F:
+                    at += 1
+                else:
+                    index, at = decode_integer(section, at, 6)
                 if index >= 99:
                     raise _failed("an index beyond the static table")
                 line = STATIC[index]
@@ -162,12 +166,22 @@ class QpackDecoder:
 
     def _end_of_literal(self, section: bytes, at: int) -> int:
         """Return where a literal with a static or a literal name ends."""
-        if section[at] & 0x40:
-            _, at = decode_integer(section, at, 4)
+        first = section[at]
+        if first & 0x40:
+            if first & 0x0F != 0x0F:
+                at += 1
+            else:
+                _, at = decode_integer(section, at, 4)
+        elif first & 0x07 != 0x07:
+            at += 1 + (first & 0x07)
         else:
             length, at = decode_integer(section, at, 3)
             at += length
-        length, at = decode_integer(section, at, 7)
+        length = section[at] & 0x7F
+        if length != 0x7F:
+            at += 1
+        else:
+            length, at = decode_integer(section, at, 7)
         at += length
         if at > len(section):
             raise IndexError("a string is cut short")
@@ -176,17 +190,20 @@ class QpackDecoder:
     def _read_literal(self, section: bytes, start: int, end: int) -> Line:
         """Decode a literal with a static (section 4.5.4) or a literal name (section 4.5.6)."""
         first = section[start]
+        like: Line | None
         if first & 0x40:
             index, at = decode_integer(section, start, 4)
             if index >= 99:
                 raise _failed("an index beyond the static table")
-            name = STATIC[index].name
+            like = STATIC[index]
+            name = like.name
             never = first & 0x20
         else:
+            like = None
             name, at = decode_string(section, start, 4, self.max_section)
             never = first & 0x10
         value, at = decode_string(section, at, 8, self.max_section)
-        line = Line(name, value)
+        line = Line(name, value, like)
         if not never and not line.sensitive and end - start <= MAX_REMEMBERED_OCTETS:
             if len(_seen) >= MAX_REMEMBERED_LINES:
                 _seen.clear()

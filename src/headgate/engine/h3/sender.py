@@ -91,8 +91,11 @@ class H3Sender(H3Base):
                 raise LocalProtocolError("more content than Content-Length says")
             stream.send_left -= size
         head = encode_head(frames.DATA, size)
+        writes = self._writes
         if size <= _COPIED:
-            self._writes.append((stream.id, head + data, False))
+            if writes and writes[-1][0] == stream.id and len(writes[-1][1]) <= _COPIED:
+                head = writes.pop()[1] + head  # HEADERS, most likely: a short answer is one write
+            writes.append((stream.id, head + data, False))
         else:
             self._writes.append((stream.id, head, False))
             self._writes.append((stream.id, data, False))

@@ -38,8 +38,8 @@ class Scheduler:
         self._size = 0
         # By level, made when first needed: most connections use one or two of the nine. Who stands first in a round
         # is up; `_QUEUE` stands for everybody in the queue of the level.
-        self._queues: dict[int, list[int]] = {}
-        self._rounds: dict[int, OrderedDict[int, None]] = {}
+        self._queues: list[list[int] | None] = [None] * LEVELS
+        self._rounds: list[OrderedDict[int, None] | None] = [None] * LEVELS
 
     def __len__(self) -> int:
         return self._size
@@ -47,32 +47,44 @@ class Scheduler:
     def __repr__(self) -> str:
         return f"<Scheduler {self._size} ready>"
 
+    def _round(self, level: int) -> OrderedDict[int, None]:
+        members = self._rounds[level]
+        if members is None:
+            members = self._rounds[level] = OrderedDict()
+        return members
+
+    def _queue(self, level: int) -> list[int]:
+        queue = self._queues[level]
+        if queue is None:
+            queue = self._queues[level] = []
+        return queue
+
     def add(self, stream: int, level: int, is_incremental: bool) -> None:
         """Let a stream that can send something take part; it must not take part already."""
         self.touched += 1
-        if level not in self._rounds:
-            self._queues[level] = []
-            self._rounds[level] = OrderedDict()
-        members = self._rounds[level]
+        members = self._round(level)
         if is_incremental:
             members[stream] = None
         else:
-            queue = self._queues[level]
+            queue = self._queue(level)
             if not queue:
                 members[_QUEUE] = None
-            queue.insert(bisect_left(queue, stream), stream)
+            if not queue or stream > queue[-1]:  # nearly always: streams come in order
+                queue.append(stream)
+            else:
+                queue.insert(bisect_left(queue, stream), stream)
         self._levels |= 1 << level
         self._size += 1
 
     def remove(self, stream: int, level: int, is_incremental: bool) -> None:
         """Take a stream out that cannot send any more; level and kind are those that it was added with."""
         self.touched += 1
-        members = self._rounds[level]
+        members = self._round(level)
         if is_incremental:
             del members[stream]
         else:
-            queue = self._queues[level]
-            at = bisect_left(queue, stream)
+            queue = self._queue(level)
+            at = 0 if queue[0] == stream else bisect_left(queue, stream)
             del queue[at]
             if not queue:
                 del members[_QUEUE]
@@ -89,12 +101,12 @@ class Scheduler:
             return NOBODY
         self.touched += 1
         level = (levels & -levels).bit_length() - 1
-        for member in self._rounds[level]:
-            return self._queues[level][0] if member == _QUEUE else member
+        for member in self._round(level):
+            return self._queue(level)[0] if member == _QUEUE else member
         return NOBODY
 
     def served(self, stream: int, level: int, is_incremental: bool) -> None:
         """Say that a stream has sent a piece and stays ready: the next of its round is up."""
-        members = self._rounds[level]
+        members = self._round(level)
         if len(members) > 1:
             members.move_to_end(stream if is_incremental else _QUEUE)

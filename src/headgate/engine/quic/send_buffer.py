@@ -101,7 +101,7 @@ class SendBuffer:
             self._lost.forget_below(stop)
         else:
             start = self.sent
-            stop = max(start, min(self.end, limit, start + room))
+            stop = max(start, min(min(self.end, limit), start + room))
             self.sent = stop
         has_fin = stop == self.end and (self._fin == _FIN_DUE or (self._fin != _OPEN and stop > start))
         if has_fin and self._fin == _FIN_DUE:

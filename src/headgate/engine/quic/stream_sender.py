@@ -138,9 +138,9 @@ class StreamSender:
         buffer = stream.send
         if buffer is None:
             return 0
-        own = MAX_STREAM_HELD - (buffer.end - buffer.base)
-        credit = stream.send_credit.limit + _AHEAD_OF_CREDIT - buffer.end
-        return max(0, min(own, credit, self.max_held - self.held))
+        room = min(MAX_STREAM_HELD - (buffer.end - buffer.base), self.max_held - self.held)
+        room = min(room, stream.send_credit.limit + _AHEAD_OF_CREDIT - buffer.end)
+        return room if room > 0 else 0
 
     def _wake(self, stream_id: int) -> None:
         del self._blocked[stream_id]
