@@ -59,3 +59,21 @@ def test_rfc8470_safe_requests_come_early_once_for_each_ticket(site, origin, hel
             # Section 5.2: what changes something waits.
             assert client.get("/", method="DELETE").status == 425
             assert client.get("/", method="DELETE").status == 200
+
+
+def test_only_the_worker_of_a_ticket_takes_its_early_data(site, origin, helpers):
+    """All workers resume the session; the kernel deals the clients out."""
+    site.certificate("a", "a.test")
+    with site.gate(origin, workers=2, listener_extra=EARLY) as gate:
+        seen = set()
+
+        def both():
+            with site.h3(gate, session=ticket(site, gate), early=True) as client:
+                body = client.get("/").body
+                assert client.is_resumed
+                assert (body == b"1") is client.quic.tls.early_accepted
+                seen.add(body)
+            return seen == {b"none", b"1"}
+
+        helpers.wait_for("clients on both workers", both, 60)
+        assert helpers.counted(gate, 'headgate_quic_early_data_total{result="other-worker"}') >= 1

@@ -380,8 +380,7 @@ class ClientHandshake(Handshake):
                 psk=resumption_psk(self.suite, self._resumption, ticket.nonce),
                 ticket=ticket.ticket,
                 age_add=ticket.age_add,
-                # The start of the connection: tickets seem older than they are, and are given up early.
-                received=self._now_wall + self.elapsed,
+                received=self._wall(),
                 lifetime=min(ticket.lifetime, MAX_LIFETIME),
                 is_early=ticket.max_early_data != 0,
                 parameters=self.peer_transport_parameters,

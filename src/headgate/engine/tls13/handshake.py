@@ -132,6 +132,10 @@ class Handshake:
 
     # -- for the sides
 
+    def _wall(self) -> float:
+        """Return the wall clock's time now."""
+        return self._now_wall + self.elapsed
+
     def _takes(self) -> frozenset[int]:
         """Return the types of message that may come now."""
         raise NotImplementedError

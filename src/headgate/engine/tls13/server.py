@@ -304,7 +304,7 @@ class ServerHandshake(Handshake):
     def _staple(self, hello: ClientHello, credential: Credential) -> bytes:
         if not hello.wants_staple:
             return b""
-        self.staple_outcome, staple = credential.staple(self._now_wall)
+        self.staple_outcome, staple = credential.staple(self._wall())
         if self.staple_outcome == STAPLE_REFUSED:
             detail = f"{credential.name} promises a staple, and there is none to send"
             raise TlsAlertError(INTERNAL_ERROR, "must-staple-refused", detail)
@@ -319,7 +319,7 @@ class ServerHandshake(Handshake):
         tickets = self._settings.tickets
         if tickets is None or not hello.identity or not self._may_ticket:
             return None
-        ticket = tickets.open(hello.identity, self._now_wall)
+        ticket = tickets.open(hello.identity, self._wall())
         if ticket is None or HASHES[ticket.suite] != HASHES[self.suite] or ticket.version != self.version:
             return None
         schedule = KeySchedule(self.suite, ticket.psk)
@@ -344,7 +344,7 @@ class ServerHandshake(Handshake):
             self.early_outcome = EARLY_CHANGED
             return
         digest = early.digest(self.suite, self.alpn, hello.server_name)
-        outcome = early.judge(ticket, hello.identity, digest, hello.ticket_age, self._now_wall)
+        outcome = early.judge(ticket, hello.identity, digest, hello.ticket_age, self._wall())
         self.early_outcome = outcome
         if outcome == EARLY_ACCEPTED:
             self.early_accepted = True
@@ -404,7 +404,7 @@ class ServerHandshake(Handshake):
             held = Ticket(
                 self.suite,
                 resumption_psk(self.suite, resumption, nonce),
-                self._now_wall,
+                self._wall(),
                 tickets.worker,
                 self.peer_certificates,
                 age_add=age_add,

@@ -164,6 +164,21 @@ def test_rfc8446_8_3_a_hello_that_is_not_fresh(skew, outcome):
     assert gate.early_outcome == outcome
 
 
+def test_rfc8446_8_3_ages_count_from_when_a_ticket_was_issued_and_received():
+    """A handshake that takes its time, longer than the window: both sides begin to count at its end."""
+    early = rule()
+    ours, gate = client(wall=WALL), server(wall=WALL, tickets=keys(worker=WORKER), early=early)
+    gate.receive(*ours.take_output()[0])
+    for level, data in gate.take_output():
+        ours.receive(level, data)
+    ours.elapsed = gate.elapsed = 2.0 * WINDOW_SECONDS
+    shake(ours, gate)
+    held = ours.take_sessions()[0]
+    assert held.received == WALL + 2 * WINDOW_SECONDS
+    _, gate, *_ = again(held, early, after=2 * WINDOW_SECONDS + 60.0)
+    assert gate.early_outcome == EARLY_ACCEPTED
+
+
 def test_rfc8446_8_2_a_worker_that_has_just_started_takes_no_older_tickets():
     held = session()
     for after, outcome in [(CLOSED - 0.1, EARLY_STALE), (CLOSED + 0.1, EARLY_ACCEPTED)]:
