@@ -13,6 +13,7 @@ import shutil
 import sys
 import sysconfig
 import tomllib
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from setuptools import setup
@@ -58,6 +59,9 @@ def extensions() -> list[Extension]:
         ["--strict", "--config-file=pyproject.toml", *paths],
         opt_level="3",
         debug_level="0",  # -g0: debug information makes the library seven times as large
+        # One C file for each module instead of one of 15 MB: half the compiler's time, a fifth of its memory, and
+        # all cores work. Calls between modules are still C calls; inlining across files gave 3 % of a request.
+        multi_file=True,
         group_name="headgate",
     )
 
@@ -73,7 +77,21 @@ def source_of(name: str) -> str:
 
 
 class CheckedBuild(build_ext):
-    """`build_ext` that does not believe itself: each listed module must have become a file."""
+    """`build_ext` that compiles the files of the library side by side, and does not believe itself: each listed
+    module must have become a file."""
+
+    def build_extensions(self) -> None:
+        """Give each core a file: setuptools knows extensions side by side, and ours are all in one."""
+        compile_one = self.compiler.compile
+        cores = len(os.sched_getaffinity(0))
+
+        def compile_all(sources: list[str], *args: object, **options: object) -> list[str]:
+            with ThreadPoolExecutor(cores) as pool:
+                objects = pool.map(lambda source: compile_one([source], *args, **options), sources)
+                return [path for each in objects for path in each]
+
+        self.compiler.compile = compile_all
+        super().build_extensions()
 
     def run(self) -> None:
         """Compile, then look."""
