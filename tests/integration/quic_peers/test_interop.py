@@ -16,7 +16,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 from aioquic.tls import CipherSuite, Epoch
 from tests.integration.gate import wait_for
-from tests.integration.quic_peers.ours import OurServer, content_of
+from tests.integration.quic_peers.ours import OurClient, content, content_of, digest
 from tests.integration.quic_peers.peers import (
     AioClient,
     AioServer,
@@ -25,16 +25,12 @@ from tests.integration.quic_peers.peers import (
     GtlsServer,
     OurFetch,
 )
-from tests.unit.engine.tls13.peers import keys as ticket_keys
 from tests.unit.engine.tls13.peers import trusting
 
-from headgate.counters import EARLY_ACCEPTED
 from headgate.engine.quic.connection import connect
-from headgate.engine.quic.early import early_context
 from headgate.engine.quic.levels import APPLICATION, EARLY
 from headgate.engine.quic.packet import VERSION_1, VERSION_2, parse_long_header
 from headgate.engine.quic.settings import ConnectionSettings
-from headgate.engine.tls13.early import EarlyData
 from headgate.engine.tls13.groups import X25519
 from headgate.engine.tls13.settings import ClientSettings
 from headgate.engine.tls13.suites import TLS_CHACHA20_POLY1305_SHA256
@@ -72,12 +68,12 @@ class Lab:
                 yield one.address
 
     @contextlib.contextmanager
-    def road(self, server, names, *, host="127.0.0.1", seed=1, up=None, down=None, **options):
+    def road(self, server, names, *, host="127.0.0.1", seed=1, keep=64, up=None, down=None, **options):
         """A relay with its weather in front of a server."""
         weather = {key: value for key, value in (("up", up), ("down", down)) if value is not None}
         with (
             self.serving(server, names, host, **options) as address,
-            UdpRelay(address, host=host, seed=seed, **weather) as relay,
+            UdpRelay(address, host=host, seed=seed, keep=keep, **weather) as relay,
         ):
             yield relay
 
@@ -143,6 +139,16 @@ def test_http3(lab, client, server):
 @pairs()
 def test_ipv6(lab, client, server):
     lab.run(client, server, [100 * KIB], host="::1")
+
+
+def test_uploads(lab):
+    """More than any window, both ways at once."""
+    with lab.road("gate", []) as relay, OurClient(relay.address) as client:
+        bodies = [content(size) for size in (3 * MIB, 2 * MIB)]
+        streams = [client.ask(b"POST", b"/", body) for body in bodies]
+        streams.append(client.ask(b"GET", b"/b%d" % (2 * MIB)))
+        expected = [digest(body).encode() for body in bodies] + [content(2 * MIB)]
+        assert [client.answer(stream) for stream in streams] == [(200, body) for body in expected]
 
 
 # Bad weather
@@ -483,32 +489,33 @@ def kinds(data):
     return found
 
 
-@pytest.fixture
-def early_server():
-    """Our engine alone: its tickets let clients send early data."""
-    context = early_context(ConnectionSettings(), b"")
-    early = EarlyData(context, ticket_keys().worker, time.time() - 60)
-    with OurServer(tickets=ticket_keys(), early=early) as server:
-        yield server
+@pytest.fixture(scope="module")
+def early(tmp_path_factory):
+    """A gate that takes early data."""
+    with GateServer(tmp_path_factory.mktemp("early"), quic="[listener.quic]\nearly_data = true") as gate:
+        yield Lab(gate)
 
 
-def test_zerortt_from_gtls(early_server, tmp_path):
+def taken(lab):
+    return lab.gate.gate.metrics()['headgate_quic_early_data_total{result="accepted"}']
+
+
+@pytest.mark.parametrize("client", ["gtls", "aioquic", "ours"])
+def test_zerortt_as_server(early, client, tmp_path):
     names = [f"b{KIB}"]
-    client = GtlsClient(f"--session-file={tmp_path / 'session'}", f"--tp-file={tmp_path / 'parameters'}")
-    with UdpRelay(early_server.address) as relay:
-        for _ in range(2):
-            fetched(client, relay, names)
-    assert "type=0RTT" in client.log
-    assert early_server.connections[1].tls.early_outcome == EARLY_ACCEPTED
-
-
-def test_zerortt_from_aioquic(early_server):
-    names = [f"b{KIB}"]
-    with UdpRelay(early_server.address) as relay:
-        first = fetched("aioquic", relay, names)
-        again = fetched(AioClient(session_ticket=first.tickets[0], early=True), relay, names)
-    assert again.quic.tls.early_data_accepted
-    assert early_server.connections[1].tls.early_outcome == EARLY_ACCEPTED
+    before = taken(early)
+    with early.road("gate", names, keep=1500) as relay:
+        if client == "gtls":
+            one = GtlsClient(f"--session-file={tmp_path / 'session'}", f"--tp-file={tmp_path / 'parameters'}")
+            fetched(one, relay, names)
+            again = one
+        elif client == "aioquic":
+            again = AioClient(session_ticket=fetched("aioquic", relay, names).tickets[0], early=True)
+        else:
+            again = OurFetch(session=fetched("ours", relay, names).sessions[0], early=True)
+        fetched(again, relay, names)
+    assert any(EARLY in kinds(seen.head) for seen in relay.seen if seen.is_up)
+    wait_for("early data that is taken", lambda: taken(early) > before)
 
 
 @pytest.mark.parametrize("server", ["gtls", "aioquic"])
