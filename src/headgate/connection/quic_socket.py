@@ -136,12 +136,12 @@ class QuicSocket(Pollable):
             return
         now = max(self._timers.time(), self.poller.now)
         self.poller.now = now
+        self._is_deferred = True  # all is said at the end
         try:
             if now >= driver.quic.deadline():
                 driver.on_timer()
             driver.keep_alive(now)
-            if self._is_deferred:
-                driver.advance()
+            driver.advance()
             self.write_deferred()
         except Exception as error:
             self.on_crash(error)
@@ -203,6 +203,7 @@ class QuicSocket(Pollable):
         if self._fd >= 0:
             if self._driver is not None:
                 self.poller.forget(self._fd)
+                self._driver = None  # they refer to each other: nothing shall wait for the collector
             self._fd = -1
             self._sock.close()
             if self._timer is not None:

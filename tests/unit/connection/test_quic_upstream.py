@@ -129,6 +129,19 @@ def test_interim_answers_at_the_limit_and_one_more(path):
     assert path.drivers[0].quic.state is State.OPEN, "one exchange's fault is nobody else's"
 
 
+@pytest.mark.parametrize(
+    ("lines", "size", "status"),
+    [(127, 10, b"200"), (129, 10, b"502"), (1, 60_000, b"200"), (1, 66_000, b"502")],
+)
+def test_heads_at_the_limit_and_one_more(path, lines, size, status):
+    client, origin = path.ask(GET)
+    origin.h3.control.settings.max_section = 1 << 20  # an origin that does not care what we take
+    origin.respond(200, 0, **{f"x_{number}": b"a" * size for number in range(lines)})
+    path.pass_time(0.5)
+    assert client.transport.outgoing.startswith(b"HTTP/1.1 " + status)
+    assert (b"upstream-head-too-large" in client.transport.outgoing) == (status == b"502")
+
+
 def test_rfc9114_4_1_2_a_malformed_answer_ends_its_exchange_alone(path):
     client, origin = path.ask(GET)
     other, _ = path.ask(GET)
