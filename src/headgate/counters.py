@@ -303,6 +303,7 @@ QUIC_DROPS: Final = (
     "handshakes",
     "handshake-rate",
     "answer-rate",
+    "queue-full",
     "draining",
     "hand-over-full",
     "hand-over-malformed",

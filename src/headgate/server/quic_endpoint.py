@@ -1,6 +1,7 @@
 """A QUIC endpoint: one UDP socket in one worker, and the connections that come through it.
 
-A turn: read what has come, up to a bound; find each connection by the ID that its datagrams are sent to, once for
+A turn: read what has come, up to a bound, into the queues of whom it is for (server/quic_backlog), so that nobody
+stands behind who sends more; find each connection by the ID that its datagrams are sent to, once for
 each run of equal IDs; let its driver act; and at the end of the poller's round take from all that were touched what
 they have to send. When the socket takes no more, the batch that it refused is kept, and nobody is asked for another
 before it does: what is not asked for stays in the connections, within their congestion windows.
@@ -38,25 +39,17 @@ from headgate.counters import (
     QUIC_DATAGRAMS_WRITTEN,
     QUIC_DROPPED_FIRST,
     QUIC_DROPS,
-    QUIC_ENDED_CLOSED,
-    QUIC_ENDED_DEFECT,
-    QUIC_ENDED_FAULT,
-    QUIC_ENDED_HANDSHAKE,
     QUIC_ENDED_HANDSHAKE_TIMEOUT,
-    QUIC_ENDED_IDLE,
-    QUIC_ENDED_PEER,
-    QUIC_ENDED_RESET,
     QUIC_OPEN,
     TIMEOUT_HANDSHAKE,
 )
 from headgate.engine.h3.errors import H3_INTERNAL_ERROR, H3_NO_ERROR
 from headgate.engine.h3.settings import H3Settings
-from headgate.engine.quic.closing import CloseReason, State
+from headgate.engine.quic.closing import State
 from headgate.engine.quic.connection import QuicConnection, accept
 from headgate.engine.quic.connection_ids import CID_LENGTH, ConnectionIdCodec
 from headgate.engine.quic.errors import (
     CONNECTION_REFUSED,
-    INTERNAL_ERROR,
     QuicError,
     UnreadablePacketError,
 )
@@ -82,12 +75,15 @@ from headgate.net.udp import RECEIVE_BUFFER, Peer, UdpSocket
 from headgate.server.limits import ConnectionLimits, client_network
 from headgate.server.quic_admission import Admission, Verdict
 from headgate.server.quic_answers import LEAST_INITIAL, Answers
+from headgate.server.quic_backlog import Backlog, Waiting
 from headgate.server.quic_closed import ClosedConnections, ClosedRecord
+from headgate.server.quic_ends import how_it_ended
 from headgate.server.quic_memory import MemoryBudget
 from headgate.server.quic_tokens import SeenTokens
 from headgate.telemetry.qlog import QlogDirectory
 
-# Read in one wake-up, datagrams that are empty counted as well (CVE-2026-11352): then others have their turn.
+# Reads of one wake-up, of up to 64 datagrams that came in a row; empty ones count as well (CVE-2026-11352). As long
+# for what was read: then others have their turn.
 MAX_DATAGRAMS: Final = 64
 MAX_TURN_SECONDS: Final = 0.001
 # Section 7.2: a client's first choice of our ID has eight octets at least, so that nobody else guesses it.
@@ -103,6 +99,7 @@ _UNKNOWN_VERSION: Final = QUIC_DROPPED_FIRST + QUIC_DROPS.index("unknown-version
 _UNKNOWN_CONNECTION: Final = QUIC_DROPPED_FIRST + QUIC_DROPS.index("unknown-connection")
 _CONNECTIONS: Final = QUIC_DROPPED_FIRST + QUIC_DROPS.index("connections")
 _MEMORY: Final = QUIC_DROPPED_FIRST + QUIC_DROPS.index("memory")
+_QUEUE_FULL: Final = QUIC_DROPPED_FIRST + QUIC_DROPS.index("queue-full")
 _DRAINING: Final = QUIC_DROPPED_FIRST + QUIC_DROPS.index("draining")
 # A draining endpoint hands first Initials to whoever came after it in its own slot.
 SUCCESSOR: Final = -1
@@ -235,6 +232,8 @@ class QuicEndpoint(Pollable, DownstreamOwner):
         self._touched: list[QuicDriver] = []
         self._is_deferred = False
         self._in_turn = False
+        self._backlog = Backlog()
+        self._is_resuming = False
         # What the socket would not take: one batch, and who waits behind it.
         self._stuck: Batch | None = None
         self._waiting: list[QuicDriver] = []
@@ -251,12 +250,17 @@ class QuicEndpoint(Pollable, DownstreamOwner):
     # -- reading
 
     def on_readable(self) -> None:
+        self._drain()
+        if not self._is_resuming:
+            self._serve()
+
+    def _drain(self) -> None:
+        """Take from the socket what is there, up to a bound: who sends much must not stand before the others."""
         clock = self._clock
         sock = self._sock
         buffer = self._buffer
         until = clock.now() + MAX_TURN_SECONDS
-        count = 0
-        while count < MAX_DATAGRAMS:
+        for _ in range(MAX_DATAGRAMS):
             try:
                 size = sock.receive(buffer)
             except TransportError as error:
@@ -264,11 +268,53 @@ class QuicEndpoint(Pollable, DownstreamOwner):
                 return
             if size < 0:
                 return
-            count += self._receive(
-                bytes(memoryview(buffer)[:size]), sock.segment, sock.peer, sock.local, sock.ecn
-            )
+            self._keep(bytes(memoryview(buffer)[:size]), sock.segment, sock.peer, sock.local, sock.ecn)
             if clock.now() >= until:
                 return
+
+    def _keep(self, data: bytes, segment: int, peer: Peer, local: bytes, ecn: int) -> None:
+        """Put one read into the queue of whom it is for: its first datagram says who that is."""
+        size = len(data)
+        if size == 0 or segment <= 0:
+            self._values[_MALFORMED] += 1
+            return
+        try:
+            driver = self._table.get(destination_of(data, 0, min(segment, size), CID_LENGTH))
+        except UnreadablePacketError:
+            driver = None
+        if not self._backlog.put(driver, Waiting(data, segment, peer, local, ecn)):
+            self._values[_QUEUE_FULL] += -(-size // segment)
+
+    def _serve(self) -> None:
+        """Give everybody a turn until the time is over; what is left then comes with the loop's next round."""
+        clock = self._clock
+        backlog = self._backlog
+        until = clock.now() + MAX_TURN_SECONDS
+        while True:
+            item = backlog.take()
+            if item is None:
+                return
+            self._receive(backlog.data, item.segment, item.peer, item.local, item.ecn)
+            if len(backlog) == 0:
+                return
+            if clock.now() >= until:
+                break
+        if not self._is_resuming:
+            self._is_resuming = True
+            self._timers.call_at(clock.now(), self._resume)
+
+    def _resume(self) -> None:
+        """Go on with what was left."""
+        self._is_resuming = False
+        if not self._is_open:
+            return
+        self._poller.now = self._clock.now()
+        self._in_turn = True
+        try:
+            self._drain()
+            self._serve()
+        finally:
+            self.write_deferred()
 
     def receive_forwarded(self, data: bytes, segment: int, peer: Peer, local: bytes, ecn: int) -> None:
         """Take datagrams that came to another worker's socket; they are not handed on once more."""
@@ -278,12 +324,12 @@ class QuicEndpoint(Pollable, DownstreamOwner):
         finally:
             self._forward = forward
 
-    def _receive(self, data: bytes, segment: int, peer: Peer, local: bytes, ecn: int) -> int:
-        """Give datagrams to their connections, those in a row to the same one together; return how many they are."""
+    def _receive(self, data: bytes, segment: int, peer: Peer, local: bytes, ecn: int) -> None:
+        """Give datagrams to their connections, those in a row to the same one together."""
         size = len(data)
         if size == 0 or segment <= 0:
             self._values[_MALFORMED] += 1
-            return 1
+            return
         count = -(-size // segment)
         values = self._values
         values[QUIC_DATAGRAMS_READ] += count
@@ -309,7 +355,6 @@ class QuicEndpoint(Pollable, DownstreamOwner):
             run = data if at == 0 and end == size else data[at:end]
             self._give(driver, run, segment, peer, local, ecn)
             at = end
-        return count
 
     def _give(
         self, driver: QuicDownstream, data: bytes, segment: int, peer: Peer, local: bytes, ecn: int
@@ -707,30 +752,12 @@ class QuicEndpoint(Pollable, DownstreamOwner):
     def _ended(self, driver: QuicDownstream) -> int:
         """Tell of the end where somebody is to blame, and return its counter."""
         end = driver.quic.end
-        if end is None:
-            return QUIC_ENDED_DEFECT
-        if not driver.quic.is_complete:
-            self._tell(driver, "handshake-failed", end)
-            return QUIC_ENDED_HANDSHAKE
-        if not end.is_ours:
-            if end.reason == "stateless reset":
-                return QUIC_ENDED_RESET
-            if end.code not in (0, H3_NO_ERROR):
-                self._tell(driver, "closed-by-peer", end)
-            return QUIC_ENDED_PEER
-        if end.reason == "idle timeout":
-            return QUIC_ENDED_IDLE
-        if end.code == H3_NO_ERROR or (end.code == 0 and not end.is_application):
-            return QUIC_ENDED_CLOSED
-        if end.code == (H3_INTERNAL_ERROR if end.is_application else INTERNAL_ERROR):
-            return QUIC_ENDED_DEFECT
-        self._tell(driver, "protocol-error", end)
-        return QUIC_ENDED_FAULT
-
-    def _tell(self, driver: QuicDownstream, reason: str, end: CloseReason) -> None:
-        kind = "H3" if end.is_application else "QUIC"
-        detail = f"{kind} {end.code:#x} {end.reason[:256]!r}"
-        self._observer.connection_failed(driver.context, reason, detail)
+        counter, reason = how_it_ended(end, is_complete=driver.quic.is_complete)
+        if reason and end is not None:
+            kind = "H3" if end.is_application else "QUIC"
+            detail = f"{kind} {end.code:#x} {end.reason[:256]!r}"
+            self._observer.connection_failed(driver.context, reason, detail)
+        return counter
 
     def drain(self) -> None:
         """Take no new connections, and let those that are open end with their last answer."""

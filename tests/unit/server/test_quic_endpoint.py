@@ -145,6 +145,51 @@ def test_a_wake_up_ends_when_its_time_is_over(gate):
     sender.close()
 
 
+def test_what_there_was_no_time_for_is_served_in_the_next_round(gate):
+    door = gate()
+    senders = [bound() for _ in range(3)]
+    datagram = b"\xc0\0\0\0\1\x08original\x06client\x00\x44\x00".ljust(1200, b"\0")
+    for sender in senders:
+        sender.sendto(datagram, door.address)
+    door.endpoint._drain()
+    now = door.clock.now
+
+    def later():
+        door.clock._move_to(now() + 0.001)
+        return now()
+
+    door.clock.now = later
+    door.endpoint._serve()
+    assert door.dropped("bad-initial") == 1
+    door.clock.now = now
+    door.endpoint._resume()
+    assert door.dropped("bad-initial") == 3
+    for sender in senders:
+        sender.close()
+
+
+def test_a_flood_makes_nobody_else_wait(gate):
+    """Fifty datagrams of strangers came first; the one behind them is served after a turn of theirs."""
+    door = gate()
+    visitor = door.visit()
+    flood = bound()
+    noise = b"\xc0\0\0\0\1\x08original\x06client\x00\x44\x00".ljust(1200, b"\0")
+    for _ in range(50):
+        flood.sendto(noise, door.address)
+    stream = visitor.ask()
+    visitor.send()
+    door.endpoint._drain()
+    backlog, served = door.endpoint._backlog, []
+    while (item := backlog.take()) is not None:
+        served.append(item.peer == visitor.sock.getsockname())
+        door.endpoint._receive(backlog.data, item.segment, item.peer, item.local, item.ecn)
+    assert True in served[:2]
+    door.endpoint.write_deferred()
+    visitor.receive()
+    assert stream in visitor.answers
+    flood.close()
+
+
 def test_rfc9000_6_1_who_speaks_another_version_is_told_ours(gate):
     door = gate()
     sender = bound()

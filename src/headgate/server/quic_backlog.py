@@ -1,0 +1,118 @@
+"""What has been read from a socket and not been looked at yet: a queue for each connection, and one for strangers.
+
+A socket is one queue for everybody: whoever sends faster than we read makes all others wait, or lose what they send.
+So the socket is emptied first, which is cheap, and what came is served in turns, a few datagrams of each connection.
+Who is alone is served in the batches that came. All together may hold as much as the socket itself would; nobody more
+than an equal share of it, and what comes beyond is dropped as a full socket would drop it, but of that queue alone.
+"""
+
+from typing import Final, final
+
+from headgate.net.udp import Peer
+
+# As much as the kernel keeps for a socket of ours (net/udp RECEIVE_QUEUE), and a GRO batch fits in many times.
+MAX_BACKLOG: Final = 4 * 1024 * 1024
+# In octets: a small datagram that waits costs about as much to keep as that.
+LEAST_WEIGHT: Final = 256
+# Datagrams of a turn, where others wait. A stranger's may cost a handshake: half a millisecond.
+TURN: Final = 16
+TURN_OF_STRANGERS: Final = 2
+
+
+@final
+class Waiting:
+    """Datagrams of one read that wait, from `at` on."""
+
+    __slots__ = ("at", "data", "ecn", "local", "peer", "segment")
+
+    def __init__(self, data: bytes, segment: int, peer: Peer, local: bytes, ecn: int) -> None:
+        self.data = data
+        self.segment = segment
+        self.peer = peer
+        self.local = local
+        self.ecn = ecn
+        self.at = 0
+
+
+@final
+class _Queue:
+    """Of one connection; of strangers for key None."""
+
+    __slots__ = ("first", "items", "key", "weight")
+
+    def __init__(self, key: object | None) -> None:
+        self.key = key
+        self.items: list[Waiting] = []
+        self.first = 0
+        self.weight = 0
+
+
+@final
+class Backlog:
+    """`put` what was read; `take` what is to be served next: `data` then holds the datagrams of that item."""
+
+    __slots__ = ("_queues", "_turn", "data", "weight")
+
+    def __init__(self) -> None:
+        self.weight = 0
+        self.data = b""
+        self._queues: dict[object | None, _Queue] = {}
+        self._turn: list[_Queue] = []
+
+    def __len__(self) -> int:
+        return len(self._queues)
+
+    def __repr__(self) -> str:
+        return f"<Backlog {self.weight} octets of {len(self._queues)}>"
+
+    def put(self, key: object | None, item: Waiting) -> bool:
+        """Keep what was read for `key`, a connection or None; False where its share is used up."""
+        queue = self._queues.get(key)
+        weight = _weight(len(item.data), item.segment)
+        if queue is None:
+            queue = _Queue(key)
+            self._queues[key] = queue
+            self._turn.append(queue)
+        elif queue.weight + weight > MAX_BACKLOG // (len(self._queues) + 1):
+            return False
+        queue.items.append(item)
+        queue.weight += weight
+        self.weight += weight
+        return True
+
+    def take(self) -> Waiting | None:
+        """Return what is served next, and set `data`; None where nothing waits."""
+        if not self._turn:
+            return None
+        queue = self._turn[0]
+        item = queue.items[queue.first]
+        rest = len(item.data) - item.at
+        size = rest
+        if len(self._turn) > 1:
+            size = min(rest, (TURN_OF_STRANGERS if queue.key is None else TURN) * item.segment)
+        self.data = item.data if size == len(item.data) else item.data[item.at : item.at + size]
+        item.at += size
+        if size == rest:
+            queue.first += 1
+            weight = _weight(len(item.data), item.segment)
+            queue.weight -= weight
+            self.weight -= weight
+        self._go_on(queue)
+        return item
+
+    def _go_on(self, queue: _Queue) -> None:
+        """Put the queue that was served behind the others, or away."""
+        if queue.first == len(queue.items):
+            del self._queues[queue.key]
+            del self._turn[0]
+            return
+        if queue.first >= 64:  # not one by one: that moves the rest each time
+            del queue.items[: queue.first]
+            queue.first = 0
+        if len(self._turn) > 1:
+            del self._turn[0]
+            self._turn.append(queue)
+
+
+def _weight(size: int, segment: int) -> int:
+    return size if segment >= LEAST_WEIGHT else -(-size // segment) * LEAST_WEIGHT
