@@ -122,6 +122,7 @@ COMPILED: Final[tuple[str, ...]] = (
     "headgate.net.poller",
     "headgate.net.transport",
     "headgate.net.tcp",
+    "headgate.net.udp",
     "headgate.telemetry.access_log",
     "headgate.tls.client_hello",
     "headgate.tls.transport",

@@ -18,6 +18,7 @@ import errno
 import ipaddress
 import socket
 import struct
+import sys
 from typing import Final, final
 
 from headgate.errors import LocalProtocolError
@@ -39,6 +40,15 @@ RECEIVE_BUFFER: Final = 65_535
 _CONTROL: Final = 256
 # "QUIC on the Highway" (arXiv 2309.16395) found the default, 208 KiB, too small by ten times.
 RECEIVE_QUEUE: Final = 4 * 1024 * 1024
+
+# As plain numbers: the socket module's own are members of enums, which cost a lookup each at every datagram.
+_UDP: Final = int(socket.IPPROTO_UDP)
+_IP: Final = int(socket.IPPROTO_IP)
+_IPV6: Final = int(socket.IPPROTO_IPV6)
+_TOS: Final = int(socket.IP_TOS)
+_TCLASS: Final = int(socket.IPV6_TCLASS)
+_PKTINFO6: Final = int(socket.IPV6_PKTINFO)
+_TRUNC: Final = int(socket.MSG_TRUNC)
 
 _NONE_4: Final = bytes(4)
 _LINK_LOCAL: Final = 0xFE
@@ -68,6 +78,9 @@ class UdpSocket:
 
     __slots__ = (
         "_is_v6",
+        "_last_control",
+        "_last_ecn",
+        "_last_local",
         "_sock",
         "ecn",
         "has_gro",
@@ -83,6 +96,9 @@ class UdpSocket:
     def __init__(self, sock: socket.socket) -> None:
         self._sock = sock
         self._is_v6 = sock.family == socket.AF_INET6
+        self._last_control: list[tuple[int, int, bytes]] = []
+        self._last_local = b""
+        self._last_ecn = 0
         self.segment = 0
         self.peer: Peer = ("", 0)
         self.local = b""
@@ -145,7 +161,7 @@ class UdpSocket:
                 if error.errno in _AGAIN:
                     return -1
                 raise broken("receive", error) from error
-            if not flags & socket.MSG_TRUNC:
+            if not flags & _TRUNC:
                 break
             self.truncated += 1
         self.peer = peer
@@ -157,18 +173,18 @@ class UdpSocket:
         return size
 
     def _read_control(self, level: int, kind: int, value: bytes) -> None:
-        if level == socket.IPPROTO_UDP:
+        if level == _UDP:
             if kind == UDP_GRO:
                 self.segment = int.from_bytes(value[:4], "little")
-        elif level == socket.IPPROTO_IP:
-            if kind == socket.IP_TOS:
+        elif level == _IP:
+            if kind == _TOS:
                 self.ecn = value[0] & 3
             elif kind == IP_PKTINFO:
                 # From the address, over whatever interface the way back leads.
                 self.local = _NONE_4 + value[4:8] + _NONE_4
-        elif kind == socket.IPV6_TCLASS:
+        elif kind == _TCLASS:
             self.ecn = value[0] & 3
-        elif kind == socket.IPV6_PKTINFO:
+        elif kind == _PKTINFO6:
             # A link-local address means something on its interface only.
             is_link_local = value[0] == _LINK_LOCAL and value[1] & 0xC0 == 0x80
             self.local = value if is_link_local else value[:16] + _NONE_4
@@ -194,18 +210,17 @@ class UdpSocket:
         return done
 
     def _control(self, local: bytes, ecn: int) -> list[tuple[int, int, bytes]]:
-        """Return the control messages that say where from and how marked."""
+        """Return the control messages that say where from and how marked; those of the last time are kept."""
+        if local == self._last_local and ecn == self._last_ecn:
+            return self._last_control
         control: list[tuple[int, int, bytes]] = []
-        if self._is_v6:
-            if local:
-                control.append((socket.IPPROTO_IPV6, socket.IPV6_PKTINFO, local))
-            if ecn:
-                control.append((socket.IPPROTO_IPV6, socket.IPV6_TCLASS, _MARKS[ecn]))
-        else:
-            if local:
-                control.append((socket.IPPROTO_IP, IP_PKTINFO, local))
-            if ecn:
-                control.append((socket.IPPROTO_IP, socket.IP_TOS, _MARKS[ecn]))
+        if local:
+            control.append((_IPV6, _PKTINFO6, local) if self._is_v6 else (_IP, IP_PKTINFO, local))
+        if ecn:
+            control.append((_IPV6, _TCLASS, _MARKS[ecn]) if self._is_v6 else (_IP, _TOS, _MARKS[ecn]))
+        self._last_local = local
+        self._last_ecn = ecn
+        self._last_control = control
         return control
 
     def _send_batch(
@@ -216,7 +231,7 @@ class UdpSocket:
             return self._send_one(data, peer, control)
         if not self.has_gso:
             return self._send_each(data, segment, peer, control)
-        cut = (socket.IPPROTO_UDP, UDP_SEGMENT, struct.pack("=H", segment))
+        cut = (_UDP, UDP_SEGMENT, segment.to_bytes(2, sys.byteorder))
         try:
             self._transmit(data, peer, [*control, cut])
         except OSError as error:

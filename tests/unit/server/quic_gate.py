@@ -1,5 +1,6 @@
 """A QUIC endpoint on a real socket whose clock a test turns, and clients of our own engine that come to it."""
 
+import errno
 import os
 import socket
 
@@ -175,6 +176,22 @@ class Visitor:
         self.carry()
 
 
+class Bottleneck:
+    """A socket that takes no more while the test says so."""
+
+    def __init__(self, sock):
+        self.sock = sock
+        self.full = False
+
+    def __getattr__(self, name):
+        return getattr(self.sock, name)
+
+    def sendmsg(self, *what):
+        if self.full:
+            raise BlockingIOError(errno.EAGAIN, "full")
+        return self.sock.sendmsg(*what)
+
+
 def bound():
     sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 21)
@@ -195,7 +212,7 @@ class Gate:
         self.tls = Tls()
         self.handler = handler or Script(200, b"hello")
         self.visitors = []
-        sock = bound()
+        self.sock = sock = Bottleneck(bound())
         self.address = sock.getsockname()
         self.limits = ConnectionLimits(self.values, *limits)
         self.endpoint = QuicEndpoint(

@@ -511,22 +511,13 @@ def test_a_full_socket_keeps_one_batch_and_goes_on_when_it_drains(gate):
     door = gate(Script(200, b"x" * 100_000))
     visitor = door.visit()
     endpoint = door.endpoint
-    real = endpoint._sock
-
-    class Full:
-        def __getattr__(self, name):
-            return getattr(real, name)
-
-        def send(self, data, segment, peer, local, ecn):
-            return 0
-
-    endpoint._sock = Full()
+    door.sock.full = True
     stream = visitor.ask()
     visitor.send()
     door.read()
     assert endpoint._stuck is not None
     assert len(endpoint._waiting) == 1
-    endpoint._sock = real
+    door.sock.full = False
     endpoint.on_writable()
     door.settle()
     while not door.seen.exchanges or not visitor.quic.streams.table[stream].receive.is_complete():
