@@ -102,11 +102,7 @@ class Hostile:
         assert victim.path in victim._paths.all
         assert all(len(path.answers) <= MAX_ANSWERS_HELD for path in victim._paths.all)
         assert len(victim.own_ids.active) <= MAX_OWN_IDS
-        assert (
-            len(victim.own_ids.numbers)
-            == len(victim.own_ids.active)
-            == 1 + len(victim.own_ids._tokens) - (0 not in victim.own_ids.active)
-        )
+        assert len(victim.own_ids._tokens) == len([n for n in victim.own_ids.active if n])
         assert victim.peer_ids.count() <= MAX_PEER_IDS
         assert len(victim.peer_ids._retiring) <= MAX_RETIRING
         assert len(victim._tokens) <= MAX_TOKENS

@@ -88,8 +88,7 @@ class ConnectionIdCodec:
 class OwnConnectionIds:
     """The IDs that the peer sends to, by sequence number; number 0 is the one of the handshake.
 
-    `make` gives a new ID and its stateless reset token: the endpoint's, which routes datagrams by it. `numbers` are
-    the sequence numbers by ID: what a packet is held against.
+    `make` gives a new ID and its stateless reset token: the endpoint's, which routes datagrams by it.
     """
 
     __slots__ = (
@@ -103,12 +102,10 @@ class OwnConnectionIds:
         "_waiting",
         "active",
         "next",
-        "numbers",
     )
 
     def __init__(self, first: bytes, make: Callable[[], tuple[bytes, bytes]]) -> None:
         self.active: dict[int, bytes] = {0: first}
-        self.numbers: dict[bytes, int] = {first: 0}
         self.next = 1
         self._tokens: dict[int, bytes] = {}
         self._make = make
@@ -126,11 +123,14 @@ class OwnConnectionIds:
         """Take the peer's active_connection_id_limit."""
         self._limit = min(peer_limit, MAX_OWN_IDS)
 
+    def has(self, connection_id: bytes) -> bool:
+        """Tell whether the peer may send to this ID: asked when it is another than that of the packet before."""
+        return connection_id in self.active.values()
+
     def adopt(self, connection_id: bytes, token: bytes) -> int:
         """Take in the next ID and return its number: that of a preferred address, which no frame announces."""
         sequence = self.next
         self.active[sequence] = connection_id
-        self.numbers[connection_id] = sequence
         self._tokens[sequence] = token
         self.next += 1
         return sequence
@@ -180,7 +180,6 @@ class OwnConnectionIds:
             raise _violation(f"more than {MAX_RETIRED} IDs retired in a minute", FRAME_RETIRE_CONNECTION_ID)
         retired = self.active.pop(sequence, b"")
         if retired:
-            del self.numbers[retired]
             self._tokens.pop(sequence, None)
             self._waiting += 1
         return retired
@@ -215,7 +214,7 @@ class PeerConnectionIds:
         self.current = first
         self.sequence = 0
         self._held: dict[int, tuple[bytes, bytes]] = {0: (first, b"")}
-        self._used = {0}
+        self._used = [0]
         self._seen = Ranges(_SEEN_RANGES)
         self._seen.add(0, 1)
         self._retire_prior_to = 0
@@ -263,7 +262,7 @@ class PeerConnectionIds:
             # Of those that no other path uses, where there is one.
             unused = [number for number in self._held if number not in self._used]
             following = min(unused or self._held)
-            self._used.add(following)
+            self._used.append(following)
             self.use(following)
 
     def count(self) -> int:
@@ -280,14 +279,14 @@ class PeerConnectionIds:
         unused = [number for number in self._held if number not in self._used]
         if not unused:
             return -1
-        self._used.add(min(unused))
+        self._used.append(min(unused))
         return min(unused)
 
     def claim(self, sequence: int) -> bool:
         """Take the ID with this number, that of a preferred address; False where it is gone or in use."""
         if sequence not in self._held or sequence in self._used:
             return False
-        self._used.add(sequence)
+        self._used.append(sequence)
         return True
 
     def destination(self, sequence: int) -> bytes | None:
@@ -322,7 +321,8 @@ class PeerConnectionIds:
 
     def _retire(self, sequence: int) -> None:
         del self._held[sequence]
-        self._used.discard(sequence)
+        if sequence in self._used:
+            self._used.remove(sequence)
         self._retiring.append(sequence)
         self.due.append(sequence)
         if len(self._retiring) > MAX_RETIRING:

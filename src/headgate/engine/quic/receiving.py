@@ -118,7 +118,7 @@ class Receiver(FrameDispatch):
                 count += 1
                 if data[at] < 0x80:
                     check_short_header(data, at, end, CID_LENGTH)
-                    if destination == self._over.own_id or destination in self.own_ids.numbers:
+                    if destination == self._over.own_id or self.own_ids.has(destination):
                         number_at = at + 1 + CID_LENGTH
                         if self._receive_packet(APPLICATION, data, at, number_at, end, ecn, now):
                             self._over.own_id = destination
