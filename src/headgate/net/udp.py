@@ -67,6 +67,32 @@ def local_host(local: bytes) -> str:
     return str(ipaddress.IPv6Address(local[:16])) if len(local) == 20 else ""
 
 
+def set_options(sock: socket.socket) -> bool:
+    """Ask for all that datagrams can tell; return whether the kernel joins them.
+
+    Best before the socket is bound: what comes before tells less, not even the address that it came to.
+    """
+    if sock.family == socket.AF_INET6:
+        level = socket.IPPROTO_IPV6
+        sock.setsockopt(level, socket.IPV6_RECVPKTINFO, 1)
+        sock.setsockopt(level, socket.IPV6_RECVTCLASS, 1)
+        sock.setsockopt(level, IPV6_MTU_DISCOVER, PMTUDISC_PROBE)
+    else:
+        level = socket.IPPROTO_IP
+        sock.setsockopt(level, IP_PKTINFO, 1)
+        sock.setsockopt(level, socket.IP_RECVTOS, 1)
+        sock.setsockopt(level, IP_MTU_DISCOVER, PMTUDISC_PROBE)
+    # More than net.core.rmem_max is cut in silence: `receive_queue` tells what became of it. Who bound the socket may
+    # have been allowed more.
+    if sock.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF) < RECEIVE_QUEUE:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_QUEUE)
+    try:
+        sock.setsockopt(socket.IPPROTO_UDP, UDP_GRO, 1)
+    except OSError:
+        return False
+    return True
+
+
 @final
 class UdpSocket:
     """Takes over a bound, non-blocking UDP socket.
@@ -107,7 +133,7 @@ class UdpSocket:
         self.truncated = 0
         self.unsegmented = 0
         self.has_gso = True
-        self.has_gro = self._set_options()
+        self.has_gro = set_options(sock)
 
     def __repr__(self) -> str:
         batches = "".join((" gso" * self.has_gso, " gro" * self.has_gro))
@@ -120,29 +146,6 @@ class UdpSocket:
     def close(self) -> None:
         """Close the socket; twice does no harm."""
         self._sock.close()
-
-    def _set_options(self) -> bool:
-        """Ask for all that the datagrams can tell; return whether the kernel joins them."""
-        sock = self._sock
-        if self._is_v6:
-            level = socket.IPPROTO_IPV6
-            sock.setsockopt(level, socket.IPV6_RECVPKTINFO, 1)
-            sock.setsockopt(level, socket.IPV6_RECVTCLASS, 1)
-            sock.setsockopt(level, IPV6_MTU_DISCOVER, PMTUDISC_PROBE)
-        else:
-            level = socket.IPPROTO_IP
-            sock.setsockopt(level, IP_PKTINFO, 1)
-            sock.setsockopt(level, socket.IP_RECVTOS, 1)
-            sock.setsockopt(level, IP_MTU_DISCOVER, PMTUDISC_PROBE)
-        # More than net.core.rmem_max is cut in silence: `receive_queue` tells what became of it. Who bound the socket
-        # may have been allowed more.
-        if self.receive_queue() < RECEIVE_QUEUE:
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_QUEUE)
-        try:
-            sock.setsockopt(socket.IPPROTO_UDP, UDP_GRO, 1)
-        except OSError:
-            return False
-        return True
 
     def receive_queue(self) -> int:
         """Return how many bytes the kernel keeps for us; it counts its own overhead, and doubles what was asked."""

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Final
 
 from headgate.errors import HeadgateError
-from headgate.net.udp import RECEIVE_QUEUE
+from headgate.net.udp import RECEIVE_QUEUE, set_options
 from headgate.process.start import BoundAddress
 
 # Precedent: listen(2) cuts it to net.core.somaxconn anyway, whose default is 4096 since Linux 5.4.
@@ -56,6 +56,9 @@ def _bind(address: BoundAddress, reuse_port: bool, kind: str = "tcp") -> socket.
         if family == socket.AF_INET6:
             # "0.0.0.0" and "[::]" stand side by side; neither takes the other's connections.
             sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        if kind == "udp":
+            # Datagrams may come before a worker looks: they must tell as much as those that come later.
+            set_options(sock)
         sock.bind((address.host, address.port))
     except OSError as exc:
         if sock is not None:

@@ -76,6 +76,7 @@ def test_the_very_first_handshake_after_the_start_is_stapled(site, helpers):
         with site.h3(gate, patience=60.0) as client:
             client.shake()
             assert client.staple == response_on_disk(site)
+            assert client.get("/").status == 200
     finally:
         gate.stop()
 

@@ -224,3 +224,14 @@ def test_a_drain_under_load_hangs_no_client(site, helpers, _again):
         assert time.monotonic() - started < 10
         load._stop.set()
     assert load.hung == []
+
+
+def test_clients_that_come_while_a_worker_starts_are_served_by_it(site, helpers):
+    site.certificate("a", "a.test")
+    with site.gate() as gate:
+        for round_ in range(4):
+            os.kill(gate.worker_pids()[-1], signal.SIGKILL)
+            helpers.wait_for("its successor", lambda n=round_ + 2: len(gate.worker_pids()) == n)
+            # The socket is bound, and nobody reads yet: what waits there must be as good as what comes later.
+            with site.h3(gate, patience=12.0) as client:
+                assert client.get("/").status == 200

@@ -6,7 +6,7 @@ import socket
 
 import pytest
 
-from headgate.net.udp import RECEIVE_QUEUE
+from headgate.net.udp import RECEIVE_QUEUE, UdpSocket, local_host
 from headgate.process.sockets import (
     BindError,
     ask_for_queue,
@@ -61,6 +61,23 @@ def test_udp_has_the_port_of_tcp():
     for slot in slots:
         assert not slot[0][1].get_inheritable()
         close_all(slot)
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "::1"])
+def test_what_comes_before_a_worker_looks_tells_as_much_as_what_comes_later(host):
+    [address] = check_free([BoundAddress(0, host, 0, "must")])
+    [(_, bound)] = bind_slot([address], "udp")
+    with socket.socket(bound.family, socket.SOCK_DGRAM) as sender:
+        sender.connect(bound.getsockname())
+        sender.send(b"early")
+        udp, buffer = UdpSocket(bound), bytearray(65535)
+        assert udp.receive(buffer) == 5
+        early = udp.local
+        sender.send(b"late")
+        assert udp.receive(buffer) == 4
+        assert udp.local == early != b""
+        assert local_host(early) == host
+        udp.close()
 
 
 def test_udp_is_bound_only_where_quic_is_spoken():
