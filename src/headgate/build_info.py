@@ -81,6 +81,7 @@ COMPILED: Final[tuple[str, ...]] = (
     "headgate.engine.quic.closing",
     "headgate.engine.quic.path",
     "headgate.engine.quic.packet_builder",
+    "headgate.engine.quic.strays",
     "headgate.engine.quic.core",
     "headgate.engine.quic.negotiation",
     "headgate.engine.quic.early",

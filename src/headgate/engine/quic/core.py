@@ -27,6 +27,7 @@ from headgate.engine.quic.recovery import Recovery
 from headgate.engine.quic.rtt import NEVER
 from headgate.engine.quic.settings import DATAGRAM, ConnectionSettings
 from headgate.engine.quic.spaces import AheadOfKeys, new_spaces
+from headgate.engine.quic.strays import Strays
 from headgate.engine.quic.streams import Streams
 from headgate.engine.quic.transport_parameters import TransportParameters
 from headgate.engine.quic.versions import ClientBeginning, Introduction
@@ -168,6 +169,7 @@ class ConnectionCore:
             is_server=not is_client, max_datagram=MAX_DATAGRAM_FRAME if settings.has_datagrams else 0
         )
         self._ahead = AheadOfKeys()
+        self._strays: Strays | None = None  # made when there is one
         self._glitches = Glitches()
         self._closing: Closing | None = None
         self._is_close_due = False

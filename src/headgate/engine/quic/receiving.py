@@ -28,6 +28,7 @@ from headgate.engine.quic.protect import KeySet
 from headgate.engine.quic.receive_buffer import TooManyGapsError
 from headgate.engine.quic.rtt import NEVER
 from headgate.engine.quic.settings import DATAGRAM
+from headgate.engine.quic.strays import Strays
 from headgate.errors import RemoteProtocolError
 
 # Real datagrams hold three; behind CVE-2025-54939 stood thousands.
@@ -56,6 +57,10 @@ class Receiver(FrameDispatch):
         self._read_at = now
         path = self.path
         if peer != path.peer or local != path.local:
+            strays = self._strays
+            if strays is not None and now < strays.until:
+                self._drop("strays")
+                return
             other = self._origin(peer, local, now) if self.state is OPEN else None
             if other is None:
                 return
@@ -203,6 +208,10 @@ class Receiver(FrameDispatch):
         content = keys.open(data, start, number_at, end, masks, mask_at, received.largest)
         if content is None:
             self._drop("forged")
+            if self._over is not self.path:
+                if self._strays is None:
+                    self._strays = Strays()
+                self._strays.count(now)
             if level == APPLICATION:
                 self._check_reset(data, start, end, now)
             return False
