@@ -11,13 +11,16 @@ from cryptography.x509 import load_pem_x509_certificates
 from curl_cffi import CurlHttpVersion, CurlOpt, requests
 from qh3.asyncio.client import connect
 from qh3.asyncio.protocol import QuicConnectionProtocol
+from qh3.asyncio.server import serve
 from qh3.h3.connection import H3Connection
 from qh3.h3.events import DataReceived, HeadersReceived
 from qh3.quic.configuration import QuicConfiguration
 from tests.integration.gate import wait_for
-from tests.integration.quic_peers.ours import content, digest
-from tests.integration.quic_peers.peers import NAME, Files, GateServer
+from tests.integration.quic_peers.ours import content, content_of, digest
+from tests.integration.quic_peers.peers import NAME, Files, GateServer, OurFetch, free_udp_port
 from tests.unit.engine.tls13.peers import identity, root
+
+from headgate.testing.loop_thread import LoopThread
 
 pytestmark = pytest.mark.slow
 
@@ -140,3 +143,49 @@ def test_qh3(gate):
 
     asyncio.run(run())
     assert logged(gate, f"/b{KIB}-qh3") == ["HTTP/3"]
+
+
+class Qh3Server(QuicConnectionProtocol):
+    """Answers each GET with the content that its path names."""
+
+    def __init__(self, *args, **kwargs):
+        super().__init__(*args, **kwargs)
+        self.http = H3Connection(self._quic)
+
+    def quic_event_received(self, event):
+        for each in self.http.handle_event(event):
+            if isinstance(each, HeadersReceived) and each.stream_ended:
+                body = content_of(dict(each.headers)[b":path"][1:].decode())
+                self.http.send_headers(each.stream_id, [(b":status", b"200")])
+                self.http.send_data(each.stream_id, body, end_stream=True)
+        self.transmit()
+
+
+@pytest.fixture
+def qh3_server(tmp_path):
+    (tmp_path / "chain.pem").write_bytes(identity().chain_pem)
+    (tmp_path / "key.pem").write_bytes(identity().key_pem)
+    # Without a size of datagrams its HTTP/3 closes by a setting of its own.
+    configuration = QuicConfiguration(is_client=False, alpn_protocols=["h3"], max_datagram_frame_size=65_536)
+    configuration.load_cert_chain(tmp_path / "chain.pem", tmp_path / "key.pem")
+    port = free_udp_port("127.0.0.1")
+
+    async def start():
+        return await serve("127.0.0.1", port, configuration=configuration, create_protocol=Qh3Server)
+
+    async def stop():
+        server.close()
+
+    thread = LoopThread("qh3 server")
+    try:
+        server = thread.call(start())
+        yield "127.0.0.1", port
+        thread.call(stop())
+    finally:
+        thread.stop()
+
+
+def test_qh3_as_server(qh3_server):
+    names = [f"b{KIB}", f"b{MIB}"]
+    bodies = OurFetch().fetch(qh3_server, names)
+    assert bodies == [content_of(name) for name in names]
