@@ -1,5 +1,8 @@
 """Connections of ours face to face: handshakes, streams, losses and time (RFC 9000, 9001, 9002)."""
 
+import gc
+import tracemalloc
+
 import pytest
 from tests.unit.engine.quic.peers import Link, Talk, brief_client, flushed, new_client, new_server, receive
 from tests.unit.engine.tls13.peers import credential, trusting
@@ -117,3 +120,24 @@ def test_the_ciphers_of_an_idle_connection_rest_and_come_back():
     assert not link.server._is_resting
     assert heard.read == {0: b"question"}
     assert link.server.dropped == link.client.dropped == {}
+
+
+def test_an_idle_connection_holds_little():
+    """What Python allocates of a server's; its ciphers rest, and OpenSSL holds two small contexts more."""
+
+    def idle(seed):
+        link = Link(new_client(seed=seed)).shake()
+        link.run(lambda: link.server._is_resting, limit=REST_SECONDS + 1)
+        return link.server
+
+    kept = [idle(seed) for seed in range(2)]
+    gc.collect()
+    tracemalloc.start()
+    try:
+        kept += [idle(seed) for seed in range(10, 20)]
+        gc.collect()
+        held, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    # Each link's own random numbers and records are gone with it; plain Python adds a dict for each object.
+    assert held / 10 < 22 * 1024, held / 10
