@@ -102,6 +102,7 @@ COMPILED: Final[tuple[str, ...]] = (
     "headgate.engine.quic.stats",
     "headgate.engine.quic.stream_run",
     "headgate.engine.quic.keys",
+    "headgate.engine.quic.outcomes",
     "headgate.engine.h3.errors",
     "headgate.engine.h3.events",
     "headgate.engine.h3.frames",

@@ -212,7 +212,7 @@ class QuicConnection(Receiver):
         elif level == APPLICATION:
             oldest = self.recovery.spaces[level].oldest()
             if oldest is not None:
-                self._builder.repeat(oldest)  # a probe may as well carry something
+                self._outcomes.repeat(oldest)  # a probe may as well carry something
 
     @property
     def idle_seconds(self) -> float:

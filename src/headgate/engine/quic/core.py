@@ -17,6 +17,7 @@ from headgate.engine.quic.datagrams import MAX_DATAGRAM_FRAME, Datagrams
 from headgate.engine.quic.errors import APPLICATION_ERROR, QuicError
 from headgate.engine.quic.glitches import Glitches
 from headgate.engine.quic.notices import Notices
+from headgate.engine.quic.outcomes import Outcomes
 from headgate.engine.quic.packet import VERSION_1
 from headgate.engine.quic.packet_builder import PacketBuilder
 from headgate.engine.quic.path import Address
@@ -154,6 +155,7 @@ class ConnectionCore:
         self._gone_ids: list[bytes] = []
         self._settings = settings
         self._spaces = new_spaces(beginning.version, is_client=is_client)
+        self._outcomes = Outcomes(self._spaces, self.streams, self._notices)
         self._builder = PacketBuilder(
             self._spaces,
             self.recovery,

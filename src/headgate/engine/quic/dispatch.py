@@ -90,7 +90,7 @@ class FrameDispatch(Upkeep):
         search = self.path.search
         if search is not None and search.is_watching():
             self._watch_acked(search, acked, now)
-        self._builder.on_acked(acked)
+        self._outcomes.on_acked(acked)
         self._repeat_lost(now)
 
     def _repeat_lost(self, now: float) -> None:
@@ -102,6 +102,6 @@ class FrameDispatch(Upkeep):
             self._watch_lost(search, lost, now)
         if self.log is not None:
             for packet in lost:
-                self.log.packet_lost(now, self._builder.level_of(packet), packet.number)
+                self.log.packet_lost(now, self._outcomes.level_of(packet), packet.number)
         for packet in lost:
-            self._builder.on_lost(packet)
+            self._outcomes.on_lost(packet)

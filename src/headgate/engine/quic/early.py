@@ -94,7 +94,7 @@ class EarlyPackets(Negotiation):
         """The server does not take early data: all of it goes again when the handshake is complete."""
         self._end_early()
         for sent in self.recovery.forget(APPLICATION):
-            self._builder.repeat(sent)
+            self._outcomes.repeat(sent)
         self.streams.rewind()
 
     def _check_refused(self) -> None:

@@ -111,4 +111,4 @@ class Negotiation(ConnectionCore):
         # What went ahead of it was dropped, 0-RTT packets too (section 17.2.5.3).
         for level in (INITIAL, APPLICATION):
             for sent in self.recovery.forget(level):
-                self._builder.repeat(sent)
+                self._outcomes.repeat(sent)

@@ -5,18 +5,16 @@ three times what came from an address that has proved nothing (RFC 9000 section 
 drafted: a packet of each level that has something, Initial first; then it is padded where section 14.1 asks for it,
 numbered and sealed. Header protection comes at the end, for all packets of a level at once. The datagrams of a batch
 have one size, so a shorter one ends it.
-
-A packet remembers what it carried as records of five numbers: what is acknowledged or lost goes back to whoever it
-came from. Nothing is kept in the form of frames: what is lost is said again in its newest form (section 13.3).
 """
 
-from typing import Final, cast, final
+from typing import Final, final
 
 from headgate.engine.quic import frames
 from headgate.engine.quic.connection_ids import PeerConnectionIds
 from headgate.engine.quic.datagrams import Datagrams
 from headgate.engine.quic.levels import APPLICATION, EARLY, HANDSHAKE, INITIAL
-from headgate.engine.quic.notices import KINDS, Notices
+from headgate.engine.quic.notices import Notices
+from headgate.engine.quic.outcomes import Record
 from headgate.engine.quic.packet import (
     TAG,
     encode_long_header,
@@ -44,9 +42,6 @@ _CRYPTO_HEADER: Final = 1 + 8 + 2
 # Packet number and frames together: the sample of header protection begins four octets behind the number's start.
 _LEAST_CONTENT: Final = 4
 _ACK_DELAY_SHIFT: Final = 3  # the default of ack_delay_exponent, which is what we say
-
-# What a packet carried: kind of frame, and four numbers that depend on it.
-Record = tuple[int, int, int, int, int]
 
 
 @final
@@ -189,12 +184,13 @@ class PacketBuilder:
                     continue
                 if is_short:
                     break
-            drafts = [] if self.is_blocked() else self._draft(now, has_budget=budget >= datagram)
-            if not drafts:
+            has_budget = budget >= datagram
+            draft = self._draft_settled(space, datagram, now, has_budget=has_budget)
+            if draft is None:
                 if count == 0:
-                    self._end_flush(now, ran_dry=budget >= datagram)
+                    self._end_flush(now, ran_dry=has_budget)
                 break
-            size = self._seal(drafts, now)[0][1]
+            size = self._seal_one(draft, now)
             out.append(keys.take_sealed())
             if count == 0:
                 self.segment = size
@@ -202,6 +198,22 @@ class PacketBuilder:
             if size < datagram:  # only the last of a batch may be shorter
                 break
         return out[0] if len(out) == 1 else b"".join(out)
+
+    def _draft_settled(self, space: Space, datagram: int, now: float, *, has_budget: bool) -> _Draft | None:
+        """Return the packet of one datagram behind the handshake, None where there is nothing to say."""
+        is_wanted = (has_budget and self._has_payload(space)) or self._recovery.probes[APPLICATION] > 0
+        if self.is_blocked() or not (is_wanted or space.received.is_due(now)) or not space.can_write():
+            return None
+        draft = self._new_draft(space, APPLICATION, space.keys)
+        left = datagram - draft.overhead
+        self._fill(draft, left, now, has_budget=has_budget)
+        if not draft.content:
+            return None
+        left -= len(draft.content)
+        if 0 < left < LEAST_PIECE:  # others follow: in a batch they all have one size
+            draft.content += bytes(left)
+            draft.is_padded = True
+        return draft
 
     def _has_only_streams(self, space: Space) -> bool:
         """Tell whether streams have something to send, and nothing else is to be said."""
@@ -211,6 +223,7 @@ class PacketBuilder:
             and not space.received.has_news
             and not streams.has_control()
             and len(self._notices) == 0
+            and len(self._datagrams.outgoing) == 0
             and self._recovery.probes[APPLICATION] == 0
             and self.log is None
             and space.losses == 0
@@ -432,33 +445,30 @@ class PacketBuilder:
 
     def _seal(self, drafts: list[_Draft], now: float) -> list[tuple[int, int]]:
         """Number, seal and track the packets of a datagram; return the level and size of each."""
-        plan: list[tuple[int, int]] = []
-        for draft in drafts:
-            space = draft.space
-            level = space.level
-            number = self._recovery.take_number(level)
-            draft.keys.seal(self._header(draft, number), draft.number_length, number, draft.content)
-            size = draft.overhead + len(draft.content)
-            packet = SentPacket(
-                number,
-                now,
-                size,
-                draft.is_eliciting,
-                draft.is_eliciting or draft.is_padded,
-                tuple(draft.records),
-            )
-            packet.losses = space.losses
-            packet.is_marked = self.is_marking
-            if draft.is_eliciting:
-                space.losses = 0
-                if self.eliciting_at == NEVER:
-                    self.eliciting_at = now
-            self._recovery.on_sent(level, packet)
-            self.path.octets_sent += size
-            if self.log is not None:
-                self.log.packet_sent(now, draft.kind, number, size, draft.content)
-            plan.append((draft.kind, size))
-        return plan
+        return [(draft.kind, self._seal_one(draft, now)) for draft in drafts]
+
+    def _seal_one(self, draft: _Draft, now: float) -> int:
+        """Number, seal and track a packet; return its size."""
+        space = draft.space
+        level = space.level
+        number = self._recovery.take_number(level)
+        draft.keys.seal(self._header(draft, number), draft.number_length, number, draft.content)
+        size = draft.overhead + len(draft.content)
+        is_eliciting = draft.is_eliciting
+        packet = SentPacket(
+            number, now, size, is_eliciting, is_eliciting or draft.is_padded, tuple(draft.records)
+        )
+        packet.losses = space.losses
+        packet.is_marked = self.is_marking
+        if is_eliciting:
+            space.losses = 0
+            if self.eliciting_at == NEVER:
+                self.eliciting_at = now
+        self._recovery.on_sent(level, packet)
+        self.path.octets_sent += size
+        if self.log is not None:
+            self.log.packet_sent(now, draft.kind, number, size, draft.content)
+        return size
 
     def _header(self, draft: _Draft, number: int) -> bytes:
         destination = self._peer_ids.current
@@ -545,72 +555,3 @@ class PacketBuilder:
             draft.space.keys.seal(self._header(draft, number), draft.number_length, number, draft.content)
             plan.append((draft.space.level, draft.overhead + len(draft.content)))
         return self._assemble([plan])
-
-    # What became of it
-
-    def on_acked(self, packets: list[SentPacket]) -> None:
-        """Tell whom it concerns that packets arrived; neighbours in one stream count as one piece."""
-        stream = NOBODY
-        start = end = 0
-        fin = False
-        for packet in packets:
-            if packet.stream == NOBODY:
-                if packet.frames:
-                    self._on_acked_records(cast("tuple[Record, ...]", packet.frames))
-            elif packet.stream == stream and packet.offset == end:
-                end += packet.length
-                fin = packet.fin
-            else:
-                if stream != NOBODY:
-                    self._streams.on_ack(stream, start, end - start, fin=fin)
-                stream = packet.stream
-                start = packet.offset
-                end = start + packet.length
-                fin = packet.fin
-        if stream != NOBODY:
-            self._streams.on_ack(stream, start, end - start, fin=fin)
-
-    def _on_acked_records(self, records: tuple[Record, ...]) -> None:
-        for kind, where, value, length, fin in records:
-            if kind == frames.FRAME_STREAM:
-                self._streams.on_ack(where, value, length, fin=fin != 0)
-            elif kind == frames.FRAME_ACK:
-                self._spaces[where].received.on_ack_acked(value)
-            elif kind == frames.FRAME_CRYPTO:
-                if not self._spaces[where].is_discarded:
-                    self._spaces[where].crypto_out.on_ack(value, length, False)
-            elif kind in KINDS:
-                self._notices.on_acked(kind, where)
-            else:
-                self._streams.on_control_ack(kind, where)
-
-    def level_of(self, packet: SentPacket) -> int:
-        """Return the level that a packet went out with, as its records say it."""
-        level = APPLICATION
-        for kind, where, _, _, _ in cast("tuple[Record, ...]", packet.frames):
-            if kind in (frames.FRAME_ACK, frames.FRAME_CRYPTO):
-                level = where
-        return level
-
-    def on_lost(self, packet: SentPacket) -> None:
-        """Have what a lost packet carried sent again; the next packet of its level counts how often that was."""
-        space = self._spaces[self.level_of(packet)]
-        if packet.ack_eliciting:
-            space.losses = max(space.losses, packet.losses + 1)
-        self.repeat(packet)
-
-    def repeat(self, packet: SentPacket) -> None:
-        """Have what a packet carried sent again: it is lost, or a probe may as well carry it."""
-        if packet.stream != NOBODY:
-            self._streams.on_loss(packet.stream, packet.offset, packet.length, fin=packet.fin)
-            return
-        for kind, where, value, length, fin in cast("tuple[Record, ...]", packet.frames):
-            if kind == frames.FRAME_STREAM:
-                self._streams.on_loss(where, value, length, fin=fin != 0)
-            elif kind == frames.FRAME_CRYPTO:
-                if not self._spaces[where].is_discarded:
-                    self._spaces[where].crypto_out.on_loss(value, length, False)
-            elif kind in KINDS:
-                self._notices.on_lost(kind, where)
-            elif kind != frames.FRAME_ACK:
-                self._streams.on_control_loss(kind, where, value)

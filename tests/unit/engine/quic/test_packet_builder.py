@@ -2,10 +2,9 @@
 
 from tests.unit.engine.quic.peers import Link, Talk, flushed, new_client, receive
 
-from headgate.engine.quic.frames import FRAME_CRYPTO, FRAME_STREAM
+from headgate.engine.quic.frames import FRAME_CRYPTO
 from headgate.engine.quic.levels import APPLICATION, HANDSHAKE, INITIAL
 from headgate.engine.quic.packet import parse_long_header
-from headgate.engine.quic.packet_builder import PacketBuilder
 from headgate.engine.quic.sent_packets import SentPacket
 from headgate.engine.quic.settings import DATAGRAM, ConnectionSettings
 from headgate.engine.tls13.groups import DEFAULT_SHARES, GROUPS, X25519
@@ -35,33 +34,6 @@ def test_rfc9000_14_1_datagrams_with_initials_are_full_and_none_is_larger():
             assert {len(datagram) for datagram in with_initial} == {DATAGRAM}
     (hello,) = [datagram for datagram in link.sent[False] if kinds(datagram) == [INITIAL, HANDSHAKE]]
     assert len(hello) == DATAGRAM
-
-
-def test_what_a_packet_carried_is_said_again_when_it_is_lost():
-    link = Link(new_client()).shake()
-    builder = link.client._builder
-    assert isinstance(builder, PacketBuilder)
-    stream = link.client.streams.open(is_uni=False)
-    link.client.streams.write(stream, b"question", fin=True)
-    assert len(flushed(link.client, link.now)) == 1
-    assert flushed(link.client, link.now) == []
-    packet = link.client.recovery.spaces[APPLICATION].oldest()
-    assert packet.frames[-1] == (FRAME_STREAM, stream, 0, 8, 1)
-    builder.on_lost(packet)
-    (again,) = flushed(link.client, link.now)
-    receive(link.server, again, link.now)
-    assert link.server.streams.take_arrived() == [(stream, b"question", True)]
-    newest = link.client.recovery.spaces[APPLICATION]._slots[-1]
-    assert newest.losses == packet.losses + 1 == 1
-
-
-def test_octets_of_the_handshake_are_remembered_with_their_level():
-    client = new_client()
-    flushed(client, 0.0)
-    packet = client.recovery.spaces[INITIAL].oldest()
-    ((kind, level, offset, length, _),) = packet.frames
-    assert (kind, level, offset) == (FRAME_CRYPTO, INITIAL, 0)
-    assert 1000 < length < DATAGRAM
 
 
 def test_rfc9000_17_2_2_each_probe_of_a_client_has_octets_of_its_hello():

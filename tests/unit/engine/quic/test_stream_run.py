@@ -92,8 +92,8 @@ def test_packets_of_a_run_are_said_again_when_they_are_lost():
     packets = [packet for packet in client.recovery.spaces[APPLICATION]._slots if packet is not None][-5:]
     assert packets[1].stream == stream
     assert packets[1].frames == ()
-    client._builder.on_lost(packets[1])
-    client._builder.on_acked([packets[0], packets[2], packets[3], packets[4]])
+    client._outcomes.on_lost(packets[1])
+    client._outcomes.on_acked([packets[0], packets[2], packets[3], packets[4]])
     assert stream in client.streams.table
     again = flushed(client, link.now)
     assert again
