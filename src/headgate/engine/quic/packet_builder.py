@@ -22,7 +22,7 @@ from headgate.engine.quic.packet import (
     length_of_number,
     long_header_size,
 )
-from headgate.engine.quic.path import MAX_BATCH
+from headgate.engine.quic.path import MAX_BATCH, MAX_BATCH_OCTETS
 from headgate.engine.quic.paths import Path
 from headgate.engine.quic.protect import KeySet
 from headgate.engine.quic.qlog import QuicLog
@@ -171,12 +171,13 @@ class PacketBuilder:
         space = self._spaces[APPLICATION]
         keys = space.keys
         datagram = self.path.datagram
+        most = max(min(MAX_BATCH, MAX_BATCH_OCTETS // datagram), 1)
         out: list[bytes] = []
         count = 0
-        while count < MAX_BATCH:
+        while count < most:
             budget = 0 if self.is_blocked() else self._recovery.budget(now)
             if budget >= datagram and self._has_only_streams(space):
-                sent, is_short = self._send_run(space, min(MAX_BATCH - count, budget // datagram), now, out)
+                sent, is_short = self._send_run(space, min(most - count, budget // datagram), now, out)
                 if count == 0 and sent:
                     self.segment = sum([len(out[at]) for at in range(4)])
                 count += sent

@@ -10,6 +10,8 @@ Address = tuple[str, int] | tuple[str, int, int, int]
 
 # Datagrams in one call: 52 of 1252 octets are what one UDP_SEGMENT of 64 KiB takes (HAProxy: as many).
 MAX_BATCH: Final = 52
+# And octets: what the length field of an IP packet can say, less all headers. 44 datagrams of 1452.
+MAX_BATCH_OCTETS: Final = 65_000
 
 
 @final

@@ -4,8 +4,8 @@ import pytest
 from tests.unit.engine.quic.peers import CLIENT, DELAY, SERVER, Link, Talk, new_client
 
 from headgate.engine.quic.acks import ECT_0
-from headgate.engine.quic.path import MAX_BATCH, Batch
-from headgate.engine.quic.settings import DATAGRAM, MAX_DATAGRAM
+from headgate.engine.quic.path import MAX_BATCH, MAX_BATCH_OCTETS, Batch
+from headgate.engine.quic.settings import DATAGRAM, MAX_DATAGRAM, ConnectionSettings
 
 
 def batches(side, now):
@@ -49,3 +49,17 @@ def test_a_batch_is_taken_in_datagram_by_datagram(size):
     server.dropped.clear()
     server.receive_batch(b"\x40" * (2 * size + 1), size, CLIENT, b"", 0, link.now)
     assert sum(server.dropped.values()) == 3
+
+
+@pytest.mark.parametrize("datagram", [1200, 1452, 9000])
+def test_a_batch_is_no_more_than_one_call_takes(datagram):
+    link = Link(new_client(settings=ConnectionSettings(max_datagram=datagram))).shake()
+    theirs = Talk(opens=False)
+    link.work = {link.client: Talk(bytes(3_000_000)), link.server: theirs}
+    sizes = []
+    carry = link._carry
+    link._carry = lambda to_server, one, batch: (sizes.append(len(batch.data)), carry(to_server, one, batch))
+    link.run(lambda: theirs.finished)
+    most = min(MAX_BATCH, MAX_BATCH_OCTETS // datagram)
+    assert max(sizes) <= most * datagram <= MAX_BATCH_OCTETS
+    assert max(sizes) > 10 * 1200
