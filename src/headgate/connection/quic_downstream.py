@@ -17,8 +17,6 @@ from __future__ import annotations
 import time
 from typing import Final, final
 
-from mypy_extensions import trait
-
 from headgate.connection.context import ConnectionContext
 from headgate.connection.exchange import Downstream, Exchange, Handler, TunnelOwner
 from headgate.connection.observer import DownstreamObserver
@@ -69,7 +67,6 @@ def _mark_early(request: Request) -> None:
         request.fields.add(b"early-data", b"1", b"Early-Data")
 
 
-@trait
 class DownstreamOwner(DriverOwner):
     """The endpoint of a client's connection."""
 

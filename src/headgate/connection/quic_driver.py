@@ -13,7 +13,7 @@ Octets of content open a window only when `consumed` says so: they are held by w
 
 from typing import Final, final
 
-from mypy_extensions import trait
+from mypy_extensions import mypyc_attr
 
 from headgate.engine.events import Event
 from headgate.engine.h3.connection import H3Connection
@@ -30,7 +30,7 @@ NEVER: Final = float("inf")
 _UNI: Final = 2  # the bit of a stream's number that says: one direction
 
 
-@trait
+@mypyc_attr(allow_interpreted_subclasses=True)
 class DriverOwner:
     """Who has the socket and the timer."""
 

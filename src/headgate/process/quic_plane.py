@@ -27,7 +27,8 @@ from headgate.process.quic_sample import SAMPLE_SECONDS, SamplePage, look_at
 from headgate.process.quic_view import QLOG_FOLDER
 from headgate.process.start import WorkerStart
 from headgate.server.hand_over import Forwarder, Mailbox
-from headgate.server.quic_endpoint import EndpointKeys, QuicEndpoint, Timers, h3_settings
+from headgate.server.quic_endpoint import QuicEndpoint, h3_settings
+from headgate.server.quic_parts import EndpointKeys, Timers
 from headgate.telemetry.qlog import QlogDirectory
 from headgate.tls.context import ServerTls
 from headgate.tls.quic_server import QuicServerTls

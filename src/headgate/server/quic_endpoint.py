@@ -18,8 +18,7 @@ Time. One heap has the deadlines of all connections, and the event loop one time
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Final, Protocol, final
+from typing import Final, final
 
 from headgate.clock import Clock
 from headgate.connection.context import ConnectionContext
@@ -67,7 +66,6 @@ from headgate.engine.quic.protect import KeySet
 from headgate.engine.quic.retry import FROM_NEW_TOKEN, Token, TokenKeys
 from headgate.engine.quic.settings import ConnectionSettings as QuicSettings
 from headgate.engine.tls13.server import ServerHandshake
-from headgate.engine.tls13.settings import ServerSettings
 from headgate.errors import TransportError
 from headgate.http.forwarded import Forwarder
 from headgate.net.poller import READ, WRITE, Pollable, Poller
@@ -79,6 +77,7 @@ from headgate.server.quic_backlog import Backlog, Waiting
 from headgate.server.quic_closed import ClosedConnections, ClosedRecord
 from headgate.server.quic_ends import how_it_ended
 from headgate.server.quic_memory import MemoryBudget
+from headgate.server.quic_parts import SUCCESSOR, EndpointKeys, EndpointTls, Forward, Timer, Timers
 from headgate.server.quic_tokens import SeenTokens
 from headgate.telemetry.qlog import QlogDirectory
 
@@ -101,56 +100,6 @@ _CONNECTIONS: Final = QUIC_DROPPED_FIRST + QUIC_DROPS.index("connections")
 _MEMORY: Final = QUIC_DROPPED_FIRST + QUIC_DROPS.index("memory")
 _QUEUE_FULL: Final = QUIC_DROPPED_FIRST + QUIC_DROPS.index("queue-full")
 _DRAINING: Final = QUIC_DROPPED_FIRST + QUIC_DROPS.index("draining")
-# A draining endpoint hands first Initials to whoever came after it in its own slot.
-SUCCESSOR: Final = -1
-
-
-@dataclass(frozen=True, slots=True, repr=False)
-class EndpointKeys:
-    """What all workers of a gate share, and keep over a restart: 16 octets for connection IDs, 32 for stateless
-    resets, 32 for tokens."""
-
-    cid_key: bytes
-    reset_key: bytes
-    token_key: bytes
-
-
-class Timer(Protocol):
-    """What `Timers.call_at` returns."""
-
-    def cancel(self) -> None: ...
-
-
-class Timers(Protocol):
-    """Where the one timer of an endpoint comes from: the worker's event loop."""
-
-    def call_at(self, when: float, callback: Callable[[], None], /) -> Timer: ...
-
-
-class Forward(Protocol):
-    """Hands datagrams to the worker that their connection ID names; False: it cannot have them.
-
-    `data` are datagrams end to end, `segment` octets each but the last. `generation` is the worker's within its slot,
-    modulo 256; a draining endpoint asks for its own slot with `SUCCESSOR`: whoever came after it.
-    """
-
-    def __call__(
-        self, slot: int, generation: int, data: bytes, segment: int, peer: Peer, local: bytes, ecn: int
-    ) -> bool: ...
-
-
-class EndpointTls(Protocol):
-    """The TLS of a listener over QUIC (`tls.quic_server.QuicServerTls`)."""
-
-    @property
-    def settings(self) -> ServerSettings:
-        """What the next connection is accepted with."""
-
-    def finished(self, handshake: ServerHandshake, /) -> None:
-        """Count a handshake that is complete."""
-
-    def failed(self, handshake: ServerHandshake, /) -> None:
-        """Count one that came to nothing."""
 
 
 def plain_host(peer: Peer) -> str:
@@ -164,7 +113,21 @@ def h3_settings(settings: ConnectionSettings) -> H3Settings:
 
 
 @final
-class QuicEndpoint(Pollable, DownstreamOwner):
+class _Owner(DownstreamOwner):
+    """What drivers know of their endpoint."""
+
+    def __init__(self, endpoint: QuicEndpoint) -> None:
+        self.endpoint = endpoint
+
+    def touched(self, driver: QuicDriver) -> None:
+        self.endpoint.touched(driver)
+
+    def completed(self, driver: QuicDownstream) -> None:
+        self.endpoint.completed(driver)
+
+
+@final
+class QuicEndpoint(Pollable):
     """One UDP socket. `connections` are all that came through it and are still open."""
 
     def __init__(
@@ -201,6 +164,7 @@ class QuicEndpoint(Pollable, DownstreamOwner):
         self.qlog: QlogDirectory | None = None
         self.held_heads = 0
         self.held = 0
+        self._owner = _Owner(self)
         self._sock = sock
         self._fd = sock.fileno()
         self._poller = poller
@@ -524,7 +488,15 @@ class QuicEndpoint(Pollable, DownstreamOwner):
         context.network = network
         context.owner = self
         driver = QuicDownstream(
-            quic, self, self._handler, self._observer, self._settings, self._values, context, poller, self._h3
+            quic,
+            self._owner,
+            self._handler,
+            self._observer,
+            self._settings,
+            self._values,
+            context,
+            poller,
+            self._h3,
         )
         if self.memory.is_short:
             self.memory.bind(quic.streams)
@@ -561,6 +533,7 @@ class QuicEndpoint(Pollable, DownstreamOwner):
     # -- writing
 
     def touched(self, driver: QuicDriver) -> None:
+        """There may be something to send: at the end of the round."""
         if not driver.is_touched:
             driver.is_touched = True
             self._touched.append(driver)
@@ -661,7 +634,7 @@ class QuicEndpoint(Pollable, DownstreamOwner):
     def _arm(self) -> None:
         """Have the loop wake us at the nearest deadline."""
         when = self._heap.next()
-        if when < self._timer_at:
+        if when < self._timer_at and self._is_open:
             if self._timer is not None:
                 self._timer.cancel()
             self._timer_at = when

@@ -24,7 +24,8 @@ from headgate.http.networks import Networks
 from headgate.net.poller import Poller
 from headgate.net.udp import UdpSocket
 from headgate.server.limits import ConnectionLimits
-from headgate.server.quic_endpoint import EndpointKeys, QuicEndpoint
+from headgate.server.quic_endpoint import QuicEndpoint
+from headgate.server.quic_parts import EndpointKeys
 from headgate.testing.clock import FakeClock
 
 KEYS = EndpointKeys(b"i" * 16, b"r" * 32, b"t" * 32)

@@ -36,8 +36,9 @@ from headgate.engine.quic.packet import (
     stateless_reset_token,
 )
 from headgate.server.quic_admission import MAX_HALF_OPEN
-from headgate.server.quic_endpoint import HALF_OPEN_SECONDS, MAX_DATAGRAMS, SUCCESSOR, EndpointKeys
+from headgate.server.quic_endpoint import HALF_OPEN_SECONDS, MAX_DATAGRAMS
 from headgate.server.quic_memory import SHORT_CONNECTION_WINDOW
+from headgate.server.quic_parts import SUCCESSOR, EndpointKeys
 
 CODEC = ConnectionIdCodec(KEYS.cid_key)
 
