@@ -81,8 +81,8 @@ def test_the_very_first_handshake_after_the_start_is_stapled(site, helpers):
         gate.stop()
 
 
-def response_on_disk(site):
-    return (site.folder / "certs/a.pem.ocsp").read_bytes()
+def response_on_disk(site, file="a"):
+    return (site.folder / f"certs/{file}.pem.ocsp").read_bytes()
 
 
 def test_a_new_staple_and_a_new_certificate_are_taken_up_by_both(site, gate, helpers):
@@ -135,3 +135,20 @@ def test_a_must_staple_certificate_without_a_staple_is_refused_over_both(site, h
             client.run_until(lambda: client.end is not None, "the refusal")
             assert client.end.code == 0x100 + 80  # internal_error
         helpers.counted(gate, 'headgate_stapled_total{result="refused-must-staple"}', 2)
+
+
+def test_a_staple_that_is_swapped_during_handshakes_is_whole_in_each(site, gate, helpers):
+    helpers.wait_for("the staple", lambda: site.over_quic(gate, "b.test")[1])
+    written = [response_on_disk(site, "b")]
+    seen = set()
+
+    def swapped_twice():
+        newer = response(site.leaves["b.test"], age=60.0 - len(written))
+        written.append(newer)
+        put(site, "b", newer)
+        for _ in range(10):
+            seen.add(site.over_quic(gate, "b.test")[1])
+        return len(seen) >= 3
+
+    helpers.wait_for("three staples", swapped_twice, 40)
+    assert seen <= set(written)
