@@ -33,6 +33,9 @@ class UpstreamTls(Table):
     """PEM file with the authorities that are trusted, read when the gate starts; absent: those of the system."""
     name: ServerName | None = None
     """The name that is asked for (SNI) and that the certificate must carry; absent: the host of the URL."""
+    staple: Literal["ignore", "check"] = "ignore"
+    """`check`: the endpoint is asked for an OCSP staple. One that comes must be believable and say good, and one that
+    the certificate promises must come; nobody else is asked. Reason for `ignore`: most origins staple nothing."""
 
 
 class Upstream(Table):

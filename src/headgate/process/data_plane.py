@@ -7,6 +7,8 @@ import socket
 from collections.abc import Sequence
 from typing import Final
 
+from cryptography.x509 import Certificate
+
 from headgate.clock import Clock
 from headgate.config.kinds import format_address, parse_origin
 from headgate.config.listener import Listener as ListenerConfig
@@ -25,6 +27,7 @@ from headgate.http.target import ALLOW_BACKSLASH, ALLOW_ENCODED_SLASH, STRICT
 from headgate.net.dialer import Dialer
 from headgate.net.poller import Poller
 from headgate.net.resolver import Resolver, ResolverSettings
+from headgate.ocsp.peer import check_staple
 from headgate.pipeline.route import Route, Router
 from headgate.process.channel import Json
 from headgate.process.upstream_files import authorities_of
@@ -114,7 +117,8 @@ class DataPlane:
                     verify=table.tls.verify,
                     authorities=authorities_of(upstreams, name),
                     name=table.tls.name or "",
-                )
+                ),
+                self._check_staple if table.tls.staple == "check" else None,
             )
         connector = DialingConnector(self.dialer, tls, self._dial_crashed)
         quic = self._quic_connector(tls) if "h3" in table.protocols and tls is not None else None
@@ -142,6 +146,9 @@ class DataPlane:
         self.endpoints.extend(endpoints)
         policy: Policy = RoundRobin() if table.balance == "round-robin" else TwoChoices(random.random)
         return Upstream(name, endpoints, policy, head_timeout=table.head_timeout, body_idle=table.body_idle)
+
+    def _check_staple(self, chain: Sequence[Certificate], staple: bytes) -> None:
+        check_staple(chain, staple, self.clock.wall())
 
     def _quic_connector(self, tls: ClientTls) -> QuicConnector:
         values = self.counters.values

@@ -1,19 +1,24 @@
 """TLS towards origins: verify by default, by name, with the system's authorities or the configured ones.
 
 OpenSSL verifies the chain during the handshake; whether the certificate is for this host is service-identity's to say
-(RFC 9525), after it. A certificate of our own is sent when the configuration has one and the origin asks.
+(RFC 9525), after it. A certificate of our own is sent when the configuration has one and the origin asks. A staple is
+asked for only where somebody looks at it: `check_staple` is given the chain up to the root and the staple, b"" for
+none, and raises `TlsAlertError`; `headgate.ocsp.peer` has one.
 """
 
 import ipaddress
 import socket
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from cryptography import x509
 from OpenSSL import SSL
 from OpenSSL.crypto import X509, X509Store
 from service_identity import CertificateError, VerificationError
 from service_identity.pyopenssl import verify_hostname, verify_ip_address
 
+from headgate.engine.tls13.alerts import TlsAlertError
 from headgate.errors import ConfigError, TransportError
 from headgate.tls.client_auth import read_certificates
 from headgate.tls.client_hello import ClientHello
@@ -21,6 +26,8 @@ from headgate.tls.context import load_into
 from headgate.tls.identity import Identity, IdentityError
 from headgate.tls.openssl import PostHandshake, ReadBuffer
 from headgate.tls.transport import TlsTransport
+
+CheckStaple = Callable[[Sequence[x509.Certificate], bytes], None]
 
 READ_BUFFER: Final = 256 * 1024
 MAX_NAME: Final = 253  # RFC 1035 section 2.3.4, as text
@@ -44,12 +51,15 @@ class ClientTlsSettings:
 class ClientTls:
     """The context of one upstream, shared by its connections. One thread only."""
 
-    def __init__(self, settings: ClientTlsSettings) -> None:
+    def __init__(self, settings: ClientTlsSettings, check_staple: CheckStaple | None = None) -> None:
         """Build the context. Raises `ConfigError` when authorities or certificate cannot be used."""
+        self.check_staple: Final = check_staple
         self.buffer: Final = ReadBuffer(READ_BUFFER)
         self.post_handshake: Final = PostHandshake()
         self._settings = settings
         self._context = _client_context(settings)
+        if check_staple is not None:
+            self._context.set_ocsp_client_callback(_note_staple)
 
     def __repr__(self) -> str:
         trust = "configured" if self._settings.authorities else "system"
@@ -78,6 +88,9 @@ class ClientTls:
         conn.set_connect_state()
         if not is_address(host):
             conn.set_tlsext_host_name(server_name(host))
+        if self.check_staple is not None:
+            conn.set_app_data(b"")
+            conn.request_ocsp()
         return conn
 
     def check(self, conn: SSL.Connection, host: str) -> None:
@@ -93,6 +106,19 @@ class ClientTls:
             raise TransportError(
                 "certificate-name-mismatch", 0, f"the certificate is not for {host}"
             ) from error
+        if self.check_staple is not None:
+            staple = conn.get_app_data()
+            chain = conn.get_verified_chain(as_cryptography=True) or []
+            try:
+                self.check_staple(chain, staple if isinstance(staple, bytes) else b"")
+            except TlsAlertError as refused:
+                raise TransportError(refused.reason, 0, refused.detail) from refused
+
+
+def _note_staple(conn: SSL.Connection, staple: bytes, _unused: object) -> bool:
+    """Keep what the origin stapled until the chain is verified: a callback of OpenSSL refuses nothing here."""
+    conn.set_app_data(staple)
+    return True
 
 
 class _Connecting:

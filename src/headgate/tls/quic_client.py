@@ -1,16 +1,15 @@
 """TLS towards origins over QUIC: whom we believe is what the upstream's TLS over TCP believes.
 
 The handshake is `engine/tls13`. The server's chain goes to the store of the upstream's `ClientTls`, as OpenSSL would
-ask it (tls/chain), and the name to service-identity (RFC 9525); what is refused has the same words. On top of that a
-staple may be looked at: `check_staple` is given the chain up to the root and the staple, b"" for none, and raises
-`TlsAlertError`; `headgate.ocsp.peer` has one.
+ask it (tls/chain), and the name to service-identity (RFC 9525); what is refused has the same words. The staple
+is looked at where `ClientTls` looks at it.
 
 Sessions are kept for as many hosts as `MAX_HOSTS`, the least recently used is forgotten, and each of a host's few
 sessions is used once (RFC 8446 appendix C.4).
 """
 
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Final, final
 
 from cryptography import x509
@@ -28,8 +27,6 @@ from headgate.tls.openssl import require_purpose
 
 # Hosts whose settings and sessions are kept: an upstream has a handful of endpoints.
 MAX_HOSTS: Final = 256
-
-CheckStaple = Callable[[Sequence[x509.Certificate], bytes], None]
 
 
 @final
@@ -52,13 +49,12 @@ class QuicClientTls:
         tls: ClientTls,
         *,
         alpn: tuple[bytes, ...] = (b"h3",),
-        check_staple: CheckStaple | None = None,
         key_log: KeyLog | None = None,
     ) -> None:
         """Stand beside the upstream's TLS over TCP. Raises `ConfigError` when its certificate cannot be used."""
         self._tls = tls
         self._alpn = alpn
-        self._check_staple = check_staple
+        self._check_staple = tls.check_staple
         self._key_log = key_log
         self._credential = _credential_of(tls)
         self._store = tls.store

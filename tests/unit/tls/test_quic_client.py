@@ -7,6 +7,7 @@ import time
 import pytest
 from cryptography import x509
 
+from headgate.clock import SystemClock
 from headgate.engine.tls13 import alerts
 from headgate.engine.tls13.client import MAX_SESSIONS, ClientHandshake
 from headgate.engine.tls13.server import ServerHandshake
@@ -15,12 +16,14 @@ from headgate.engine.tls13.suites import TLS_AES_128_GCM_SHA256
 from headgate.engine.tls13.tickets import TicketKeys
 from headgate.errors import ConfigError, TransportError
 from headgate.net.transport import DONE
+from headgate.ocsp.peer import check_staple
 from headgate.testing.pki import Authority
 from headgate.tls.client import ClientTls, ClientTlsSettings
-from headgate.tls.identity import Identity
+from headgate.tls.identity import Identity, StapleRules
 from headgate.tls.policy import TlsPolicy
 from headgate.tls.quic_client import MAX_HOSTS, QuicClientTls
 from headgate.tls.quic_server import QuicServerTls
+from headgate.tls.staple import Staple
 
 
 def over_tcp(kit, gate, tls: ClientTls, host: str) -> TransportError | None:
@@ -163,12 +166,49 @@ def test_the_staple_is_judged_with_the_whole_chain(kit, root):
         raise alerts.refusal(alerts.BAD_CERTIFICATE_STATUS, "not today")
 
     settings = ClientTlsSettings(authorities=root.pem)
-    client, _ = over_quic(gate, QuicClientTls(ClientTls(settings), check_staple=judge), "origin.test")
+    client, _ = over_quic(gate, QuicClientTls(ClientTls(settings, judge)), "origin.test")
     ((chain, staple),) = asked
     assert [each.subject for each in chain] == [each.certificate.subject for each in (leaf, between, root)]
     assert isinstance(chain[0], x509.Certificate)
     assert staple == b""
     assert client.failure.alert == alerts.BAD_CERTIFICATE_STATUS
+
+
+@pytest.mark.parametrize(
+    ("status", "must", "reason"),
+    [
+        ("good", False, ""),
+        ("revoked", False, "certificate-revoked"),
+        ("expired", False, "staple-not-believed"),
+        ("", False, ""),
+        ("", True, "staple-missing"),
+        ("good", True, ""),
+    ],
+)
+def test_rfc6066_8_over_both_the_same_staples_are_refused(kit, root, status, must, reason):
+    """As the gate looks at them: the rules of our own stapler, applied to an origin's staple."""
+    wall = time.time()
+    between = root.intermediate()
+    leaf = between.leaf("origin.test", must_staple=must)
+    identity = kit.identity_of(leaf, root=False, rules=StapleRules(revoked="staple"))
+    if status:
+        ends = wall - 1 if status == "expired" else wall + 600
+        said = "good" if status == "expired" else status
+        der = between.ocsp(leaf, said, this_update=wall - 60, next_update=ends)
+        identity.staple = Staple(der, wall - 60, wall + 600, said)  # sent, whatever it says
+    gate = kit.Gate([identity], clock=SystemClock())
+    tls = ClientTls(
+        ClientTlsSettings(authorities=root.pem), lambda chain, staple: check_staple(chain, staple, wall)
+    )
+    refused = over_tcp(kit, gate, tls, "origin.test")
+    client, _ = over_quic(gate, QuicClientTls(tls), "origin.test")
+    found = [refused.reason if refused is not None else "", client.failure.reason if client.failure else ""]
+    assert found == [reason, reason]
+
+
+def test_without_a_check_nobody_asks_for_a_staple(gate, root):
+    tls = ClientTls(ClientTlsSettings(authorities=root.pem))
+    assert not QuicClientTls(tls).settings_for("origin.test").ask_staple
 
 
 # -- sessions
