@@ -27,7 +27,7 @@ connection and look at what comes back; those named elsewhere do so to the part 
 | 17 | 9000 10.2, 10.2.1 | closing: three probe timeouts, 10 000 records | unit/engine/quic/test_core.py: `test_rfc9000_10_2_closing_and_draining` |
 | | | | unit/server/test_quic_closed.py: `test_so_many_ends_and_one_more` |
 | 18 | 9000 10.1 | 30 s idle, 5 s at least | unit/engine/quic/test_connection.py: `test_rfc9000_10_1_idle_for_as_long_as_both_allow`, `test_idle_timeouts_of_a_peer_have_a_floor` |
-| 19 | CVE-2026-11352 | 64 reads or 1 ms of a wake-up, empty datagrams counted | unit/server/test_quic_endpoint.py: `test_one_wake_up_reads_so_many_datagrams_and_one_more_waits`, `test_a_wake_up_ends_when_its_time_is_over` |
+| 19 | CVE-2026-11352 | 256 reads or 1 ms of a wake-up, empty datagrams counted | unit/server/test_quic_endpoint.py: `test_one_wake_up_reads_so_many_datagrams_and_one_more_waits`, `test_a_wake_up_ends_when_its_time_is_over` |
 | 20 | 9000 18.2 | what waits to be looked at: 4 MiB, in equal shares | unit/server/test_quic_backlog.py: `test_a_share_at_the_limit_and_one_more`, `test_all_together_hold_no_more_than_there_is` |
 | 21 | 9000 7.5 | 16 KiB of CRYPTO ahead, in any pieces | unit/engine/quic/test_crypto_buffer.py: `test_rfc9000_7_5_ahead_at_the_limit_and_one_more` |
 | | | | here: `test_rfc9000_7_5_sparse_crypto_of_a_whole_connection` |

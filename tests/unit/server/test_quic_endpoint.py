@@ -160,7 +160,7 @@ def test_what_there_was_no_time_for_is_served_in_the_next_round(gate):
         return now()
 
     door.clock.now = later
-    door.endpoint._serve()
+    door.endpoint._serve(True)
     assert door.dropped("bad-initial") == 1
     door.clock.now = now
     door.endpoint._resume()
