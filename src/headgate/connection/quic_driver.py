@@ -67,7 +67,8 @@ class QuicDriver:
         # The owner's own.
         self.is_touched = False
         self.wake = Wake(self)
-        self._unwritten: dict[int, list[tuple[bytes, bool]]] = {}
+        # Octets that wait for room, and from where on: never cut, because a long answer would be copied at each turn.
+        self._unwritten: dict[int, list[tuple[bytes, int, bool]]] = {}
         self._busy = False
         self._again = False
 
@@ -187,7 +188,7 @@ class QuicDriver:
     def _write(self, stream: int, data: bytes, fin: bool) -> None:
         waiting = self._unwritten.get(stream)
         if waiting is not None:
-            waiting.append((data, fin))
+            waiting.append((data, 0, fin))
             return
         streams = self.quic.streams
         if stream not in streams.table:
@@ -199,7 +200,7 @@ class QuicDriver:
                     return
         taken = streams.write(stream, data, fin=fin)
         if taken < len(data):
-            self._unwritten[stream] = [(data[taken:], fin)]
+            self._unwritten[stream] = [(data, taken, fin)]
 
     def _cannot_open(self, stream: int, data: bytes, fin: bool) -> None:
         if stream & _UNI:
@@ -208,7 +209,7 @@ class QuicDriver:
                 H3_GENERAL_PROTOCOL_ERROR, "no unidirectional stream may be opened", self.poller.now
             )
             return
-        self._unwritten[stream] = [(data, fin)]
+        self._unwritten[stream] = [(data, 0, fin)]
 
     def _write_waiting(self, stream: int) -> bool:
         """Go on with what had no room; tell whether all of it has gone."""
@@ -216,11 +217,11 @@ class QuicDriver:
         if waiting is None:
             return True
         streams = self.quic.streams
-        for at, (data, fin) in enumerate(waiting):
-            taken = streams.write(stream, data, fin=fin)
-            if taken < len(data):
-                waiting[at] = (data[taken:], fin)
-                del waiting[:at]
+        for place, (data, start, fin) in enumerate(waiting):
+            start += streams.write(stream, data, fin=fin, start=start)
+            if start < len(data):
+                waiting[place] = (data, start, fin)
+                del waiting[:place]
                 return False
         del self._unwritten[stream]
         return True
@@ -233,8 +234,8 @@ class QuicDriver:
         """Return how many octets wait for room in streams."""
         total = 0
         for waiting in self._unwritten.values():
-            for data, _fin in waiting:
-                total += len(data)
+            for data, start, _fin in waiting:
+                total += len(data) - start
         return total
 
     def consumed(self, stream: int, count: int) -> None:

@@ -104,23 +104,22 @@ class StreamSender:
 
     # Writers
 
-    def write(self, stream: Stream, data: bytes, *, fin: bool) -> int:
-        """Take as much of `data` as there is room for; FIN only with all of it."""
+    def write(self, stream: Stream, data: bytes, *, fin: bool, start: int = 0) -> int:
+        """Take as much of `data` from `start` on as there is room for; FIN only with all of it."""
         buffer = stream.send
         if buffer is None or buffer.is_finished:
             raise LocalProtocolError(f"{stream!r} takes no data")
-        size = len(data)
+        size = len(data) - start
         if stream.send_state > states.DATA_SENT:
             return size
         room = self._room(stream)
         if size > room:
             self._blocked[stream.id] = None
             self._is_full = self._is_full or self.max_held - self.held <= room
-            data = data[:room]
             size = room
         elif fin:
             buffer.finish()
-        buffer.write(data)
+        buffer.write(data if size == len(data) else data[start : start + size])
         self.held += size
         self._refresh(stream)
         self._tell_blocked(stream, buffer)

@@ -430,13 +430,13 @@ class Streams:
         if stream is not None:
             self.sender.set_priority(stream, urgency, is_incremental=is_incremental)
 
-    def write(self, stream_id: int, data: bytes, *, fin: bool) -> int:
-        """Take as much of `data` as there is room for, and say how much; FIN only with all of it.
+    def write(self, stream_id: int, data: bytes, *, fin: bool, start: int = 0) -> int:
+        """Take as much of `data` from `start` on as there is room for, and say how much; FIN only with all of it.
 
         After less, `take_writable` names the stream when the rest should be tried. What is written to a stream that
         is reset already is taken and dropped. Raises `LocalProtocolError` for one that is not open, or has ended.
         """
-        return self.sender.write(self._own(stream_id), data, fin=fin)
+        return self.sender.write(self._own(stream_id), data, fin=fin, start=start)
 
     def reset(self, stream_id: int, code: int) -> None:
         """Give up sending: RESET_STREAM goes out where that still says something."""

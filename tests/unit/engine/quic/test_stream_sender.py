@@ -303,3 +303,19 @@ def test_a_writer_whose_stream_is_reset_is_not_woken():
     streams.reset(20, 1)
     acknowledge(streams, sent)
     assert streams.take_writable() == [16]
+
+
+def test_a_writer_goes_on_where_it_was_cut_short():
+    streams = server(1, window=100_000)
+    data = bytes(range(251)) * 1000
+    at = streams.write(0, data, fin=True)
+    assert 100_000 <= at < len(data)
+    got = b"".join(piece for _, _, piece, _ in pieces(streams))
+    streams.receive_max_stream_data(0, MUCH)
+    while at < len(data):
+        at += streams.write(0, data, fin=True, start=at)
+        sent = pieces(streams)
+        got += b"".join(piece for _, _, piece, _ in sent)
+        acknowledge(streams, [(0, 0, b"x" * len(got), False)])
+    assert got == data
+    assert sent[-1][3]
