@@ -140,3 +140,5 @@ def test_nothing_crashes_and_nothing_is_left(is_only, steps):
         assert path.values[UPSTREAM_OPEN] == len(path.endpoint.connections)
     finally:
         path.poller.close()
+        for sock in path.sockets:
+            sock.close()

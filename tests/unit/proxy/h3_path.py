@@ -1,10 +1,12 @@
 """The data path with an origin of HTTP/3, all in memory: a client's driver, a reverse proxy, a pool, and a server
 that the test plays by events. Datagrams go to and fro in `run`, and the clock moves only in `pass_time`."""
 
+import socket
+
 from tests.unit.engine.quic.peers import CLIENT, SERVER, SETTINGS, flushed, new_client, new_server
 from tests.unit.proxy.data_path import DataPath
 
-from headgate.connection.quic_driver import DriverOwner
+from headgate.connection.quic_socket import QuicSocket
 from headgate.connection.quic_upstream import QuicUpstream, QuicUpstreamOwner
 from headgate.engine.events import Data, EndOfMessage, Request, Response
 from headgate.engine.h3.connection import H3Connection
@@ -12,6 +14,7 @@ from headgate.engine.quic.closing import State
 from headgate.engine.tls13.groups import X25519
 from headgate.errors import TransportError
 from headgate.http.fields import Fields
+from headgate.net.udp import UdpSocket
 from headgate.upstream.endpoint import Endpoint
 from headgate.upstream.h3_pool import H3Pool
 
@@ -93,14 +96,6 @@ class Origin:
         return b"".join(
             event.data for event in self.log if isinstance(event, Data) and event.stream == stream
         )
-
-
-class Owner(DriverOwner):
-    def __init__(self):
-        self.touches = 0
-
-    def touched(self, driver):
-        self.touches += 1
 
 
 class MemoryConnector:
@@ -197,6 +192,7 @@ class H3Path(DataPath):
         self.told = []
         self.drivers = []
         self.origins = []
+        self.sockets = []
         self.connector = MemoryConnector(self)
         self.timers = Clockwork(self)
         url = "https://a.test"
@@ -237,7 +233,9 @@ class H3Path(DataPath):
             groups=(X25519,),
             shares=(X25519,),
         )
-        driver = QuicUpstream(quic, Owner(), self.poller, Nobody(), self.values, "https://a.test", 64 * 1024)
+        driver = QuicUpstream(
+            quic, self._socket().owner, self.poller, Nobody(), self.values, "https://a.test", 64 * 1024
+        )
         first, *rest = flushed(quic, now)
         origin = Origin(first, now, self.server_settings)
         self.drivers.append(driver)
@@ -249,6 +247,17 @@ class H3Path(DataPath):
             raise TransportError("closed", 0, driver.pool.detail)
         driver.pool = pool
         return driver
+
+    def _socket(self):
+        """A socket that nothing goes through: what a driver tells it is of no consequence here."""
+        sock = UdpSocket(socket.socket(socket.AF_INET, socket.SOCK_DGRAM))
+        self.sockets.append(sock)
+        return QuicSocket(sock, self.poller, Clockwork(self), bytearray(1), self.values)
+
+    def close(self):
+        super().close()
+        for sock in self.sockets:
+            sock.close()
 
     def run(self):
         """Carry datagrams until nobody has any."""
