@@ -97,6 +97,7 @@ class ConnectionHandshake(EarlyPackets):
         if said is None:
             raise LocalProtocolError("a handshake is complete without transport parameters")
         self.is_complete = True
+        self._introduction = None
         self._ack_exponent = said.ack_delay_exponent
         self.recovery.max_ack_delay = said.max_ack_delay / 1000
         self._idle = self._settings.idle_seconds(said.max_idle_timeout)

@@ -75,7 +75,7 @@ from headgate.engine.tls13.messages import (
     signed_content,
 )
 from headgate.engine.tls13.schedule import KeySchedule, finished_mac, resumption_psk
-from headgate.engine.tls13.settings import Random, ServerSettings, TransportAnswer
+from headgate.engine.tls13.settings import FixedAnswer, Random, ServerSettings, TransportAnswer
 from headgate.engine.tls13.signatures import CHAIN_SCHEMES, SCHEMES
 from headgate.engine.tls13.suites import HASHES, choose_suite
 from headgate.engine.tls13.tickets import NONCE_SIZE as TICKET_NONCE
@@ -89,6 +89,8 @@ MAX_TICKETS: Final = (
 _VERSION: Final = TLS13.to_bytes(2, "big")
 # The one limit of early data that QUIC knows (RFC 9001 section 4.6.1).
 _UNLIMITED: Final = 0xFFFFFFFF
+# Who is asked once a handshake is over: nobody. What was asked may hold more than a connection that idles needs.
+_SAID: Final = FixedAnswer(b"")
 
 
 @final
@@ -391,6 +393,8 @@ class ServerHandshake(Handshake):
             self._send_tickets(self._settings.tickets)
         self._client_application = b""
         self._ticket = None
+        self._transport = _SAID
+        self._transport_parameters = b""
         self._forget()
 
     def _send_tickets(self, tickets: TicketKeys) -> None:
