@@ -570,6 +570,17 @@ class QuicDownstream(QuicDriver):
             return False
         return now - self._moved_at >= self.settings.write_idle
 
+    def held_heads(self) -> int:
+        """Return how many octets of heads wait here for their rest."""
+        h3 = self.h3
+        total = 0
+        if h3 is not None:
+            for lane in self.lanes.values():
+                stream = h3.streams.get(lane.stream)
+                if lane.exchange is None and stream is not None:
+                    total += stream.reader.buffered + stream.held
+        return total
+
     def held_received(self) -> int:
         """Return how many octets of the client wait here: behind gaps, and for handlers and origins."""
         total = self.quic.streams.waiting.charge

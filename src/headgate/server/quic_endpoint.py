@@ -663,17 +663,19 @@ class QuicEndpoint(Pollable):
     def sweep(self, now: float) -> None:
         """Look at the timeouts of all connections; called by the worker's sweep."""
         self._in_turn = True
-        received = sent = 0
+        heads = received = sent = 0
         for driver in list(self.connections):
             try:
                 if not driver.quic.is_complete:
                     self._sweep_handshake(driver, now)
                 else:
                     driver.sweep(now)
+                heads += driver.held_heads()
                 received += driver.held_received()
                 sent += driver.held_sent()
             except Exception as error:
                 self._defect(driver, error)
+        self.held_heads = heads
         self.held = received + sent
         if self.memory.note(received, sent):
             for driver in self.connections:

@@ -355,6 +355,7 @@ def test_a_head_that_does_not_come_is_408(gate):
     visitor.http.streams[0] = RequestStream(0)
     door.settle()
     door.pass_time(0.5)
+    assert door.endpoint.held_heads == 4
     door.pass_time(9.9)
     assert door.values[TIMEOUT_HEAD] == 0
     door.pass_time(0.2)
