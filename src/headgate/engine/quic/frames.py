@@ -245,7 +245,10 @@ class FrameReader:
         if first < 0x80:
             self.at = at + 2
             return (first & 0x3F) << 8 | data[at + 1]
-        self.at = at + (1 << (first >> 6))
+        if first < 0xC0:
+            self.at = at + 4
+            return (first & 0x3F) << 24 | data[at + 1] << 16 | data[at + 2] << 8 | data[at + 3]
+        self.at = at + 8
         return decode_varint(data, at)
 
     def _take(self, length: int) -> bytes:
@@ -415,6 +418,13 @@ def encode_ack(ranges: Sequence[int], delay: int, counts: tuple[int, int, int] |
     `counts` are those of ECT(0), ECT(1) and CE.
     """
     largest, low = ranges[0], ranges[1]
+    if len(ranges) == 2 and counts is None and largest < 0x4000_0000 and delay < 0x4000 and room >= 12:
+        # One range and no marks, as nearly all: kind and largest, then delay, no more ranges and the first.
+        span = largest - low
+        begin = (0x02_8000_0000 | largest).to_bytes(5, "big")
+        if span < 0x40:
+            return begin + ((0x4000 | delay) << 16 | span).to_bytes(4, "big")
+        return begin + ((0x4000 | delay) << 40 | 0x8000_0000 | span).to_bytes(7, "big")
     ecn = b"" if counts is None else b"".join([encode_varint(count) for count in counts])
     begin = encode_varint(largest) + encode_varint(delay)
     first = encode_varint(largest - low)
