@@ -611,4 +611,9 @@ class QuicDownstream(QuicDriver):
         if end is not None and end.reason:
             reason = "closed-by-peer" if not end.is_ours else "connection-closed"
         for lane in list(self.lanes.values()):
-            lane.connection_over(reason)
+            try:
+                lane.connection_over(reason)
+            except Exception as error:
+                # A defect met on behalf of one exchange must not keep the others from ending.
+                self.observer.crashed("downstream", error)
+        self.lanes = {}

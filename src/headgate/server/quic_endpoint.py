@@ -579,9 +579,8 @@ class QuicEndpoint(Pollable):
                 self._waiting.append(driver)
         if not isinstance(driver, QuicDownstream):
             return
-        if quic.state is not State.OPEN:
-            if not driver.closed:
-                driver.end()
+        if quic.state is not State.OPEN or driver.closed:
+            driver.end()
             self._retire(driver)
             return
         self._route(driver)

@@ -544,3 +544,26 @@ def test_a_defect_ends_one_connection_and_is_told(gate):
     stream = good.ask()
     door.settle()
     assert good.answers[stream][0].status == 200
+
+
+def test_a_defect_at_the_end_of_one_exchange_ends_the_others_all_the_same(gate):
+    door = gate(Script())
+    visitor = door.visit()
+    for _ in range(2):
+        visitor.ask()
+    door.settle()
+    for exchange in door.handler.exchanges:
+        exchange.handler = door.handler
+
+    def broken(exchange):
+        door.handler.closed.append(exchange)
+        raise ValueError("defect")
+
+    door.handler.downstream_closed = broken
+    visitor.quic.close(0x100, "", door.clock.now())
+    door.settle()
+    assert door.handler.closed == door.handler.exchanges
+    assert len(door.seen.crashes) == 2
+    door.seen.crashes.clear()
+    assert not door.endpoint.connections
+    assert not door.endpoint._table
