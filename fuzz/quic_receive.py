@@ -32,6 +32,7 @@ from headgate.testing.quic_raw import believe, encode_crypto, encode_stream
 CLIENT: Final = ClientSettings(server_name=b"localhost", verify=believe, groups=(X25519,), shares=(X25519,))
 SERVER: Final = ServerSettings(select=lambda _name: [credential()])
 SETTINGS: Final = ConnectionSettings()
+DATAGRAMS: Final = ConnectionSettings(has_datagrams=True)
 # Frames with the numbers of streams and offsets that mean something in these connections.
 MORE: Final[tuple[bytes, ...]] = FRAMES + tuple(
     encode_stream(stream, offset, b"some", fin=fin)
@@ -46,13 +47,27 @@ MORE: Final[tuple[bytes, ...]] = FRAMES + tuple(
 def pair(stage: int, seed: int) -> tuple[QuicConnection, QuicConnection]:
     """Return client and server after so many legs of their handshake; four confirm it."""
     chance = random.Random(seed)
-    client = connect(CLIENT, SETTINGS, chance.randbytes, 0.0, WALL, peer=PEER)
+    settings = chance.choice((SETTINGS, DATAGRAMS))
+
+    def make_id() -> tuple[bytes, bytes]:
+        return chance.randbytes(8), chance.randbytes(16)
+
+    client = connect(CLIENT, settings, chance.randbytes, 0.0, WALL, peer=PEER, make_id=make_id)
     (first,) = collect(client, 0.0)
     destination = parse_long_header(first, 0, len(first)).destination
     server = accept(
-        SERVER, SETTINGS, chance.randbytes, 0.0, WALL, destination=destination, source=chance.randbytes(8),
-        peer=PEER, local=LOCAL,
-    )  # fmt: skip
+        SERVER,
+        settings,
+        chance.randbytes,
+        0.0,
+        WALL,
+        destination=destination,
+        source=chance.randbytes(8),
+        peer=PEER,
+        local=LOCAL,
+        make_id=make_id,
+        make_token=lambda _peer: chance.randbytes(40),
+    )
     deliver(server, first, 0.0)
     for leg in range(stage):
         giver, taker = (server, client) if leg % 2 == 0 else (client, server)
@@ -105,6 +120,8 @@ class Puppet:
         keys = self.hostile._spaces[level].keys
         self._number += chance.choice((1, 1, 1, 2, -1, 50))
         number, to = max(self._number, 0), self.hostile.peer_ids.current
+        if level == APPLICATION and self.victim.own_ids.active:
+            to = chance.choice(list(self.victim.own_ids.active.values()))
         content = content[:1100].ljust(4, b"\0")
         if level == APPLICATION:
             header = encode_short_header(to, keys.phase ^ (chance.random() < 0.02), 0, number, 2)
