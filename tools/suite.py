@@ -22,6 +22,7 @@ SMOKE: Final = (
     "tests/integration/tls/test_protocol.py",
     "tests/integration/tls/test_resumption.py",
     "tests/integration/proxy",
+    "tests/integration/quic/test_pages.py",
 )
 
 

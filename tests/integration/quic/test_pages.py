@@ -6,7 +6,9 @@ import socket
 from pathlib import Path
 
 import pytest
+from tests.integration.gate import free_port
 
+from headgate.net.udp import RECEIVE_QUEUE
 from headgate.testing.origin import Origin
 
 HELLO = '[[route]]\nrespond = { body = "let in" }\n'
@@ -70,7 +72,7 @@ def test_a_listener_without_h3_neither_binds_udp_nor_says_so(site):
 def taken():
     """A port whose UDP somebody else has."""
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as holder:
-        holder.bind(("127.0.0.1", 0))
+        holder.bind(("127.0.0.1", free_port()))
         yield holder.getsockname()[1]
 
 
@@ -156,3 +158,15 @@ def test_every_client_proves_its_address_where_retry_is_always(site, helpers):
         [(status, _, _)] = site.aioquic(gate, "/")
         assert status == 200
         assert helpers.counted(gate, 'headgate_quic_answers_total{kind="retry"}') == 1
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
+def test_a_receive_queue_that_the_system_cuts_is_told_with_the_remedy(site):
+    site.certificate("a", "a.test")
+    allowed = int(Path("/proc/sys/net/core/rmem_max").read_text())
+    with site.gate(prefix=["setpriv", "--bounding-set", "-net_admin"]) as gate:
+        told = gate.events("udp-queue-small")
+        assert [event["bytes"] for event in told] == ([allowed] if allowed < RECEIVE_QUEUE else [])
+        assert all("net.core.rmem_max" in event["next"] for event in told)
+        with site.h3(gate) as client:
+            assert client.get("/").status == 200

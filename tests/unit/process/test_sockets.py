@@ -90,10 +90,11 @@ def test_udp_is_bound_only_where_quic_is_spoken():
 @pytest.fixture
 def udp_taken():
     """A port that TCP could have, and UDP could not."""
+    [address] = check_free([BoundAddress(0, "127.0.0.1", 0, "must")])
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as holder:
         holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-        holder.bind(("127.0.0.1", 0))
-        yield holder.getsockname()[1]
+        holder.bind(("127.0.0.1", address.port))
+        yield address.port
 
 
 def test_a_taken_udp_port_ends_the_start_where_h3_was_asked_for(udp_taken):
