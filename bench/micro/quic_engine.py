@@ -35,7 +35,7 @@ class Transfer:
             connection_window=WINDOW,
             max_connection_window=WINDOW,
         )
-        self.pair = Pair(new_credential(), ConnectionSettings(streams=window)).shake()
+        self.pair = Pair(new_credential(), ConnectionSettings(streams=window, max_datagram=DATAGRAM)).shake()
         self.step = batch_acks
         self.stream = self.pair.client.streams.open(is_uni=False)
         self.sending = 0
