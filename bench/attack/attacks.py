@@ -532,7 +532,7 @@ ATTACKS: Final[dict[str, Attack]] = {
     "path-challenges": Attack(path_challenges, "H3 0x107"),
     "retired-ids": Attack(retired_ids, "QUIC 0x9"),
     "key-updates": Attack(key_updates, "QUIC 0xe"),
-    "small-pieces": Attack(small_pieces),
+    "small-pieces": Attack(small_pieces, "QUIC 0x3", must=False),
     "pings": Attack(pings, "H3 0x107"),
     "lone-pings": Attack(lone_pings, "H3 0x107"),
     "credit": Attack(credit, "H3 0x107"),
