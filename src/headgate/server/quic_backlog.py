@@ -49,7 +49,7 @@ class _Queue:
 
 @final
 class Backlog:
-    """`put` what was read; `take` what is to be served next: `data` then holds the datagrams of that item."""
+    """`put` what was read where it `has_room`; `take` what is served next: `data` then holds the datagrams."""
 
     __slots__ = ("_queues", "_turn", "data", "weight")
 
@@ -65,20 +65,27 @@ class Backlog:
     def __repr__(self) -> str:
         return f"<Backlog {self.weight} octets of {len(self._queues)}>"
 
-    def put(self, key: object | None, item: Waiting) -> bool:
-        """Keep what was read for `key`, a connection or None; False where its share is used up."""
+    def has_room(self, key: object | None, size: int, segment: int) -> bool:
+        """Tell whether `size` octets more may wait for `key`, a connection or None for strangers.
+
+        Asked before they are copied out of the buffer of reads: what is dropped must cost nothing.
+        """
         queue = self._queues.get(key)
-        weight = _weight(len(item.data), item.segment)
+        if queue is None:
+            return True
+        return queue.weight + _weight(size, segment) <= MAX_BACKLOG // (len(self._queues) + 1)
+
+    def put(self, key: object | None, item: Waiting) -> None:
+        """Keep what was read, and what there is room for."""
+        queue = self._queues.get(key)
         if queue is None:
             queue = _Queue(key)
             self._queues[key] = queue
             self._turn.append(queue)
-        elif queue.weight + weight > MAX_BACKLOG // (len(self._queues) + 1):
-            return False
+        weight = _weight(len(item.data), item.segment)
         queue.items.append(item)
         queue.weight += weight
         self.weight += weight
-        return True
 
     def take(self) -> Waiting | None:
         """Return what is served next, and set `data`; None where nothing waits."""

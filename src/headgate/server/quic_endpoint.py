@@ -90,6 +90,8 @@ LEAST_FIRST_ID: Final = 8
 # A client that has said nothing for so long in the middle of its handshake, and has not shown that it receives.
 HALF_OPEN_SECONDS: Final = 3.0
 
+# Of a datagram, to see whom it is for: a first octet, a version, and an ID of ours or of a client's choice.
+_HEAD: Final = 32
 _MALFORMED: Final = QUIC_DROPPED_FIRST + QUIC_DROPS.index("malformed")
 _SMALL_INITIAL: Final = QUIC_DROPPED_FIRST + QUIC_DROPS.index("small-initial")
 _BAD_INITIAL: Final = QUIC_DROPPED_FIRST + QUIC_DROPS.index("bad-initial")
@@ -235,22 +237,26 @@ class QuicEndpoint(Pollable):
                 return True
             if size < 0:
                 return True
-            self._keep(bytes(memoryview(buffer)[:size]), sock.segment, sock.peer, sock.local, sock.ecn)
+            self._keep(size, sock.segment)
             if clock.now() >= until:
                 break
         return False
 
-    def _keep(self, data: bytes, segment: int, peer: Peer, local: bytes, ecn: int) -> None:
+    def _keep(self, size: int, segment: int) -> None:
         """Put one read into the queue of whom it is for: its first datagram says who that is."""
-        size = len(data)
         if size == 0 or segment <= 0:
             self._values[_MALFORMED] += 1
             return
+        view = memoryview(self._buffer)
+        head = bytes(view[: min(size, segment, _HEAD)])
         try:
-            driver = self._table.get(destination_of(data, 0, min(segment, size), CID_LENGTH))
+            driver = self._table.get(destination_of(head, 0, len(head), CID_LENGTH))
         except UnreadablePacketError:
             driver = None
-        if not self._backlog.put(driver, Waiting(data, segment, peer, local, ecn)):
+        if self._backlog.has_room(driver, size, segment):
+            sock = self._sock
+            self._backlog.put(driver, Waiting(bytes(view[:size]), segment, sock.peer, sock.local, sock.ecn))
+        else:
             self._values[_QUEUE_FULL] += -(-size // segment)
 
     def _serve(self, is_empty: bool) -> None:
