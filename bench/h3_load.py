@@ -21,7 +21,6 @@ PACKAGE: Final = "ngtcp2-client"
 CURL: Final = "usr/bin/curl"
 # Every server sends connections away after some thousand requests.
 MOST: Final = 5000
-LEAST: Final = 4
 PATIENCE: Final = 60.0
 
 

@@ -196,12 +196,17 @@ class Headgate(Proxy):
     def versions(self) -> frozenset[str]:
         return frozenset(("h1", "h3"))
 
-    def absent(self) -> str | None:
+    def version(self) -> str:
+        """Return what it says of itself, also whether it is compiled; "" for a template."""
         if self.template:
+            return ""
+        command = [*self._program(), "--version"]
+        return subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip()
+
+    def absent(self) -> str | None:
+        if self.template or self.version():
             return None
-        if subprocess.run([*self._program(), "--version"], capture_output=True, check=False).returncode != 0:
-            return f"`{' '.join(self._program())} --version` fails; see --headgate-cmd"
-        return None
+        return f"`{' '.join(self._program())} --version` fails; see --headgate-cmd"
 
     def _program(self) -> list[str]:
         beside = Path(sys.executable).with_name("headgate")

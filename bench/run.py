@@ -69,6 +69,8 @@ def contenders(options: argparse.Namespace, console: Console) -> list[Proxy]:
         reason = proxy.absent()
         if reason is None:
             present.append(proxy)
+            if isinstance(proxy, Headgate) and (said := proxy.version()).endswith("pure"):
+                console.print(f"[yellow]{said}: several times slower than compiled (is PYTHONPATH set?)[/]")
         else:
             console.print(f"[yellow]skipped: {proxy.name}: {reason}[/]")
     return present

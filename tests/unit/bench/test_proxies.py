@@ -49,3 +49,9 @@ def test_rows_have_names_of_their_own():
     from bench.rows import ROWS  # noqa: PLC0415 - only this test needs all rows
 
     assert len({row.name for row in ROWS}) == len(ROWS)
+
+
+def test_a_headgate_that_is_not_compiled_says_so():
+    said = Headgate("headgate").version()
+    assert said.endswith("pure") or " compiled " in said
+    assert Headgate("headgate", "proto.py {port}").version() == ""
