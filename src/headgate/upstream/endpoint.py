@@ -23,8 +23,9 @@ from headgate.net.poller import Poller
 from headgate.net.transport import Transport
 from headgate.upstream.h3_pool import H3Pool, LaneWaiter
 
-# Idle connections kept for each endpoint and worker; Go's default of 2 starves, nginx asks for the number.
-MAX_IDLE: Final = 256
+# Idle connections kept for each endpoint and worker: as many as may be dialled at once, since clients of HTTP/3 ask
+# for hundreds of things at a time, and the connections of one burst serve the next. Go's default of 2 starves.
+MAX_IDLE: Final = 1024
 # Connections being opened at once, each of which holds a descriptor for connect_timeout at worst; Envoy has 1024.
 MAX_DIALLING: Final = 1024
 # The head of a response; Go 1 MiB, nginx 4-8 KiB, HAProxy 16 KiB.
