@@ -91,12 +91,13 @@ class H3Requests(H3Row):
 
 
 class H3Handshake(H3Row):
-    """A full handshake, one request, close."""
+    """A full handshake, one request, close, some fifty a second, so that nothing is warm.
+
+    The goal of 0.6 ms is that of the handshake alone, in memory: `python -m bench.micro.quic_engine`.
+    """
 
     name = "h3-handshake"
     title = "full QUIC handshake + 1 request"
-    goal = 600.0
-    goal_is_ratio = False
 
     def warm_up(self, lab: Lab, lane: Lane) -> None:
         _look(lab, lane, "/")
