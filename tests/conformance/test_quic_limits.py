@@ -44,7 +44,8 @@ connection and look at what comes back; those named elsewhere do so to the part 
 | 28 | 9001 6.1 to 6.5, 9.5 | key updates of the peer: one until it is acknowledged | here: `test_rfc9001_6_2_a_second_key_update_before_the_first_was_acknowledged` |
 | 29 | 9001 6.6 | what one key seals, what may fail to open | unit/engine/quic/test_protect.py: `test_limit_of_sealed_packets_and_one_more`, `test_limit_of_forged_packets_and_one_more` |
 | | | | unit/engine/quic/test_upkeep.py: `test_rfc9001_6_6_keys_are_updated_before_their_limit` |
-| 30 | 9001 9.5 | forged packets: dropped, in the share of their connection alone | here: `test_forged_packets_cost_their_connection_nothing` |
+| 30 | 9001 9.5 | 10,000 forged packets in 10 s from addresses not in use: those are ignored for 10 s; on the path in use each is dropped in its connection's share | here: `test_forged_packets_cost_their_connection_nothing` |
+| | | | unit/engine/quic/test_strays.py: `test_strays_at_the_limit_and_one_more` |
 | | | | unit/server/test_quic_backlog.py: `test_a_share_at_the_limit_and_one_more` |
 | 31 | 9000 4.6, 21.8 | 100 requests at a time | here: `test_rfc9000_4_6_one_stream_too_many` |
 | | | | unit/engine/quic/test_streams.py: `test_each_of_the_three_is_needed` |
