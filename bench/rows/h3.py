@@ -93,7 +93,7 @@ class H3Requests(H3Row):
 class H3Handshake(H3Row):
     """A full handshake, one request, close, some fifty a second, so that nothing is warm.
 
-    The goal of 0.6 ms is that of the handshake alone, in memory: `python -m bench.micro.quic_engine`.
+    The goal of 0.6 ms is that of the handshake alone, in memory: `python -m bench.micro.quic_handshake`.
     """
 
     name = "h3-handshake"
