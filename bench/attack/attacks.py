@@ -299,10 +299,13 @@ def retired_ids(target: Target) -> None:
 
     def burst(raw: RawSocket, turn: int) -> tuple[bytes, int]:
         contents = []
+        known = len(raw.client.ids)
         for at in range(10):
             number = 10 * turn + at + 1
-            new = frames.encode_new_connection_id(number, number, os.urandom(8), bytes(16))
-            contents.append(new + frames.encode_retire_connection_id(min(number, len(raw.client.ids))))
+            content = frames.encode_new_connection_id(number, number, os.urandom(8), bytes(16))
+            if known:  # to retire number 0, which these packets are sent to, would be another fault
+                content += frames.encode_retire_connection_id(min(number, known))
+            contents.append(content)
         return raw.client.batch(contents, 100), 100
 
     target.storm(burst)
