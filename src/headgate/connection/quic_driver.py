@@ -66,6 +66,7 @@ class QuicDriver:
         self.is_begun = False  # `on_complete` was called
         # The owner's own.
         self.is_touched = False
+        self.is_waiting = False  # for room in the socket
         self.wake = Wake(self)
         # Octets that wait for room, and from where on: never cut, because a long answer would be copied at each turn.
         self._unwritten: dict[int, list[tuple[bytes, int, bool]]] = {}

@@ -38,6 +38,7 @@ from headgate.counters import (
     QUIC_DATAGRAMS_WRITTEN,
     QUIC_DROPPED_FIRST,
     QUIC_DROPS,
+    QUIC_ENDED_DEFECT,
     QUIC_ENDED_HANDSHAKE_TIMEOUT,
     QUIC_OPEN,
     TIMEOUT_HANDSHAKE,
@@ -340,14 +341,21 @@ class QuicEndpoint(Pollable):
         except Exception as error:
             self._defect(driver, error)
 
-    def _defect(self, driver: QuicDownstream, error: Exception) -> None:
-        """Something of ours broke: it ends one connection and nobody else's."""
+    def _defect(self, driver: QuicDriver, error: Exception) -> None:
+        """Something of ours broke: it ends one connection and nobody else's.
+
+        One that breaks once more with what it has left to say ends without a word: it must not come back for ever.
+        """
         self._observer.crashed(f"quic {self.name}", error)
+        if driver.closed:
+            if isinstance(driver, QuicDownstream) and driver in self.connections:
+                self._forget(driver, QUIC_ENDED_DEFECT)
+            return
         try:
             driver.close(H3_INTERNAL_ERROR, "")
         except Exception as again:
             self._observer.crashed(f"quic {self.name}", again)
-            driver.closed = True
+            driver.end()
         self.touched(driver)
 
     # -- strangers
@@ -567,7 +575,10 @@ class QuicEndpoint(Pollable):
                 self._touched = []
                 for driver in touched:
                     driver.is_touched = False
-                    self._flush(driver)
+                    try:
+                        self._flush(driver)
+                    except Exception as error:
+                        self._defect(driver, error)
         finally:
             self._in_turn = False
         self._arm()
@@ -581,7 +592,8 @@ class QuicEndpoint(Pollable):
                 break
             self._send(batch, is_kept=True)
         else:
-            if driver not in self._waiting:
+            if not driver.is_waiting:
+                driver.is_waiting = True
                 self._waiting.append(driver)
         if not isinstance(driver, QuicDownstream):
             return
@@ -638,6 +650,7 @@ class QuicEndpoint(Pollable):
         waiting = self._waiting
         self._waiting = []
         for driver in waiting:
+            driver.is_waiting = False
             self.touched(driver)
 
     # -- time
@@ -661,8 +674,7 @@ class QuicEndpoint(Pollable):
             try:
                 driver.on_timer()
             except Exception as error:
-                if isinstance(driver, QuicDownstream):
-                    self._defect(driver, error)
+                self._defect(driver, error)
         self.write_deferred()
 
     def sweep(self, now: float) -> None:

@@ -7,6 +7,7 @@ from headgate.counters import (
     CONNECTIONS_OPEN,
     QUIC_ACCEPTED,
     QUIC_ENDED_CLOSED,
+    QUIC_ENDED_DEFECT,
     QUIC_ENDED_FAULT,
     QUIC_ENDED_HANDSHAKE_TIMEOUT,
     QUIC_ENDED_IDLE,
@@ -517,7 +518,8 @@ def test_a_full_socket_keeps_one_batch_and_goes_on_when_it_drains(gate):
     visitor.send()
     door.read()
     assert endpoint._stuck is not None
-    assert len(endpoint._waiting) == 1
+    endpoint.touched(*endpoint.connections)
+    assert len(endpoint._waiting) == 1  # each once, however often it was touched
     door.sock.full = False
     endpoint.on_writable()
     door.settle()
@@ -544,6 +546,49 @@ def test_a_defect_ends_one_connection_and_is_told(gate):
     stream = good.ask()
     door.settle()
     assert good.answers[stream][0].status == 200
+
+
+class Broken:
+    """A connection that breaks when it is asked for what it has to send, and with `close` when it is closed too."""
+
+    def __init__(self, quic, *names):
+        self.quic = quic
+        self.names = names
+
+    def __getattr__(self, name):
+        if name in self.names:
+            raise ValueError("defect")
+        return getattr(self.quic, name)
+
+
+@pytest.mark.parametrize(
+    "names", [("take_batch",), ("take_batch", "close"), ("deadline",), ("take_new_ids",)]
+)
+def test_a_defect_in_what_is_sent_ends_one_connection_and_keeps_nobody_else_waiting(gate, names):
+    door = gate()
+    bad, good = door.visit(), door.visit()
+    drivers = {driver.context.port: driver for driver in door.endpoint.connections}
+    broken = drivers[bad.sock.getsockname()[1]]
+    bad.ask()
+    stream = good.ask()
+    bad.send()
+    good.send()
+    broken.quic = Broken(broken.quic, *names)
+    door.poller.in_round = True
+    door.read()
+    door.poller.in_round = False
+    door.poller._end_round()
+    door.settle()
+    assert good.answers[stream][0].status == 200
+    assert door.endpoint.connections == {drivers[good.sock.getsockname()[1]]}
+    assert set(door.endpoint._table.values()) == door.endpoint.connections
+    assert (door.values[QUIC_ENDED_DEFECT], door.values[QUIC_OPEN], door.values[CONNECTIONS_OPEN]) == (
+        1,
+        1,
+        1,
+    )
+    assert 1 <= len(door.seen.crashes) <= 3
+    door.seen.crashes.clear()
 
 
 def test_a_defect_at_the_end_of_one_exchange_ends_the_others_all_the_same(gate):
