@@ -46,7 +46,7 @@ def arguments(argv: list[str]) -> argparse.Namespace:
 
 
 def rivals() -> Path | None:
-    """Return the root of a newer Debian where rivals and h2load with HTTP/3 are, None without one."""
+    """Return the root of a newer Debian where the rivals are, None without one."""
     root = os.environ.get("HEADGATE_RIVALS", "")
     return Path(root) if root else None
 

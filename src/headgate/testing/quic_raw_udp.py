@@ -116,7 +116,7 @@ class RawSocket:
             now = time.monotonic()
             if now >= end:
                 return False
-            self._sleep(min(end, repeat_at) - now)
+            self.await_datagram(min(end, repeat_at))
             self.read()
             if time.monotonic() >= repeat_at:  # something was lost
                 again *= 2
@@ -124,8 +124,9 @@ class RawSocket:
                 self.send(*self.client.again())
         return True
 
-    def _sleep(self, seconds: float) -> None:
-        self.sock.settimeout(max(seconds, 0.001))
+    def await_datagram(self, until: float) -> None:
+        """Wait until there is something to read, at most until then."""
+        self.sock.settimeout(max(until - time.monotonic(), 0.001))
         try:
             self.sock.recv(1, socket.MSG_PEEK)
         except OSError:
