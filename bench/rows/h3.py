@@ -22,6 +22,8 @@ SIZES: Final = {"/": 100, "/1m": 1 << 20}
 # Requests on a connection at least: its handshake and the start of its client are to be lost among them.
 FIRST: Final = {"/": 250, "/1m": 4}
 COUNT: Final = 1000
+# Seconds in which clients acknowledge what is left to acknowledge, and as many again for connections to come to rest.
+REST: Final = 3.0
 # Held open beside the counted ones: closing them would leave free memory for the counted ones to hide in.
 WARM: Final = 100
 # Datagrams of a flood, sent in portions that a socket's queue holds.
@@ -142,8 +144,12 @@ class IdleH3(H3Row):
                 for _ in range(count):
                     client = held.enter_context(H3Client(running.job.tls_port, certs.host(0)))
                     client.get("/")
-                    client.settle()
                     clients.append(client)
+                rest = time.monotonic() + REST
+                while time.monotonic() < rest:
+                    for client in clients:
+                        client.settle()
+                time.sleep(REST)
                 pids = running.pids()
                 measure.settle(pids)
                 return measure.pss_bytes(pids)
