@@ -17,12 +17,12 @@ class Bucket:
     def __repr__(self) -> str:
         return f"<Bucket {self._tokens:.0f} of {self.rate:.0f}/s>"
 
-    def take(self, now: float) -> bool:
-        """Take one, or say that there is none."""
+    def take(self, now: float, reserve: int = 0) -> bool:
+        """Take one, or say that there is none beyond those that are reserved for others."""
         if now > self._at:
             self._tokens = min(self.rate, self._tokens + (now - self._at) * self.rate)
             self._at = now
-        if self._tokens < 1.0:
+        if self._tokens < reserve + 1.0:
             return False
         self._tokens -= 1.0
         return True

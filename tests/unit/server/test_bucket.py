@@ -15,3 +15,12 @@ def test_it_fills_with_time_and_never_beyond_a_second_s_worth():
     assert not bucket.take(10.4)
     assert bucket.take(10.6)
     assert [bucket.take(100.0) for _ in range(3)] == [True, True, False]
+
+
+def test_what_is_reserved_is_left():
+    bucket = Bucket(3, 0.0)
+    assert bucket.take(0.0, 2)
+    assert not bucket.take(0.0, 2)
+    assert [bucket.take(0.0) for _ in range(3)] == [True, True, False]
+    assert not bucket.take(0.5, 2)
+    assert bucket.take(1.0, 2)

@@ -8,6 +8,7 @@ from headgate.server.quic_admission import (
     MAX_HANDSHAKES,
     MAX_NETWORK_HANDSHAKES,
     MAX_STARTS,
+    RESERVED_STARTS,
     Admission,
     Verdict,
 )
@@ -59,6 +60,30 @@ def test_so_many_handshakes_of_one_network_and_one_more(admission, values):
     assert admission.decide("192.0.2.1", True, 0.0) == ADMIT
 
 
+def test_so_many_that_are_not_proved_do_not_keep_out_one_that_is(admission, values):
+    """Whoever sends in the name of others must not lock them out."""
+    for _ in range(MAX_NETWORK_HANDSHAKES):
+        assert admission.decide("192.0.2.1", False, 0.0) == ADMIT
+    assert admission.decide("192.0.2.1", False, 0.0) == RETRY
+    assert admission.decide("192.0.2.1", True, 0.0) == ADMIT
+    assert admission.decide("192.0.2.2", False, 0.0) == ADMIT
+    assert dropped(values, "handshakes") == 0
+    admission.settled("192.0.2.1", False)
+    assert admission.decide("192.0.2.1", False, 0.0) == ADMIT
+
+
+def test_starts_are_left_for_those_that_are_proved(admission, values):
+    """Who is not may begin and end handshakes as fast as it likes."""
+    for _ in range(MAX_STARTS - RESERVED_STARTS):
+        assert admission.decide("192.0.2.1", False, 0.0) == ADMIT
+        admission.settled("192.0.2.1", False)
+    assert admission.decide("192.0.2.1", False, 0.0) == RETRY
+    for number in range(RESERVED_STARTS):
+        assert admission.decide(f"network {number}", True, 0.0) == ADMIT
+    assert admission.decide("192.0.2.1", True, 0.0) == DROP
+    assert dropped(values, "handshake-rate") == 1
+
+
 def test_so_many_handshakes_begun_in_a_second_and_one_more(admission, values):
     for number in range(MAX_STARTS):
         network = f"network {number}"
@@ -74,4 +99,7 @@ def test_what_is_over_is_not_counted(admission, values):
     assert admission.decide("a", False, 0.0) == ADMIT
     admission.settled("a", False)
     assert (admission.handshakes, admission.half_open, values[QUIC_HALF_OPEN]) == (0, 0, 0)
-    assert not admission._networks
+    assert not admission._unproved
+    assert admission.decide("a", True, 0.0) == ADMIT
+    admission.settled("a", True)
+    assert not admission._proved
