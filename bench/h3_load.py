@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Final
 
 from bench import certs
+from bench.h3_client import H3Client
 from bench.load import LoadError, Outcome
 
 PROGRAM: Final = "gtlsclient"
@@ -98,21 +99,17 @@ def requests(port: int, load: H3Load, each: int, core: int, root: Path | None = 
     return Outcome(each * load.connections, time.perf_counter() - begin, 0.0, 0.0, 0)
 
 
-def handshakes(port: int, seconds: float, core: int, clients: int = 3) -> Outcome:
-    """Connect, ask once, close, for `seconds` in `clients` threads.
+def handshakes(port: int, seconds: float) -> Outcome:
+    """Connect, ask once, close, for `seconds`: our own client, because to start a program for each connection makes
+    the caches of a small machine cold, which is all that such a row would show.
 
     Raises:
-        LoadError: a client did not get its answer.
+        LoadError: the client did not get its answer.
     """
     begin = time.perf_counter()
-
-    def loop() -> int:
-        count = 0
-        while time.perf_counter() - begin < seconds:
-            _gtlsclient(port, H3Load(), 1, core)
-            count += 1
-        return count
-
-    with ThreadPoolExecutor(clients) as pool:
-        counts = [done.result() for done in [pool.submit(loop) for _ in range(clients)]]
-    return Outcome(sum(counts), time.perf_counter() - begin, 0.0, 0.0, 0)
+    count = 0
+    while time.perf_counter() - begin < seconds:
+        with H3Client(port, certs.host(0)) as client:
+            client.get("/")
+        count += 1
+    return Outcome(count, time.perf_counter() - begin, 0.0, 0.0, 0)
