@@ -118,7 +118,7 @@ class Trace:
             if end == RESET:
                 self.h3.receive_reset(stream, 0x10C, 0.0)
             elif end == STOP:
-                self.h3.receive_stop(stream, 0x10C, 0.0)
+                self.h3.receive_stop(stream, 0x10C)
         except H3ConnectionError as error:
             if error.code not in CODES or not self.h3.failed:
                 raise Broken(f"{error!r}") from error

@@ -20,7 +20,7 @@ from typing import Final, final
 from headgate.connection.context import ConnectionContext
 from headgate.connection.exchange import Downstream, Exchange, Handler, TunnelOwner
 from headgate.connection.observer import DownstreamObserver
-from headgate.connection.quic_driver import NEVER, DriverOwner, QuicDriver
+from headgate.connection.quic_driver import GLUE, NEVER, DriverOwner, QuicDriver
 from headgate.connection.settings import ConnectionSettings
 from headgate.counters import (
     ABORTED_DOWNSTREAM,
@@ -154,7 +154,11 @@ class DownstreamLane(Downstream):
             self.driver.consumed(self.stream, size)
             self.refuse(self._too_large(limit))
             return
-        self._held.append(data)
+        held = self._held
+        if held and len(held[-1]) + size <= GLUE:
+            held[-1] += data
+        else:
+            held.append(data)
         self.held_size += size
         self._deliver()
 

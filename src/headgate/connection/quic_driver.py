@@ -27,6 +27,9 @@ from headgate.errors import RemoteProtocolError
 from headgate.net.poller import Poller
 
 NEVER: Final = float("inf")
+# Pieces of content that wait are glued while they fit into this: one of two octets alone would weigh twenty times as
+# much, and only octets are counted.
+GLUE: Final = 2048
 _UNI: Final = 2  # the bit of a stream's number that says: one direction
 
 
@@ -157,7 +160,7 @@ class QuicDriver:
             stops, quic.stops = quic.stops, []
             for stream, code in stops:
                 self._unwritten.pop(stream, None)
-                h3.receive_stop(stream, code, now)
+                h3.receive_stop(stream, code)
 
     # -- from HTTP/3 to the streams
 

@@ -20,7 +20,7 @@ from typing import Final, final
 from mypy_extensions import mypyc_attr
 
 from headgate.connection.exchange import Exchange
-from headgate.connection.quic_driver import NEVER, DriverOwner, QuicDriver
+from headgate.connection.quic_driver import GLUE, NEVER, DriverOwner, QuicDriver
 from headgate.connection.upstream_stream import ResponseReceiver, UpstreamOwner, UpstreamStream
 from headgate.counters import (
     UPSTREAM_CONNECTIONS,
@@ -134,11 +134,20 @@ class Lane(UpstreamStream):
         """Something of the answer has come."""
         self.answered = True
         if self.is_paused:
-            self._held.append(event)
-            if isinstance(event, Data):
-                self.waiting += len(event.data)
+            self._hold(event)
         else:
             self._deliver(event)
+
+    def _hold(self, event: Event) -> None:
+        held = self._held
+        if isinstance(event, Data):
+            size = len(event.data)
+            self.waiting += size
+            last = held[-1] if held else None
+            if isinstance(last, Data) and len(last.data) + size <= GLUE:
+                last.data += event.data
+                return
+        held.append(event)
 
     def _deliver(self, event: Event) -> None:
         receiver = self.receiver

@@ -47,7 +47,7 @@ class TimerHeap:
 
     def take_due(self, now: float) -> list[QuicDriver]:
         """Return those whose deadline has come; each is to be set again."""
-        due: list[QuicDriver] = []
+        due: dict[QuicDriver, None] = {}
         heap = self._heap
         until = now + GRANULARITY
         while heap and heap[0][0] <= until:
@@ -57,8 +57,7 @@ class TimerHeap:
             if driver is None:
                 continue
             if driver.quic.deadline() <= until:
-                if driver not in due:
-                    due.append(driver)
+                due[driver] = None  # once, however many entries it has
             else:
                 self.set(driver)
-        return due
+        return list(due)

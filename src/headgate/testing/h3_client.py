@@ -244,7 +244,7 @@ class H3Client:
         for stream, code in quic.resets:
             h3.receive_reset(stream, code, now)
         for stream, code in quic.stops:
-            h3.receive_stop(stream, code, now)
+            h3.receive_stop(stream, code)
         quic.resets.clear()
         quic.stops.clear()
         for stream, piece, fin in quic.streams.take_arrived():

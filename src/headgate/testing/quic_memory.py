@@ -111,7 +111,7 @@ class MemoryServer:
             for stream, code in quic.resets:
                 h3.receive_reset(stream, code, now)
             for stream, code in quic.stops:
-                h3.receive_stop(stream, code, now)
+                h3.receive_stop(stream, code)
             quic.resets.clear()
             quic.stops.clear()
             while (event := h3.next_event()) is not None:

@@ -196,7 +196,7 @@ class OurClient:
             h3.receive_reset(stream, code, now)
         self.quic.resets.clear()
         for stream, code in self.quic.stops:
-            h3.receive_stop(stream, code, now)
+            h3.receive_stop(stream, code)
         self.quic.stops.clear()
         for stream, piece, fin in streams.take_arrived():
             h3.receive_stream(stream, bytes(piece), fin, now)

@@ -1,10 +1,13 @@
 """Requests of HTTP/3 as exchanges: content both ways, backpressure, timeouts, and every way a stream can end."""
 
+import sys
+
 import pytest
 from tests.unit.engine.tls13.peers import credential, keys
 from tests.unit.server.quic_gate import Gate, Script, Visitor, is_over
 
 from headgate.connection.quic_downstream import LEAST_RATE, RATE_SECONDS
+from headgate.connection.quic_driver import GLUE
 from headgate.counters import (
     ABORTED_DOWNSTREAM,
     ABORTED_UPSTREAM,
@@ -218,6 +221,29 @@ def test_only_content_that_was_taken_opens_the_window_again(gate):
     assert sum(map(len, handler.data)) > STREAM_WINDOW * 0.9
     assert credit.limit > before
     assert lane.held_size == 0
+
+
+def test_small_pieces_that_wait_weigh_what_is_counted(gate):
+    handler = Script()
+    handler.accepting = False
+    door = gate(handler)
+    visitor = door.visit()
+    stream = visitor.ask(b"POST", body=-1)
+    door.settle()
+    handler.exchanges[0].handler = handler
+    visitor.quic.streams.write(stream, b"\0\x80\x03\x00\x00", fin=False)
+    for n in range(3 * GLUE // 2):
+        visitor.quic.streams.write(stream, b"%02d" % (n % 100), fin=False)
+        door.settle()
+        if n % 50 == 0:
+            door.pass_time(0.002, sweep=False)
+    lane = driver_of(door).lanes[stream]
+    assert lane.held_size == 3 * GLUE
+    assert [len(piece) for piece in lane._held] == [GLUE] * 3
+    assert sum(map(sys.getsizeof, lane._held)) < 1.1 * lane.held_size
+    handler.exchanges[0].accepting = True
+    lane.resume()
+    assert b"".join(handler.data) == b"".join(b"%02d" % (n % 100) for n in range(3 * GLUE // 2))
 
 
 @pytest.mark.parametrize("announced", [True, False])

@@ -4,6 +4,7 @@ import pytest
 from tests.unit.engine.quic.peers import SETTINGS
 from tests.unit.proxy.h3_path import H3Path, fields
 
+from headgate.connection.quic_driver import GLUE
 from headgate.counters import (
     GATEWAY_CLOSED,
     GATEWAY_HEAD_TIMEOUT,
@@ -19,7 +20,7 @@ from headgate.counters import (
     UPSTREAM_OPEN,
     UPSTREAM_RETRIED,
 )
-from headgate.engine.events import EndOfMessage
+from headgate.engine.events import Data, EndOfMessage
 from headgate.engine.h3.connection import MAX_INTERIM_RESPONSES
 from headgate.engine.h3.errors import (
     H3_INTERNAL_ERROR,
@@ -289,6 +290,26 @@ def test_a_slow_client_closes_the_window_and_nothing_is_lost(path):
         path.pass_time(0.02)
         send_more()
     assert client.transport.outgoing.endswith(content)
+
+
+def test_small_pieces_for_a_slow_client_weigh_what_is_counted(path):
+    client, origin = path.ask(GET)
+    lane = path.drivers[0].lanes[origin.requests[0].stream]
+    lane.pause_reading()
+    count = 3 * GLUE // 2
+    origin.respond(200, 2 * count)
+    for n in range(count):
+        origin.send(b"%02d" % (n % 100), end=n == count - 1)
+        path.run()
+        if n % 50 == 0:
+            path.pass_time(0.002)
+    pieces = [event for event in lane._held if isinstance(event, Data)]
+    assert [len(piece.data) for piece in pieces] == [GLUE] * 3
+    assert lane.held() == 3 * GLUE
+    assert len(lane._held) == 5, "the head and the end are not counted, and there is one of each"
+    lane.resume()
+    path.run()
+    assert client.transport.outgoing.endswith(b"".join(b"%02d" % (n % 100) for n in range(count)))
 
 
 def test_a_slow_origin_stops_the_client():

@@ -86,3 +86,21 @@ def test_one_with_two_entries_is_woken_once():
     driver.at = 1.0
     heap.set(driver)
     assert heap.take_due(3.0) == [driver]
+
+
+def test_thousands_that_are_due_at_once_are_not_compared_with_each_other():
+    compared = []
+
+    class Shy(Driver):
+        def __eq__(self, other):
+            compared.append(other)
+            return self is other
+
+        __hash__ = Driver.__hash__
+
+    heap = TimerHeap()
+    drivers = [Shy(1.0) for _ in range(1000)]
+    for driver in drivers:
+        heap.set(driver)
+    assert len(heap.take_due(1.0)) == 1000
+    assert compared == []

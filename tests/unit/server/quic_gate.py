@@ -143,7 +143,7 @@ class Visitor:
             http.receive_reset(stream, code, now)
         quic.resets.clear()
         for stream, code in quic.stops:
-            http.receive_stop(stream, code, now)
+            http.receive_stop(stream, code)
         quic.stops.clear()
         while (event := http.next_event()) is not None:
             stream = getattr(event, "stream", -1)

@@ -119,7 +119,7 @@ class H3Connection(H3Sender):
             error = H3StreamError(code, "reset", f"the peer reset stream {stream_id} with {code:#x}")
             self._fail(stream, error, H3_REQUEST_CANCELLED, by_peer=True)
 
-    def receive_stop(self, stream_id: int, code: int, now: float) -> None:
+    def receive_stop(self, stream_id: int, code: int) -> None:
         """Take the peer's STOP_SENDING; QUIC itself has reset our direction. Raises `H3ConnectionError`."""
         if self.failed:
             return

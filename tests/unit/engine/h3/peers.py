@@ -105,7 +105,7 @@ class Pair:
                     other.receive_reset(stream, code, 0.0)
                 for stream, code in one.take_stops():
                     moved = True
-                    other.receive_stop(stream, code, 0.0)
+                    other.receive_stop(stream, code)
 
     def events(self, engine):
         found = []

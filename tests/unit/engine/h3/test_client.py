@@ -95,7 +95,7 @@ def test_a_server_that_rejects():
 
 def test_rfc9114_4_1_a_server_may_stop_a_request_and_answer_it():
     peer = asked(b"POST", UNKNOWN_LENGTH)
-    peer.engine.receive_stop(0, H3_NO_ERROR, 0.0)
+    peer.engine.receive_stop(0, H3_NO_ERROR)
     peer.engine.send(Data(b"late", 0))
     peer.engine.send(EndOfMessage(None, 0))
     assert peer.take() == {}

@@ -297,7 +297,7 @@ def test_a_client_that_resets_its_request():
 def test_a_client_that_wants_no_answer():
     peer = Peer()
     peer.ask(*GET)
-    peer.engine.receive_stop(0, H3_REQUEST_CANCELLED, 0.0)
+    peer.engine.receive_stop(0, H3_REQUEST_CANCELLED)
     assert shown(peer.events()) == [f"<StreamFailed 0 {H3_REQUEST_CANCELLED:#x} stopped>"]
     assert peer.engine.take_resets() == []
     assert peer.engine.streams == {}
@@ -306,7 +306,7 @@ def test_a_client_that_wants_no_answer():
 def test_a_reset_of_a_stream_that_nobody_knows():
     peer = Peer()
     peer.engine.receive_reset(400, 0, 0.0)
-    peer.engine.receive_stop(400, 0, 0.0)
+    peer.engine.receive_stop(400, 0)
     assert peer.events() == []
 
 
@@ -391,7 +391,7 @@ def test_rfc9114_6_2_1_a_critical_stream_that_is_closed(kind):
 
 
 def test_rfc9114_6_2_1_our_critical_streams_may_not_be_stopped():
-    fails(H3_CLOSED_CRITICAL_STREAM, Peer().engine.receive_stop, 3, 0, 0.0)
+    fails(H3_CLOSED_CRITICAL_STREAM, Peer().engine.receive_stop, 3, 0)
 
 
 def test_rfc9114_6_2_2_push_streams():
