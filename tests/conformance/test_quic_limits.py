@@ -32,6 +32,7 @@ connection and look at what comes back; those named elsewhere do so to the part 
 | 21 | 9000 7.5 | 16 KiB of CRYPTO ahead, in any pieces | unit/engine/quic/test_crypto_buffer.py: `test_rfc9000_7_5_ahead_at_the_limit_and_one_more` |
 | | | | here: `test_rfc9000_7_5_sparse_crypto_of_a_whole_connection` |
 | | | | property/test_quic_crypto.py: `test_single_octets` |
+| | 9000 21.9 | 1000 CRYPTO frames that bring nothing | here: `test_rfc9000_21_9_crypto_for_nothing_of_a_whole_connection` |
 | 22 | 9000 7.5 | 64 KiB of CRYPTO of a level in all | unit/engine/quic/test_crypto_buffer.py: `test_rfc9000_7_5_all_of_a_level_at_the_limit_and_one_more` |
 | 23 | 8446 4 | messages of TLS, known with their fourth octet | unit/engine/tls13/test_messages.py: `test_limits_of_messages` |
 | | | | unit/engine/tls13/test_refusals.py: `test_a_message_at_the_limit_and_one_more` |
@@ -121,7 +122,7 @@ from headgate.engine.h3.qpack_encoder import QpackEncoder
 from headgate.engine.h3.settings import MAX_SETTINGS_OCTETS
 from headgate.engine.quic import errors, frames
 from headgate.engine.quic.connection_ids import MAX_PEER_IDS, MAX_RETIRING
-from headgate.engine.quic.crypto_buffer import MAX_CRYPTO_AHEAD
+from headgate.engine.quic.crypto_buffer import MAX_CRYPTO_AHEAD, MAX_CRYPTO_REPEATS
 from headgate.engine.quic.flow import CONNECTION_WINDOW, STREAM_WINDOW
 from headgate.engine.quic.levels import APPLICATION, INITIAL
 from headgate.engine.quic.stream import MAX_BIDI_STREAMS, MAX_UNI_STREAMS
@@ -152,7 +153,26 @@ def test_rfc9000_7_5_sparse_crypto_of_a_whole_connection(beyond):
         refused(duel, errors.CRYPTO_BUFFER_EXCEEDED)
     else:
         assert duel.raw.close is None
-        assert duel.quic._spaces[INITIAL].crypto_in._bits.bit_count() == 1
+        assert duel.quic._spaces[INITIAL].crypto_in._bits.count(b"\0") == MAX_CRYPTO_AHEAD // 8 - 1
+
+
+@pytest.mark.parametrize("beyond", [0, 1])
+def test_rfc9000_21_9_crypto_for_nothing_of_a_whole_connection(beyond):
+    duel = Duel()
+    raw = duel.raw
+    raw.take_crypto()
+    again = encode_crypto(MAX_CRYPTO_AHEAD - 1, b"x")
+    duel.put(raw.initial(again))  # it brings something, and allows three more
+    left = MAX_CRYPTO_REPEATS + 3 + beyond
+    while left:
+        count = min(left, 100)
+        duel.put(raw.initial(again * count))
+        left -= count
+    duel.settle()
+    if beyond:
+        refused(duel, errors.PROTOCOL_VIOLATION)
+    else:
+        assert raw.close is None
 
 
 def test_rfc9001_6_2_a_second_key_update_before_the_first_was_acknowledged():

@@ -1,13 +1,16 @@
 """CRYPTO data in any order: what goes up, and how little of it can be made to wait."""
 
-import sys
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from headgate.engine.quic import errors
-from headgate.engine.quic.crypto_buffer import MAX_CRYPTO_AHEAD, MAX_CRYPTO_TOTAL, CryptoBuffer
+from headgate.engine.quic.crypto_buffer import (
+    MAX_CRYPTO_AHEAD,
+    MAX_CRYPTO_REPEATS,
+    MAX_CRYPTO_TOTAL,
+    CryptoBuffer,
+)
 from headgate.engine.quic.errors import QuicError
 
 HELLO = bytes((n * 31 + n // 256) % 256 for n in range(300))
@@ -36,9 +39,11 @@ def test_any_split_order_and_repetition_means_the_same(pieces, random, is_view):
         data = HELLO[start:end]
         got += bytes(buffer.receive(start, memoryview(data) if is_view else data))
         assert got == HELLO[: buffer.position]
-        assert len(buffer._flat) == buffer._bits.bit_length()
+        assert len(buffer._flat) == int.from_bytes(buffer._bits, "little").bit_length()
+        assert len(buffer._bits) == (len(buffer._flat) + 7) // 8
     assert got == HELLO
     assert not buffer._flat
+    assert not buffer._bits
 
 
 def test_rfc9000_7_5_a_hello_in_single_octets_backwards():
@@ -53,12 +58,12 @@ def test_rfc9000_7_5_a_hello_in_single_octets_backwards():
 def test_rfc9000_7_5_ahead_at_the_limit_and_one_more():
     buffer = CryptoBuffer()
     assert buffer.receive(MAX_CRYPTO_AHEAD - 1, b"x") == b""
-    held = len(buffer._flat) + sys.getsizeof(buffer._bits)
+    held = len(buffer._flat) + len(buffer._bits)
     assert held < 19 * 1024
     with pytest.raises(QuicError) as caught:
         buffer.receive(MAX_CRYPTO_AHEAD, b"x")
     assert caught.value.code == errors.CRYPTO_BUFFER_EXCEEDED
-    assert len(buffer._flat) + sys.getsizeof(buffer._bits) == held
+    assert len(buffer._flat) + len(buffer._bits) == held
     assert buffer.receive(0, b"y") == b"y"
     assert buffer.receive(MAX_CRYPTO_AHEAD, b"x") == b""
 
@@ -90,3 +95,42 @@ def test_octets_that_wait_must_not_change(start):
     gap = bytearray(HELLO[:60])
     gap[25] ^= 0x80  # never seen before: nothing to compare with
     assert buffer.receive(0, bytes(gap)) == bytes(gap)
+
+
+def nothing(buffer, kind):
+    """Let a piece come that brings nothing new."""
+    offset, data = {"read": (3, HELLO[3:9]), "waits": (501, b"yz")}[kind]
+    assert buffer.receive(offset, data) == b""
+
+
+@pytest.mark.parametrize("kind", ["read", "waits"])
+def test_rfc9000_21_9_pieces_that_bring_nothing_at_the_limit_and_one_more(kind):
+    buffer = CryptoBuffer()
+    buffer.receive(0, HELLO)
+    buffer.receive(500, b"xyz!")
+    for _ in range(MAX_CRYPTO_REPEATS + 2 * 3):  # the two that brought something allow three more each
+        nothing(buffer, kind)
+    with pytest.raises(QuicError, match="nothing new") as caught:
+        nothing(buffer, kind)
+    assert caught.value.code == errors.PROTOCOL_VIOLATION
+    assert caught.value.frame_type == 0x06
+
+
+@pytest.mark.parametrize("order", [1, -1])
+def test_rfc9000_7_5_a_hello_of_16_kib_in_single_octets_four_times_over(order):
+    buffer, got = CryptoBuffer(), b""
+    hello = (HELLO * 60)[:MAX_CRYPTO_AHEAD]
+    for offset in range(MAX_CRYPTO_AHEAD)[::order]:
+        for _ in range(4):
+            got += buffer.receive(offset, hello[offset : offset + 1])
+    assert got == hello
+
+
+def test_a_piece_far_ahead_touches_no_more_than_itself():
+    buffer = CryptoBuffer()
+    buffer.receive(MAX_CRYPTO_AHEAD - 1, b"x")
+    flat, bits = bytes(buffer._flat), bytes(buffer._bits)
+    buffer.receive(8000, b"ab")
+    assert bytes(buffer._flat) == flat[:8000] + b"ab" + flat[8002:]
+    assert bytes(buffer._bits) == bits[:1000] + b"\x03" + bits[1001:]
+    assert repr(buffer) == "<CryptoBuffer 0 read, 3 waiting>"
