@@ -1,6 +1,16 @@
 """What was read and waits: turns, shares, and what comes beyond them."""
 
-from headgate.server.quic_backlog import LEAST_WEIGHT, MAX_BACKLOG, TURN, TURN_OF_STRANGERS, Backlog, Waiting
+from headgate.server.quic_backlog import (
+    LEAST_WEIGHT,
+    MAX_BACKLOG,
+    MAX_SHARED,
+    QUEUE_WEIGHT,
+    SMALL,
+    TURN,
+    TURN_OF_STRANGERS,
+    Backlog,
+    Waiting,
+)
 
 PEER = ("192.0.2.1", 4433)
 
@@ -75,11 +85,35 @@ def test_a_share_at_the_limit_and_one_more():
 def test_small_datagrams_weigh_what_it_costs_to_keep_them():
     backlog = Backlog()
     backlog.put("a", waiting(bytes(64 * 10), 10))
-    assert backlog.weight == 64 * LEAST_WEIGHT
+    assert backlog.weight == 64 * LEAST_WEIGHT + QUEUE_WEIGHT
 
 
 def test_all_together_hold_no_more_than_there_is():
     backlog = Backlog()
     for at in range(20_000):
         put(backlog, at % 50, waiting(bytes(1200), 1200))
-    assert backlog.weight <= MAX_BACKLOG + 50 * 1200
+    assert backlog.weight <= MAX_BACKLOG
+
+
+def test_a_batch_of_each_of_many_connections_is_no_more_than_there_is():
+    """And one who sends little is heard all the same, until that is too much as well."""
+    backlog = Backlog()
+    batch = bytes(64_000)
+    held = sum(put(backlog, key, waiting(batch, 1000)) for key in range(2000))
+    assert held == MAX_SHARED // (64_000 + QUEUE_WEIGHT)
+    first = sum(put(backlog, key, waiting(bytes(SMALL), 1500)) for key in range(10_000, 20_000))
+    assert first >= 250
+    assert MAX_BACKLOG - SMALL - QUEUE_WEIGHT < backlog.weight <= MAX_BACKLOG
+    assert not put(backlog, 10_000, waiting(bytes(SMALL), 1500))  # a second one
+    taken(backlog)
+    assert backlog.weight == len(backlog) == 0
+
+
+def test_what_was_served_is_let_go_of():
+    backlog = Backlog()
+    for _ in range(3):
+        backlog.put("a", waiting(bytes(60_000), 1000))
+        backlog.put("b", waiting(bytes(1000), 1000))
+    while backlog.take() is not None:
+        waits = sum(len(item.data) for queue in backlog._queues.values() for item in queue.items)
+        assert backlog.weight == waits + QUEUE_WEIGHT * len(backlog)
