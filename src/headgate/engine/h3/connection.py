@@ -171,6 +171,8 @@ class H3Connection(H3Sender):
         if fin:
             if uni.kind >= 0:
                 self._close_critical(uni.kind)
+            if uni.kind == UNKNOWN:
+                self.glitches.spend(now)  # it ended before its type, which is allowed (section 6.2)
             del self._uni[stream_id]
 
     def _begin_uni(self, stream_id: int, uni: UniStream, kind: int, fin: bool, now: float) -> None:

@@ -38,11 +38,12 @@ PIECES: Final = 2
 class FrameReader:
     """Takes the octets of one stream apart; `payload` is what the last `next()` found."""
 
-    __slots__ = ("_at", "_buffer", "_left", "_taken", "_waiting", "length", "payload", "type")
+    __slots__ = ("_at", "_buffer", "_left", "_more", "_taken", "_waiting", "length", "payload", "type")
 
     def __init__(self) -> None:
         self._buffer = b""
         self._at = 0
+        self._more: bytearray | None = None  # what came behind `_buffer` before that was used up
         self._left = 0  # octets of the current payload that are still to come
         self._taken = SKIP
         self._waiting = False  # a payload is gathered whole, even one of no octets
@@ -56,23 +57,33 @@ class FrameReader:
     @property
     def buffered(self) -> int:
         """How many octets are held."""
-        return len(self._buffer) - self._at
+        more = self._more
+        return len(self._buffer) - self._at + (0 if more is None else len(more))
 
     @property
     def between_frames(self) -> bool:
         """Whether the stream may end here (section 7.1)."""
-        return self._left == 0 and not self._waiting and self._at >= len(self._buffer)
+        return self._left == 0 and not self._waiting and not self.buffered
 
     def feed(self, data: bytes) -> None:
         """Take octets; call `next` until it returns NOTHING."""
-        if self._at >= len(self._buffer):
-            self._buffer = data
+        if self._more is not None:
+            self._more += data
+        elif self._at < len(self._buffer):
+            self._more = bytearray(data)
         else:
-            self._buffer = self._buffer[self._at :] + data
-        self._at = 0
+            self._buffer = data
+            self._at = 0
 
     def next(self) -> int:
         """Return what comes next."""
+        more = self._more
+        if more is not None:
+            if self._waiting and self.buffered < self._left:
+                return NOTHING  # in one piece once all of it is there, not with each that comes
+            self._buffer = self._buffer[self._at :] + bytes(more)
+            self._at = 0
+            self._more = None
         buffer = self._buffer
         while True:
             at = self._at

@@ -72,6 +72,40 @@ def test_content_is_handed_out_at_once_and_not_held():
     assert reader.buffered == 0
 
 
+def test_a_payload_in_small_pieces_is_put_together_once():
+    reader = FrameReader()
+    payload = bytes(n % 251 for n in range(60_000))
+    data = encode_frame(HEADERS, payload) + b"\x00\x01x"
+    reader.feed(data[:20])
+    assert reader.next() == HEAD
+    reader.take(WHOLE)
+    begun = reader._buffer
+    for at in range(20, len(data), 17):
+        assert reader.next() == NOTHING
+        assert reader._buffer is begun
+        reader.feed(data[at : at + 17])
+        assert reader.buffered == min(at + 17, len(data)) - 5
+        assert not reader.between_frames
+    assert reader.next() == PAYLOAD
+    assert reader.payload == payload
+    assert reader.next() == HEAD
+
+
+def test_what_waits_unread_is_put_together_once():
+    reader = FrameReader()
+    reader.feed(b"\x00\x28")
+    begun = reader._buffer
+    for _ in range(40):
+        reader.feed(b"x")
+        assert reader._buffer is begun
+    assert reader.buffered == 42
+    assert reader.next() == HEAD
+    reader.take(PIECES)
+    assert reader.next() == PIECE
+    assert reader.payload == b"x" * 40
+    assert reader.between_frames
+
+
 def test_a_payload_of_nothing_is_a_payload():
     assert read([b"\x01\x00"])[0] == [(HEADERS, b"")]
 
