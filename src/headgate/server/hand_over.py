@@ -163,8 +163,6 @@ class Forwarder:
         self._mailbox = mailbox
         self._place = place
 
-    def __call__(
-        self, slot: int, generation: int, data: bytes, segment: int, peer: Peer, local: bytes, ecn: int
-    ) -> bool:
-        """Hand datagrams over. Whether that worker still is of this generation, it sees itself."""
+    def __call__(self, slot: int, data: bytes, segment: int, peer: Peer, local: bytes, ecn: int) -> bool:
+        """Hand datagrams over. Whether their connection is still there, that worker sees itself."""
         return self._mailbox.send(self._place, slot, data, segment, peer, local, ecn)

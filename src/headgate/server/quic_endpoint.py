@@ -78,7 +78,7 @@ from headgate.server.quic_backlog import Backlog, Waiting
 from headgate.server.quic_closed import ClosedConnections, ClosedRecord
 from headgate.server.quic_ends import how_it_ended
 from headgate.server.quic_memory import MemoryBudget
-from headgate.server.quic_parts import SUCCESSOR, EndpointKeys, EndpointTls, Forward, Timer, Timers
+from headgate.server.quic_parts import EndpointKeys, EndpointTls, Forward, Timer, Timers
 from headgate.server.quic_tokens import SeenTokens
 from headgate.telemetry.qlog import QlogDirectory
 
@@ -238,25 +238,26 @@ class QuicEndpoint(Pollable):
                 return True
             if size < 0:
                 return True
-            self._keep(size, sock.segment)
+            self._keep(memoryview(buffer)[:size], sock.segment, sock.peer, sock.local, sock.ecn)
             if clock.now() >= until:
                 break
         return False
 
-    def _keep(self, size: int, segment: int) -> None:
+    def _keep(
+        self, data: memoryview, segment: int, peer: Peer, local: bytes, ecn: int, is_handed: bool = False
+    ) -> None:
         """Put one read into the queue of whom it is for: its first datagram says who that is."""
+        size = len(data)
         if size == 0 or segment <= 0:
             self._values[_MALFORMED] += 1
             return
-        view = memoryview(self._buffer)
-        head = bytes(view[: min(size, segment, _HEAD)])
+        head = bytes(data[: min(segment, _HEAD)])
         try:
             driver = self._table.get(destination_of(head, 0, len(head), CID_LENGTH))
         except UnreadablePacketError:
             driver = None
         if self._backlog.has_room(driver, size, segment):
-            sock = self._sock
-            self._backlog.put(driver, Waiting(bytes(view[:size]), segment, sock.peer, sock.local, sock.ecn))
+            self._backlog.put(driver, Waiting(bytes(data), segment, peer, local, ecn, is_handed))
         else:
             self._values[_QUEUE_FULL] += -(-size // segment)
 
@@ -272,14 +273,17 @@ class QuicEndpoint(Pollable):
             item = backlog.take()
             if item is None:
                 return
-            self._receive(backlog.data, item.segment, item.peer, item.local, item.ecn)
+            self._receive(backlog.data, item)
             if len(backlog) == 0:
                 return
             if clock.now() >= until:
                 break
+        self._resume_later()
+
+    def _resume_later(self) -> None:
         if not self._is_resuming:
             self._is_resuming = True
-            self._timers.call_at(clock.now(), self._resume)
+            self._timers.call_at(self._clock.now(), self._resume)
 
     def _resume(self) -> None:
         """Go on with what was left."""
@@ -294,23 +298,17 @@ class QuicEndpoint(Pollable):
             self.write_deferred()
 
     def receive_forwarded(self, data: bytes, segment: int, peer: Peer, local: bytes, ecn: int) -> None:
-        """Take datagrams that came to another worker's socket; they are not handed on once more."""
-        forward, self._forward = self._forward, None
-        try:
-            self._receive(data, segment, peer, local, ecn)
-        finally:
-            self._forward = forward
+        """Take datagrams that came to another worker's socket: they wait their turn like all others."""
+        self._keep(memoryview(data), segment, peer, local, ecn, is_handed=True)
+        self._resume_later()
 
-    def _receive(self, data: bytes, segment: int, peer: Peer, local: bytes, ecn: int) -> None:
-        """Give datagrams to their connections, those in a row to the same one together."""
-        size = len(data)
-        if size == 0 or segment <= 0:
-            self._values[_MALFORMED] += 1
-            return
-        count = -(-size // segment)
+    def _receive(self, data: bytes, item: Waiting) -> None:
+        """Give datagrams, `data` of `item`, to their connections, those in a row to the same one together."""
+        size, segment = len(data), item.segment
         values = self._values
-        values[QUIC_DATAGRAMS_READ] += count
-        values[QUIC_BYTES_READ] += size
+        if not item.is_handed:  # else they are counted where they were read
+            values[QUIC_DATAGRAMS_READ] += -(-size // segment)
+            values[QUIC_BYTES_READ] += size
         at = 0
         while at < size:
             end = min(at + segment, size)
@@ -322,7 +320,7 @@ class QuicEndpoint(Pollable):
                 continue
             driver = self._table.get(connection_id)
             if driver is None:
-                self._receive_stranger(connection_id, data[at:end], peer, local, ecn)
+                self._receive_stranger(connection_id, data[at:end], item)
                 at = end
                 continue
             if data[at] < 0x80:
@@ -330,7 +328,7 @@ class QuicEndpoint(Pollable):
                 while end < size and data[end] < 0x80 and data.startswith(connection_id, end + 1):
                     end = min(end + segment, size)
             run = data if at == 0 and end == size else data[at:end]
-            self._give(driver, run, segment, peer, local, ecn)
+            self._give(driver, run, segment, item.peer, item.local, item.ecn)
             at = end
 
     def _give(
@@ -360,11 +358,9 @@ class QuicEndpoint(Pollable):
 
     # -- strangers
 
-    def _receive_stranger(
-        self, connection_id: bytes, data: bytes, peer: Peer, local: bytes, ecn: int
-    ) -> None:
+    def _receive_stranger(self, connection_id: bytes, data: bytes, item: Waiting) -> None:
         """Take a datagram for no connection of ours."""
-        now = self._poller.now
+        now, peer, local = self._poller.now, item.peer, item.local
         record = self.closed.find(connection_id)
         if record is not None:
             if record.closing.receive(len(data)):
@@ -383,7 +379,7 @@ class QuicEndpoint(Pollable):
                     self._answer(self._answers.negotiate(header, len(data), now), peer, local)
                 return
         names = self._codec.decode(connection_id)
-        if names is not None and self._hand_on(names, data, peer, local, ecn):
+        if names is not None and not item.is_handed and self._hand_on(names[0], data, item):
             return
         if header is None or (header.kind == HANDSHAKE and names is not None):
             # Section 10.3 leaves long headers to us: a client whose handshake is over, but was not confirmed before
@@ -391,17 +387,16 @@ class QuicEndpoint(Pollable):
             self._values[_UNKNOWN_CONNECTION] += 1
             self._answer(self._answers.reset(connection_id, len(data), peer, now), peer, local)
         elif header.kind == INITIAL:
-            self._receive_initial(header, data, peer, local, ecn)
+            self._receive_initial(header, data, peer, local, item.ecn)
         else:
             self._values[_UNKNOWN_CONNECTION] += 1
 
-    def _hand_on(self, names: tuple[int, int], data: bytes, peer: Peer, local: bytes, ecn: int) -> bool:
-        """Give a datagram to the worker that its ID names; False: that is us, or nobody."""
+    def _hand_on(self, slot: int, data: bytes, item: Waiting) -> bool:
+        """Give a datagram to the worker of a slot; False: that is us, or nobody."""
         forward = self._forward
-        slot, generation = names
-        if forward is None or (slot == self._slot and generation == self._generation):
+        if forward is None or slot == self._slot:
             return False
-        return forward(slot, generation, data, len(data), peer, local, ecn)
+        return forward(slot, data, len(data), item.peer, item.local, item.ecn)
 
     def _receive_initial(self, header: LongHeader, data: bytes, peer: Peer, local: bytes, ecn: int) -> None:
         """Take a first Initial: nothing is kept of it before its tag is right."""
@@ -414,10 +409,8 @@ class QuicEndpoint(Pollable):
             values[_BAD_INITIAL] += 1
             return
         if self.draining:
-            forward = self._forward
-            if forward is None or not forward(self._slot, SUCCESSOR, data, len(data), peer, local, ecn):
-                values[_DRAINING] += 1
-                self._refuse(header, CONNECTION_REFUSED, "", peer, local)
+            values[_DRAINING] += 1
+            self._refuse(header, CONNECTION_REFUSED, "", peer, local)
             return
         token: Token | None = None
         if header.token:

@@ -2,14 +2,11 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Final, Protocol
+from typing import Protocol
 
 from headgate.engine.tls13.server import ServerHandshake
 from headgate.engine.tls13.settings import ServerSettings
 from headgate.net.udp import Peer
-
-# A draining endpoint hands first Initials to whoever came after it in its own slot.
-SUCCESSOR: Final = -1
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -37,13 +34,10 @@ class Timers(Protocol):
 class Forward(Protocol):
     """Hands datagrams to the worker that their connection ID names; False: it cannot have them.
 
-    `data` are datagrams end to end, `segment` octets each but the last. `generation` is the worker's within its slot,
-    modulo 256; a draining endpoint asks for its own slot with `SUCCESSOR`: whoever came after it.
+    `data` are datagrams end to end, `segment` octets each but the last.
     """
 
-    def __call__(
-        self, slot: int, generation: int, data: bytes, segment: int, peer: Peer, local: bytes, ecn: int
-    ) -> bool: ...
+    def __call__(self, slot: int, data: bytes, segment: int, peer: Peer, local: bytes, ecn: int) -> bool: ...
 
 
 class EndpointTls(Protocol):

@@ -71,7 +71,7 @@ def pair(room):
 @pytest.mark.parametrize("local", [b"", b"l" * 12, b"m" * 20])
 def test_it_arrives_as_the_socket_told_it(pair, peer, local):
     first, second = pair
-    assert first.forwarder(1)(1, 9, b"a" * 1200 + b"b" * 7, 1200, peer, local, 2)
+    assert first.forwarder(1)(1, b"a" * 1200 + b"b" * 7, 1200, peer, local, 2)
     second.poller.dispatch()
     assert second.receivers[1].taken == [(b"a" * 1200 + b"b" * 7, 1200, peer, local, 2)]
     assert second.receivers[0].taken == []
@@ -81,15 +81,15 @@ def test_it_arrives_as_the_socket_told_it(pair, peer, local):
 def test_the_largest_batch_fits(pair):
     first, second = pair
     data = os.urandom(65_000)
-    assert first.forwarder(0)(1, 0, data, 1250, PEER, b"", 0)
+    assert first.forwarder(0)(1, data, 1250, PEER, b"", 0)
     second.poller.dispatch()
     assert second.receivers[0].taken[0][0] == data
 
 
 def test_a_slot_that_is_not_there_and_our_own_are_refused(pair):
     first, _ = pair
-    assert not first.forwarder(0)(2, 0, b"x", 1, PEER, b"", 0)
-    assert not first.forwarder(0)(0, 0, b"x", 1, PEER, b"", 0)
+    assert not first.forwarder(0)(2, b"x", 1, PEER, b"", 0)
+    assert not first.forwarder(0)(0, b"x", 1, PEER, b"", 0)
     assert first.values[QUIC_HANDED_OVER] == 0
 
 
@@ -97,21 +97,21 @@ def test_a_full_box_drops_and_counts_and_never_blocks(pair):
     first, second = pair
     forward = first.forwarder(0)
     for _ in range(1000):
-        assert forward(1, 0, b"x" * 12_000, 1200, PEER, b"", 0)
+        assert forward(1, b"x" * 12_000, 1200, PEER, b"", 0)
     sent, dropped = first.values[QUIC_HANDED_OVER], first.values[FULL]
     assert sent + dropped == 10_000
     # The limit is the kernel's: about 200 KiB for each sender, and no 12 MB.
     assert 0 < sent * 1200 < 2_000_000
     while second.values[QUIC_TAKEN_OVER] < sent:
         second.poller.dispatch()
-    assert forward(1, 0, b"y", 1, PEER, b"", 0)
+    assert forward(1, b"y", 1, PEER, b"", 0)
     assert first.values[FULL] == dropped
 
 
 def test_one_wake_up_takes_so_many_at_most(pair):
     first, second = pair
     for _ in range(MAX_READS + 1):
-        first.forwarder(0)(1, 0, b"x", 1, PEER, b"", 0)
+        first.forwarder(0)(1, b"x", 1, PEER, b"", 0)
     second.poller.dispatch()
     assert len(second.receivers[0].taken) == MAX_READS
     second.poller.dispatch()
@@ -121,7 +121,7 @@ def test_one_wake_up_takes_so_many_at_most(pair):
 def test_who_comes_after_a_dead_worker_reads_what_was_meant_for_it(room):
     first, dead = Worker(room, 0), Worker(room, 1)
     dead.close()
-    assert first.forwarder(0)(1, 0, b"late", 4, PEER, b"", 0)
+    assert first.forwarder(0)(1, b"late", 4, PEER, b"", 0)
     successor = Worker(room, 1)
     successor.poller.dispatch()
     assert successor.receivers[0].taken[0][0] == b"late"
@@ -149,6 +149,6 @@ def test_a_defect_of_a_receiver_is_told(pair):
         raise ValueError("defect")
 
     second.receivers[0].receive_forwarded = broken
-    first.forwarder(0)(1, 0, b"x", 1, PEER, b"", 0)
+    first.forwarder(0)(1, b"x", 1, PEER, b"", 0)
     second.poller.dispatch()
     assert second.crashes[0][0] == "hand-over"
