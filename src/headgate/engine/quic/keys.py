@@ -1,7 +1,8 @@
 """Keys of packets: how they come about, and what they do (RFC 9001 sections 5.1 to 5.4, RFC 9369 section 3.3).
 
 A `PacketKey` is key and IV of one direction. Its cipher is made when it is first used, and let go of by `rest`: that
-is 2.4 KiB of OpenSSL, so neither the key of the next phase nor one of an idle connection has any.
+is 2.4 KiB of OpenSSL, so neither the key of the next phase nor one of an idle connection has any. The ciphers of
+header protection, 1 KiB each, rest with them.
 """
 
 from typing import Final, final
@@ -65,21 +66,32 @@ def next_secret(version: int, suite: int, secret: bytes) -> bytes:
 class HeaderMask:
     """The masks of header protection (section 5.4): 16 octets for each sample, of which five are used."""
 
-    __slots__ = ("_context", "_is_chacha")
+    __slots__ = ("_context", "_is_chacha", "_key")
 
     def __init__(self, suite: int, key: bytes) -> None:
         self._is_chacha = suite == TLS_CHACHA20_POLY1305_SHA256
+        self._key = key
+        self._context: CipherContext | None = None
+
+    def _made(self) -> CipherContext:
         # ChaCha20 gets its counter and nonce with each sample: those given here are never used.
         chosen: Cipher[modes.ECB | None] = (
-            Cipher(algorithms.ChaCha20(key, bytes(SAMPLE)), None)
+            Cipher(algorithms.ChaCha20(self._key, bytes(SAMPLE)), None)
             if self._is_chacha
-            else Cipher(algorithms.AES(key), modes.ECB())
+            else Cipher(algorithms.AES(self._key), modes.ECB())
         )
-        self._context: CipherContext = chosen.encryptor()
+        made = self._context = chosen.encryptor()
+        return made
+
+    def rest(self) -> None:
+        """Let go of the cipher until it is used again."""
+        self._context = None
 
     def masks(self, samples: bytes) -> bytes:
         """Return one mask of 16 octets for each 16 octets of `samples`, in order."""
         context = self._context
+        if context is None:
+            context = self._made()
         if not self._is_chacha:
             return context.update(samples)
         pieces: list[bytes] = []

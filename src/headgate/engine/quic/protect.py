@@ -251,10 +251,12 @@ class KeySet:
 
     def rest(self) -> None:
         """Let go of what can be made again from the keys: a connection is idle."""
-        if self._read is not None:
-            self._read.rest()
-        if self._write is not None:
-            self._write.rest()
+        for key in (self._read, self._write):
+            if key is not None:
+                key.rest()
+        for mask in (self._read_mask, self._write_mask):
+            if mask is not None:
+                mask.rest()
 
     # Reading
 

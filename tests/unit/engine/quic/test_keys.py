@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from headgate.engine.quic.keys import PacketKey
+from headgate.engine.quic.keys import HeaderMask, PacketKey
 from headgate.engine.tls13.suites import SUITES, TLS_AES_128_GCM_SHA256
 
 
@@ -26,3 +26,13 @@ def test_a_cipher_is_kept_until_it_rests_and_is_the_same_afterwards(suite):
     again = key.aead()
     assert again is not first
     assert again.decrypt(key.nonce(1), sealed, b"header") == b"content"
+
+
+@pytest.mark.parametrize("suite", SUITES)
+def test_masks_are_the_same_before_and_after_a_rest(suite):
+    mask = HeaderMask(suite, bytes(range(16 if suite == TLS_AES_128_GCM_SHA256 else 32)))
+    samples = bytes(range(32))
+    before = mask.masks(samples)
+    assert before[:16] != before[16:]
+    mask.rest()
+    assert mask.masks(samples) == before
