@@ -370,7 +370,7 @@ HTTP3 = [
          ((2, CONTROL, False), (0, encode_frame(HEADERS, section(*GET) + b"\xff\x24"), True))),
     http("an entry of the dynamic table that is not there", "9204-2.2.3", h3.QPACK_DECOMPRESSION_FAILED,
          ((2, CONTROL, False), (0, encode_frame(HEADERS, b"\x02\0\x80"), True))),
-    http("a capacity above the limit", "9204-4.1.3", h3.QPACK_ENCODER_STREAM_ERROR,
+    http("a capacity above the limit", "9204-4.3.1", h3.QPACK_ENCODER_STREAM_ERROR,
          ((2, CONTROL, False), (6, ENCODER + b"\x3f\xe1\xc7\xaf\xa0\x25", False))),
     http("an Insert Count Increment of 0", "9204-4.4.3", h3.QPACK_DECODER_STREAM_ERROR,
          ((2, CONTROL, False), (6, DECODER + b"\0", False))),

@@ -12,7 +12,6 @@ from typing import Final, final
 from headgate.engine.quic import frames
 from headgate.engine.quic.closing import CLOSING_PROBE_TIMEOUTS, TABLE, CloseReason, Closing, End, State
 from headgate.engine.quic.connection_ids import CID_LENGTH, OwnConnectionIds, PeerConnectionIds
-from headgate.engine.quic.cubic import Cubic
 from headgate.engine.quic.datagrams import MAX_DATAGRAM_FRAME, Datagrams
 from headgate.engine.quic.errors import APPLICATION_ERROR, QuicError
 from headgate.engine.quic.glitches import Glitches
@@ -123,7 +122,10 @@ class ConnectionCore:
         self.datagrams = Datagrams(is_enabled=settings.has_datagrams)
         self.streams = Streams(is_client=is_client, settings=settings.streams)
         self.recovery = Recovery(
-            Cubic(DATAGRAM), random, is_client=is_client, is_ecn_enabled=settings.is_ecn_enabled
+            settings.controller(DATAGRAM),
+            random,
+            is_client=is_client,
+            is_ecn_enabled=settings.is_ecn_enabled,
         )
         self.peer_ids = PeerConnectionIds(beginning.destination)
         self.own_ids = OwnConnectionIds(beginning.source, beginning.make_id or _no_more_ids)

@@ -18,7 +18,6 @@ from typing import Final
 
 from headgate.engine.quic import frames
 from headgate.engine.quic.closing import CloseReason, End
-from headgate.engine.quic.cubic import Cubic
 from headgate.engine.quic.errors import PROTOCOL_VIOLATION, QuicError
 from headgate.engine.quic.handshake import ConnectionHandshake
 from headgate.engine.quic.mtu import BASE
@@ -172,7 +171,7 @@ class Migration(ConnectionHandshake):
             controller, rtt = recovery.controller, recovery.rtt
             path.datagram, path.search = old.datagram, old.search
         if controller is None or rtt is None:
-            controller, rtt = Cubic(BASE), RttEstimator()
+            controller, rtt = self._settings.controller(BASE), RttEstimator()
         recovery.use_path(controller, rtt, now)
         self.peer_ids.use(path.sequence)
         path.is_wanted = False

@@ -60,10 +60,6 @@ class SendBuffer:
         """Tell whether everything, FIN too, is acknowledged."""
         return self._fin == _FIN_ACKED and self.base == self.end
 
-    def is_all_sent(self) -> bool:
-        """Tell whether everything, FIN too, has been sent once."""
-        return self.sent == self.end and self._fin >= _FIN_SENT
-
     def can_send_without_credit(self) -> bool:
         """Tell whether something waits that needs no credit: data that was lost, or a bare FIN."""
         return bool(self._lost.starts) or (self._fin == _FIN_DUE and self.sent == self.end)

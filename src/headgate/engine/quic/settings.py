@@ -1,11 +1,14 @@
 """What a connection is told before it begins, and what it says of that to its peer (RFC 9000 section 18.2)."""
 
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Final, Literal
 
+from headgate.engine.quic.congestion import CongestionController
 from headgate.engine.quic.connection_ids import MAX_PEER_IDS
+from headgate.engine.quic.cubic import Cubic
 from headgate.engine.quic.datagrams import MAX_DATAGRAM_FRAME
 from headgate.engine.quic.mtu import BASE
+from headgate.engine.quic.newreno import NewReno
 from headgate.engine.quic.packet import VERSION_1, VERSION_2
 from headgate.engine.quic.path import Address
 from headgate.engine.quic.stream import StreamSettings
@@ -19,6 +22,8 @@ MAX_DATAGRAM: Final = 1452
 IDLE_SECONDS: Final = 30.0
 # A peer that asks for less would lose connections to a busy second.
 LEAST_IDLE_SECONDS: Final = 5.0
+# RFC 9438 and RFC 9002 section 7.
+_CONTROLLERS: Final[dict[str, type[CongestionController]]] = {"cubic": Cubic, "newreno": NewReno}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,7 +36,7 @@ class ConnectionSettings:
     `follows_preferred`: a client goes there.
 
     `versions` are spoken, best first. A server goes on in the one that a client likes best, with `prefers_newest` in
-    version 2 wherever it can. `has_datagrams`: RFC 9221, both ways.
+    version 2 wherever it can. `has_datagrams`: RFC 9221, both ways. `congestion`: the controller of each path.
     """
 
     streams: StreamSettings = field(default_factory=StreamSettings)
@@ -44,6 +49,16 @@ class ConnectionSettings:
     versions: tuple[int, ...] = (VERSION_1, VERSION_2)
     prefers_newest: bool = False
     has_datagrams: bool = False
+    congestion: Literal["cubic", "newreno"] = "cubic"
+
+    def __post_init__(self) -> None:
+        """Refuse a controller that is none."""
+        if self.congestion not in _CONTROLLERS:
+            raise ValueError(f"congestion is one of {', '.join(_CONTROLLERS)}, not {self.congestion!r}")
+
+    def controller(self, datagram: int) -> CongestionController:
+        """Return the congestion controller of a new path."""
+        return _CONTROLLERS[self.congestion](datagram)
 
     def parameters(self, source: bytes) -> TransportParameters:
         """Return our transport parameters for a connection that uses `source` as its own ID."""

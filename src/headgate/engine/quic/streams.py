@@ -227,11 +227,6 @@ class Streams:
         streams = closed[0] + closed[1] + closed[2] + closed[3]
         return self.receive_credit.received + self.sender.credit.used + (streams << 11)
 
-    def implicit(self, kind: int) -> int:
-        """Return how many streams of a kind (the two low bits) are open only because a higher one is."""
-        objects = sum([1 for stream_id in self.table if stream_id & 3 == kind])
-        return self._opened[kind] - self._closed_count[kind] - objects
-
     # Frames about what the peer sends
 
     def receive_stream(self, stream_id: int, offset: int, data: Piece, *, fin: bool) -> None:

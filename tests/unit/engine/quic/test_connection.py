@@ -9,7 +9,9 @@ from tests.unit.engine.tls13.peers import credential, trusting
 
 from headgate.engine.quic.closing import State
 from headgate.engine.quic.connection import REST_SECONDS
+from headgate.engine.quic.cubic import Cubic
 from headgate.engine.quic.levels import APPLICATION
+from headgate.engine.quic.newreno import NewReno
 from headgate.engine.quic.settings import LEAST_IDLE_SECONDS, ConnectionSettings
 
 MIB = bytes(range(256)) * 4096
@@ -35,6 +37,33 @@ def test_a_mebibyte_each_way():
     assert theirs.read == {0: MIB}
     assert ours.read == {0: MIB[::-1]}
     assert link.is_open()
+
+
+@pytest.mark.parametrize(("name", "controller"), [("cubic", Cubic), ("newreno", NewReno)])
+def test_the_congestion_controller_is_the_one_that_was_asked_for(name, controller):
+    settings = ConnectionSettings(congestion=name)
+    link = Link(
+        new_client(settings=settings),
+        make_server=lambda first, **at: new_server(first, settings=settings, **at),
+        loss=0.03,
+    ).shake()
+    ours, theirs = Talk(MIB), Talk(MIB[::-1], opens=False, answers=True)
+    link.work = {link.client: ours, link.server: theirs}
+    link.run(lambda: ours.finished and theirs.finished)
+    link.rest(0.5)
+    before = link.server.recovery.controller
+    assert before.events
+    link.rebind(address=("198.51.100.7", 4433))
+    link.client.ping()
+    link.run(lambda: link.server.migrations == 1)
+    after = link.server.recovery.controller
+    assert after is not before
+    assert [type(side) for side in (link.client.recovery.controller, before, after)] == [controller] * 3
+
+
+def test_a_congestion_controller_that_is_none():
+    with pytest.raises(ValueError, match="cubic, newreno, not 'vegas'"):
+        ConnectionSettings(congestion="vegas")
 
 
 @pytest.mark.parametrize("seed", range(6))
