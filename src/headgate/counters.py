@@ -99,6 +99,9 @@ UPSTREAM_H3_RESET: Final = _counter("upstream_h3_failed_total", _H3_FAILED, reas
 UPSTREAM_H3_INTERIM: Final = _counter("upstream_h3_failed_total", _H3_FAILED, reason="too-many-interim")
 UPSTREAM_H3_MALFORMED: Final = _counter("upstream_h3_failed_total", _H3_FAILED, reason="malformed")
 UPSTREAM_H3_CLOSED: Final = _counter("upstream_h3_failed_total", _H3_FAILED, reason="connection")
+UPSTREAM_H3_LOST: Final = _counter(
+    "upstream_h3_lost_total", "QUIC packets to origins that were declared lost."
+)
 TUNNELS_OPEN: Final = _gauge("tunnels_open", "Upgraded connections relayed now.")
 
 # -- TLS
@@ -284,7 +287,7 @@ QUIC_DATAGRAMS_WRITTEN: Final = _counter("quic_datagrams_total", _QUIC_DATAGRAMS
 _QUIC_BYTES = "Bytes in UDP datagrams of QUIC, by direction."
 QUIC_BYTES_READ: Final = _counter("quic_bytes_total", _QUIC_BYTES, direction="read")
 QUIC_BYTES_WRITTEN: Final = _counter("quic_bytes_total", _QUIC_BYTES, direction="written")
-QUIC_LOST: Final = _counter("quic_lost_total", "QUIC packets of ours that were declared lost.")
+QUIC_LOST: Final = _counter("quic_lost_total", "QUIC packets to clients that were declared lost.")
 _QUIC_ANSWERS = "Datagrams sent without a connection, by kind."
 QUIC_RETRIES: Final = _counter("quic_answers_total", _QUIC_ANSWERS, kind="retry")
 QUIC_VERSION_NEGOTIATIONS: Final = _counter("quic_answers_total", _QUIC_ANSWERS, kind="version-negotiation")
@@ -307,11 +310,113 @@ QUIC_DROPS: Final = (
     "draining",
     "hand-over-full",
     "hand-over-malformed",
-    "other",
+    "too-large",
 )
 QUIC_DROPPED_FIRST: Final = len(TABLE)
 for _drop in QUIC_DROPS:
     _counter("quic_dropped_total", "Datagrams of QUIC dropped before a connection, by reason.", reason=_drop)
+# Packets and datagrams of a connection that were not believed, or too many: the words of engine/quic, all of them.
+QUIC_PACKET_DROPS: Final = (
+    "0-rtt",
+    "ahead-of-keys",
+    "coalesced",
+    "connection-id",
+    "duplicate",
+    "empty",
+    "fixed-bit",
+    "forged",
+    "gaps",
+    "moved-in-handshake",
+    "negotiation",
+    "new-token",
+    "no-connection-id",
+    "other-connection",
+    "other-source",
+    "path-challenge",
+    "path-rate",
+    "path-response",
+    "retry",
+    "small-initial",
+    "strays",
+    "truncated",
+    "unknown-server",
+    "version",
+)
+QUIC_PACKETS_DROPPED_FIRST: Final = len(TABLE)
+for _drop in QUIC_PACKET_DROPS:
+    _counter("quic_packets_dropped_total", "What connections with clients dropped, by reason.", reason=_drop)
+UPSTREAM_H3_PACKETS_DROPPED_FIRST: Final = len(TABLE)
+for _drop in QUIC_PACKET_DROPS:
+    _counter(
+        "upstream_h3_packets_dropped_total", "What connections with origins dropped, by reason.", reason=_drop
+    )
+# The codes that end connections: QUIC's own, TLS alerts, HTTP/3's and QPACK's (connection/quic_counts has their
+# numbers). A closed list: whatever is not named here is "other".
+QUIC_CODES: Final = (
+    "internal-error",
+    "connection-refused",
+    "flow-control-error",
+    "stream-limit-error",
+    "stream-state-error",
+    "final-size-error",
+    "frame-encoding-error",
+    "transport-parameter-error",
+    "connection-id-limit-error",
+    "protocol-violation",
+    "invalid-token",
+    "application-error",
+    "crypto-buffer-exceeded",
+    "key-update-error",
+    "aead-limit-reached",
+    "no-viable-path",
+    "version-negotiation-error",
+    "tls-unexpected-message",
+    "tls-handshake-failure",
+    "tls-bad-certificate",
+    "tls-unsupported-certificate",
+    "tls-certificate-revoked",
+    "tls-certificate-expired",
+    "tls-certificate-unknown",
+    "tls-illegal-parameter",
+    "tls-unknown-ca",
+    "tls-decode-error",
+    "tls-decrypt-error",
+    "tls-protocol-version",
+    "tls-internal-error",
+    "tls-missing-extension",
+    "tls-unsupported-extension",
+    "tls-unrecognized-name",
+    "tls-bad-certificate-status",
+    "tls-certificate-required",
+    "tls-no-application-protocol",
+    "h3-no-error",
+    "h3-general-protocol-error",
+    "h3-internal-error",
+    "h3-stream-creation-error",
+    "h3-closed-critical-stream",
+    "h3-frame-unexpected",
+    "h3-frame-error",
+    "h3-excessive-load",
+    "h3-id-error",
+    "h3-settings-error",
+    "h3-missing-settings",
+    "h3-request-rejected",
+    "h3-request-cancelled",
+    "h3-request-incomplete",
+    "h3-message-error",
+    "h3-connect-error",
+    "h3-version-fallback",
+    "qpack-decompression-failed",
+    "qpack-encoder-stream-error",
+    "qpack-decoder-stream-error",
+    "other",
+)
+QUIC_CLOSED_FIRST: Final = len(TABLE)
+for _code in QUIC_CODES:
+    _counter("quic_closed_total", "Connections with clients that we closed, by our code.", code=_code)
+UPSTREAM_H3_CODE_FIRST: Final = len(TABLE)
+for _code in QUIC_CODES:
+    _counter("upstream_h3_closed_total", "Connections with origins that we closed, by our code.", code=_code)
 _QUIC_HANDED = "Datagrams that came to the socket of another worker than their connection's, by direction."
 QUIC_HANDED_OVER: Final = _counter("quic_handed_over_total", _QUIC_HANDED, direction="sent")
 QUIC_TAKEN_OVER: Final = _counter("quic_handed_over_total", _QUIC_HANDED, direction="received")
@@ -320,7 +425,7 @@ QUIC_UNSEGMENTED: Final = _counter(
 )
 QUIC_SEND_REFUSED: Final = _counter("quic_send_refused_total", "Datagrams that the network refused to take.")
 QUIC_MIGRATED: Final = _counter(
-    "quic_migrated_total", "Connections that moved to another path of their peer."
+    "quic_migrated_total", "Moves of connections to another path of their client."
 )
 
 # -- the process

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from headgate import build_info
+from headgate import build_info, counters
 
 ROOT = Path(__file__).parents[2]
 SOURCE = ROOT / "src" / "headgate"
@@ -389,3 +389,45 @@ def test_the_tables_of_conformance_name_tests_that_exist():
 def test_a_rule_without_a_test_is_found(row):
     page = f"| section | who | rule | tested in |\n|---|---|---|---|\n{row}\n\nProse."
     assert len(unnamed(Path(__file__), page)) == 1
+
+
+def test_every_counter_has_a_writer():
+    """A counter that nobody writes shows 0 for ever, and that looks like good news."""
+    # Who only reads them: the page of metrics, and `headgate status`.
+    others = [MODULES[name] for name in MODULES if name not in ("telemetry.metrics", "process.quic_view")]
+    used = {
+        node.id if isinstance(node, ast.Name) else node.attr
+        for path in others
+        for node in ast.walk(parsed(path))
+        if isinstance(node, ast.Name | ast.Attribute) and isinstance(node.ctx, ast.Load)
+    }
+    slots = [name for name, value in vars(counters).items() if name.isupper() and isinstance(value, int)]
+    # One addition for all of them: `count_exchange`.
+    by_class = {"REQUESTS_2XX", "REQUESTS_3XX", "REQUESTS_4XX", "REQUESTS_5XX"}
+    assert [name for name in slots if name not in used | by_class] == []
+    text = "".join(path.read_text(encoding="utf-8") for path in others)
+    assert [word for word in counters.QUIC_DROPS if f'QUIC_DROPS.index("{word}")' not in text] == []
+
+
+def test_the_counters_that_the_limits_name_exist():
+    """`name{value}`, and `{value}` behind it for another value of the same counter."""
+    values = {}
+    for metric in counters.TABLE:
+        values.setdefault(metric.name, set()).update(value for _, value in metric.labels)
+    missing = []
+    for line in LIMITS_PAGE.read_text(encoding="utf-8").splitlines():
+        if not line.startswith("| "):
+            continue
+        name = ""
+        for said, value in re.findall(r"`([a-z0-9_]*)\{([a-z0-9-]+)\}`", line):
+            name = said or name
+            if value not in values.get("refused_total" if name == "refused" else name, ()):
+                missing.append(f"{name}{{{value}}}")
+    assert missing == []
+
+
+def test_every_limit_of_quic_has_a_counter_or_says_why_not():
+    page = LIMITS_PAGE.read_text(encoding="utf-8").split("\n## QUIC", 1)[1].split("\n## ", 1)[0]
+    rows = [line.split(" | ") for line in page.splitlines() if line.startswith("| ")]
+    assert len(rows) > 90
+    assert [row[0] for row in rows if row[4] == "—"] == []

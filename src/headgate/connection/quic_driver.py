@@ -71,6 +71,10 @@ class QuicDriver:
         self.is_touched = False
         self.is_waiting = False  # for room in the socket
         self.wake = Wake(self)
+        # How much of what `quic` counts stands in the counters already (connection/quic_counts).
+        self.told_lost = 0
+        self.told_migrations = 0
+        self.told_dropped: dict[str, int] | None = None
         # Octets that wait for room, and from where on: never cut, because a long answer would be copied at each turn.
         self._unwritten: dict[int, list[tuple[bytes, int, bool]]] = {}
         self._busy = False

@@ -20,6 +20,7 @@ from typing import Final, final
 from mypy_extensions import mypyc_attr
 
 from headgate.connection.exchange import Exchange
+from headgate.connection.quic_counts import count_origin, count_origin_end
 from headgate.connection.quic_driver import GLUE, NEVER, DriverOwner, QuicDriver
 from headgate.connection.upstream_stream import ResponseReceiver, UpstreamOwner, UpstreamStream
 from headgate.counters import (
@@ -420,6 +421,8 @@ class QuicUpstream(QuicDriver):
 
     def on_end(self) -> None:
         reason, detail = self._why()
+        count_origin(self, self.values)
+        count_origin_end(self.quic.end, self.values)
         if self.is_ready:
             self.values[UPSTREAM_OPEN] -= 1
             self.values[UPSTREAM_H3_OPEN] -= 1

@@ -147,6 +147,12 @@ class UdpSocket:
         """Close the socket; twice does no harm."""
         self._sock.close()
 
+    def take_counts(self) -> tuple[int, int, int]:
+        """Return `unsegmented`, `refused` and `truncated` since the last call."""
+        counts = (self.unsegmented, self.refused, self.truncated)
+        self.unsegmented = self.refused = self.truncated = 0
+        return counts
+
     def receive_queue(self) -> int:
         """Return how many bytes the kernel keeps for us; it counts its own overhead, and doubles what was asked."""
         return self._sock.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF)

@@ -24,6 +24,7 @@ from headgate.clock import Clock
 from headgate.connection.context import ConnectionContext
 from headgate.connection.exchange import Handler
 from headgate.connection.observer import DownstreamObserver
+from headgate.connection.quic_counts import count_client, count_client_end, count_socket
 from headgate.connection.quic_downstream import DownstreamOwner, QuicDownstream
 from headgate.connection.quic_driver import NEVER, QuicDriver
 from headgate.connection.settings import ConnectionSettings
@@ -680,6 +681,7 @@ class QuicEndpoint(Pollable):
                     self._sweep_handshake(driver, now)
                 else:
                     driver.sweep(now)
+                count_client(driver, self._values)
                 heads += driver.held_heads()
                 received += driver.held_received()
                 sent += driver.held_sent()
@@ -691,6 +693,7 @@ class QuicEndpoint(Pollable):
             for driver in self.connections:
                 self.memory.bind(driver.quic.streams)
         self.closed.sweep(now)
+        count_socket(self._sock, self._values)
         self.write_deferred()
 
     def _sweep_handshake(self, driver: QuicDownstream, now: float) -> None:
@@ -732,6 +735,7 @@ class QuicEndpoint(Pollable):
             self._table.pop(connection_id, None)
         values = self._values
         values[counter] += 1
+        count_client(driver, values)
         values[QUIC_OPEN] -= 1
         values[CONNECTIONS_OPEN] -= 1
         self.limits.leave(driver.context.network)
@@ -743,6 +747,7 @@ class QuicEndpoint(Pollable):
     def _ended(self, driver: QuicDownstream) -> int:
         """Tell of the end where somebody is to blame, and return its counter."""
         end = driver.quic.end
+        count_client_end(end, self._values)
         counter, reason = how_it_ended(end, is_complete=driver.quic.is_complete)
         if reason and end is not None:
             kind = "H3" if end.is_application else "QUIC"

@@ -19,6 +19,7 @@ from typing import Any, Final, Protocol, final
 
 from mypy_extensions import trait
 
+from headgate.connection.quic_counts import count_origin
 from headgate.connection.quic_upstream import SILENT, Lane, QuicUpstream, QuicUpstreamOwner
 from headgate.connection.upstream_stream import UpstreamStream
 from headgate.counters import UPSTREAM_H3_BROKEN
@@ -271,6 +272,7 @@ class H3Pool(QuicUpstreamOwner):
         """End what is idle for too long and who waits for too long; return the bytes held for origins."""
         held = 0
         for driver in self.connections[:]:
+            count_origin(driver, self._values)
             if not driver.lanes and not driver.reserved and now >= driver.idle_since + self.idle_timeout:
                 driver.close(H3_NO_ERROR, "idle")
             held += driver.unwritten() + driver.quic.streams.sender.held
