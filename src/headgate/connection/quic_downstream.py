@@ -9,7 +9,8 @@ given to QUIC, or when either side gave up; only then is the stream released, an
 another (RFC 9000 section 4.6): whoever resets requests makes no more work than whoever waits for them.
 
 Timeouts are looked at in the owner's sweep, and are those of HTTP/1.1; beside them stands a rate, because a stream
-may trickle for ever an octet at a time.
+may trickle for ever an octet at a time. A stream of which nothing can be read, because its first octets are missing,
+has the time of a head, whatever it was meant to be.
 """
 
 from __future__ import annotations
@@ -37,10 +38,19 @@ from headgate.counters import (
     count_exchange,
 )
 from headgate.engine.events import Data, EndOfMessage, Event, Request, Response
-from headgate.engine.h3.errors import H3_CONNECT_ERROR, H3_INTERNAL_ERROR, H3_NO_ERROR, H3_REQUEST_CANCELLED
+from headgate.engine.h3.connection import H3Connection
+from headgate.engine.h3.errors import (
+    H3_CONNECT_ERROR,
+    H3_EXCESSIVE_LOAD,
+    H3_INTERNAL_ERROR,
+    H3_NO_ERROR,
+    H3_REQUEST_CANCELLED,
+    H3_STREAM_CREATION_ERROR,
+)
 from headgate.engine.h3.events import RequestRefused, StreamFailed
 from headgate.engine.h3.settings import H3Settings
 from headgate.engine.quic.connection import QuicConnection
+from headgate.engine.quic.stream import SERVER_BIT, UNI_BIT
 from headgate.engine.tls13.server import ServerHandshake
 from headgate.errors import RemoteProtocolError
 from headgate.http.date import add_date
@@ -461,6 +471,8 @@ class QuicDownstream(QuicDriver):
         self.context = context
         self.endpoint = owner
         self.lanes: dict[int, DownstreamLane] = {}
+        # Streams that cannot be read, because octets at their front did not come, and until when these may come.
+        self._unread: dict[int, float] = {}
         # The owner's own: the IDs that lead here, whether the client proved its address before it began, and
         # whether its handshake is over.
         self.ids: list[bytes] = []
@@ -513,6 +525,8 @@ class QuicDownstream(QuicDriver):
         lane = self.lanes.get(stream)
         if lane is None:
             lane = self.lanes[stream] = DownstreamLane(self, stream)
+            if self._unread:
+                lane.deadline = self._unread.pop(stream, lane.deadline)
         return lane
 
     def on_writable(self, stream: int) -> None:
@@ -535,11 +549,13 @@ class QuicDownstream(QuicDriver):
         h3 = self.h3
         if h3 is None:
             return  # the handshake's time is the endpoint's business
-        if len(h3.streams) > len(self.lanes):
-            # Heads that are not complete have no lane yet: their time begins at the latest now.
-            for stream in list(h3.streams):
-                if stream not in self.lanes:
-                    self._lane(stream)
+        streams = self.quic.streams
+        if len(streams.table) > len(self.lanes) + h3.critical or streams.waiting.gaps > 0:
+            self._sweep_unread(h3, now)
+            if self.closed:
+                return
+        elif self._unread:
+            self._unread = {}
         for lane in list(self.lanes.values()):
             if now >= lane.deadline:
                 lane.on_deadline(now)
@@ -553,6 +569,51 @@ class QuicDownstream(QuicDriver):
             self.close(H3_NO_ERROR, "nothing was taken for too long")
         elif not self.lanes:
             self._sweep_idle(now)
+
+    def _sweep_unread(self, h3: H3Connection, now: float) -> None:
+        """Look at streams without a lane: their time begins at the latest now.
+
+        Octets that wait behind a gap are held like any others, and only QUIC knows of a stream whose first one is
+        missing. What is lost comes again within a few round trips; what does not, nobody means to send.
+        """
+        unread: dict[int, float] = {}
+        for number, stream in list(self.quic.streams.table.items()):
+            receive = stream.receive
+            if number & SERVER_BIT or stream.is_released or receive is None or number in self.lanes:
+                continue
+            if h3.has_begun(number):
+                if number & UNI_BIT == 0:
+                    self._lane(number)  # its head is not complete
+                    continue
+                if receive.gaps == 0:
+                    continue
+            elif receive.position > 0 and number & UNI_BIT == 0:
+                self.release(number)  # behind GOAWAY: HTTP/3 has rejected it, and nobody works for it
+                continue
+            deadline = self._unread.get(number, now + self.settings.head)
+            if now < deadline:
+                unread[number] = deadline
+            elif not self._give_up(h3, number):
+                return
+        self._unread = unread
+
+    def _give_up(self, h3: H3Connection, number: int) -> bool:
+        """Give up a stream that cannot be read; False where the connection ends with it."""
+        streams = self.quic.streams
+        detail = f"octets at the front of stream {number} did not come in time"
+        self.values[TIMEOUT_HEAD] += 1
+        self.observer.connection_failed(self.context, "head-timeout", detail)
+        if h3.has_begun(number):
+            self.close(H3_EXCESSIVE_LOAD, detail)
+            return False
+        if number & UNI_BIT:
+            streams.stop(number, H3_STREAM_CREATION_ERROR)
+        else:
+            streams.reset(number, H3_REQUEST_CANCELLED)
+            streams.stop(number, H3_REQUEST_CANCELLED)
+        self.release(number)
+        self.owner.touched(self)
+        return True
 
     def _sweep_idle(self, now: float) -> None:
         h3 = self.h3

@@ -28,6 +28,8 @@ from headgate.engine.h3.errors import (
     H3_MESSAGE_ERROR,
     H3_NO_ERROR,
     H3_REQUEST_CANCELLED,
+    H3_REQUEST_REJECTED,
+    H3_STREAM_CREATION_ERROR,
 )
 from headgate.engine.h3.streams import RequestStream
 from headgate.engine.quic.early import early_context
@@ -389,6 +391,141 @@ def test_a_head_that_does_not_come_is_408(gate):
     assert status(visitor, 0) == [408]
 
 
+def open_stray(visitor, data, *, is_uni=False, missing=1):
+    """Open a stream, and send all but the first octets of `data`; return its number."""
+    streams = visitor.quic.streams
+    stream = streams.open(is_uni=is_uni)
+    visitor.strays.add(stream)
+    streams.write(stream, data, fin=False)
+    leave_out(visitor, stream, missing)
+    return stream
+
+
+def leave_out(visitor, number, count):
+    stream = visitor.quic.streams.table[number]
+    stream.send.sent += count
+    stream.send_credit.used += count
+    visitor.quic.streams.sender.credit.used += count
+
+
+def test_a_request_whose_first_octet_does_not_come_is_reset(gate):
+    door = gate(head=10.0, keep_alive=300.0)
+    visitor = door.visit()
+    stream = open_stray(visitor, b"y" * 10_000)
+    visitor.http._next = 4
+    door.settle()
+    driver = driver_of(door)
+    door.pass_time(0.5)
+    assert driver.held_received() >= 9_999
+    assert not driver.lanes
+    assert not driver.h3.streams
+    for _ in range(3):
+        visitor.quic.ping()
+        door.pass_time(3.3)
+    assert door.values[TIMEOUT_HEAD] == 0
+    door.pass_time(0.2)
+    assert door.values[TIMEOUT_HEAD] == 1
+    assert visitor.resets == {stream: H3_REQUEST_CANCELLED}
+    assert visitor.stops == {stream: H3_REQUEST_CANCELLED}
+    assert driver.held_received() == 0
+    door.pass_time(0.1)
+    assert stream not in driver.quic.streams.table, "the place is free again"
+    assert status(visitor, visitor.ask()) == []
+    door.settle()
+    assert [done.status for done in door.seen.exchanges] == [200]
+
+
+@pytest.mark.parametrize("frame", ["stop", "empty"])
+def test_a_request_that_was_only_spoken_of_is_let_go(gate, frame):
+    door = gate(head=10.0)
+    visitor = door.visit()
+    driver = driver_of(door)
+    assert visitor.quic.streams.open(is_uni=False) == 0
+    if frame == "stop":
+        driver.quic.streams.receive_stop_sending(0, 0, 0.0)
+    else:
+        driver.quic.streams.receive_stream(0, 0, b"", fin=False)
+    for _ in range(3):
+        door.pass_time(0.1)
+        visitor.quic.ping()
+        door.pass_time(5.0)
+    assert door.values[TIMEOUT_HEAD] == 1
+    assert 0 not in driver.quic.streams.table
+
+
+def test_an_octet_that_comes_late_winds_no_clock(gate):
+    door = gate(head=10.0)
+    visitor = door.visit()
+    stream = open_stray(visitor, b"y" * 10_000)
+    visitor.http._next = 4
+    visitor.http.streams[0] = RequestStream(0)
+    visitor.strays.clear()
+    door.settle()
+    door.pass_time(0.5)
+    door.pass_time(9.0)
+    visitor.quic.streams.on_loss(stream, 0, 1, fin=False)
+    door.settle()
+    driver = driver_of(door)
+    assert stream in driver.h3.streams
+    door.pass_time(0.5)
+    assert door.values[TIMEOUT_HEAD] == 0
+    door.pass_time(0.6)
+    assert door.values[TIMEOUT_HEAD] == 1
+    assert status(visitor, stream) == [408]
+
+
+@pytest.mark.parametrize(("data", "missing"), [(b"\x40\x21" * 5000, 1), (b"\x40", 0)])
+def test_a_stream_that_does_not_say_what_it_is_is_stopped(gate, data, missing):
+    door = gate(head=10.0, keep_alive=300.0)
+    visitor = door.visit()
+    stream = open_stray(visitor, data, is_uni=True, missing=missing)
+    door.settle()
+    door.pass_time(0.5)
+    door.pass_time(9.9)
+    assert visitor.stops == {}
+    door.pass_time(0.2)
+    assert visitor.stops == {stream: H3_STREAM_CREATION_ERROR}
+    driver = driver_of(door)
+    assert driver.held_received() == 0
+    assert not driver.h3.has_begun(stream)
+    assert stream not in driver.h3._uni
+    assert door.values[TIMEOUT_HEAD] == 1
+    door.pass_time(0.1)
+    assert stream not in driver.quic.streams.table
+    assert not is_over(visitor)
+
+
+def test_a_gap_in_a_critical_stream_ends_the_connection(gate):
+    door = gate(head=10.0, keep_alive=300.0)
+    visitor = door.visit()
+    visitor.quic.streams.write(2, b"\x21\x40\x00" + b"\x21\x00" * 200, fin=False)
+    leave_out(visitor, 2, 1)
+    door.settle()
+    door.pass_time(0.5)
+    door.pass_time(9.9)
+    assert not is_over(visitor)
+    door.pass_time(0.2)
+    assert visitor.quic.end.code == H3_EXCESSIVE_LOAD
+    assert door.values[TIMEOUT_HEAD] == 1
+
+
+def test_gaps_that_are_filled_cost_nothing(gate):
+    door = gate(Script(200, b"x"), head=10.0, keep_alive=300.0)
+    visitor = door.visit()
+    for _ in range(40):
+        visitor.quic.streams.write(2, b"\x21\x00", fin=False)
+        at = visitor.quic.streams.table[2].send.sent
+        leave_out(visitor, 2, 1)
+        door.settle()
+        door.pass_time(0.5)
+        visitor.quic.streams.on_loss(2, at, 1, fin=False)
+        door.settle()
+        door.pass_time(0.5)
+    assert door.values[TIMEOUT_HEAD] == 0
+    assert not is_over(visitor)
+    assert driver_of(door)._unread == {}
+
+
 def test_content_that_stops_is_408(gate):
     door = gate(Script(), body_idle=5.0)
     visitor = door.visit()
@@ -480,6 +617,24 @@ def test_rfc9114_5_2_an_old_connection_says_that_it_goes(gate):
     door.pass_time(0.5)
     door.pass_time(0.5)
     assert visitor.quic.end.code == H3_NO_ERROR
+
+
+def test_rfc9114_5_2_a_request_behind_goaway_gives_its_place_back(gate):
+    door = gate(Script(), head=10.0)
+    visitor = door.visit()
+    visitor.ask()
+    door.settle()
+    driver = driver_of(door)
+    driver.drain()
+    late = visitor.ask()
+    door.settle()
+    assert driver.quic.streams.table[late].reset_code == H3_REQUEST_REJECTED
+    assert late not in driver.h3.streams
+    door.pass_time(0.5)
+    door.pass_time(0.5)
+    assert late not in driver.quic.streams.table
+    door.pass_time(10.0)
+    assert door.values[TIMEOUT_HEAD] == 0
 
 
 def test_too_much_of_what_serves_nobody_closes(gate):

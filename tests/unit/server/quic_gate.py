@@ -101,6 +101,8 @@ class Visitor:
         self.http = None
         self.answers = {}
         self.resets = {}
+        self.stops = {}
+        self.strays = set()  # streams that HTTP/3 knows nothing of
         self.takes = True
         self.got = []
         gate.visitors.append(self)
@@ -143,7 +145,9 @@ class Visitor:
             http.receive_reset(stream, code, now)
         quic.resets.clear()
         for stream, code in quic.stops:
-            http.receive_stop(stream, code)
+            self.stops[stream] = code
+            if stream not in self.strays:
+                http.receive_stop(stream, code)
         quic.stops.clear()
         while (event := http.next_event()) is not None:
             stream = getattr(event, "stream", -1)

@@ -16,7 +16,7 @@ from headgate.engine.h3.machine import DONE, FAILED
 from headgate.engine.h3.qpack_decoder import QpackDecoder
 from headgate.engine.h3.qpack_encoder import QpackEncoder
 from headgate.engine.h3.settings import H3Settings
-from headgate.engine.h3.streams import CONTROL, DECODER, ENCODER, RequestStream, UniStream
+from headgate.engine.h3.streams import CONTROL, DECODER, ENCODER, UNKNOWN, RequestStream, UniStream
 from headgate.engine.varint import encode_varint
 
 # Then GOAWAY: a client that stays for ever pins its worker, and old ones could never end (nginx 1000 requests, 1 h).
@@ -100,6 +100,18 @@ class H3Base:
         """Tell whether the next event is of this stream."""
         at = self._event_at
         return at < len(self._events) and self._events[at][0] == stream_id
+
+    def has_begun(self, stream_id: int) -> bool:
+        """Tell whether a stream of the peer is a request that is open, or has said what it is."""
+        if stream_id & 2 == 0:
+            return stream_id in self.streams
+        uni = self._uni.get(stream_id)
+        return uni is not None and uni.kind != UNKNOWN
+
+    @property
+    def critical(self) -> int:
+        """How many streams of both sides live as long as the connection (section 6.2.1)."""
+        return 1 + self._encoder_opened + self._decoder_opened + len(self._critical)
 
     # -- ends
 

@@ -2,6 +2,7 @@
 
 from tests.unit.engine.h3.peers import GET, Peer
 
+from headgate.engine.h3.connection import H3Connection
 from headgate.engine.h3.errors import H3_INTERNAL_ERROR
 
 
@@ -28,3 +29,19 @@ def test_events_come_in_order_and_once():
     assert peer.engine.next_event() is None
     peer.ask(*GET, stream=4)
     assert peer.engine.next_event() is None
+
+
+def test_streams_that_have_begun_and_those_that_live_as_long_as_the_connection():
+    engine = H3Connection(False, 0.0)
+    assert engine.critical == 1
+    assert not engine.has_begun(0)
+    engine.receive_stream(0, b"\x01", False, 0.0)
+    assert engine.has_begun(0)
+    engine.receive_stream(2, b"\x40", False, 0.0)
+    assert not engine.has_begun(2)
+    engine.receive_stream(2, b"\x00", False, 0.0)
+    assert engine.has_begun(2)
+    assert engine.critical == 2
+    engine.receive_stream(6, b"\x21", False, 0.0)
+    assert engine.has_begun(6)
+    assert engine.critical == 2
