@@ -174,6 +174,18 @@ class Gate:
         """Pids of all workers ever started, oldest first."""
         return self.child_pids("worker")
 
+    def serving_pids(self, child: str) -> list[int]:
+        """Pids of successors of a dead worker that came to serve, oldest first; the first ones are not among them."""
+        return [e["pid"] for e in self.events("child-listening") if e["child"] == child]
+
+    def kill_worker(self, slot: int) -> int:
+        """Kill a worker, wait until its successor serves, and return the pid of the dead one."""
+        name = f"worker {slot}"
+        victim, served = self.child_pids(name)[-1], len(self.serving_pids(name))
+        os.kill(victim, signal.SIGKILL)
+        wait_for(f"the successor of {name}", lambda: len(self.serving_pids(name)) > served, 60)
+        return victim
+
     def access_lines(self) -> list[dict[str, Any]]:
         """The access log so far."""
         if not self.access.exists():

@@ -62,6 +62,10 @@ from headgate.net.poller import Poller
 # nginx and HAProxy have no such rate, Apache's RequestReadTimeout asks for 500 octets a second).
 LEAST_RATE: Final = 1024
 RATE_SECONDS: Final = 10.0
+# How long a drain waits for a silent client: it may be asleep or gone, and whoever stops the gate waits for it. Less
+# where nothing but GOAWAY is to be acknowledged than where the end of an answer may be lost on a bad path.
+GOODBYE_SECONDS: Final = 1.0
+LAST_ANSWER_SECONDS: Final = 5.0
 # RFC 9110 section 9.2.1: to ask twice changes nothing.
 _SAFE: Final = frozenset((b"GET", b"HEAD", b"OPTIONS", b"TRACE"))
 
@@ -619,11 +623,22 @@ class QuicDownstream(QuicDriver):
         h3 = self.h3
         if h3 is not None and h3.is_going_away:
             # What the client sent before it heard of it has had one sweep to arrive.
-            if now > self.idle_since and self.quic.streams.sender.held == 0:
+            if now > self.idle_since and self._is_farewell_over(now):
                 self.close(H3_NO_ERROR, "")
         elif now - self.idle_since >= self.settings.keep_alive:
             self.values[TIMEOUT_KEEP_ALIVE] += 1
             self.close(H3_NO_ERROR, "")
+
+    def _is_farewell_over(self, now: float) -> bool:
+        """Tell whether the client has all, or has acknowledged nothing for too long."""
+        streams = self.quic.streams
+        if streams.sender.held == 0:
+            return True
+        patience = GOODBYE_SECONDS
+        for stream in streams.table:
+            if not stream & UNI_BIT:
+                patience = LAST_ANSWER_SECONDS
+        return now - self._moved_at >= patience
 
     def _is_stuck(self, now: float) -> bool:
         """Tell whether output has waited for the client's windows too long: it answers, and takes nothing."""

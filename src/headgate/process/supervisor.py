@@ -472,6 +472,10 @@ class Supervisor:
         elif message.kind is Kind.LISTENING and child is not self._keeper:
             child.step(Input.LISTENING)
             child.answer_by = None
+            if self._announced:  # a successor: the first ones are told of together
+                self._events.event(
+                    "child-listening", child=child.name, pid=child.pid, generation=child.generation
+                )
             self._announce()
         elif message.kind is Kind.STAPLE and child is self._keeper:
             self._staple(message)

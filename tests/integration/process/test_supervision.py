@@ -67,6 +67,8 @@ def test_killed_worker_is_replaced_and_no_connection_hangs(gate):
     os.kill(victim["pid"], signal.SIGKILL)
     dead = one.wait_for("child-exited", pid=victim["pid"])
     again = one.wait_for("child-started", child=f"worker {victim['slot']}", generation=2)
+    served = one.wait_for("child-listening", child=again["child"], generation=2)
+    assert served["pid"] == again["pid"]
     wait_until(lambda: again["pid"] in answered)
     stop.set()
     for thread in threads:

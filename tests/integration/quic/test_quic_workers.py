@@ -197,12 +197,7 @@ def test_workers_killed_under_load_hang_no_client(site, helpers, _again):
     with site.gate(workers=2, listener_extra=UNMETERED) as gate, Load(site, gate) as load:
         helpers.wait_for("load", lambda: load.done > 50)
         for round_ in range(3):
-            slot = f"worker {round_ % 2}"
-            victim = gate.child_pids(slot)[-1]
-            os.kill(victim, signal.SIGKILL)
-            helpers.wait_for(
-                "its successor", lambda slot=slot, victim=victim: gate.child_pids(slot)[-1] != victim
-            )
+            gate.kill_worker(round_ % 2)
             before = load.done
             helpers.wait_for("load again", lambda before=before: load.done > before + 50)
     assert load.hung == []

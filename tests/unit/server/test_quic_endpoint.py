@@ -5,6 +5,7 @@ import asyncio
 import pytest
 from tests.unit.server.quic_gate import KEYS, Gate, Script, Visitor, bound, is_over
 
+from headgate.connection.quic_downstream import GOODBYE_SECONDS, LAST_ANSWER_SECONDS
 from headgate.counters import (
     CONNECTIONS_OPEN,
     QUIC_ACCEPTED,
@@ -445,6 +446,47 @@ def test_rfc9114_5_2_a_drain_lets_requests_end_and_takes_no_connection(gate):
     assert (visitor.quic.state, visitor.quic.end.code) == (State.DRAINING, 0x100)
     assert door.values[QUIC_ENDED_CLOSED] == 1
     assert not door.endpoint.connections
+
+
+def sleep_through(door, visitor, seconds):
+    """Let time pass while nothing reaches the visitor, nor comes from it."""
+    door.visitors.remove(visitor)
+    for _ in range(round(seconds / 0.25)):
+        door.pass_time(0.25)
+    door.visitors.append(visitor)
+
+
+def test_a_drain_waits_a_moment_for_an_idle_client_that_is_silent(gate):
+    door = gate()
+    visitor = door.visit()
+    visitor.ask()
+    door.settle()
+    door.pass_time(0.1)  # until the answer is acknowledged
+    door.endpoint.drain()
+    sleep_through(door, visitor, GOODBYE_SECONDS - 0.25)
+    assert door.endpoint.connections  # its GOAWAY may just have been lost
+    sleep_through(door, visitor, 0.5)
+    assert not door.endpoint.connections
+    assert door.values[QUIC_ENDED_CLOSED] == 1
+
+
+@pytest.mark.parametrize("silence", [LAST_ANSWER_SECONDS - 0.5, LAST_ANSWER_SECONDS + 0.5])
+def test_a_drain_waits_longer_for_the_last_answer_to_be_acknowledged(gate, silence):
+    door = gate(Script())
+    visitor = door.visit()
+    stream = visitor.ask()
+    door.settle()
+    door.endpoint.drain()
+    (exchange,) = door.handler.exchanges
+    door.handler.answer(exchange, 204)
+    sleep_through(door, visitor, silence)
+    is_given_up = silence > LAST_ANSWER_SECONDS
+    assert bool(door.endpoint.connections) is not is_given_up
+    for _ in range(3):
+        door.pass_time(0.5)
+    assert not door.endpoint.connections
+    if not is_given_up:
+        assert visitor.answers[stream][0].status == 204
 
 
 def test_of_a_closed_connection_only_its_end_is_kept(gate):
