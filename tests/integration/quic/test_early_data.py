@@ -3,6 +3,8 @@
 import pytest
 
 from headgate.testing.origin import Origin
+from headgate.testing.relay import Relay
+from headgate.testing.responder import OpensslResponder
 
 EARLY = "quic = { early_data = true }\n"
 TAKEN = 'headgate_quic_early_data_total{result="accepted"}'
@@ -77,3 +79,66 @@ def test_only_the_worker_of_a_ticket_takes_its_early_data(site, origin, helpers)
 
         helpers.wait_for("clients on both workers", both, 60)
         assert helpers.counted(gate, 'headgate_quic_early_data_total{result="other-worker"}') >= 1
+
+
+@pytest.fixture
+def stapled(site):
+    """A certificate whose staple the real responder gives."""
+    issuer = site.root.intermediate()
+    with Relay() as road:
+        leaf = site.certificate("a", "a.test", ocsp=[f"http://{road.address}/"], issuer=issuer)
+        with OpensslResponder(site.folder / "responder", issuer, [leaf]) as responder:
+            road.target = ("127.0.0.1", responder.port)
+            yield leaf
+
+
+RESUMED = 'headgate_handshakes_total{kind="resumed"}'
+FULL = 'headgate_handshakes_total{kind="full"}'
+SENT = 'headgate_stapled_total{result="sent"}'
+
+
+def came_again(site, gate, session):
+    """Ask with early data in a session; return (whether it was taken, whether it resumed, what was shown)."""
+    with site.h3(gate, session=session, early=True) as client:
+        assert client.get("/").status == 200
+        taken = client.get("/").body == b"none" and client.quic.tls.early_accepted
+        return taken, client.is_resumed, client.chain, client.staple
+
+
+def test_early_data_taken_or_refused_comes_with_no_staple_and_the_next_full_handshake_has_it(
+    site, origin, stapled, helpers
+):
+    with site.gate(origin, listener_extra=EARLY) as gate:
+        helpers.wait_for("the staple", lambda: site.over_tcp(gate)[1])
+        shown = site.over_tcp(gate)
+        assert shown[0] == stapled.der
+        assert site.over_quic(gate) == shown
+        session = ticket(site, gate)
+        resumed = gate.metrics().get(RESUMED, 0.0)
+        assert came_again(site, gate, session) == (True, True, (), b"")
+        helpers.counted(gate, TAKEN)
+        # The same ticket once more: refused, and resumed all the same.
+        assert came_again(site, gate, session) == (False, True, (), b"")
+        helpers.counted(gate, USED)
+        assert helpers.counted(gate, RESUMED, resumed + 2) == resumed + 2
+        assert site.over_quic(gate) == site.over_tcp(gate) == shown
+        # None of the two counts as a handshake that had, or lacked, a staple.
+        helpers.counted(gate, SENT, 6)
+        figures = gate.metrics()
+        asked = sum(value for key, value in figures.items() if key.startswith("headgate_stapled_total"))
+        assert asked == figures[FULL]
+
+
+def test_early_data_in_a_session_that_nobody_knows_any_more_ends_in_a_full_handshake_with_the_staple(
+    site, origin, stapled, helpers
+):
+    gate = site.gate(origin, listener_extra=EARLY)
+    with gate:
+        helpers.wait_for("the staple", lambda: site.over_tcp(gate)[1])
+        session = ticket(site, gate)
+    with gate:  # the keys of tickets are new ones
+        shown = site.over_tcp(gate)
+        assert shown[1]
+        taken, is_resumed, chain, staple = came_again(site, gate, session)
+        assert (taken, is_resumed) == (False, False)
+        assert (chain[0], staple) == shown

@@ -6,7 +6,11 @@ from pathlib import Path
 import pytest
 from OpenSSL import SSL
 
+from headgate.testing.relay import Relay
+from headgate.testing.responder import OpensslResponder
+
 NAMES = ("a.test", "b.test", "c.test", "d.test", "e.test")
+WORKERS = ("worker 0", "worker 1")
 
 
 def response(leaf, status="good", *, age=60.0, life=3600.0):
@@ -50,17 +54,71 @@ def test_the_same_staple_over_both_for_each_name_and_state(site, gate, helpers):
     assert found == {"a.test": False, "b.test": True, "c.test": False, "d.test": False, "e.test": True}
 
 
-def test_every_worker_staples_over_quic(site, gate, helpers):
-    helpers.wait_for("the staple", lambda: site.over_tcp(gate, "b.test")[1])
-    expected = site.over_tcp(gate, "b.test")
+def accepted(gate, helpers, total):
+    """Return how many clients each worker took, as soon as the figures have all of them."""
 
-    def all_asked():
-        assert site.over_quic(gate, "b.test") == expected
+    def published():
         counts = helpers.by_process(gate, "quic_accepted_total")
-        return all(counts.get(f"worker {slot}", 0.0) >= 2 for slot in range(2))
+        return counts if sum(counts.values()) == total else None
 
-    # The kernel deals clients out by their ports.
-    helpers.wait_for("clients on every worker", all_asked, 60)
+    counts = helpers.wait_for("the figures", published)
+    return {worker: counts.get(worker, 0.0) for worker in WORKERS}
+
+
+def test_every_worker_staples_each_name_over_quic(site, gate, helpers):
+    helpers.wait_for("the staple", lambda: site.over_tcp(gate, "b.test")[1])
+    done = 0
+    for name in NAMES:
+        expected = site.over_tcp(gate, name)
+        before = accepted(gate, helpers, done)
+
+        def all_asked(name=name, expected=expected, before=before):
+            nonlocal done
+            for _ in range(6):
+                assert site.over_quic(gate, name) == expected
+                done += 1
+            counts = accepted(gate, helpers, done)
+            return all(counts[worker] > before[worker] for worker in WORKERS)
+
+        # The kernel deals clients out by their ports.
+        helpers.wait_for(f"clients of {name} on every worker", all_asked, 60)
+
+
+@pytest.fixture
+def responder(site):
+    """The real responder, through a slow road: a gate whose certificate must be stapled waits for it."""
+    site.issuer = site.root.intermediate()
+    with Relay(delay=1.5) as road:
+        leaf = site.certificate(
+            "a", "a.test", ocsp=[f"http://{road.address}/"], must_staple=True, issuer=site.issuer
+        )
+        with OpensslResponder(site.folder / "responder", site.issuer, [leaf]) as responder:
+            road.target = ("127.0.0.1", responder.port)
+            yield responder
+
+
+def test_the_very_first_packets_of_each_worker_are_answered_with_a_staple(site, responder, helpers):
+    """They come while no worker reads: no client of any worker is before them."""
+    gate = site.gate(workers=2)
+    gate.start(wait=False)
+    clients = []
+    try:
+        place = f":{gate.https_ports[0]:04X} "
+        helpers.wait_for("UDP", lambda: Path("/proc/net/udp").read_text().count(place) == len(WORKERS), 60)
+        for _ in range(16):
+            clients.append(site.h3(gate, patience=60.0))
+            clients[-1].turn(0.0)
+        assert not gate.events("listening")
+        staples = {client.shake().staple for client in clients}
+        expected = site.over_tcp(gate, "a.test")[1]
+        assert expected
+        assert staples == {expected}
+        assert all(accepted(gate, helpers, len(clients)).values())
+        assert not gate.events("startup-wait-over")
+    finally:
+        for client in clients:
+            client.close()
+        gate.stop()
 
 
 def test_the_very_first_handshake_after_the_start_is_stapled(site, helpers):
