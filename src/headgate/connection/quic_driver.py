@@ -64,7 +64,8 @@ class QuicDriver:
         self.poller = poller
         self.h3: H3Connection | None = None
         self.h3_settings = h3_settings
-        self.progress_at = poller.now  # when the peer was last heard of
+        self.progress_at = poller.now  # when the peer last brought the connection on
+        self._progress = quic.progress()
         self.closed = False
         self.is_begun = False  # `on_complete` was called
         # The owner's own.
@@ -85,8 +86,12 @@ class QuicDriver:
     def receive(self, data: bytes, segment: int, peer: Address, local: bytes, ecn: int) -> None:
         """Take datagrams of this connection, and act on them."""
         now = self.poller.now
-        self.progress_at = now
-        self.quic.receive_batch(data, segment, peer, local, ecn, now)
+        quic = self.quic
+        quic.receive_batch(data, segment, peer, local, ecn, now)
+        progress = quic.progress()
+        if progress != self._progress:
+            self._progress = progress
+            self.progress_at = now
         self.advance()
 
     def on_timer(self) -> None:

@@ -89,7 +89,7 @@ MAX_DATAGRAMS: Final = 256
 MAX_TURN_SECONDS: Final = 0.001
 # Section 7.2: a client's first choice of our ID has eight octets at least, so that nobody else guesses it.
 LEAST_FIRST_ID: Final = 8
-# A client that has said nothing for so long in the middle of its handshake, and has not shown that it receives.
+# A client that has not brought its handshake on for so long, and had not proved its address before it began.
 HALF_OPEN_SECONDS: Final = 3.0
 
 # Of a datagram, to see whom it is for: a first octet, a version, and an ID of ours or of a client's choice.

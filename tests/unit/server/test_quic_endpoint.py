@@ -1,6 +1,7 @@
 """A QUIC endpoint: admission, demultiplexing, answers without a connection, time and ends."""
 
 import asyncio
+import os
 
 import pytest
 from tests.unit.server.quic_gate import KEYS, Gate, Script, Visitor, bound, is_over
@@ -46,6 +47,7 @@ from headgate.server.quic_backlog import MAX_BACKLOG, TURN_OF_STRANGERS
 from headgate.server.quic_endpoint import HALF_OPEN_SECONDS, MAX_DATAGRAMS
 from headgate.server.quic_memory import SHORT_CONNECTION_WINDOW
 from headgate.server.quic_parts import EndpointKeys
+from headgate.testing.quic_raw import RawClient, encode_crypto
 
 CODEC = ConnectionIdCodec(KEYS.cid_key)
 
@@ -554,6 +556,52 @@ def test_a_handshake_that_stands_still_is_given_up(gate):
     assert door.values[TIMEOUT_HANDSHAKE] == door.values[QUIC_ENDED_HANDSHAKE_TIMEOUT] == 1
     assert len(door.tls.lost) == 1
     visitor.sock.close()
+
+
+def begin_by_hand(door):
+    """Begin a handshake with nothing but the end of a ClientHello; return the client and its socket."""
+    sock = bound()
+    raw = RawClient(os.urandom, door.clock.wall())
+    ((_, _, hello),) = raw.take_crypto()
+    first = raw.initial(encode_crypto(100, hello[100:]))
+    sock.sendto(first, door.address)
+    door.read()
+    assert len(door.endpoint.connections) == 1
+    return raw, sock, first, hello
+
+
+@pytest.mark.parametrize("kind", ["forged", "again", "ping", "repeated"])
+def test_what_does_not_bring_a_handshake_on_does_not_keep_it(gate, kind):
+    door = gate(handshake=10.0)
+    raw, sock, first, hello = begin_by_hand(door)
+    for _ in range(3):
+        assert len(door.endpoint.connections) == 1
+        datagram = {
+            "forged": first[:-1] + bytes((first[-1] ^ 1,)),
+            "again": first,
+            "ping": raw.initial(b"\x01"),
+            "repeated": raw.initial(encode_crypto(200, hello[200:])),
+        }[kind]
+        sock.sendto(datagram, door.address)
+        door.read()
+        door.pass_time(HALF_OPEN_SECONDS / 3 + 0.01)
+    assert not door.endpoint.connections
+    assert door.values[QUIC_HALF_OPEN] == 0
+    assert door.values[TIMEOUT_HANDSHAKE] == 1
+    sock.close()
+
+
+def test_what_brings_a_handshake_on_keeps_it_and_not_for_ever(gate):
+    door = gate(handshake=10.0)
+    raw, sock, _first, hello = begin_by_hand(door)
+    for n in range(4):
+        sock.sendto(raw.initial(encode_crypto(50 + n, hello[50 + n : 51 + n])), door.address)
+        door.read()
+        door.pass_time(HALF_OPEN_SECONDS - 0.6)
+        assert len(door.endpoint.connections) == 1
+    door.pass_time(0.5)
+    assert not door.endpoint.connections
+    sock.close()
 
 
 def test_what_a_client_does_wrong_is_told_and_counted(gate):

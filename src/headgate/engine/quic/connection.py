@@ -219,6 +219,19 @@ class QuicConnection(Receiver):
         """After how long without a packet the connection ends; 0: never."""
         return self._idle
 
+    def progress(self) -> int:
+        """Return a number that changes when the peer brings the connection on, and by nothing that others can forge.
+
+        Whoever knows the ID of a handshake can make packets of the first level (RFC 9001 section 5.2): of those only
+        new octets of the handshake count. Other packets need keys that only the peer has.
+        """
+        spaces = self._spaces
+        return (
+            spaces[INITIAL].crypto_in.received
+            + spaces[HANDSHAKE].received.largest
+            + spaces[APPLICATION].received.largest
+        )
+
     def ping(self) -> None:
         """Have the next batch ask for an answer: that keeps a connection alive (section 10.1.2)."""
         probes = self.recovery.probes

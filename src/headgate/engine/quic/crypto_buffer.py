@@ -46,8 +46,12 @@ class CryptoBuffer:
         self._read = 0  # so many at the front of `_flat` have gone up: bits go in whole octets
 
     def __repr__(self) -> str:
-        waiting = int.from_bytes(self._bits, "little").bit_count() - self._read
-        return f"<CryptoBuffer {self.position} read, {waiting} waiting>"
+        return f"<CryptoBuffer {self.position} read, {self.received - self.position} waiting>"
+
+    @property
+    def received(self) -> int:
+        """How many octets have come, each counted once."""
+        return self.position + int.from_bytes(self._bits, "little").bit_count() - self._read
 
     def receive(self, offset: int, data: bytes | memoryview) -> bytes | memoryview:
         """Take a piece in; return what goes up now: `data` itself where it is just the next piece.

@@ -131,6 +131,26 @@ def test_rfc9000_10_1_2_a_ping_keeps_a_connection_alive():
     assert link.is_open()
 
 
+def test_progress_is_what_the_peer_brings_and_nobody_forges():
+    client = new_client()
+    first, *_ = flushed(client, 0.0)
+    server = new_server(first)
+    begun = server.progress()
+    receive(server, first, 0.0)
+    assert server.progress() > begun
+    link = Link(new_client()).shake()
+    before = link.server.progress()
+    link.client.ping()
+    (datagram,) = flushed(link.client, link.now)
+    receive(link.server, datagram[:-1] + bytes((datagram[-1] ^ 1,)), link.now)
+    assert link.server.progress() == before
+    receive(link.server, datagram, link.now)
+    after = link.server.progress()
+    assert after > before
+    receive(link.server, datagram, link.now)
+    assert link.server.progress() == after
+
+
 def test_idle_timeouts_of_a_peer_have_a_floor():
     assert ConnectionSettings().idle_seconds(1) == LEAST_IDLE_SECONDS
     assert ConnectionSettings().idle_seconds(0) == 30.0

@@ -25,6 +25,17 @@ def test_in_order_it_goes_up_as_it_came():
     assert repr(buffer) == "<CryptoBuffer 600 read, 0 waiting>"
 
 
+def test_each_octet_counts_once():
+    buffer = CryptoBuffer()
+    buffer.receive(10, HELLO[10:20])
+    buffer.receive(12, HELLO[12:22])
+    assert (buffer.received, buffer.position) == (12, 0)
+    buffer.receive(0, HELLO[:5])
+    assert (buffer.received, buffer.position) == (17, 5)
+    buffer.receive(0, HELLO[:10])
+    assert buffer.received == buffer.position == 22
+
+
 @given(
     st.lists(st.tuples(st.integers(0, 299), st.integers(0, 60)), max_size=60),
     st.randoms(use_true_random=False),
