@@ -9,7 +9,8 @@ import os
 import sys
 import time
 
-from bench.attack.attacks import ATTACKS, Target
+from bench.attack.attacks import ATTACKS
+from bench.attack.target import Target
 
 
 def main(name: str, host: str, port: str, seconds: str) -> int:

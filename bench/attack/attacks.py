@@ -2,161 +2,38 @@
 
 `Target` is whom to attack and until when. An attack that needs a connection opens another whenever one is closed,
 and counts by which codes; one that needs none sends datagrams out of many ports. `ATTACKS` names them all, with the
-code that ends each rightly (None: dropped or served within limits, nobody is closed).
+code that ends each rightly (none: dropped or served within limits, nobody is closed) and the counter that moves.
+Those whose point is what is held for them are in bench/attack/held.
 """
 
 import os
 import random
-import socket
 import time
-from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Final
 
-from headgate.engine.h3.frames import (
-    DATA,
-    HEADERS,
-    PRIORITY_UPDATE_REQUEST,
-    SETTINGS,
-    encode_frame,
+from bench.attack import held
+from bench.attack.target import (
+    BURST,
+    CONTROL,
+    SIZE,
+    Forger,
+    Target,
+    filled,
+    head,
+    same,
 )
-from headgate.engine.h3.qpack_encoder import QpackEncoder
+from headgate.engine.h3.frames import DATA, HEADERS, PRIORITY_UPDATE_REQUEST, encode_frame
 from headgate.engine.quic import frames
 from headgate.engine.quic.levels import APPLICATION, INITIAL
-from headgate.engine.quic.packet import TAG, VERSION_1, encode_long_header, long_header_size
-from headgate.engine.quic.protect import KeySet
+from headgate.engine.quic.packet import VERSION_1, encode_long_header
 from headgate.engine.quic.transport_parameters import encode_parameters
 from headgate.engine.varint import encode_varint
-from headgate.testing.quic_raw import RawClient, default_parameters, encode_crypto, encode_stream
-from headgate.testing.quic_raw_udp import RawSocket, blast, open_socket
-
-SIZE: Final = 1200
-ROOM: Final = SIZE - 1 - 8 - 2 - TAG
-BURST: Final = 40
-LOCAL: Final = "127.0.0.3"
-
-
-@dataclass
-class Target:
-    """Whom to attack, until when; and what came of it."""
-
-    host: str
-    port: int
-    end: float
-    packets: int = 0
-    connections: int = 0
-    failed: int = 0
-    closes: Counter[str] = field(default_factory=Counter)
-
-    def is_over(self) -> bool:
-        """Whether the time is over."""
-        return time.monotonic() >= self.end
-
-    def open(self, parameters: Callable[[bytes], bytes] | None = None) -> RawSocket | None:
-        """Return a connection with a confirmed handshake, None where none is to be had now."""
-        raw = RawSocket(self.host, self.port, local=LOCAL, parameters=parameters)
-        raw.client.keep = False
-        if raw.shake(min(3.0, max(self.end - time.monotonic(), 0.1))):
-            self.connections += 1
-            return raw
-        self.note(raw)
-        self.failed += 1
-        raw.close()
-        time.sleep(0.01)
-        return None
-
-    def note(self, raw: RawSocket) -> None:
-        """Count how a connection was closed."""
-        close = raw.client.close
-        if close is not None:
-            kind = "H3" if close.is_application else "QUIC"
-            self.closes[f"{kind} {close.code:#x}"] += 1
-
-    def sources(self, count: int) -> list[socket.socket]:
-        """Return sockets on many addresses and ports."""
-        return [
-            open_socket(self.host, self.port, f"127.{1 + at // 200}.0.{1 + at % 200}") for at in range(count)
-        ]
-
-    def storm(
-        self,
-        burst: Callable[[RawSocket, int], tuple[bytes, int]],
-        *,
-        begin: Callable[[RawSocket], None] | None = None,
-        parameters: Callable[[bytes], bytes] | None = None,
-    ) -> None:
-        """Send `burst(raw, round)`, packets end to end and the size of each, again and again."""
-        while not self.is_over():
-            raw = self.open(parameters)
-            if raw is None:
-                continue
-            if begin is not None:
-                begin(raw)
-            turn = 0
-            while raw.client.close is None and not self.is_over():
-                data, size = burst(raw, turn)
-                self.packets += raw.blast(data, size)
-                raw.read()
-                turn += 1
-            self.note(raw)
-            raw.close()
-
-    def flood(self, make: Callable[[int], tuple[bytes, int]], *, sources: int = 64) -> None:
-        """Send `make(round)` out of many ports, without a connection."""
-        socks = self.sources(sources)
-        turn = 0
-        while not self.is_over():
-            data, size = make(turn)
-            self.packets += blast(socks[turn % len(socks)], data, size)
-            turn += 1
-            if turn % 256 == 0:
-                for sock in socks:
-                    drain(sock)
-        for sock in socks:
-            sock.close()
-
-
-def drain(sock: socket.socket) -> None:
-    """Throw away what has come."""
-    try:
-        for _ in range(64):
-            sock.recv(2048)
-    except OSError:
-        return
-
-
-def filled(frame: bytes) -> list[bytes]:
-    """Packets full of one frame."""
-    return [frame * (ROOM // len(frame))] * BURST
-
-
-def same(contents: list[bytes], size: int = SIZE) -> Callable[[RawSocket, int], tuple[bytes, int]]:
-    """Return a burst that is always the same."""
-    return lambda raw, _turn: (raw.client.batch(contents, size), size)
-
+from headgate.testing.quic_raw import default_parameters, encode_stream
+from headgate.testing.quic_raw_udp import RawSocket
 
 # --- without a connection
-
-
-class Forger:
-    """Makes first datagrams of clients that do not exist, each with a genuine Initial of its own."""
-
-    def __init__(self) -> None:
-        client = RawClient(os.urandom, time.time())
-        self.source = client.source
-        self.hello = encode_crypto(0, client.hello)
-
-    def initial(self, content: bytes) -> bytes:
-        """Return a datagram with an Initial that opens."""
-        destination = os.urandom(8)
-        keys = KeySet(INITIAL, VERSION_1)
-        keys.install_initial(destination, is_client=True, is_write=True)
-        overhead = long_header_size(destination, self.source, b"", INITIAL, 2) + TAG
-        content = content.ljust(SIZE - overhead, b"\0")
-        header = encode_long_header(INITIAL, VERSION_1, destination, self.source, b"", 0, 2, len(content))
-        keys.seal(header, 2, 0, content)
-        return keys.take_sealed()
 
 
 def random_initials(target: Target) -> None:
@@ -180,15 +57,6 @@ def valid_initials(target: Target) -> None:
     """Genuine first Initials out of many ports, whose answers nobody reads."""
     forger = Forger()
     target.flood(lambda _turn: (forger.initial(forger.hello), SIZE), sources=200)
-
-
-def sparse_crypto(target: Target) -> None:
-    """First Initials with CRYPTO far behind the first octet, in one octet each."""
-    forger = Forger()
-    offsets = [2 * at for at in range(200)]
-    near = b"".join(encode_crypto(4096 + offset, b"x") for offset in offsets)
-    far = encode_crypto(1 << 30, b"x")
-    target.flood(lambda turn: (forger.initial(near if turn % 2 else far), SIZE), sources=200)
 
 
 def empty_datagrams(target: Target) -> None:
@@ -232,36 +100,6 @@ def sparse_streams(target: Target) -> None:
         return raw.client.batch(contents, 80), 80
 
     target.storm(burst)
-
-
-def unread_windows(target: Target) -> None:
-    """Uploads that the application behind never reads, as much as windows allow, on four connections."""
-    raws: list[tuple[RawSocket, list[int]]] = []
-    request = head(b"POST", b"/sink") + encode_varint(DATA) + encode_varint(1 << 30)
-    piece = bytes(1100)
-    while not target.is_over():
-        while len(raws) < 4:
-            raw = target.open()
-            if raw is None:
-                break
-            raw.send(raw.client.packet(APPLICATION, encode_stream(2, 0, CONTROL)))
-            raw.send(*[raw.client.packet(APPLICATION, encode_stream(4 * at, 0, request)) for at in range(20)])
-            raws.append((raw, [len(request)] * 20))
-        for raw, offsets in list(raws):
-            contents = []
-            for at, offset in enumerate(offsets):
-                if offset < 50_000:  # 20 of them come just below the first window of a connection
-                    contents.append(encode_stream(4 * at, offset, piece))
-                    offsets[at] += len(piece)
-            if contents:
-                target.packets += raw.blast(raw.client.batch(contents, SIZE), SIZE)
-            else:
-                raw.send(raw.client.packet(APPLICATION, frames.PING_FRAME))
-                time.sleep(0.002)
-            raw.read()
-            if raw.client.close is not None:
-                target.note(raw)
-                raws.remove((raw, offsets))
 
 
 def ack_flood(target: Target) -> None:
@@ -397,21 +235,6 @@ def zero_windows(target: Target) -> None:
 
 # --- HTTP/3
 
-CONTROL: Final = b"\0" + encode_frame(SETTINGS, b"")
-
-
-def section(*pairs: tuple[bytes, bytes]) -> bytes:
-    """Return an encoded field section."""
-    return QpackEncoder().encode(
-        0, [name for name, _ in pairs], [name + b": " + value for name, value in pairs]
-    )
-
-
-def head(method: bytes, path: bytes) -> bytes:
-    """Return the HEADERS of a request."""
-    pseudo = ((b":method", method), (b":scheme", b"https"), (b":authority", b"localhost"), (b":path", path))
-    return encode_frame(HEADERS, section(*pseudo))
-
 
 class Requests:
     """Numbers of request streams within what the server allows."""
@@ -512,37 +335,63 @@ def h3_control(target: Target) -> None:
 
 @dataclass(frozen=True)
 class Attack:
-    """One of them; `closes`: the code that ends its connections; `must`: it has to."""
+    """One of them, and how a gate rightly answers.
+
+    `closes`: the code that ends its connections; `must`: it has to. `counter`: what moves, in words of /metrics.
+    `connects`: it is worth nothing without connections. `gets_in`: none of those that it opens may fail.
+    """
 
     run: Callable[[Target], None]
     closes: str = ""
+    counter: str = ""
     must: bool = True
+    connects: bool = True
+    gets_in: bool = False
 
+
+def dropped(reason: str) -> str:
+    """Return the counter of datagrams that were dropped for a reason."""
+    return f'quic_dropped_total{{reason="{reason}"}}'
+
+
+def answered(kind: str) -> str:
+    """Return the counter of answers without a connection."""
+    return f'quic_answers_total{{kind="{kind}"}}'
+
+
+HANDSHAKE: Final = 'quic_ended_total{how="handshake-failed"}'
+FAULT: Final = 'quic_ended_total{how="fault-of-peer"}'
+LOAD: Final = "H3 0x107"
 
 ATTACKS: Final[dict[str, Attack]] = {
-    "random-initials": Attack(random_initials),
-    "valid-initials": Attack(valid_initials),
-    "sparse-crypto": Attack(sparse_crypto),
-    "empty-datagrams": Attack(empty_datagrams),
-    "unknown-connections": Attack(unknown_connections),
-    "unknown-versions": Attack(unknown_versions),
+    "random-initials": Attack(random_initials, counter=dropped("bad-initial"), connects=False),
+    "valid-initials": Attack(valid_initials, counter=answered("retry"), connects=False),
+    "spoofed-network": Attack(held.spoofed_network, counter=answered("retry"), gets_in=True),
+    "sparse-crypto": Attack(held.sparse_crypto, "QUIC 0xd", HANDSHAKE),
+    "crypto-storm": Attack(held.crypto_storm, "QUIC 0xa", HANDSHAKE),
+    "empty-datagrams": Attack(empty_datagrams, connects=False),
+    "unknown-connections": Attack(unknown_connections, counter=dropped("answer-rate"), connects=False),
+    "unknown-versions": Attack(unknown_versions, counter=answered("version-negotiation"), connects=False),
+    "backlog-keys": Attack(held.backlog_keys, counter=dropped("queue-full")),
     "sparse-streams": Attack(sparse_streams),
-    "unread-windows": Attack(unread_windows),
+    "gap-at-zero": Attack(held.gap_at_zero),
+    "unread-windows": Attack(held.unread_windows),
+    "held-pieces": Attack(held.held_pieces),
     "zero-windows": Attack(zero_windows),
-    "ack-flood": Attack(ack_flood, "H3 0x107"),
+    "ack-flood": Attack(ack_flood, LOAD, FAULT),
     "lone-acks": Attack(lone_acks),
-    "optimistic-acks": Attack(optimistic_acks, "QUIC 0xa"),
-    "path-challenges": Attack(path_challenges, "H3 0x107"),
-    "retired-ids": Attack(retired_ids, "QUIC 0x9"),
-    "key-updates": Attack(key_updates, "QUIC 0xe"),
+    "optimistic-acks": Attack(optimistic_acks, "QUIC 0xa", FAULT),
+    "path-challenges": Attack(path_challenges, LOAD, FAULT),
+    "retired-ids": Attack(retired_ids, "QUIC 0x9", FAULT),
+    "key-updates": Attack(key_updates, "QUIC 0xe", FAULT),
     "small-pieces": Attack(small_pieces, "QUIC 0x3", must=False),
-    "pings": Attack(pings, "H3 0x107"),
-    "lone-pings": Attack(lone_pings, "H3 0x107"),
-    "credit": Attack(credit, "H3 0x107"),
-    "streams-beyond": Attack(streams_beyond, "QUIC 0x4"),
-    "datagrams": Attack(datagrams, "QUIC 0xa"),
-    "rapid-reset": Attack(rapid_reset, "H3 0x107", must=False),
+    "pings": Attack(pings, LOAD, FAULT),
+    "lone-pings": Attack(lone_pings, LOAD, FAULT),
+    "credit": Attack(credit, LOAD, FAULT),
+    "streams-beyond": Attack(streams_beyond, "QUIC 0x4", FAULT),
+    "datagrams": Attack(datagrams, "QUIC 0xa", FAULT),
+    "rapid-reset": Attack(rapid_reset, LOAD, must=False),
     "qpack-bombs": Attack(qpack_bombs),
-    "qpack-instructions": Attack(qpack_instructions, "H3 0x107"),
-    "h3-control": Attack(h3_control, "H3 0x107"),
+    "qpack-instructions": Attack(qpack_instructions, LOAD, FAULT),
+    "h3-control": Attack(h3_control, LOAD, FAULT),
 }

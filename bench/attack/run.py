@@ -4,7 +4,8 @@ A gate with one worker runs on one core; on the other run an attack at full spee
 sends a small request 50 times a second. Each row says what the worker's memory became, how long the good client
 waited, how the attack's connections were closed and which counters moved. It fails where memory has grown by more
 than 16 MiB since before the first attack, where the good client's p99 is above three times its quiet value and above
-20 ms, where a connection was not closed by the code that is right, and where the worker died.
+20 ms, where a connection was not closed by the code that is right, where the counter of an attack did not move or its
+connections did not come about, and where the worker died.
 
 Figures of others go to bench/results/attack-rivals.json, which git ignores.
 """
@@ -19,7 +20,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Final
 
-from bench.attack.attacks import ATTACKS
+from bench.attack.attacks import ATTACKS, Attack
 from bench.attack.gate import Headgate, Server, memory, running
 
 MOST_MEMORY: Final = 16 * 1024 * 1024
@@ -123,15 +124,39 @@ def judge(row: Row, server: Server, quiet: float) -> None:
         row.wrong.append(f"the good client's p99 is {row.p99:.1f} ms")
     if row.reconnected:
         row.wrong.append(f"the good client was cut off {row.reconnected} times")
-    right, must = ATTACKS[row.name].closes, ATTACKS[row.name].must
     if isinstance(server, Headgate):
-        if any(code != right for code in row.closes):
-            row.wrong.append(f"closed by {', '.join(row.closes)}, {right or 'nothing'} is right")
-        if must and right and not row.closes and row.connections:
-            row.wrong.append("not closed")
+        row.wrong += wrong_answers(row, ATTACKS[row.name])
 
 
-SHOWN: Final = ("quic_dropped", "quic_ended", "quic_answers", "refused", "requests_refused", "http_errors")
+def wrong_answers(row: Row, expected: Attack) -> list[str]:
+    """Say where a gate answered an attack otherwise than it should, or where there was no attack."""
+    wrong = []
+    right = expected.closes
+    if not row.packets:
+        wrong.append("nothing was sent")
+    if expected.connects and not row.connections:
+        wrong.append("no connection came about")
+    if expected.gets_in and row.failed:
+        wrong.append(f"{row.failed} who proved their address did not get in")
+    if any(code != right for code in row.closes):
+        wrong.append(f"closed by {', '.join(row.closes)}, {right or 'nothing'} is right")
+    if expected.must and right and not row.closes:
+        wrong.append(f"not closed, {right} is right")
+    if expected.counter and not row.counters.get(expected.counter):
+        wrong.append(f"{expected.counter} did not move")
+    return wrong
+
+
+SHOWN: Final = (
+    "quic_dropped",
+    "quic_packets_dropped",
+    "quic_ended",
+    "quic_closed",
+    "quic_answers",
+    "refused",
+    "requests_refused",
+    "http_errors",
+)
 
 
 def show(row: Row) -> None:

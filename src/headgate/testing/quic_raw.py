@@ -128,7 +128,7 @@ class RawClient:
         self.source: Final = random(CID)
         self.original: Final = random(CID)
         self.version: Final = version
-        self.destination = self.original
+        self.destination = self._first = self.original  # until the server says its own
         self.token = b""
         self.keys = [KeySet(level, version) for level in range(4)]
         self.numbers = [0, 0, 0, 0]
@@ -317,7 +317,7 @@ class RawClient:
         if header.kind == RETRY:
             self._retry(header.source, header.token)
             return end
-        if header.kind == INITIAL and self.destination in (self.original, b""):
+        if header.kind == INITIAL and self.destination in (self._first, b""):
             self.destination = header.source
         if header.kind != EARLY:
             self._open(header.kind, data, at, header.number_at, header.end, found)
@@ -326,7 +326,7 @@ class RawClient:
     def _retry(self, source: bytes, token: bytes) -> None:
         """Begin again as the server asks; the same ClientHello goes out once more."""
         self.token = token
-        self.destination = source
+        self.destination = self._first = source
         self._begin(source)
         self._crypto_out = [(INITIAL, 0, self.hello)]
 

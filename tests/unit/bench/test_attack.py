@@ -5,11 +5,15 @@ import time
 
 import pytest
 from bench.attack import run as attack
-from bench.attack.attacks import ATTACKS, SIZE, Forger, Target, filled
+from bench.attack.attacks import ATTACKS, FAULT, LOAD, answered
 from bench.attack.gate import Headgate, memory
+from bench.attack.target import SIZE, Forger, Target, filled
 
+from headgate.counters import TABLE
 from headgate.engine.quic.initial import open_initial
 from headgate.engine.quic.packet import parse_long_header
+
+RETRIES = {answered("retry"): 3.0}
 
 
 @pytest.fixture
@@ -19,9 +23,17 @@ def server(tmp_path):
     return gate
 
 
-def judged(server, **changes):
-    row = attack.Row(**{"name": "pings", "closes": {"H3 0x107": 3}, "connections": 3, "p99": 5.0, **changes})
-    attack.judge(row, server, quiet=2.0)
+def judged(server, quiet=2.0, **changes):
+    right = {
+        "name": "pings",
+        "packets": 99,
+        "closes": {LOAD: 3},
+        "connections": 3,
+        "counters": {FAULT: 3.0},
+        "p99": 5.0,
+    }
+    row = attack.Row(**{**right, **changes})
+    attack.judge(row, server, quiet=quiet)
     return row.wrong
 
 
@@ -39,6 +51,11 @@ def test_nothing_is_wrong_within_the_limits(server):
         ({"closes": {"QUIC 0x1": 1}}, "closed by"),
         ({"closes": {}}, "not closed"),
         ({"name": "lone-acks"}, "nothing is right"),
+        ({"packets": 0}, "nothing was sent"),
+        ({"name": "lone-acks", "closes": {}, "connections": 0}, "no connection"),
+        ({"counters": {}}, "did not move"),
+        ({"counters": {'quic_dropped_total{reason="other"}': 3.0}}, "did not move"),
+        ({"name": "spoofed-network", "closes": {}, "counters": RETRIES, "failed": 1}, "did not get in"),
     ],
 )
 def test_what_is_wrong(server, changes, said):
@@ -46,10 +63,26 @@ def test_what_is_wrong(server, changes, said):
     assert said in wrong
 
 
+def test_an_attack_that_never_came_about_is_wrong(server):
+    for name, one in ATTACKS.items():
+        row = attack.Row(name)
+        attack.judge(row, server, quiet=2.0)
+        said = "; ".join(row.wrong)
+        assert "nothing was sent" in said
+        assert ("no connection" in said) == one.connects
+        assert ("did not move" in said) == bool(one.counter)
+        assert ("not closed" in said) == (one.must and bool(one.closes))
+
+
+def test_counters_are_those_that_there_are():
+    known = {
+        row.name + "{" + ",".join(f'{key}="{value}"' for key, value in row.labels) + "}" for row in TABLE
+    }
+    assert {one.counter for one in ATTACKS.values() if one.counter} <= known
+
+
 def test_a_quiet_value_that_is_high_allows_more(server):
-    row = attack.Row("pings", closes={"H3 0x107": 1}, connections=1, p99=29.0)
-    attack.judge(row, server, quiet=10.0)
-    assert row.wrong == []
+    assert judged(server, p99=29.0, quiet=10.0) == []
 
 
 def test_a_server_that_died_is_noticed(server):
