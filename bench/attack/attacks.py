@@ -369,7 +369,7 @@ ATTACKS: Final[dict[str, Attack]] = {
     "spoofed-network": Attack(held.spoofed_network, counter=answered("retry"), gets_in=True),
     "sparse-crypto": Attack(held.sparse_crypto, "QUIC 0xd", HANDSHAKE),
     "crypto-storm": Attack(held.crypto_storm, "QUIC 0xa", HANDSHAKE),
-    "empty-datagrams": Attack(empty_datagrams, connects=False),
+    "empty-datagrams": Attack(empty_datagrams, counter=dropped("malformed"), connects=False),
     "unknown-connections": Attack(unknown_connections, counter=dropped("answer-rate"), connects=False),
     "unknown-versions": Attack(unknown_versions, counter=answered("version-negotiation"), connects=False),
     "backlog-keys": Attack(held.backlog_keys, counter=dropped("queue-full")),
