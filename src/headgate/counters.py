@@ -266,6 +266,7 @@ QUIC_ENDED_IDLE: Final = _counter("quic_ended_total", _QUIC_ENDED, how="idle")
 QUIC_ENDED_RESET: Final = _counter("quic_ended_total", _QUIC_ENDED, how="stateless-reset")
 QUIC_ENDED_FAULT: Final = _counter("quic_ended_total", _QUIC_ENDED, how="fault-of-peer")
 QUIC_ENDED_DEFECT: Final = _counter("quic_ended_total", _QUIC_ENDED, how="defect")
+QUIC_ENDED_MEMORY: Final = _counter("quic_ended_total", _QUIC_ENDED, how="memory")
 QUIC_ENDED_HANDSHAKE: Final = _counter("quic_ended_total", _QUIC_ENDED, how="handshake-failed")
 QUIC_ENDED_HANDSHAKE_TIMEOUT: Final = _counter("quic_ended_total", _QUIC_ENDED, how="handshake-timeout")
 _QUIC_HANDSHAKES = "TLS handshakes finished over QUIC; they count among handshakes_total too."
@@ -302,7 +303,6 @@ QUIC_DROPS: Final = (
     "unknown-version",
     "unknown-connection",
     "connections",
-    "memory",
     "handshakes",
     "handshake-rate",
     "answer-rate",

@@ -12,7 +12,7 @@ connection and look at what comes back; those named elsewhere do so to the part 
 | 5 | 9000 21.2 | 500 handshakes begun in a second | unit/server/test_quic_admission.py: `test_so_many_handshakes_begun_in_a_second_and_one_more` |
 | 6 | 9000 21.6 | 10 s of handshake, 3 s without progress | unit/server/test_quic_endpoint.py: `test_a_handshake_that_stands_still_is_given_up` |
 | 7 | 9000 21.6 | connections, and the memory of all | unit/server/test_quic_endpoint.py: `test_connections_at_the_limit_and_one_more` |
-| | | | unit/server/test_quic_memory.py: `test_full_memory_refuses_newcomers` |
+| | | | unit/server/test_quic_memory.py: `test_what_is_held_at_the_limit_and_one_more` |
 | 8 | 9000 8.1, 9.3.1; 9002 6.2.2.1 | three times what came, until an address is validated | unit/engine/quic/test_connection.py: `test_rfc9000_8_1_three_times_as_much_and_no_more` |
 | 9 | 9001 5.7 | 10 packets ahead of their keys, 2 before validation, 12 KiB | unit/engine/quic/test_receiving.py: `test_packets_ahead_of_their_keys_at_the_limit_and_one_more` |
 | 10 | 9000 12.2 | 8 packets of a datagram | unit/engine/quic/test_receiving.py: `test_coalesced_packets_at_the_limit_and_one_more` |

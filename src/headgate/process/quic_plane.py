@@ -28,6 +28,7 @@ from headgate.process.quic_view import QLOG_FOLDER
 from headgate.process.start import WorkerStart
 from headgate.server.hand_over import Forwarder, Mailbox
 from headgate.server.quic_endpoint import QuicEndpoint, h3_settings
+from headgate.server.quic_memory import MemoryBudget
 from headgate.server.quic_parts import EndpointKeys, Timers
 from headgate.telemetry.qlog import QlogDirectory
 from headgate.tls.context import ServerTls
@@ -47,6 +48,7 @@ class QuicPlane:
         self._generation = start.generation
         self._keys = keys
         self._timers = timers
+        self._memory = MemoryBudget()
         self._tls: dict[int, QuicServerTls] = {}
         self._policies: dict[int, bytes] = {}
         self._qlog: QlogDirectory | None = None
@@ -82,6 +84,7 @@ class QuicPlane:
             observer=plane.observer,
             settings=plane.settings_of(index),
             limits=plane.limits_of(index),
+            memory=self._memory,
             forwarder=plane.forwarder,
             values=plane.counters.values,
             tls=secrets,
@@ -130,8 +133,10 @@ class QuicPlane:
         values = self._plane.counters.values
         for endpoint in self.endpoints:
             endpoint.sweep(now)
+        self._memory.settle(self.endpoints)
+        for endpoint in self.endpoints:
             values[HELD_HEADS] += endpoint.held_heads
-            values[HELD_DOWNSTREAM] += endpoint.held
+            values[HELD_DOWNSTREAM] += endpoint.held_received + endpoint.held_sent
         if self._qlog is not None:
             self._qlog.flush()
             if self._qlog.errors > self._qlog_errors:

@@ -44,7 +44,7 @@ from headgate.counters import (
     QUIC_OPEN,
     TIMEOUT_HANDSHAKE,
 )
-from headgate.engine.h3.errors import H3_INTERNAL_ERROR, H3_NO_ERROR
+from headgate.engine.h3.errors import H3_EXCESSIVE_LOAD, H3_INTERNAL_ERROR, H3_NO_ERROR
 from headgate.engine.h3.settings import H3Settings
 from headgate.engine.quic.closing import State
 from headgate.engine.quic.connection import QuicConnection, accept
@@ -77,7 +77,7 @@ from headgate.server.quic_admission import Admission, Verdict
 from headgate.server.quic_answers import LEAST_INITIAL, Answers
 from headgate.server.quic_backlog import Backlog, Waiting
 from headgate.server.quic_closed import ClosedConnections, ClosedRecord
-from headgate.server.quic_ends import how_it_ended
+from headgate.server.quic_ends import OUT_OF_MEMORY, how_it_ended
 from headgate.server.quic_memory import MemoryBudget
 from headgate.server.quic_parts import EndpointKeys, EndpointTls, Forward, Timer, Timers
 from headgate.server.quic_tokens import SeenTokens
@@ -101,7 +101,6 @@ _BAD_TOKEN: Final = QUIC_DROPPED_FIRST + QUIC_DROPS.index("bad-token")
 _UNKNOWN_VERSION: Final = QUIC_DROPPED_FIRST + QUIC_DROPS.index("unknown-version")
 _UNKNOWN_CONNECTION: Final = QUIC_DROPPED_FIRST + QUIC_DROPS.index("unknown-connection")
 _CONNECTIONS: Final = QUIC_DROPPED_FIRST + QUIC_DROPS.index("connections")
-_MEMORY: Final = QUIC_DROPPED_FIRST + QUIC_DROPS.index("memory")
 _QUEUE_FULL: Final = QUIC_DROPPED_FIRST + QUIC_DROPS.index("queue-full")
 _DRAINING: Final = QUIC_DROPPED_FIRST + QUIC_DROPS.index("draining")
 
@@ -144,6 +143,7 @@ class QuicEndpoint(Pollable):
         observer: DownstreamObserver,
         settings: ConnectionSettings,
         limits: ConnectionLimits,
+        memory: MemoryBudget,
         forwarder: Forwarder,
         values: list[int],
         tls: EndpointTls,
@@ -163,11 +163,12 @@ class QuicEndpoint(Pollable):
         self.connections: set[QuicDownstream] = set()
         self.closed = ClosedConnections()
         self.admission = Admission(values, poller.now)
-        self.memory = MemoryBudget()
+        self.memory = memory
         self.draining = False
         self.qlog: QlogDirectory | None = None
         self.held_heads = 0
-        self.held = 0
+        self.held_received = 0
+        self.held_sent = 0
         self._owner = _Owner(self)
         self._sock = sock
         self._fd = sock.fileno()
@@ -449,9 +450,9 @@ class QuicEndpoint(Pollable):
             source = self._make_id()[0]
             self._answer(self._answers.retry(header, source, peer, self._clock.wall()), peer, local)
         elif verdict == Verdict.ADMIT:
-            if self.memory.is_full or self.limits.admit(network, now):
+            if self.limits.admit(network, now):
                 self.admission.settled(network, token is not None)
-                self._values[_MEMORY if self.memory.is_full else _CONNECTIONS] += 1
+                self._values[_CONNECTIONS] += 1
                 self._refuse(header, CONNECTION_REFUSED, "", peer, local)
                 return
             driver = self._accept(header, keys, token, host, network, peer, local)
@@ -682,19 +683,27 @@ class QuicEndpoint(Pollable):
                 else:
                     driver.sweep(now)
                 count_client(driver, self._values)
-                heads += driver.held_heads()
-                received += driver.held_received()
-                sent += driver.held_sent()
+                if not driver.closed:
+                    heads += driver.held_heads()
+                    received += driver.held_received()
+                    sent += driver.held_sent()
             except Exception as error:
                 self._defect(driver, error)
         self.held_heads = heads
-        self.held = received + sent
-        if self.memory.note(received, sent):
-            for driver in self.connections:
-                self.memory.bind(driver.quic.streams)
+        self.held_received = received
+        self.held_sent = sent
         self.closed.sweep(now)
         count_socket(self._sock, self._values)
         self.write_deferred()
+
+    def close_largest(self, driver: QuicDownstream) -> None:
+        """Close a connection that holds more than others, while the worker holds too much."""
+        try:
+            self.held_received -= driver.held_received()
+            self.held_sent -= driver.held_sent()
+            driver.close(H3_EXCESSIVE_LOAD, OUT_OF_MEMORY)
+        except Exception as error:
+            self._defect(driver, error)
 
     def _sweep_handshake(self, driver: QuicDownstream, now: float) -> None:
         """Give up a handshake that takes too long, without a word: who asks again begins anew."""

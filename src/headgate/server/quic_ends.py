@@ -8,6 +8,7 @@ from headgate.counters import (
     QUIC_ENDED_FAULT,
     QUIC_ENDED_HANDSHAKE,
     QUIC_ENDED_IDLE,
+    QUIC_ENDED_MEMORY,
     QUIC_ENDED_PEER,
     QUIC_ENDED_RESET,
 )
@@ -15,6 +16,8 @@ from headgate.engine.h3.errors import H3_INTERNAL_ERROR, H3_NO_ERROR
 from headgate.engine.quic.closing import CloseReason
 from headgate.engine.quic.errors import INTERNAL_ERROR
 
+# The reason that a connection is given that held most of what is too much for the worker.
+OUT_OF_MEMORY: Final = "too much is held"
 _NOBODY: Final = ""
 
 
@@ -22,6 +25,8 @@ def how_it_ended(end: CloseReason | None, *, is_complete: bool) -> tuple[int, st
     """Return the counter, and the reason for the log, "" for none; `is_complete`: its handshake was."""
     if end is None:
         return QUIC_ENDED_DEFECT, _NOBODY
+    if end.is_ours and end.reason == OUT_OF_MEMORY:
+        return QUIC_ENDED_MEMORY, "memory"
     if not is_complete:
         return QUIC_ENDED_HANDSHAKE, "handshake-failed"
     if not end.is_ours:

@@ -29,6 +29,7 @@ from headgate.net.poller import Poller
 from headgate.net.udp import UdpSocket
 from headgate.server.limits import ConnectionLimits
 from headgate.server.quic_endpoint import QuicEndpoint
+from headgate.server.quic_memory import MemoryBudget
 from headgate.server.quic_parts import EndpointKeys
 from headgate.testing.loop_thread import LoopThread
 
@@ -89,6 +90,7 @@ class Door:
         sock.bind(("127.0.0.1", 0))
         self.port = sock.getsockname()[1]
         self.limits = limits or ConnectionLimits(self.values, 0, 0, 0, 0)
+        self.memory = MemoryBudget()
         self.endpoint = QuicEndpoint(
             f"127.0.0.1:{self.port}",
             UdpSocket(sock),
@@ -97,6 +99,7 @@ class Door:
             observer=self.seen,
             settings=ConnectionSettings(**settings),
             limits=self.limits,
+            memory=self.memory,
             forwarder=Forwarder(Networks(())),
             values=self.values,
             tls=self.tls,
@@ -127,6 +130,7 @@ class Door:
         def work():
             self.poller.now = time.monotonic()
             self.endpoint.sweep(self.poller.now)
+            self.memory.settle([self.endpoint])
 
         self.do(work)
 

@@ -25,6 +25,7 @@ from headgate.net.poller import Poller
 from headgate.net.udp import UdpSocket
 from headgate.server.limits import ConnectionLimits
 from headgate.server.quic_endpoint import QuicEndpoint
+from headgate.server.quic_memory import MemoryBudget
 from headgate.server.quic_parts import EndpointKeys
 from headgate.testing.clock import FakeClock
 
@@ -220,6 +221,7 @@ class Gate:
         self.sock = sock = Bottleneck(bound())
         self.address = sock.getsockname()
         self.limits = ConnectionLimits(self.values, *limits)
+        self.memory = MemoryBudget()
         self.endpoint = QuicEndpoint(
             "127.0.0.1:443",
             UdpSocket(sock),
@@ -228,6 +230,7 @@ class Gate:
             observer=self.seen,
             settings=ConnectionSettings(**settings),
             limits=self.limits,
+            memory=self.memory,
             forwarder=Forwarder(Networks(())),
             values=self.values,
             tls=self.tls,
@@ -271,6 +274,7 @@ class Gate:
                 visitor.quic.on_deadline(self.clock.now())
         if sweep:
             self.endpoint.sweep(self.poller.now)
+            self.memory.settle([self.endpoint])
         self.settle()
 
     def dropped(self, reason):

@@ -17,6 +17,7 @@ from headgate.counters import (
     QUIC_ENDED_FAULT,
     QUIC_ENDED_HANDSHAKE_TIMEOUT,
     QUIC_ENDED_IDLE,
+    QUIC_ENDED_MEMORY,
     QUIC_ENDED_PEER,
     QUIC_HALF_OPEN,
     QUIC_OPEN,
@@ -28,6 +29,7 @@ from headgate.counters import (
     TIMEOUT_HANDSHAKE,
 )
 from headgate.engine.events import Data
+from headgate.engine.h3.errors import H3_EXCESSIVE_LOAD
 from headgate.engine.quic.closing import State
 from headgate.engine.quic.connection_ids import ConnectionIdCodec
 from headgate.engine.quic.errors import CONNECTION_REFUSED, INVALID_TOKEN
@@ -307,29 +309,74 @@ def test_connections_at_the_limit_and_one_more(gate):
     assert door.visit().quic.is_confirmed
 
 
-def test_a_worker_that_holds_too_much_refuses_and_recovers(gate):
+def post(door, visitor, size):
+    """Send content that the handler does not take, and return the visitor."""
+    stream = visitor.ask(b"POST", body=-1)
+    door.settle()
+    exchange = door.handler.exchanges[-1]
+    exchange.handler = door.handler
+    visitor.http.send(Data(b"x" * size, stream))
+    visitor.carry()
+    door.settle()
+    return exchange
+
+
+def test_short_memory_shrinks_windows_and_gives_them_back_to_connections(gate):
     handler = Script()
     handler.accepting = False
     door = gate(handler)
-    visitor = door.visit()
-    stream = visitor.ask(b"POST", body=-1)
-    door.settle()
-    handler.exchanges[0].handler = handler
-    visitor.http.send(Data(b"x" * 9000, stream))
-    visitor.carry()
-    door.settle()
-    door.endpoint.memory.max_received = 8000
+    exchange = post(door, door.visit(), 9000)
+    door.memory.max_received = 10_000
     door.pass_time(0.1)
-    assert door.endpoint.held > 8000
+    assert door.endpoint.held_received > 5000
     credit = next(iter(door.endpoint.connections)).quic.streams.receive_credit
     assert credit.window == SHORT_CONNECTION_WINDOW
-    assert door.visit().quic.end.code == CONNECTION_REFUSED
-    assert door.dropped("memory") == 1
-    handler.exchanges[0].accepting = True
-    handler.exchanges[0].downstream.resume()
+    door.visit()
+    assert {d.quic.streams.receive_credit.window for d in door.endpoint.connections} == {credit.window}
+    exchange.accepting = True
+    exchange.downstream.resume()
     door.pass_time(0.1)
     assert credit.max_window == MAX_CONNECTION_WINDOW
+
+
+def test_a_worker_that_holds_too_much_closes_the_largest_and_serves_newcomers(gate):
+    handler = Script()
+    handler.accepting = False
+    door = gate(handler)
+    visitors = [door.visit() for _ in range(3)]
+    for visitor, size in zip(visitors, (3000, 9000, 6000), strict=True):
+        post(door, visitor, size)
+    door.memory.max_received = 9100
+    door.pass_time(0.1)
+    assert [is_over(visitor) for visitor in visitors] == [False, True, False]
+    assert visitors[1].quic.end.code == H3_EXCESSIVE_LOAD
+    assert 9000 <= door.endpoint.held_received <= 9100
+    assert (door.values[QUIC_ENDED_MEMORY], door.seen.failures) == (1, ["memory"])
     assert door.visit().quic.is_confirmed
+    door.memory.max_received = 100  # not even the smallest has room
+    door.pass_time(0.1)
+    assert door.endpoint.held_received == 0
+    assert door.values[QUIC_ENDED_MEMORY] == 3
+    newcomer = door.visit()
+    handler.status = 200
+    stream = newcomer.ask()
+    door.settle()
+    assert newcomer.answers[stream][0].status == 200
+
+
+def test_a_defect_while_the_largest_is_closed_ends_it_all_the_same(gate):
+    handler = Script()
+    handler.accepting = False
+    door = gate(handler)
+    post(door, door.visit(), 9000)
+    (driver,) = door.endpoint.connections
+    driver.quic = Broken(driver.quic, "close")
+    door.memory.max_received = 100
+    door.endpoint.sweep(door.poller.now)
+    door.memory.settle([door.endpoint])
+    assert not door.endpoint.connections
+    assert [repr(error) for error in door.seen.crashes] == ["ValueError('defect')"] * 2
+    door.seen.crashes.clear()
 
 
 # -- other workers
