@@ -10,6 +10,7 @@ import contextlib
 import os
 import re
 import socket
+import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 
@@ -214,6 +215,53 @@ def test_blackhole(lab, client, server):
         assert len(relay.sources()) == 1
 
 
+# How much comes through: 10 Mbit/s and 30 ms there and back, as the runner has it
+
+MEGABIT = 1_000_000 / 8
+NARROW = Weather(rate=10 * MEGABIT, delay=0.015)
+
+
+@pairs(("gtls", "gate"), ("ours", "gtls"))
+def test_goodput(lab, client, server):
+    """Of what the road takes, four fifths at least are the file itself, from the first packet to the last."""
+    size = 10 * MIB
+    names = [f"b{size}"]
+    with lab.road(server, names, up=NARROW, down=NARROW) as relay:
+        fetched(client, relay, names)
+    took = relay.seen[-1].at - relay.seen[0].at
+    assert size / took >= 0.8 * NARROW.rate, took
+
+
+def test_goodput_of_an_upload(lab):
+    size = 10 * MIB
+    body = content(size)
+    with lab.road("gate", [], up=NARROW, down=NARROW) as relay, OurClient(relay.address) as client:
+        assert client.answer(client.ask(b"POST", b"/", body)) == (200, digest(body).encode())
+    took = relay.seen[-1].at - relay.seen[0].at
+    assert size / took >= 0.8 * NARROW.rate, took
+
+
+def test_crosstraffic(lab):
+    """Two connections on one road: both get there, and neither much faster than the other."""
+    names = [f"b{5 * MIB}"]
+    with lab.road("gate", names, up=NARROW, down=NARROW) as relay, ThreadPoolExecutor(2) as pool:
+        for done in [pool.submit(fetched, client, relay, names) for client in ("gtls", "ours")]:
+            done.result()
+    flows = {
+        port: [seen for seen in relay.seen if not seen.is_up and seen.source == port]
+        for port in relay.sources()
+    }
+    began = max(seens[0].at for seens in flows.values())
+    ended = min(seens[-1].at for seens in flows.values())
+    shares = sorted(
+        sum(seen.size for seen in seens if seen.fate == "passed" and began <= seen.at <= ended)
+        for seens in flows.values()
+    )
+    assert shares[0] >= 0.7 * shares[1], shares
+    both = sorted((seen for seens in flows.values() for seen in seens), key=lambda seen: seen.at)
+    assert 2 * 5 * MIB / (both[-1].at - both[0].at) >= 0.8 * NARROW.rate
+
+
 # Addresses that change
 
 
@@ -250,15 +298,42 @@ def test_rebind_addr(lab, client, server):
     rebound(lab, client, server, "127.0.0.2")
 
 
-def test_connectionmigration(lab):
+@pairs(("gtls", "gate"), ("ours", "gtls"), ("ours", "aioquic"), ("ours", "gate"))
+def test_connectionmigration(lab, client, server):
     """The client moves on purpose, with a connection ID that nobody saw on the old path (RFC 9000 section 9.5)."""
     slow = Weather(rate=4 * MIB)
     names = [f"b{2 * MIB}"]
-    with lab.road("gate", names, up=slow, down=slow) as relay:
-        fetched(GtlsClient("--change-local-addr=100ms"), relay, names)
+    with lab.road(server, names, up=slow, down=slow) as relay:
+        if client == "gtls":
+            fetched(GtlsClient("--change-local-addr=100ms"), relay, names)
+        else:
+            # Its socket has all addresses of the machine, and says with each batch from which it goes.
+            one = fetched(OurFetch(host="0.0.0.0", acts=move_later, at_once=1), relay, names)
+            assert one.quic.path.is_validated
+            assert one.quic.path.local[4:8] == socket.inet_aton(OTHER)
         before, after = relay.sources()
+        moved = sum(seen.size for seen in relay.seen if not seen.is_up and seen.source == after)
+        assert moved > MIB // 2
         assert destinations(relay, after)
         assert not destinations(relay, after) & destinations(relay, before)
+
+
+OTHER = "127.0.0.2"
+
+
+def move_later(client):
+    """Move when a quarter of what will be asked for has come."""
+
+    def came():
+        return sum(len(body) for _, body, _ in client.answers.values()) > MIB // 2
+
+    def move():
+        client.wait(came)
+        client.wait(
+            lambda: client.quic.migrate(b"\0" * 4 + socket.inet_aton(OTHER) + b"\0" * 4, time.monotonic())
+        )
+
+    threading.Thread(target=move, daemon=True).start()
 
 
 # What is agreed on
@@ -299,6 +374,40 @@ def test_versionnegotiation_as_server(lab):
             fetched(client, relay, names)
         assert versions(relay, is_up=True) == [UNKNOWN, 1]
         assert versions(relay, is_up=False) == [0, 1]
+
+
+@pytest.mark.parametrize("server", ["gtls", "aioquic"])
+def test_versionnegotiation_as_client(lab, server):
+    """We begin in version 2, which they do not know, are turned away once, and go on in version 1."""
+    names = [f"b{KIB}"]
+    options = {"supported_versions": [VERSION_1]} if server == "aioquic" else {}
+    with lab.road(server, names, **options) as relay:
+        settings = ConnectionSettings(versions=(VERSION_2, VERSION_1))
+        one = fetched(OurFetch(version=VERSION_2, settings=settings), relay, names)
+    assert versions(relay, is_up=True) == [VERSION_2, VERSION_1]
+    assert versions(relay, is_up=False) == [0, VERSION_1]
+    assert one.quic.version == VERSION_1
+
+
+def test_versionnegotiation_of_the_gate_with_our_first_flight(lab):
+    """Ours speaks no version that the gate does not know: its first flight goes under another name."""
+    with contextlib.closing(bind("127.0.0.1", kind=socket.SOCK_DGRAM)) as sock:
+        sock.settimeout(10)
+        settings = ClientSettings(server_name=b"a.test", verify=trusting, groups=(X25519,), shares=(X25519,))
+        now = time.monotonic()
+        gate = lab.gate.address()
+        quic = connect(settings, ConnectionSettings(), os.urandom, now, time.time(), peer=gate)
+        flight = quic.take_batch(now).data
+        sock.sendto(flight[:1] + UNKNOWN.to_bytes(4, "big") + flight[5:], gate)
+        answer = sock.recv(2048)
+    asked, answered = (parse_long_header(data, 0, len(data)) for data in (flight, answer))
+    assert {VERSION_1, VERSION_2} <= set(answered.versions)
+    assert UNKNOWN not in answered.versions
+    # RFC 9000 section 17.2.1: so that who did not see the client's packet cannot have sent it.
+    assert (answered.destination, answered.source) == (asked.source, asked.destination)
+    # An answer that names the version we began in is none, and is dropped (section 6.2).
+    quic.receive_batch(answer, len(answer), gate, b"", 0, now)
+    assert quic.dropped["negotiation"] == 1
 
 
 @pairs(("gtls", "gate"), ("aioquic", "gate"), ("ours", "gtls"), ("ours", "aioquic"), ("ours", "gate"))

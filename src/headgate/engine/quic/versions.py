@@ -88,14 +88,14 @@ class Introduction(TransportAnswer):
 def check_server(
     parameters: TransportParameters, *, original: int, in_use: int, ours: Sequence[int], refused: int
 ) -> None:
-    """Hold a server's version information against what we saw (RFC 9368 section 4, RFC 9369 section 4).
+    """Hold a server's version information against what we saw (RFC 9368 sections 4 and 8, RFC 9369 section 4).
 
     `ours` are the versions that we speak, best first; `refused` is the one that a Version Negotiation turned us away
     from, 0 without one. Raises QuicError with VERSION_NEGOTIATION_ERROR.
     """
     chosen = parameters.chosen_version
-    if not chosen and in_use == original == VERSION_1 and not refused:
-        return  # a server that knows nothing of all this
+    if not chosen and in_use == original == VERSION_1:
+        return  # a server of version 1 alone, that knows nothing of all this; also after a Version Negotiation
     if chosen != in_use:
         detail = f"the server says that it chose {chosen:#x} in packets of version {in_use:#x}"
         raise QuicError(VERSION_NEGOTIATION_ERROR, detail)

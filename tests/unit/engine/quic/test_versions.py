@@ -75,6 +75,7 @@ def test_rfc9368_4_a_client_chose_one_that_it_offers():
     ("chosen", "available", "original", "in_use", "refused"),
     [
         (0, (), VERSION_1, VERSION_1, 0),  # RFC 9368 section 8: version 1 knew nothing of it
+        (0, (), VERSION_1, VERSION_1, VERSION_2),  # the same, in answer to a Version Negotiation
         (VERSION_1, BOTH, VERSION_1, VERSION_1, 0),
         (VERSION_2, BOTH, VERSION_1, VERSION_2, 0),
         (VERSION_1, (VERSION_1,), VERSION_1, VERSION_1, VERSION_2),
@@ -94,7 +95,7 @@ def test_a_server_that_is_believed(chosen, available, original, in_use, refused)
         (VERSION_1, BOTH, VERSION_1, VERSION_2, 0),
         (0, (), VERSION_1, VERSION_2, 0),
         (0, (), VERSION_2, VERSION_2, 0),
-        (0, (), VERSION_1, VERSION_1, VERSION_2),  # after a Version Negotiation silence could be a downgrade
+        (0, (), VERSION_2, VERSION_2, VERSION_1),  # in any other version silence could be a downgrade
         (VERSION_1, (), VERSION_1, VERSION_1, VERSION_2),
         (VERSION_1, BOTH, VERSION_1, VERSION_1, VERSION_2),  # it speaks what it turned away
         (VERSION_1, (UNKNOWN,), VERSION_1, VERSION_1, VERSION_2),
