@@ -142,6 +142,11 @@ def test_connection_ids_of_one_client_do_not_show_its_worker(site):
         assert len({one[:1] for one in seen}) > 1
 
 
+# What comes for a worker that starts waits for it, seconds on a busy machine; whoever waits longer hangs.
+HANDSHAKE_PATIENCE = 10.0
+REPLY_PATIENCE = 20.0
+
+
 class Load:
     """Clients that connect, ask a few times and come again, until told to end; they note what they met."""
 
@@ -155,7 +160,7 @@ class Load:
 
     def _run(self, site, gate):
         while not self._stop.is_set():
-            with site.h3(gate, patience=6.0) as client:
+            with site.h3(gate, patience=HANDSHAKE_PATIENCE) as client:
                 try:
                     client.shake()
                 except AssertionError:
@@ -167,7 +172,9 @@ class Load:
                         break
                     reply = client.ask("/")
                     try:
-                        client.run_until(lambda r=reply, c=client: r.is_over or c.end is not None, "it")
+                        client.run_until(
+                            lambda r=reply, c=client: r.is_over or c.end is not None, "it", REPLY_PATIENCE
+                        )
                     except AssertionError as error:
                         self.hung.append(str(error))
                         break
@@ -184,7 +191,7 @@ class Load:
     def __exit__(self, *exc):
         self._stop.set()
         for thread in self._threads:
-            thread.join(20)
+            thread.join(HANDSHAKE_PATIENCE + REPLY_PATIENCE)
 
 
 UNMETERED = 'limits = { connection_rate = "100000/s", all_connection_rate = "100000/s" }\n'
