@@ -15,7 +15,6 @@ size proves something.
 """
 
 import errno
-import ipaddress
 import socket
 import struct
 import sys
@@ -58,13 +57,6 @@ _AGAIN: Final = (errno.EAGAIN, errno.EWOULDBLOCK, errno.EINTR)
 _CANNOT_SEGMENT: Final = (errno.EIO, errno.EINVAL, errno.ENOPROTOOPT)
 
 Peer = tuple[str, int] | tuple[str, int, int, int]
-
-
-def local_host(local: bytes) -> str:
-    """Return the IP address in a `local` of `UdpSocket` as text, "" for none."""
-    if len(local) == 12:
-        return str(ipaddress.IPv4Address(local[4:8]))
-    return str(ipaddress.IPv6Address(local[:16])) if len(local) == 20 else ""
 
 
 def set_options(sock: socket.socket) -> bool:

@@ -316,11 +316,3 @@ def _settings_of(table: ListenerConfig) -> ConnectionSettings:
         max_head=table.limits.head,
         max_body=table.limits.body,
     )
-
-
-def sockets_by_listener(sockets: Sequence[tuple[int, socket.socket]]) -> dict[int, list[socket.socket]]:
-    """Group a worker's sockets by their listener."""
-    grouped: dict[int, list[socket.socket]] = {}
-    for index, sock in sockets:
-        grouped.setdefault(index, []).append(sock)
-    return grouped

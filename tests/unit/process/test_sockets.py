@@ -6,7 +6,7 @@ import socket
 
 import pytest
 
-from headgate.net.udp import RECEIVE_QUEUE, UdpSocket, local_host
+from headgate.net.udp import RECEIVE_QUEUE, UdpSocket
 from headgate.process.sockets import (
     BindError,
     ask_for_queue,
@@ -76,7 +76,8 @@ def test_what_comes_before_a_worker_looks_tells_as_much_as_what_comes_later(host
         sender.send(b"late")
         assert udp.receive(buffer) == 4
         assert udp.local == early != b""
-        assert local_host(early) == host
+        # What the kernel writes there: for IPv4 the address stands behind an interface.
+        assert socket.inet_pton(bound.family, host) in (early[4:8], early[:16])
         udp.close()
 
 
