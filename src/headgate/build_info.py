@@ -161,6 +161,7 @@ COMPILED: Final[tuple[str, ...]] = (
     "headgate.server.quic_answers",
     "headgate.server.quic_backlog",
     "headgate.server.quic_endpoint",
+    "headgate.server.quic_strangers",
     "headgate.server.quic_ends",
     "headgate.server.listener",
     "headgate.server.observer",

@@ -6,10 +6,7 @@ each run of equal IDs; let its driver act; and at the end of the poller's round 
 they have to send. When the socket takes no more, the batch that it refused is kept, and nobody is asked for another
 before it does: what is not asked for stays in the connections, within their congestion windows.
 
-Strangers. A datagram for no connection here may belong to another worker (its ID says so: handed on), to one that has
-ended (answered with its end), to one that nobody knows (stateless reset), or begin one. A first Initial costs a few
-microseconds until its tag is found right; only then is anybody admitted (server/quic_admission), and only then is
-anything kept.
+What is for no connection here goes to the room of strangers (server/quic_strangers), and may come back as a new one.
 
 Time. One heap has the deadlines of all connections, and the event loop one timer for it. What is measured in seconds
 (handshakes, heads, silent clients) is looked at in the worker's sweep.
@@ -50,64 +47,42 @@ from headgate.engine.quic.closing import State
 from headgate.engine.quic.connection import QuicConnection, accept
 from headgate.engine.quic.connection_ids import CID_LENGTH, ConnectionIdCodec
 from headgate.engine.quic.errors import (
-    CONNECTION_REFUSED,
-    QuicError,
     UnreadablePacketError,
 )
-from headgate.engine.quic.initial import open_initial
-from headgate.engine.quic.levels import HANDSHAKE, INITIAL
 from headgate.engine.quic.packet import (
-    UNKNOWN_VERSION,
     LongHeader,
     destination_of,
-    parse_long_header,
     stateless_reset_token,
 )
 from headgate.engine.quic.path import Batch
 from headgate.engine.quic.protect import KeySet
-from headgate.engine.quic.retry import FROM_NEW_TOKEN, Token, TokenKeys
+from headgate.engine.quic.retry import FROM_NEW_TOKEN, Token
 from headgate.engine.quic.settings import ConnectionSettings as QuicSettings
 from headgate.engine.tls13.server import ServerHandshake
 from headgate.errors import TransportError
 from headgate.http.forwarded import Forwarder
 from headgate.net.poller import READ, WRITE, Pollable, Poller
 from headgate.net.udp import RECEIVE_BUFFER, Peer, UdpSocket
-from headgate.server.limits import ConnectionLimits, client_network
-from headgate.server.quic_admission import Admission, Verdict
-from headgate.server.quic_answers import LEAST_INITIAL, Answers
+from headgate.server.limits import ConnectionLimits
 from headgate.server.quic_backlog import Backlog, Waiting
 from headgate.server.quic_closed import ClosedConnections, ClosedRecord
 from headgate.server.quic_ends import OUT_OF_MEMORY, how_it_ended
 from headgate.server.quic_memory import MemoryBudget
 from headgate.server.quic_parts import EndpointKeys, EndpointTls, Forward, Timer, Timers
-from headgate.server.quic_tokens import SeenTokens
+from headgate.server.quic_strangers import Strangers, plain_host
 from headgate.telemetry.qlog import QlogDirectory
 
 # Reads of one wake-up, of up to 64 datagrams that came in a row; empty ones count as well (CVE-2026-11352). As long
 # for what was read: then others have their turn.
 MAX_DATAGRAMS: Final = 256
 MAX_TURN_SECONDS: Final = 0.001
-# Section 7.2: a client's first choice of our ID has eight octets at least, so that nobody else guesses it.
-LEAST_FIRST_ID: Final = 8
 # A client that has not brought its handshake on for so long, and had not proved its address before it began.
 HALF_OPEN_SECONDS: Final = 3.0
 
 # Of a datagram, to see whom it is for: a first octet, a version, and an ID of ours or of a client's choice.
 _HEAD: Final = 32
 _MALFORMED: Final = QUIC_DROPPED_FIRST + QUIC_DROPS.index("malformed")
-_SMALL_INITIAL: Final = QUIC_DROPPED_FIRST + QUIC_DROPS.index("small-initial")
-_BAD_INITIAL: Final = QUIC_DROPPED_FIRST + QUIC_DROPS.index("bad-initial")
-_BAD_TOKEN: Final = QUIC_DROPPED_FIRST + QUIC_DROPS.index("bad-token")
-_UNKNOWN_VERSION: Final = QUIC_DROPPED_FIRST + QUIC_DROPS.index("unknown-version")
-_UNKNOWN_CONNECTION: Final = QUIC_DROPPED_FIRST + QUIC_DROPS.index("unknown-connection")
-_CONNECTIONS: Final = QUIC_DROPPED_FIRST + QUIC_DROPS.index("connections")
 _QUEUE_FULL: Final = QUIC_DROPPED_FIRST + QUIC_DROPS.index("queue-full")
-_DRAINING: Final = QUIC_DROPPED_FIRST + QUIC_DROPS.index("draining")
-
-
-def plain_host(peer: Peer) -> str:
-    """Return the host of an address, that of IPv4 on a socket of both families as IPv4."""
-    return peer[0][7:] if peer[0].startswith("::ffff:") else peer[0]
 
 
 def h3_settings(settings: ConnectionSettings) -> H3Settings:
@@ -162,9 +137,7 @@ class QuicEndpoint(Pollable):
         self.limits = limits
         self.connections: set[QuicDownstream] = set()
         self.closed = ClosedConnections()
-        self.admission = Admission(values, poller.now)
         self.memory = memory
-        self.draining = False
         self.qlog: QlogDirectory | None = None
         self.held_heads = 0
         self.held_received = 0
@@ -182,9 +155,6 @@ class QuicEndpoint(Pollable):
         self._h3 = h3_settings(settings)
         self._codec = ConnectionIdCodec(keys.cid_key)
         self._reset_key = keys.reset_key
-        self._tokens = TokenKeys(keys.token_key)
-        self._seen = SeenTokens()
-        self._answers = Answers(values, random, keys.reset_key, self._tokens, poller.now, quic.versions)
         self._slot = slot
         self._generation = generation & 0xFF
         self._counter = int.from_bytes(random(4), "big")
@@ -192,7 +162,21 @@ class QuicEndpoint(Pollable):
         self._random = random
         self._timers = timers
         self._port = port
-        self._forward = forward
+        self._strangers = Strangers(
+            self,
+            values,
+            self._codec,
+            slot,
+            self.closed,
+            keys,
+            quic.versions,
+            limits,
+            poller,
+            clock,
+            random,
+            forward,
+        )
+        self.admission = self._strangers.admission
         self._table: dict[bytes, QuicDownstream] = {}
         self._heap = TimerHeap()
         self._timer: Timer | None = None
@@ -322,7 +306,7 @@ class QuicEndpoint(Pollable):
                 continue
             driver = self._table.get(connection_id)
             if driver is None:
-                self._receive_stranger(connection_id, data[at:end], item)
+                self._strangers.receive(connection_id, data[at:end], item)
                 at = end
                 continue
             if data[at] < 0x80:
@@ -358,105 +342,7 @@ class QuicEndpoint(Pollable):
             driver.end()
         self.touched(driver)
 
-    # -- strangers
-
-    def _receive_stranger(self, connection_id: bytes, data: bytes, item: Waiting) -> None:
-        """Take a datagram for no connection of ours."""
-        now, peer, local = self._poller.now, item.peer, item.local
-        record = self.closed.find(connection_id)
-        if record is not None:
-            if record.closing.receive(len(data)):
-                self._answer(record.closing.answer(), record.peer, record.local)
-            return
-        header: LongHeader | None = None
-        if data[0] >= 0x80:
-            try:
-                header = parse_long_header(data, 0, len(data))
-            except UnreadablePacketError:
-                self._values[_MALFORMED] += 1
-                return
-            if header.kind == UNKNOWN_VERSION or header.version not in self._answers.versions:
-                self._values[_UNKNOWN_VERSION] += 1
-                if header.kind <= UNKNOWN_VERSION and header.version != 0:
-                    self._answer(self._answers.negotiate(header, len(data), now), peer, local)
-                return
-        names = self._codec.decode(connection_id)
-        if names is not None and not item.is_handed and self._hand_on(names[0], data, item):
-            return
-        if header is None or (header.kind == HANDSHAKE and names is not None):
-            # Section 10.3 leaves long headers to us: a client whose handshake is over, but was not confirmed before
-            # its worker died, begins its datagrams with one, and knows the token by then.
-            self._values[_UNKNOWN_CONNECTION] += 1
-            self._answer(self._answers.reset(connection_id, len(data), peer, now), peer, local)
-        elif header.kind == INITIAL:
-            self._receive_initial(header, data, peer, local, item.ecn)
-        else:
-            self._values[_UNKNOWN_CONNECTION] += 1
-
-    def _hand_on(self, slot: int, data: bytes, item: Waiting) -> bool:
-        """Give a datagram to the worker of a slot; False: that is us, or nobody."""
-        forward = self._forward
-        if forward is None or slot == self._slot:
-            return False
-        return forward(slot, data, len(data), item.peer, item.local, item.ecn)
-
-    def _receive_initial(self, header: LongHeader, data: bytes, peer: Peer, local: bytes, ecn: int) -> None:
-        """Take a first Initial: nothing is kept of it before its tag is right."""
-        values = self._values
-        if len(data) < LEAST_INITIAL or len(header.destination) < LEAST_FIRST_ID:
-            values[_SMALL_INITIAL] += 1
-            return
-        keys = open_initial(data, header)
-        if keys is None:
-            values[_BAD_INITIAL] += 1
-            return
-        if self.draining:
-            values[_DRAINING] += 1
-            self._refuse(header, CONNECTION_REFUSED, "", peer, local)
-            return
-        token: Token | None = None
-        if header.token:
-            try:
-                token = self._open_token(header, peer)
-            except QuicError as error:
-                values[_BAD_TOKEN] += 1
-                self._refuse(header, error.code, error.detail, peer, local)
-                return
-        self._admit(header, keys, token, data, peer, local, ecn)
-
-    def _open_token(self, header: LongHeader, peer: Peer) -> Token | None:
-        """Return a token that proves the client's address. Raises `QuicError` for a Retry's that does not."""
-        wall = self._clock.wall()
-        token = self._tokens.open(header.token, peer[0].encode(), peer[1], header.destination, wall)
-        if token is not None and token.kind == FROM_NEW_TOKEN and not self._seen.use(token.nonce, wall):
-            return None
-        return token
-
-    def _admit(
-        self,
-        header: LongHeader,
-        keys: KeySet,
-        token: Token | None,
-        data: bytes,
-        peer: Peer,
-        local: bytes,
-        ecn: int,
-    ) -> None:
-        now = self._poller.now
-        host = plain_host(peer)
-        network = client_network(host)
-        verdict = self.admission.decide(network, token is not None, now)
-        if verdict == Verdict.RETRY:
-            source = self._make_id()[0]
-            self._answer(self._answers.retry(header, source, peer, self._clock.wall()), peer, local)
-        elif verdict == Verdict.ADMIT:
-            if self.limits.admit(network, now):
-                self.admission.settled(network, token is not None)
-                self._values[_CONNECTIONS] += 1
-                self._refuse(header, CONNECTION_REFUSED, "", peer, local)
-                return
-            driver = self._accept(header, keys, token, host, network, peer, local)
-            self._give(driver, data, len(data), peer, local, ecn)
+    # -- what strangers become
 
     def write_down(self, quic: QuicConnection, name: bytes) -> None:
         """Begin the log of a connection, if there is still room for one."""
@@ -465,19 +351,14 @@ class QuicEndpoint(Pollable):
         if log is not None:
             quic.set_log(log)
 
-    def _accept(
-        self,
-        header: LongHeader,
-        keys: KeySet,
-        token: Token | None,
-        host: str,
-        network: str,
-        peer: Peer,
-        local: bytes,
-    ) -> QuicDownstream:
-        """Make a connection, and route its IDs to it."""
+    def accept(
+        self, header: LongHeader, keys: KeySet, token: Token | None, network: str, data: bytes, item: Waiting
+    ) -> None:
+        """Make a connection, route its IDs to it, and give it its first datagram."""
         poller = self._poller
-        source, reset_token = self._make_id()
+        peer, local = item.peer, item.local
+        host = plain_host(peer)
+        source, reset_token = self.make_id()
         is_retried = token is not None and token.kind != FROM_NEW_TOKEN
         quic = accept(
             self.tls.settings,
@@ -491,8 +372,8 @@ class QuicEndpoint(Pollable):
             local=local,
             retry_original=token.original_destination if token is not None and is_retried else None,
             reset_token=reset_token,
-            make_id=self._make_id,
-            make_token=self._make_token,
+            make_id=self.make_id,
+            make_token=self._strangers.make_token,
             is_validated=token is not None,
             keys=keys,
         )
@@ -525,22 +406,15 @@ class QuicEndpoint(Pollable):
         values[QUIC_OPEN] += 1
         values[CONNECTIONS] += 1
         values[CONNECTIONS_OPEN] += 1
-        return driver
+        self._give(driver, data, len(data), peer, local, item.ecn)
 
-    def _make_id(self) -> tuple[bytes, bytes]:
+    def make_id(self) -> tuple[bytes, bytes]:
         """Return a new connection ID of this worker, and its stateless reset token."""
         self._counter += 1
         connection_id = self._codec.encode(self._slot, self._generation, self._counter)
         return connection_id, stateless_reset_token(self._reset_key, connection_id)
 
-    def _make_token(self, peer: Peer) -> bytes:
-        """Return a token with which a client need not prove this address again (RFC 9000 section 8.1.3)."""
-        return self._tokens.seal_new_token(peer[0].encode(), self._clock.wall(), self._random)
-
-    def _refuse(self, header: LongHeader, code: int, reason: str, peer: Peer, local: bytes) -> None:
-        self._answer(self._answers.refuse(header, code, reason, self._poller.now), peer, local)
-
-    def _answer(self, datagram: bytes, peer: Peer, local: bytes) -> None:
+    def answer(self, datagram: bytes, peer: Peer, local: bytes) -> None:
         """Send a datagram that belongs to no connection; where the socket is full, it is not sent."""
         if datagram and self._stuck is None:
             self._send(Batch(datagram, len(datagram), peer, local, 0), is_kept=False)
@@ -766,7 +640,7 @@ class QuicEndpoint(Pollable):
 
     def drain(self) -> None:
         """Take no new connections, and let those that are open end with their last answer."""
-        self.draining = True
+        self._strangers.draining = True
         self._in_turn = True
         for driver in list(self.connections):
             driver.drain()

@@ -6,6 +6,7 @@ import os
 import pytest
 from tests.unit.server.quic_gate import KEYS, Gate, Script, Visitor, bound, is_over
 
+from headgate.build_info import is_compiled
 from headgate.connection.quic_downstream import GOODBYE_SECONDS, LAST_ANSWER_SECONDS
 from headgate.counters import (
     CONNECTIONS_OPEN,
@@ -52,6 +53,7 @@ from headgate.server.quic_parts import EndpointKeys
 from headgate.testing.quic_raw import RawClient, encode_crypto
 
 CODEC = ConnectionIdCodec(KEYS.cid_key)
+only_pure = pytest.mark.skipif(is_compiled("headgate.server.quic_endpoint"), reason="only pure: stand-ins")
 
 
 @pytest.fixture
@@ -364,6 +366,7 @@ def test_a_worker_that_holds_too_much_closes_the_largest_and_serves_newcomers(ga
     assert newcomer.answers[stream][0].status == 200
 
 
+@only_pure
 def test_a_defect_while_the_largest_is_closed_ends_it_all_the_same(gate):
     handler = Script()
     handler.accepting = False
@@ -713,6 +716,7 @@ class Broken:
         return getattr(self.quic, name)
 
 
+@only_pure
 @pytest.mark.parametrize(
     "names", [("take_batch",), ("take_batch", "close"), ("deadline",), ("take_new_ids",)]
 )
