@@ -338,7 +338,8 @@ class Attack:
     """One of them, and how a gate rightly answers.
 
     `closes`: the code that ends its connections; `must`: it has to. `counter`: what moves, in words of /metrics.
-    `connects`: it is worth nothing without connections. `gets_in`: none of those that it opens may fail.
+    `connects`: it is worth nothing without connections. `gets_in`: none of those that it opens may fail. `takes`: so
+    many seconds pass before the counter can move.
     """
 
     run: Callable[[Target], None]
@@ -347,6 +348,7 @@ class Attack:
     must: bool = True
     connects: bool = True
     gets_in: bool = False
+    takes: float = 0.0
 
 
 def dropped(reason: str) -> str:
@@ -359,39 +361,46 @@ def answered(kind: str) -> str:
     return f'quic_answers_total{{kind="{kind}"}}'
 
 
-HANDSHAKE: Final = 'quic_ended_total{how="handshake-failed"}'
-FAULT: Final = 'quic_ended_total{how="fault-of-peer"}'
-LOAD: Final = "H3 0x107"
+def closed(code: str) -> str:
+    """Return the counter of connections that a code ended."""
+    return f'quic_closed_total{{code="{code}"}}'
+
+
+GAPS: Final = 'quic_packets_dropped_total{reason="gaps"}'
+HELD: Final = 'held_bytes{limit="downstream-buffer"}'
+HEADS: Final = 'refused_total{limit="head"}'
+LATE_HEADS: Final = 'refused_total{limit="head-timeout"}'
+LOAD: Final = ("H3 0x107", closed("h3-excessive-load"))
 
 ATTACKS: Final[dict[str, Attack]] = {
     "random-initials": Attack(random_initials, counter=dropped("bad-initial"), connects=False),
     "valid-initials": Attack(valid_initials, counter=answered("retry"), connects=False),
     "spoofed-network": Attack(held.spoofed_network, counter=answered("retry"), gets_in=True),
-    "sparse-crypto": Attack(held.sparse_crypto, "QUIC 0xd", HANDSHAKE),
-    "crypto-storm": Attack(held.crypto_storm, "QUIC 0xa", HANDSHAKE),
+    "sparse-crypto": Attack(held.sparse_crypto, "QUIC 0xd", closed("crypto-buffer-exceeded")),
+    "crypto-storm": Attack(held.crypto_storm, "QUIC 0xa", closed("protocol-violation")),
     "empty-datagrams": Attack(empty_datagrams, counter=dropped("malformed"), connects=False),
     "unknown-connections": Attack(unknown_connections, counter=dropped("answer-rate"), connects=False),
     "unknown-versions": Attack(unknown_versions, counter=answered("version-negotiation"), connects=False),
     "backlog-keys": Attack(held.backlog_keys, counter=dropped("queue-full")),
-    "sparse-streams": Attack(sparse_streams),
-    "gap-at-zero": Attack(held.gap_at_zero),
+    "sparse-streams": Attack(sparse_streams, counter=GAPS),
+    "gap-at-zero": Attack(held.gap_at_zero, counter=LATE_HEADS, takes=15.0),
     "unread-windows": Attack(held.unread_windows),
     "held-pieces": Attack(held.held_pieces),
-    "zero-windows": Attack(zero_windows),
-    "ack-flood": Attack(ack_flood, LOAD, FAULT),
+    "zero-windows": Attack(zero_windows, counter=HELD),
+    "ack-flood": Attack(ack_flood, *LOAD),
     "lone-acks": Attack(lone_acks),
-    "optimistic-acks": Attack(optimistic_acks, "QUIC 0xa", FAULT),
-    "path-challenges": Attack(path_challenges, LOAD, FAULT),
-    "retired-ids": Attack(retired_ids, "QUIC 0x9", FAULT),
-    "key-updates": Attack(key_updates, "QUIC 0xe", FAULT),
+    "optimistic-acks": Attack(optimistic_acks, "QUIC 0xa", closed("protocol-violation")),
+    "path-challenges": Attack(path_challenges, *LOAD),
+    "retired-ids": Attack(retired_ids, "QUIC 0x9", closed("connection-id-limit-error")),
+    "key-updates": Attack(key_updates, "QUIC 0xe", closed("key-update-error")),
     "small-pieces": Attack(small_pieces, "QUIC 0x3", must=False),
-    "pings": Attack(pings, LOAD, FAULT),
-    "lone-pings": Attack(lone_pings, LOAD, FAULT),
-    "credit": Attack(credit, LOAD, FAULT),
-    "streams-beyond": Attack(streams_beyond, "QUIC 0x4", FAULT),
-    "datagrams": Attack(datagrams, "QUIC 0xa", FAULT),
-    "rapid-reset": Attack(rapid_reset, LOAD, must=False),
-    "qpack-bombs": Attack(qpack_bombs),
-    "qpack-instructions": Attack(qpack_instructions, LOAD, FAULT),
-    "h3-control": Attack(h3_control, LOAD, FAULT),
+    "pings": Attack(pings, *LOAD),
+    "lone-pings": Attack(lone_pings, *LOAD),
+    "credit": Attack(credit, *LOAD),
+    "streams-beyond": Attack(streams_beyond, "QUIC 0x4", closed("stream-limit-error")),
+    "datagrams": Attack(datagrams, "QUIC 0xa", closed("protocol-violation")),
+    "rapid-reset": Attack(rapid_reset, LOAD[0], must=False),
+    "qpack-bombs": Attack(qpack_bombs, counter=HEADS),
+    "qpack-instructions": Attack(qpack_instructions, *LOAD),
+    "h3-control": Attack(h3_control, *LOAD),
 }

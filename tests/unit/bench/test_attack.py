@@ -5,7 +5,7 @@ import time
 
 import pytest
 from bench.attack import run as attack
-from bench.attack.attacks import ATTACKS, FAULT, LOAD, answered
+from bench.attack.attacks import ATTACKS, LOAD, answered
 from bench.attack.gate import Headgate, memory
 from bench.attack.target import SIZE, Forger, Target, filled
 
@@ -27,9 +27,9 @@ def judged(server, quiet=2.0, **changes):
     right = {
         "name": "pings",
         "packets": 99,
-        "closes": {LOAD: 3},
+        "closes": {LOAD[0]: 3},
         "connections": 3,
-        "counters": {FAULT: 3.0},
+        "counters": {LOAD[1]: 3.0},
         "p99": 5.0,
     }
     row = attack.Row(**{**right, **changes})
@@ -65,13 +65,19 @@ def test_what_is_wrong(server, changes, said):
 
 def test_an_attack_that_never_came_about_is_wrong(server):
     for name, one in ATTACKS.items():
-        row = attack.Row(name)
+        row = attack.Row(name, one.takes)
         attack.judge(row, server, quiet=2.0)
         said = "; ".join(row.wrong)
         assert "nothing was sent" in said
         assert ("no connection" in said) == one.connects
         assert ("did not move" in said) == bool(one.counter)
         assert ("not closed" in said) == (one.must and bool(one.closes))
+
+
+def test_a_counter_that_takes_long_is_not_judged_in_a_short_round(server):
+    late = {"name": "gap-at-zero", "closes": {}, "counters": {}}
+    assert judged(server, seconds=1.0, **late) == []
+    assert "did not move" in judged(server, seconds=20.0, **late)[0]
 
 
 def test_counters_are_those_that_there_are():
