@@ -8,7 +8,7 @@ import time
 
 import pytest
 from tests.conformance.h3spec import HTTP3, TRANSPORT, packets, verdict, wants_handshake
-from tests.integration.gate_tls.conftest import make_site
+from tests.integration.gate_tls.conftest import counted, make_site
 from tests.integration.quic.conftest import QuicSite
 
 from headgate.engine.h3.errors import H3_NO_ERROR
@@ -81,6 +81,24 @@ def test_http3(case, client):
     found = play(case, client())
     assert verdict(case, found) == ""
     assert bool(case.codes) != bool(found.streams.get(0))  # what breaks rules gets no answer
+
+
+@pytest.mark.parametrize(
+    ("name", "code"),
+    [
+        ("CRYPTO beyond what is buffered", "crypto-buffer-exceeded"),
+        ("max_ack_delay of 2^14", "transport-parameter-error"),
+        ("no protocol of ours", "tls-no-application-protocol"),
+        ("a stream ID beyond the limit", "stream-limit-error"),
+        ("SETTINGS twice", "h3-frame-unexpected"),
+    ],
+)
+def test_the_code_is_counted(gate, client, name, code):
+    counter = f'headgate_quic_closed_total{{code="{code}"}}'
+    before = gate.metrics()[counter]
+    (case,) = [case for case in (*TRANSPORT, *HTTP3) if case.name == name]
+    assert verdict(case, play(case, client(parameters=case.parameters, tamper=case.tamper))) == ""
+    counted(gate, counter, before + 1)
 
 
 def test_the_gate_serves_others_afterwards(gate, client):
