@@ -5,13 +5,13 @@ connection and look at what comes back; those named elsewhere do so to the part 
 
 | # | RFC, section | limit | tested in |
 |---|---|---|---|
-| 1 | 9000 14.1, 7.2 | first datagram of 1200 octets, first ID of 8 | unit/server/test_quic_endpoint.py: `test_rfc9000_14_1_a_small_initial_is_dropped`, `test_rfc9000_7_2_a_first_id_under_eight_octets_is_dropped` |
-| 2 | 9001 5.2 | nothing is kept for an Initial before its tag is right | unit/server/test_quic_endpoint.py: `test_an_initial_that_does_not_verify_leaves_nothing` |
+| 1 | 9000 14.1, 7.2 | first datagram of 1200 octets, first ID of 8 | unit/server/test_quic_strangers.py: `test_rfc9000_14_1_a_small_initial_is_dropped`, `test_rfc9000_7_2_a_first_id_under_eight_octets_is_dropped` |
+| 2 | 9001 5.2 | nothing is kept for an Initial before its tag is right | unit/server/test_quic_strangers.py: `test_an_initial_that_does_not_verify_leaves_nothing` |
 | 3 | 9000 8.1.2 | 100 half-open, then Retry | unit/server/test_quic_admission.py: `test_rfc9000_8_1_2_beyond_so_many_half_open_a_client_proves_its_address` |
 | 4 | 9000 21.2 | 1000 handshakes under way, 32 of a network | unit/server/test_quic_admission.py: `test_so_many_handshakes_and_one_more`, `test_so_many_handshakes_of_one_network_and_one_more` |
 | 5 | 9000 21.2 | 500 handshakes begun in a second | unit/server/test_quic_admission.py: `test_so_many_handshakes_begun_in_a_second_and_one_more` |
 | 6 | 9000 21.6 | 10 s of handshake, 3 s without progress | unit/server/test_quic_endpoint.py: `test_a_handshake_that_stands_still_is_given_up` |
-| 7 | 9000 21.6 | connections, and the memory of all | unit/server/test_quic_endpoint.py: `test_connections_at_the_limit_and_one_more` |
+| 7 | 9000 21.6 | connections, and the memory of all | unit/server/test_quic_strangers.py: `test_connections_at_the_limit_and_one_more` |
 | | | | unit/server/test_quic_memory.py: `test_what_is_held_at_the_limit_and_one_more` |
 | 8 | 9000 8.1, 9.3.1; 9002 6.2.2.1 | three times what came, until an address is validated | unit/engine/quic/test_connection.py: `test_rfc9000_8_1_three_times_as_much_and_no_more` |
 | 9 | 9001 5.7 | 10 packets ahead of their keys, 2 before validation, 12 KiB | unit/engine/quic/test_receiving.py: `test_packets_ahead_of_their_keys_at_the_limit_and_one_more` |
