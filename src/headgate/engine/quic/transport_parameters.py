@@ -10,7 +10,6 @@ from typing import Final, final
 
 from headgate.engine.quic.errors import (
     TRANSPORT_PARAMETER_ERROR,
-    VERSION_NEGOTIATION_ERROR,
     QuicError,
 )
 from headgate.engine.quic.packet import MAX_CID
@@ -288,14 +287,3 @@ def check_connection_ids(
     ):
         if said != seen:
             raise _refusal(f"{name}_connection_id is not the one of the packets")
-
-
-def check_versions(parameters: TransportParameters, in_use: int, *, is_required: bool) -> None:
-    """Hold the peer's version information against the version of its packets (RFC 9368 section 4).
-
-    `is_required`: we are a client that a Version Negotiation sent to this version, so that silence could be a
-    downgrade.
-    """
-    if parameters.chosen_version not in (in_use, 0) or (is_required and not parameters.chosen_version):
-        detail = f"chosen version {parameters.chosen_version:#x} in packets of version {in_use:#x}"
-        raise QuicError(VERSION_NEGOTIATION_ERROR, detail)

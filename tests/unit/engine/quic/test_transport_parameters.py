@@ -4,14 +4,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from headgate.engine.quic.errors import TRANSPORT_PARAMETER_ERROR, VERSION_NEGOTIATION_ERROR, QuicError
+from headgate.engine.quic.errors import TRANSPORT_PARAMETER_ERROR, QuicError
 from headgate.engine.quic.packet import VERSION_1, VERSION_2
 from headgate.engine.quic.transport_parameters import (
     MAX_PARAMETERS,
     PreferredAddress,
     TransportParameters,
     check_connection_ids,
-    check_versions,
     decode_parameters,
     encode_parameters,
 )
@@ -202,19 +201,6 @@ def test_rfc9368_4_a_client_offers_what_it_chose():
     data = one(0x11, b"\0\0\0\x01" + b"\x6b\x33\x43\xcf")
     assert refused(data, from_client=True)
     assert decode_parameters(data, from_client=False).versions == (VERSION_2,)
-
-
-def test_rfc9368_4_the_chosen_version_is_the_one_of_the_packets():
-    parameters = TransportParameters()
-    check_versions(parameters, VERSION_1, is_required=False)
-    with pytest.raises(QuicError) as caught:
-        check_versions(parameters, VERSION_1, is_required=True)
-    assert caught.value.code == VERSION_NEGOTIATION_ERROR
-    parameters.chosen_version = VERSION_2
-    check_versions(parameters, VERSION_2, is_required=True)
-    with pytest.raises(QuicError) as caught:
-        check_versions(parameters, VERSION_1, is_required=False)
-    assert caught.value.code == VERSION_NEGOTIATION_ERROR
 
 
 # Section 7.3
