@@ -179,11 +179,18 @@ def show(row: Row) -> None:
 
 
 def run(target: str, names: list[str], seconds: float) -> list[Row]:
-    """Run the attacks against one server, one after the other."""
+    """Run the attacks against one server, one after the other: it has the first core, everybody else the last."""
     cores = sorted(os.sched_getaffinity(0))
     os.sched_setaffinity(0, {cores[-1]})
+    try:
+        return _run(target, names, seconds, (cores[0], cores[-1]))
+    finally:
+        os.sched_setaffinity(0, cores)
+
+
+def _run(target: str, names: list[str], seconds: float, cores: tuple[int, int]) -> list[Row]:
     rows: list[Row] = []
-    with running(target, cores[0], cores[-1]) as server:
+    with running(target, *cores) as server:
         told(good(server, WARM_UP_SECONDS), WARM_UP_SECONDS)
         quiet = Row("quiet")
         take_good(quiet, told(good(server, QUIET_SECONDS), QUIET_SECONDS))
