@@ -336,6 +336,12 @@ EXPLAINED = (
     Row(
         "h11",
         "ours",
+        "Host means nothing in a response; that it stands there twice says that somebody mixed messages up",
+        both(refusal("duplicate-field"), octets(rb"^HTTP/.*\nhost:.*\nhost:")),
+    ),
+    Row(
+        "h11",
+        "ours",
         "any major version is read as 1.x",
         both(refusal("http-version", "bad-status-line"), octets(rb"HTTP/[^1]\.[0-9]")),
     ),

@@ -131,7 +131,7 @@ class ClientEngine(H1Connection):
             self.must_close = True
             return HEAD_SWITCH  # whatever Content-Length and Transfer-Encoding say (RFC 9112 section 6.3)
         if flags & DUPLICATE:
-            raise RemoteProtocolError(502, "duplicate-field", "Content-Length stands twice")
+            raise RemoteProtocolError(502, "duplicate-field", "Host or Content-Length stands twice")
         if flags & CONTENT_LENGTH and flags & TRANSFER_ENCODING:
             raise RemoteProtocolError(502, "te-and-cl", "Transfer-Encoding beside Content-Length")
         if method == b"HEAD" or status in (204, 304):
