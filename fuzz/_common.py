@@ -60,6 +60,16 @@ def timed(shown: str, octets: int, work: Callable[[], None]) -> None:
         raise Broken(f"{shown}: {took:.2f} s for {octets} octets")
 
 
+def repeat(run_one: Callable[[], None], seconds: float) -> int:
+    """Draw and check inputs for `seconds`; return how many. Raises `Broken`."""
+    end = time.monotonic() + seconds
+    count = 0
+    while time.monotonic() < end:
+        run_one()
+        count += 1
+    return count
+
+
 def main(name: str, text: str | None, run: Callable[[float, int], int]) -> int:
     """Fuzz as the command line says."""
     parser = argparse.ArgumentParser(description=text)

@@ -9,10 +9,9 @@ one; every octet that was fed is given back once; events, streams and held octet
 
 import random
 import sys
-import time
 from typing import Final
 
-from fuzz._common import Broken, main, mutate, split, timed
+from fuzz._common import Broken, main, mutate, repeat, split, timed
 from headgate.engine.events import Data, EndOfMessage, Request, Response
 from headgate.engine.h3 import frames
 from headgate.engine.h3.connection import MAX_HEADERS_FRAME, H3Connection
@@ -240,13 +239,7 @@ class Inputs:
 
 def run(seconds: float, seed: int) -> int:
     """Fuzz for `seconds`; return how many inputs were read. Raises `Broken`."""
-    inputs = Inputs(seed)
-    end = time.monotonic() + seconds
-    count = 0
-    while time.monotonic() < end:
-        inputs.run_one()
-        count += 1
-    return count
+    return repeat(Inputs(seed).run_one, seconds)
 
 
 if __name__ == "__main__":

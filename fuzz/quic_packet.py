@@ -9,10 +9,9 @@ its packet and keeps its bounds; what is read as frames and written again reads 
 
 import random
 import sys
-import time
 from typing import Final
 
-from fuzz._common import Broken, main, mutate, timed
+from fuzz._common import Broken, main, mutate, repeat, timed
 from headgate.engine.quic import frames
 from headgate.engine.quic.errors import (
     FRAME_ENCODING_ERROR,
@@ -236,13 +235,7 @@ class Inputs:
 
 def run(seconds: float, seed: int) -> int:
     """Fuzz for `seconds`; return how many inputs were read. Raises `Broken`."""
-    inputs = Inputs(seed)
-    end = time.monotonic() + seconds
-    count = 0
-    while time.monotonic() < end:
-        inputs.run_one()
-        count += 1
-    return count
+    return repeat(Inputs(seed).run_one, seconds)
 
 
 if __name__ == "__main__":

@@ -10,10 +10,9 @@ more than what came allows; and it costs little. Time passes in between, with al
 
 import random
 import sys
-import time
 from typing import Final
 
-from fuzz._common import Broken, main, mutate, timed
+from fuzz._common import Broken, main, mutate, repeat, timed
 from fuzz.quic_packet import FRAMES, PIECES
 from headgate.engine.quic.closing import State
 from headgate.engine.quic.connection import QuicConnection, accept, connect
@@ -209,13 +208,7 @@ class Inputs:
 
 def run(seconds: float, seed: int) -> int:
     """Fuzz for `seconds`; return how many inputs were read. Raises `Broken`."""
-    inputs = Inputs(seed)
-    end = time.monotonic() + seconds
-    count = 0
-    while time.monotonic() < end:
-        inputs.run_one()
-        count += 1
-    return count
+    return repeat(Inputs(seed).run_one, seconds)
 
 
 if __name__ == "__main__":

@@ -10,11 +10,10 @@ mean in one; no more is gathered than the longest message; and it costs little.
 
 import random
 import sys
-import time
 from collections.abc import Callable
 from typing import Final
 
-from fuzz._common import Broken, main, mutate, split, timed
+from fuzz._common import Broken, main, mutate, repeat, split, timed
 from headgate.engine.tls13.alerts import CRYPTO_ERROR, PROTOCOL_VIOLATION
 from headgate.engine.tls13.client import ClientHandshake
 from headgate.engine.tls13.groups import SECP256R1, X25519
@@ -257,13 +256,7 @@ class Inputs:
 
 def run(seconds: float, seed: int) -> int:
     """Fuzz for `seconds`; return how many inputs were read. Raises `Broken`."""
-    inputs = Inputs(seed)
-    end = time.monotonic() + seconds
-    count = 0
-    while time.monotonic() < end:
-        inputs.run_one()
-        count += 1
-    return count
+    return repeat(Inputs(seed).run_one, seconds)
 
 
 if __name__ == "__main__":
