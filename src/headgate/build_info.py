@@ -148,6 +148,7 @@ COMPILED: Final[tuple[str, ...]] = (
     "headgate.pipeline.middleware.respond",
     "headgate.pipeline.middleware.reply",
     "headgate.upstream.h3_pool",
+    "headgate.upstream.health",
     "headgate.upstream.endpoint",
     "headgate.upstream.upstream",
     "headgate.upstream.policies.policy",

@@ -42,6 +42,7 @@ from headgate.proxy.answers import answer_error
 from headgate.proxy.stream_tunnel import StreamTunnel, agreement, is_agreed
 from headgate.proxy.tunnel import Tunnel
 from headgate.upstream.endpoint import MAX_DIALLING, ConnectionWaiter, Endpoint
+from headgate.upstream.health import BROKEN, CONNECT_FAILED, TIMED_OUT
 from headgate.upstream.upstream import Upstream
 
 # Content kept for the one safe repetition; nginx keeps a whole request (client_body_buffer_size 16 KiB in memory).
@@ -49,6 +50,8 @@ MAX_REPLAY: Final = 64 * 1024
 # Endpoints dialled for one request, its repetition included.
 MAX_DIALS: Final = 3
 _CLOSED: Final = frozenset(("closed", "econnreset", "epipe", "enotconn"))
+# Failed dials that say nothing about the endpoint: we have no descriptor left, what was asked cannot be, a defect.
+_OURS: Final = frozenset(("descriptors", "upgrade", "internal"))
 
 
 @final
@@ -190,6 +193,9 @@ class ReverseProxy(Handler, ResponseReceiver, ConnectionWaiter):
         if not isinstance(attempt, Attempt) or attempt.connection is not None:
             return
         attempt.endpoint.active -= 1
+        if reason not in _OURS:
+            kind = TIMED_OUT if reason == "timeout" else CONNECT_FAILED
+            attempt.endpoint.health.failed(self.poller.now, kind)
         attempt.tried.append(attempt.endpoint)
         if attempt.dials < MAX_DIALS:
             others = [endpoint for endpoint in self.upstream.endpoints if endpoint not in attempt.tried]
@@ -315,8 +321,11 @@ class ReverseProxy(Handler, ResponseReceiver, ConnectionWaiter):
         attempt = exchange.attempt
         exchange.attempt = None
         if isinstance(attempt, Attempt):
-            attempt.endpoint.active -= 1
-            attempt.endpoint.give_back(connection)
+            endpoint = attempt.endpoint
+            waited = exchange.upstream_head - exchange.upstream_started
+            endpoint.health.succeeded(self.poller.now, waited, exchange.status)
+            endpoint.active -= 1
+            endpoint.give_back(connection)
         exchange.handler = None
         exchange.accepting = True
         downstream = exchange.downstream
@@ -367,6 +376,7 @@ class ReverseProxy(Handler, ResponseReceiver, ConnectionWaiter):
         attempt = exchange.attempt
         exchange.attempt = None
         if isinstance(attempt, Attempt):
+            attempt.endpoint.health.succeeded(self.poller.now, 0.0, 101)
             attempt.endpoint.active -= 1
         late = connection.detach()
         early = downstream.detach()
@@ -385,6 +395,7 @@ class ReverseProxy(Handler, ResponseReceiver, ConnectionWaiter):
         attempt = exchange.attempt
         exchange.attempt = None
         if isinstance(attempt, Attempt):
+            attempt.endpoint.health.succeeded(self.poller.now, 0.0, 101)
             attempt.endpoint.active -= 1
         late = connection.detach()
         lane.respond(agreement(response))
@@ -414,6 +425,7 @@ class ReverseProxy(Handler, ResponseReceiver, ConnectionWaiter):
             attempt.endpoint.active += 1
             self._dial(exchange, attempt)
             return
+        attempt.endpoint.health.failed(self.poller.now, BROKEN)
         exchange.attempt = None
         word = "closed" if reason in _CLOSED else reason
         self.values[GATEWAY_CLOSED if word == "closed" else GATEWAY_PROTOCOL] += 1
@@ -429,6 +441,7 @@ class ReverseProxy(Handler, ResponseReceiver, ConnectionWaiter):
         attempt = exchange.attempt
         exchange.attempt = None
         if isinstance(attempt, Attempt):
+            attempt.endpoint.health.failed(self.poller.now, TIMED_OUT)
             attempt.endpoint.active -= 1
         connection.close()
         self.values[GATEWAY_HEAD_TIMEOUT] += 1

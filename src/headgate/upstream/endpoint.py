@@ -22,6 +22,7 @@ from headgate.errors import HeadgateError
 from headgate.net.poller import Poller
 from headgate.net.transport import Transport
 from headgate.upstream.h3_pool import H3Pool, LaneWaiter
+from headgate.upstream.health import EndpointHealth, OutlierLimits
 
 # Idle connections kept for each endpoint and worker: as many as may be dialled at once, since clients of HTTP/3 ask
 # for hundreds of things at a time, and the connections of one burst serve the next. Go's default of 2 starves.
@@ -85,6 +86,7 @@ class Endpoint(UpstreamOwner):
         idle_timeout: float = 60.0,
         h3: H3Pool | None = None,
         timers: Timers | None = None,
+        outliers: OutlierLimits | None = None,
     ) -> None:
         self.url = url
         self.scheme = scheme
@@ -96,6 +98,7 @@ class Endpoint(UpstreamOwner):
         self.active = 0
         self.dialling = 0
         self.idle: list[UpstreamConnection] = []
+        self.health = EndpointHealth(url, outliers)
         self.h3 = h3  # where the upstream has HTTP/3
         self._timers = timers
         self._open: set[UpstreamStream] = set()

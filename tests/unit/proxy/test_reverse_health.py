@@ -1,0 +1,87 @@
+"""What the reverse proxy tells of an endpoint: every end of an attempt once, and nothing that is not its doing."""
+
+import pytest
+from tests.unit.proxy.data_path import DataPath
+
+from headgate.errors import TransportError
+
+GET = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"
+POST = b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\n\r\nc"
+
+
+@pytest.fixture
+def path():
+    made = DataPath()
+    yield made
+    made.close()
+    assert made.seen.crashes == []
+
+
+def counts(path):
+    health = path.endpoints[0].health
+    return health.requests, health.failures, health.server_errors
+
+
+def answer(status):
+    return b"HTTP/1.1 %d X\r\nContent-Length: 0\r\n\r\n" % status
+
+
+@pytest.mark.parametrize(("status", "seen"), [(200, (1, 0, 0)), (404, (1, 0, 0)), (503, (1, 0, 1))])
+def test_a_response_is_told_with_its_status(path, status, seen):
+    path.send(path.client(), GET)
+    path.send(path.origin(), answer(status))
+    assert counts(path) == seen
+
+
+def test_the_time_to_the_head_is_told(path):
+    path.send(path.client(), GET)
+    origin = path.origin()
+    path.poller.now += 2.0
+    path.send(origin, b"HTTP/1.1 200 X\r\nContent-Length: 1\r\n\r\n")
+    path.poller.now += 5.0
+    path.send(origin, b"c")
+    assert path.endpoints[0].health.seconds == pytest.approx(2.0)
+
+
+def test_a_failed_dial_is_told(path):
+    path.dials.refuse.add(path.endpoints[0].url)
+    path.send(path.client(), GET)
+    assert counts(path) == (1, 1, 0)
+
+
+@pytest.mark.parametrize("reason", ["descriptors", "internal", "upgrade"])
+def test_a_dial_that_failed_by_our_own_fault_is_not(path, reason):
+    path.dials.error = TransportError(reason, 24, "ours")
+    path.send(path.client(), GET)
+    assert counts(path) == (0, 0, 0)
+
+
+def test_a_response_that_breaks_off_is_told_once(path):
+    path.send(path.client(), GET)
+    origin = path.origin()
+    path.send(origin, b"HTTP/1.1 200 X\r\nContent-Length: 9\r\n\r\nc")
+    path.send(origin, b"")
+    assert counts(path) == (1, 1, 0)
+
+
+def test_a_silent_origin_is_told(path):
+    path.send(path.client(), GET)
+    path.pass_time(60.0)
+    assert counts(path) == (1, 1, 0)
+
+
+def test_a_stale_connection_is_nobodys_fault(path):
+    client = path.client()
+    path.send(client, GET)
+    path.send(path.origin(), answer(200))
+    path.send(client, GET)
+    path.send(path.origin(), b"")
+    path.send(path.origin(), answer(200))
+    assert counts(path) == (2, 0, 0)
+
+
+def test_a_client_that_leaves_says_nothing_of_the_endpoint(path):
+    client = path.client()
+    path.send(client, POST)
+    client.close()
+    assert counts(path) == (0, 0, 0)
