@@ -70,3 +70,8 @@ def write(directory: Path, count: int) -> None:
     for index in range(count):
         name = host(index)
         (directory / f"{name}.pem").write_bytes(authority.leaf(name))
+
+
+def certificates(directory: Path) -> bytes:
+    """Return what the first PEM of `directory` holds beside its key: leaf and CA."""
+    return (directory / f"{host(0)}.pem").read_bytes().partition(b"-----BEGIN PRIVATE KEY")[0]

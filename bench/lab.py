@@ -66,8 +66,13 @@ class Lab:
             certs.write(pems, lane.profile.certificates)
         directory = Path(tempfile.mkdtemp(prefix=f"{lane.proxy.name}-", dir=work))
         directory.chmod(0o755)
-        origin = self.origin.job.port if origin_port is None else origin_port
-        return Job(lane.profile, directory, pems, free_port(), free_port(), origin)
+        if origin_port is None:
+            origin = self.origin.job
+            origin_port = origin.tls_port if lane.profile.origin_tls else origin.port
+        job = Job(lane.profile, directory, pems, free_port(), free_port(), origin_port)
+        if lane.profile.origin_tls:
+            job.origin_authority.write_bytes(certs.certificates(self.origin.job.certificates))
+        return job
 
     def running(self, lane: Lane) -> Running:
         """Return the proxy of `lane`, started if need be."""

@@ -34,6 +34,7 @@ class Profile:
     certificates: int = 1
     routes: int = 1
     h3: bool = False
+    origin_tls: bool = False
 
 
 @dataclass(frozen=True)
@@ -46,6 +47,11 @@ class Job:
     port: int
     tls_port: int
     origin_port: int
+
+    @property
+    def origin_authority(self) -> Path:
+        """Whom to believe of an origin over TLS (`Profile.origin_tls`), in PEM."""
+        return self.directory / "origin.authority"
 
 
 def free_port() -> int:
@@ -254,7 +260,10 @@ def headgate_config(job: Job) -> str:
         f'[[route]]\nhosts = ["{route_host(index)}"]\npath = "/"\nupstream = "origin"'
         for index in range(1, job.profile.routes)
     ]
-    lines.append(f'[upstream.origin]\nendpoints = ["http://127.0.0.1:{job.origin_port}"]')
+    scheme = "https" if job.profile.origin_tls else "http"
+    lines.append(f'[upstream.origin]\nendpoints = ["{scheme}://127.0.0.1:{job.origin_port}"]')
+    if job.profile.origin_tls:
+        lines.append(f'[upstream.origin.tls]\nca = "{job.origin_authority}"\nname = "{certs.host(0)}"')
     return "\n".join(lines) + "\n"
 
 
@@ -306,6 +315,10 @@ class Haproxy(Rival):
         log = "log global\n  option httplog\n" if job.profile.access_log else ""
         where = f"ssl crt {self.inside(job.certificates)}/"
         quic = f"bind quic4@127.0.0.1:{job.tls_port} {where} alpn h3" if job.profile.h3 else ""
+        tls = (
+            f"ssl verify required ca-file {self.inside(job.origin_authority)} "
+            f"sni str({certs.host(0)}) verifyhost {certs.host(0)} alpn http/1.1"
+        )
         config = f"""global
   nbthread 1
   maxconn 4000
@@ -326,7 +339,7 @@ frontend f
   {quic}
 {self._routes(job)}
 backend origin
-  server o 127.0.0.1:{job.origin_port}
+  server o 127.0.0.1:{job.origin_port} {tls if job.profile.origin_tls else ""}
 """
         path = job.directory / "haproxy.cfg"
         path.write_text(config)
@@ -374,6 +387,7 @@ http {{
   proxy_set_header Connection "";
   proxy_set_header Host {"$host" if job.profile.h3 else "$http_host"};
   proxy_set_header X-Forwarded-For $proxy_add_x_forwarded_for;
+{self._origin_tls(job)}
 {self._temporary(directory)}
 {self._servers(job)}
 }}
@@ -387,23 +401,32 @@ http {{
         kinds = ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
         return "\n".join(f"  {kind}_temp_path {directory}/{kind};" for kind in kinds)
 
+    def _origin_tls(self, job: Job) -> str:
+        if not job.profile.origin_tls:
+            return ""
+        return f"""  proxy_ssl_verify on;
+  proxy_ssl_trusted_certificate {self.inside(job.origin_authority)};
+  proxy_ssl_name {certs.host(0)};
+  proxy_ssl_server_name on;"""
+
     def _servers(self, job: Job) -> str:
         where = self.inside(job.certificates)
+        scheme = "https" if job.profile.origin_tls else "http"
         names = [certs.host(index) for index in range(job.profile.certificates)]
         quic = f"listen 127.0.0.1:{job.tls_port} quic; " if job.profile.h3 else ""
         blocks = [
             f"  server {{ {quic}listen 127.0.0.1:{job.tls_port} ssl; server_name {name}; "
             f"ssl_certificate {where}/{name}.pem; ssl_certificate_key {where}/{name}.pem; "
-            "location / { proxy_pass http://origin; } }"
+            f"location / {{ proxy_pass {scheme}://origin; }} }}"
             for name in names
         ]
         blocks.append(
             f"  server {{ listen 127.0.0.1:{job.port} default_server; "
-            "location / { proxy_pass http://origin; } }"
+            f"location / {{ proxy_pass {scheme}://origin; }} }}"
         )
         blocks += [
             f"  server {{ listen 127.0.0.1:{job.port}; server_name {route_host(index)}; "
-            "location / { proxy_pass http://origin; } }"
+            f"location / {{ proxy_pass {scheme}://origin; }} }}"
             for index in range(1, job.profile.routes)
         ]
         return "\n".join(blocks)

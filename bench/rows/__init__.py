@@ -22,6 +22,7 @@ ROWS: Final[tuple[Row, ...]] = (
     Requests("1m-tls", "1 MiB bodies, TLS", goal=1.3, path=MIB, connections=16, tls=True),
     Requests("h1-fields", "h1, 15 fields, access log", goal=1.5, busy=True),
     Requests("h1-tls-fields", "h1 TLS, 15 fields, access log", goal=1.5, busy=True, tls=True),
+    Requests("https-origin", "h1, TLS to the origin", goal=1.3, origin_tls=True),
     IdleTls(),
     ManyRoutes(1000),
     HandshakeManyCertificates(1000),

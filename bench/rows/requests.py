@@ -7,7 +7,7 @@ from bench.rows.base import Row
 
 
 class Requests(Row):
-    """Keep-alive requests; `busy` adds 15 request fields and the access log."""
+    """Keep-alive requests; `busy` adds 15 request fields and the access log, `origin_tls` TLS towards the origin."""
 
     def __init__(
         self,
@@ -17,6 +17,7 @@ class Requests(Row):
         goal: float,
         tls: bool = False,
         busy: bool = False,
+        origin_tls: bool = False,
         path: str = "/",
         connections: int = 64,
     ) -> None:
@@ -24,7 +25,7 @@ class Requests(Row):
         self.title = title
         self.goal = goal
         self.tls = tls
-        self.profile = Profile(access_log=busy)
+        self.profile = Profile(access_log=busy, origin_tls=origin_tls)
         self.load = Load(path, connections, FIFTEEN_FIELDS if busy else ())
 
     def warm_up(self, lab: Lab, lane: Lane) -> None:

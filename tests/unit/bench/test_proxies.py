@@ -18,6 +18,19 @@ def test_headgate_gets_the_job_as_toml():
     assert config["upstream"]["origin"]["endpoints"] == ["http://127.0.0.1:9000"]
 
 
+def test_an_origin_over_tls_is_verified_by_everybody(tmp_path):
+    job = Job(Profile(origin_tls=True), tmp_path, tmp_path / "certs", 8080, 8443, 9000)
+    upstream = tomllib.loads(headgate_config(job))["upstream"]["origin"]
+    assert upstream["endpoints"] == ["https://127.0.0.1:9000"]
+    assert upstream["tls"] == {"ca": str(job.origin_authority), "name": "c00000.bench.test"}
+    Haproxy("haproxy").command(job)
+    assert f"ssl verify required ca-file {job.origin_authority}" in (tmp_path / "haproxy.cfg").read_text()
+    Nginx("nginx").command(job)
+    said = (tmp_path / "nginx.conf").read_text()
+    assert "proxy_ssl_verify on" in said
+    assert "proxy_pass https://origin" in said
+
+
 def test_a_prototype_is_started_by_a_template(tmp_path):
     job = Job(Profile(), tmp_path, tmp_path / "certs", 8080, 8443, 9000)
     proxy = Headgate("headgate", "proto.py {port} {tls_port} {origin_port} {cert} {log} {config}")
