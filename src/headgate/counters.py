@@ -103,6 +103,9 @@ UPSTREAM_H3_LOST: Final = _counter(
     "upstream_h3_lost_total", "QUIC packets to origins that were declared lost."
 )
 TUNNELS_OPEN: Final = _gauge("tunnels_open", "Upgraded connections relayed now.")
+RELAY_SPLICED: Final = _counter(
+    "relay_spliced_bytes_total", "Bytes of tunnels and TCP connections that the kernel moved, without a copy."
+)
 
 # -- TLS
 _HANDSHAKES = "TLS handshakes finished."

@@ -173,6 +173,10 @@ class StreamDriver(Pollable):
             self._unsent = b""
             self._unsent_at = 0
 
+    def close(self) -> None:
+        """Close, and tell whoever has to know."""
+        self.close_transport()
+
     def on_deadline(self, now: float) -> None:
         """The deadline has passed."""
         raise NotImplementedError

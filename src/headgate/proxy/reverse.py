@@ -39,6 +39,7 @@ from headgate.http.hop_by_hop import strip_response, strip_trailers
 from headgate.net.poller import Poller
 from headgate.pipeline.middleware.headers import FieldEdits
 from headgate.proxy.answers import answer_error
+from headgate.proxy.relay import RelayHalf
 from headgate.proxy.stream_tunnel import StreamTunnel, agreement, is_agreed
 from headgate.proxy.tunnel import Tunnel
 from headgate.upstream.endpoint import MAX_DIALLING, ConnectionWaiter, Endpoint
@@ -383,7 +384,8 @@ class ReverseProxy(Handler, ResponseReceiver, ConnectionWaiter):
         if downstream.closed:
             connection.close()
             return
-        Tunnel(downstream, connection, early, late, self.tunnel_idle)
+        origin = RelayHalf(connection.transport, connection.poller, connection)
+        Tunnel(downstream, origin, early, late, self.tunnel_idle)
 
     def _open_stream_tunnel(
         self, exchange: Exchange, lane: DownstreamLane, connection: UpstreamConnection, response: Response

@@ -22,8 +22,8 @@ class Ends:
         assert isinstance(tunnel, Tunnel)
         self.tunnel = tunnel
         self.driver = driver
-        self.client = tunnel.client
-        self.origin = tunnel.origin
+        self.client = tunnel.relay.client
+        self.origin = tunnel.relay.origin
 
     def send(self, half, data):
         half.transport.incoming.append(data)

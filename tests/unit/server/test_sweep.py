@@ -93,14 +93,14 @@ def test_what_waits_in_a_tunnel_is_held_like_anything_else(swept):
     assert isinstance(tunnel, Tunnel)
     swept.sweep()
     assert swept.held == (0, 0, 0)
-    for half, data in ((tunnel.client, b"up" * 10), (tunnel.origin, b"down" * 10)):
+    for half, data in ((tunnel.relay.client, b"up" * 10), (tunnel.relay.origin, b"down" * 10)):
         half.transport.incoming.append(data)
         half.on_readable()
     swept.sweep()
     assert swept.held == (0, 40, 17)
     driver.transport.take = origin.transport.take = 100
-    tunnel.client.on_writable()
-    tunnel.origin.on_writable()
+    tunnel.relay.client.on_writable()
+    tunnel.relay.origin.on_writable()
     swept.sweep()
     assert swept.held == (0, 0, 0)
 
@@ -119,4 +119,4 @@ def test_an_answer_that_was_not_taken_before_the_switch_is_held_once(swept):
     swept.sweep(later=3601.0)
     assert swept.values[TUNNELS_OPEN] == 0
     assert swept.held == (0, 0, 0)
-    assert driver.tunnel.client.unsent == 0, "let go of at once"
+    assert driver.tunnel.relay.client.unsent == 0, "let go of at once"
