@@ -150,6 +150,7 @@ COMPILED: Final[tuple[str, ...]] = (
     "headgate.pipeline.middleware.reply",
     "headgate.upstream.h3_pool",
     "headgate.upstream.health",
+    "headgate.upstream.pool",
     "headgate.upstream.endpoint",
     "headgate.upstream.upstream",
     "headgate.upstream.policies.policy",

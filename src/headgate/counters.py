@@ -78,6 +78,15 @@ CONNECTIONS_OPEN: Final = _gauge("connections_open", "Downstream connections ope
 UPSTREAM_CONNECTIONS: Final = _counter("upstream_connections_total", "Connections opened to origins.")
 UPSTREAM_OPEN: Final = _gauge("upstream_connections_open", "Connections to origins open now.")
 UPSTREAM_REUSED: Final = _counter("upstream_reused_total", "Requests sent on a reused connection.")
+UPSTREAM_IDLE: Final = _gauge("upstream_connections_idle", "Connections to origins that wait for a request.")
+_POOL_CLOSED = "Idle connections to origins that were closed, by why."
+POOL_CLOSED_ORIGIN: Final = _counter("upstream_idle_closed_total", _POOL_CLOSED, why="origin")
+POOL_CLOSED_TIME: Final = _counter("upstream_idle_closed_total", _POOL_CLOSED, why="idle-timeout")
+POOL_CLOSED_AGE: Final = _counter("upstream_idle_closed_total", _POOL_CLOSED, why="max-age")
+POOL_CLOSED_ROOM: Final = _counter("upstream_idle_closed_total", _POOL_CLOSED, why="limit")
+_PREWARMED = "Spare connections dialled before anybody needed them, by outcome."
+POOL_WARMED: Final = _counter("upstream_prewarmed_total", _PREWARMED, outcome="ok")
+POOL_WARMING_FAILED: Final = _counter("upstream_prewarmed_total", _PREWARMED, outcome="failed")
 UPSTREAM_RETRIED: Final = _counter(
     "upstream_retried_total", "Requests repeated after a stale reused connection."
 )

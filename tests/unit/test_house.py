@@ -65,6 +65,7 @@ TESTED_ELSEWHERE = {
     "ocsp.sources": "driven by test_stapler",
     "tls.handshake": "a record, in test_context and test_transport",
     "config.upstream": "a table, in test_model and test_loader",
+    "config.upstream_pool": "a table, in test_model and test_loader",
 }
 MIRRORED = ("engine", "http", "ocsp", "tls", "config")
 

@@ -2,10 +2,10 @@
 
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, ValidationInfo
+from pydantic import AfterValidator, Field, ValidationInfo
 
 from headgate.config.kinds import Address, Nameserver
-from headgate.config.table import Flag, Table
+from headgate.config.table import Count, Flag, Table
 from headgate.config.units import Share, fault
 
 
@@ -47,6 +47,10 @@ class Metrics(Table):
 
 class Limits(Table):
     """Limits of the process as a whole."""
+
+    idle_connections: Annotated[Count, Field(ge=0)] = 4096
+    """Connections to origins that a worker keeps without a request, of all upstreams together; beyond it the endpoint
+    with most of them gives up its oldest. Reason: each is a descriptor and up to 30 KiB."""
 
     memory_warning: Share = 0.8
     """A worker that holds more than this share of its memory (that of the machine or of the cgroup, divided by the

@@ -7,6 +7,7 @@ from pydantic import Field, model_validator
 from headgate.config.kinds import FileName, OriginUrl, ServerName
 from headgate.config.table import Count, Flag, Table
 from headgate.config.units import Duration
+from headgate.config.upstream_pool import Pool
 
 
 class Endpoint(Table):
@@ -65,3 +66,4 @@ class Upstream(Table):
     limit (node 5 s, Apache 5 s, nginx 75 s, gunicorn 2 s); a request that meets a closing connection is sent again on
     a new one."""
     tls: UpstreamTls = UpstreamTls()
+    pool: Pool = Pool()

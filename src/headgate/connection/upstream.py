@@ -10,7 +10,14 @@ from typing import final
 
 from headgate.connection.stream_driver import NEVER, StreamDriver
 from headgate.connection.upstream_stream import ResponseReceiver, UpstreamOwner, UpstreamStream
-from headgate.counters import UPSTREAM_OPEN, UPSTREAM_READ, UPSTREAM_WRITTEN
+from headgate.counters import (
+    POOL_CLOSED_AGE,
+    POOL_CLOSED_ORIGIN,
+    POOL_CLOSED_TIME,
+    UPSTREAM_OPEN,
+    UPSTREAM_READ,
+    UPSTREAM_WRITTEN,
+)
 from headgate.engine.events import Data, EndOfMessage, Request, Response
 from headgate.engine.h1.client import ClientEngine
 from headgate.engine.h1.machine import SWITCHED
@@ -22,7 +29,10 @@ from headgate.net.transport import Transport
 
 @final
 class UpstreamConnection(StreamDriver, UpstreamStream):
-    """One connection to one endpoint. `uses` counts the requests that were sent on it."""
+    """One connection to one endpoint. `uses` counts the requests that were sent on it.
+
+    `pooled` and `expires` (the loop time when it is too old) are its pool's.
+    """
 
     def __init__(
         self,
@@ -42,6 +52,8 @@ class UpstreamConnection(StreamDriver, UpstreamStream):
         self.exchange: object | None = None
         self.uses = 0
         self.answered = False
+        self.pooled = False
+        self.expires: float = NEVER
         values[UPSTREAM_OPEN] += 1
         self.watch(READ)
 
@@ -177,6 +189,7 @@ class UpstreamConnection(StreamDriver, UpstreamStream):
         if self.receiver is not None:
             self.receiver.upstream_timeout(self)
         else:
+            self.values[POOL_CLOSED_AGE if now >= self.expires else POOL_CLOSED_TIME] += 1
             self.close()
 
     def on_crash(self, error: Exception) -> None:
@@ -208,6 +221,8 @@ class UpstreamConnection(StreamDriver, UpstreamStream):
     def _broken(self, reason: str, detail: str) -> None:
         receiver = self.receiver
         self.receiver = None
+        if self.pooled:
+            self.values[POOL_CLOSED_ORIGIN] += 1
         self.close()
         if receiver is not None:
             receiver.upstream_failed(self, reason, detail)

@@ -46,6 +46,7 @@ from headgate.upstream.h3_pool import H3Pool
 from headgate.upstream.policies.policy import Policy
 from headgate.upstream.policies.round_robin import RoundRobin
 from headgate.upstream.policies.two_choices import TwoChoices
+from headgate.upstream.pool import IdleTotal, Pool, PoolSettings
 from headgate.upstream.quic_connector import QuicConnector
 from headgate.upstream.upstream import Upstream
 
@@ -95,6 +96,7 @@ class DataPlane:
         self.dialer = Dialer(self.resolver, counters=counters, prefer=names.prefer)
         self.listeners: list[Listener] = []
         self.endpoints: list[Endpoint] = []
+        self.idle_total = IdleTotal(config.limits.idle_connections)
         self.upstreams = {
             name: self._upstream(name, table, upstreams) for name, table in config.upstream.items()
         }
@@ -138,7 +140,18 @@ class DataPlane:
                     defect=self.observer.crashed,
                     weight=item.weight,
                     connect_timeout=table.connect_timeout,
-                    idle_timeout=table.idle_timeout,
+                    pool=Pool(
+                        PoolSettings(
+                            idle_timeout=table.idle_timeout,
+                            max_idle=table.pool.max_idle,
+                            max_age=table.pool.max_age,
+                            spare=table.pool.prewarm,
+                        ),
+                        self.poller,
+                        self.counters.values,
+                        self.idle_total,
+                    ),
+                    tell=self.observer.event,
                     h3=self._h3_pool(item.url, host.strip("[]"), origin.port, quic, table),
                     timers=self.timers,
                 )
@@ -279,6 +292,8 @@ class DataPlane:
 
     def drain(self) -> None:
         """Accept no more; idle connections end now, busy ones with their answer."""
+        for endpoint in self.endpoints:
+            endpoint.pool.spare = 0
         for listener in self.listeners:
             listener.close()
             for connection in list(listener.connections):

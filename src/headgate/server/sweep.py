@@ -61,6 +61,8 @@ def sweep(listeners: list[Listener], endpoints: list[Endpoint], values: list[int
                     spare.on_crash(error)
             elif not spare.closed:
                 upstream += spare.held()
+        if endpoint.pool.spare > 0:
+            endpoint.tend(now)
         if endpoint.h3 is not None:
             upstream += endpoint.h3.sweep(now)
     values[HELD_HEADS] = heads

@@ -1,8 +1,8 @@
-"""An endpoint: one address of an upstream, with its connection pool.
+"""An endpoint: one address of an upstream, with what is open to it.
 
-The pool is a plain list of idle connections, newest last: the newest is the one least likely to have been closed by
-the origin meanwhile, and old ones fall out at the front. There is nothing to wait for: who finds no idle connection
-dials one. A connection ends when its origin closes it, when it fails, or when it was idle for `idle_timeout`.
+Who wants to send a request takes an idle connection (`upstream/pool`), or a lane on one that many share
+(`upstream/h3_pool`); where there is none it has one dialled, in a task, and hears of it. Spare connections are
+dialled the same way, for nobody yet.
 """
 
 from __future__ import annotations
@@ -17,16 +17,21 @@ from headgate.connection.quic_socket import Timer, Timers
 from headgate.connection.quic_upstream import Lane
 from headgate.connection.upstream import UpstreamConnection
 from headgate.connection.upstream_stream import UpstreamOwner, UpstreamStream
-from headgate.counters import UPSTREAM_CONNECTIONS, UPSTREAM_RACE_H3, UPSTREAM_RACE_TCP, UPSTREAM_REUSED
+from headgate.counters import (
+    POOL_WARMED,
+    POOL_WARMING_FAILED,
+    UPSTREAM_CONNECTIONS,
+    UPSTREAM_RACE_H3,
+    UPSTREAM_RACE_TCP,
+    UPSTREAM_REUSED,
+)
 from headgate.errors import HeadgateError
 from headgate.net.poller import Poller
 from headgate.net.transport import Transport
-from headgate.upstream.h3_pool import H3Pool, LaneWaiter
+from headgate.upstream.h3_pool import H3Pool, LaneWaiter, Tell
 from headgate.upstream.health import EndpointHealth, OutlierLimits
+from headgate.upstream.pool import Pool, PoolSettings
 
-# Idle connections kept for each endpoint and worker: as many as may be dialled at once, since clients of HTTP/3 ask
-# for hundreds of things at a time, and the connections of one burst serve the next. Go's default of 2 starves.
-MAX_IDLE: Final = 1024
 # Connections being opened at once, each of which holds a descriptor for connect_timeout at worst; Envoy has 1024.
 MAX_DIALLING: Final = 1024
 # The head of a response; Go 1 MiB, nginx 4-8 KiB, HAProxy 16 KiB.
@@ -68,7 +73,7 @@ class DefectSink(Protocol):
 
 @final
 class Endpoint(UpstreamOwner):
-    """`active` counts the exchanges that use it now (what policies compare), `idle` are its spare connections."""
+    """`active` counts the exchanges that use it now (what policies compare), `pool` has its idle connections."""
 
     def __init__(
         self,
@@ -83,7 +88,8 @@ class Endpoint(UpstreamOwner):
         defect: DefectSink,
         weight: int = 1,
         connect_timeout: float = 5.0,
-        idle_timeout: float = 60.0,
+        pool: Pool | None = None,
+        tell: Tell | None = None,
         h3: H3Pool | None = None,
         timers: Timers | None = None,
         outliers: OutlierLimits | None = None,
@@ -94,10 +100,9 @@ class Endpoint(UpstreamOwner):
         self.port = port
         self.weight = weight
         self.connect_timeout = connect_timeout
-        self.idle_timeout = idle_timeout
         self.active = 0
         self.dialling = 0
-        self.idle: list[UpstreamConnection] = []
+        self.pool = pool if pool is not None else Pool(PoolSettings(), poller, values)
         self.health = EndpointHealth(url, outliers)
         self.h3 = h3  # where the upstream has HTTP/3
         self._timers = timers
@@ -106,9 +111,10 @@ class Endpoint(UpstreamOwner):
         self._connector = connector
         self._values = values
         self._defect = defect
+        self._tell = tell
 
     def __repr__(self) -> str:
-        return f"<Endpoint {self.url}: {self.active} active, {len(self.idle)} idle>"
+        return f"<Endpoint {self.url}: {self.active} active, {len(self.pool.idle)} idle>"
 
     @property
     def connections(self) -> list[UpstreamStream]:
@@ -127,32 +133,25 @@ class Endpoint(UpstreamOwner):
                 return lane
             if pool.is_only:
                 return None
-        while self.idle:
-            connection = self.idle.pop()
-            if not connection.closed:
-                self._values[UPSTREAM_REUSED] += 1
-                if pool is not None:
-                    pool.warm()  # this request need not wait for it
-                return connection
-        return None
+        # What has content may be too long to be repeated: it gets no connection that is closing already.
+        connection = self.pool.take(exchange.request.body != 0)
+        if connection is not None:
+            self._values[UPSTREAM_REUSED] += 1
+            if pool is not None:
+                pool.warm()  # this request need not wait for it
+        return connection
 
     def give_back(self, connection: UpstreamStream) -> None:
         """The exchange is over: keep the connection if it can carry another one."""
         if connection.release() and isinstance(connection, UpstreamConnection):
-            self._keep(connection)
+            self.pool.keep(connection)
 
     def keep(self, connection: UpstreamStream) -> None:
         """Keep a fresh connection that nobody uses after all."""
         if isinstance(connection, UpstreamConnection):
-            self._keep(connection)
+            self.pool.keep(connection)
         else:
             connection.close()  # one stream of many: the next is as fresh
-
-    def _keep(self, connection: UpstreamConnection) -> None:
-        connection.deadline = self._poller.now + self.idle_timeout
-        self.idle.append(connection)
-        if len(self.idle) > MAX_IDLE:
-            self.idle[0].close()
 
     def dial(self, exchange: Exchange, waiter: ConnectionWaiter) -> None:
         """Open a connection for `exchange`; the waiter hears of it."""
@@ -174,7 +173,7 @@ class Endpoint(UpstreamOwner):
 
     async def _dial(self, exchange: Exchange, waiter: ConnectionWaiter) -> None:
         try:
-            transport = await self._connector.connect(self)
+            connection = await self._open_connection()
         except HeadgateError as error:
             # One clause for `TransportError` and `DialError`: compiled, a name has one type for all clauses.
             waiter.connect_failed(exchange, getattr(error, "reason", "connect"), str(error))
@@ -184,18 +183,57 @@ class Endpoint(UpstreamOwner):
             raise
         finally:
             self.dialling -= 1
+        waiter.connected(exchange, connection)
+
+    async def _open_connection(self) -> UpstreamConnection:
+        transport = await self._connector.connect(self)
         self._values[UPSTREAM_CONNECTIONS] += 1
         try:
             connection = UpstreamConnection(
                 transport, self._poller, self, self._values, self.url, MAX_RESPONSE_HEAD
             )
-        except OSError as refused:
-            # The kernel has no place for one more watch.
-            transport.close()
-            waiter.connect_failed(exchange, "internal", repr(refused))
+        except OSError:
+            transport.close()  # the kernel has no place for one more watch
             raise
         self._open.add(connection)
-        waiter.connected(exchange, connection)
+        self.pool.opened(connection)
+        return connection
+
+    # -- spare connections
+
+    def tend(self, now: float) -> None:
+        """Do what time brings: dial the spare connections that are missing."""
+        for _ in range(self.pool.missing(now)):
+            self.dialling += 1
+            self._connector.begin(f"dial {self.url} ahead", self._warm())
+
+    async def _warm(self) -> None:
+        try:
+            connection = await self._open_connection()
+        except HeadgateError as error:
+            self._warming_failed(str(error))
+            return
+        except Exception as defect:
+            self._warming_failed(repr(defect))
+            raise
+        finally:
+            self.dialling -= 1
+        self._values[POOL_WARMED] += 1
+        self.pool.warmed()
+        self.pool.keep(connection)
+
+    def _warming_failed(self, detail: str) -> None:
+        self._values[POOL_WARMING_FAILED] += 1
+        seconds = self.pool.warming_failed()
+        if seconds and self._tell is not None:
+            self._tell(
+                "prewarm-failed",
+                "warning",
+                limit_key=self.url,
+                endpoint=self.url,
+                detail=detail,
+                next=f"no spare connection is dialled for {seconds:.0f} s",
+            )
 
     def count(self, counter: int) -> None:
         """Add one to a counter."""
@@ -205,16 +243,15 @@ class Endpoint(UpstreamOwner):
 
     def upstream_gone(self, connection: UpstreamStream) -> None:
         self._open.discard(connection)
-        if isinstance(connection, UpstreamConnection) and connection in self.idle:
-            self.idle.remove(connection)
+        if isinstance(connection, UpstreamConnection):
+            self.pool.lost(connection)
 
     def crashed(self, where: str, error: Exception) -> None:
         self._defect(where, error)
 
     def close(self) -> None:
-        """Close every idle connection; busy ones end with their exchanges."""
-        for connection in self.idle[:]:
-            connection.close()
+        """Close every idle connection; busy ones end with their exchanges, and are kept no more."""
+        self.pool.close()
         if self.h3 is not None:
             self.h3.close()
 

@@ -45,7 +45,7 @@ def test_bytes_and_a_break_on_an_idle_connection_drop_it(path):
         else:
             path.send(origin, fault)
         assert origin.closed
-        assert path.endpoints[0].idle == []
+        assert path.endpoints[0].pool.idle == []
 
 
 def test_a_broken_write_waits_for_what_the_origin_said_before(path):

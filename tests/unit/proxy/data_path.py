@@ -14,6 +14,7 @@ from headgate.proxy.reverse import ReverseProxy
 from headgate.testing.memory import MemoryTransport
 from headgate.upstream.endpoint import Endpoint
 from headgate.upstream.policies.round_robin import RoundRobin
+from headgate.upstream.pool import IdleTotal, Pool, PoolSettings
 from headgate.upstream.upstream import Upstream
 
 
@@ -80,13 +81,17 @@ class Dials:
 class DataPath:
     """One upstream of `endpoints` origins, and as many clients as the test makes."""
 
-    def __init__(self, endpoints=1, response_edits=None, request_edits=None, **settings):
+    def __init__(
+        self, endpoints=1, response_edits=None, request_edits=None, pool=None, idle_total=None, **settings
+    ):
         self.poller = Poller()
         self.poller.now = 1000.0
         self.values = [0] * SIZE
         self.dials = Dials()
         self.seen = Recorder()
         self.settings = ConnectionSettings(**settings)
+        self.told = []
+        self.idle_total = idle_total or IdleTotal()
         self.endpoints = [
             Endpoint(
                 f"http://10.0.0.{index}",
@@ -97,6 +102,8 @@ class DataPath:
                 connector=self.dials,
                 values=self.values,
                 defect=self.seen.crashed,
+                pool=Pool(pool or PoolSettings(), self.poller, self.values, self.idle_total),
+                tell=self.tell,
             )
             for index in range(endpoints)
         ]
@@ -110,6 +117,9 @@ class DataPath:
             request_edits=request_edits or FieldEdits(),
         )
         self.clients = []
+
+    def tell(self, name, level="info", *, limit_key="", **told):
+        self.told.append((name, told))
 
     def client(self):
         peer = Forwarder(Networks(())).connection(b"192.0.2.1", b"http", 80)
@@ -144,6 +154,7 @@ class DataPath:
     def pass_time(self, seconds):
         self.poller.now += seconds
         for endpoint in self.endpoints:
+            endpoint.tend(self.poller.now)
             for connection in endpoint.connections:
                 if connection.is_due(self.poller.now):
                     connection.on_deadline(self.poller.now)

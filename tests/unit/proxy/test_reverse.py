@@ -15,7 +15,8 @@ from headgate.counters import (
 from headgate.errors import TransportError
 from headgate.pipeline.middleware.headers import FieldEdits
 from headgate.proxy.reverse import MAX_DIALS, MAX_REPLAY
-from headgate.upstream.endpoint import MAX_DIALLING, MAX_IDLE
+from headgate.upstream.endpoint import MAX_DIALLING
+from headgate.upstream.pool import MAX_IDLE
 
 GET = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"
 DATE = b"Date: Sun, 06 Nov 1994 08:49:37 GMT\r\n"
@@ -153,8 +154,8 @@ def test_a_failed_dial_goes_on_with_an_idle_connection_and_the_content(make):
     path = make(endpoints=2)
     first = path.client()
     answered(path, first)
-    idle = next(endpoint for endpoint in path.endpoints if endpoint.idle)
-    other = next(endpoint for endpoint in path.endpoints if not endpoint.idle)
+    idle = next(endpoint for endpoint in path.endpoints if endpoint.pool.idle)
+    other = next(endpoint for endpoint in path.endpoints if not endpoint.pool.idle)
     path.dials.refuse = {other.url}
     client = path.client()
     path.send(client, post(5))
@@ -169,7 +170,7 @@ def warm(path):
     """Leave an idle connection with each endpoint."""
     for _ in path.endpoints:
         answered(path, path.client())
-    assert [len(endpoint.idle) for endpoint in path.endpoints] == [1] * len(path.endpoints)
+    assert [len(endpoint.pool.idle) for endpoint in path.endpoints] == [1] * len(path.endpoints)
 
 
 def written(path):
@@ -192,7 +193,7 @@ def test_a_request_is_written_twice_at_most(make):
     path.send(stale, b"")
     assert written(path) == 2
     assert path.sent().endswith(b"\r\n\r\nccccc")
-    assert sum(len(endpoint.idle) for endpoint in path.endpoints) == 2
+    assert sum(len(endpoint.pool.idle) for endpoint in path.endpoints) == 2
     path.send(path.origin(), b"")
     assert client.transport.outgoing.startswith(b"HTTP/1.1 502 ")
     assert written(path) == 2
@@ -265,7 +266,7 @@ def test_a_client_that_leaves_while_dialling_leaves_a_spare_connection(make):
     path.send(client, GET)
     client.close()
     path.dials.release()
-    assert len(path.endpoints[0].idle) == 1
+    assert len(path.endpoints[0].pool.idle) == 1
     path.dials.hold = False
     answered(path, path.client())
     assert len(path.dials.transports) == 1
@@ -279,7 +280,7 @@ def test_spare_connections_are_bounded(make):
         path.send(client, GET)
         client.close()
     path.dials.release()
-    assert len(path.endpoints[0].idle) == MAX_IDLE
+    assert len(path.endpoints[0].pool.idle) == MAX_IDLE
     assert path.values[UPSTREAM_OPEN] == MAX_IDLE
 
 
@@ -334,7 +335,7 @@ def test_an_idle_connection_that_its_origin_ends_is_dropped(make):
     path = make()
     answered(path, path.client())
     path.send(path.origin(), b"")
-    assert path.endpoints[0].idle == []
+    assert path.endpoints[0].pool.idle == []
     answered(path, path.client())
     assert len(path.dials.transports) == 2
 

@@ -46,7 +46,7 @@ def test_idle_connections_end_after_their_time(path):
     path.pass_time(31)
     assert path.origin(0) is None
     assert path.origin(1) is not None
-    assert len(path.endpoints[0].idle) == 1
+    assert len(path.endpoints[0].pool.idle) == 1
 
 
 @pytest.mark.parametrize(

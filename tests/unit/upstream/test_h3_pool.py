@@ -148,7 +148,7 @@ def test_quic_wins_while_tcp_is_dialled_too_and_tcp_stays_for_the_next(path):
     assert b"204 No Content" in client.transport.outgoing
     assert (path.values[UPSTREAM_RACE_TCP], path.values[UPSTREAM_RACE_H3]) == (0, 1)
     path.dials.release()
-    assert len(path.endpoint.idle) == 1
+    assert len(path.endpoint.pool.idle) == 1
 
 
 def test_a_failed_quic_is_followed_by_tcp_at_once_and_left_alone_for_longer_each_time(path):
