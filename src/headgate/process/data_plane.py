@@ -2,20 +2,15 @@
 
 from __future__ import annotations
 
-import random
 import socket
-from collections.abc import Sequence
 from typing import Final
 
-from cryptography.x509 import Certificate
-
 from headgate.clock import Clock
-from headgate.config.kinds import format_address, parse_origin
+from headgate.config.kinds import format_address
 from headgate.config.listener import Listener as ListenerConfig
 from headgate.config.model import Config
 from headgate.config.route import Route as RouteConfig
 from headgate.config.routing import build_route
-from headgate.config.upstream import Upstream as UpstreamConfig
 from headgate.connection.context import ConnectionContext
 from headgate.connection.exchange import Handler
 from headgate.connection.quic_socket import Timers
@@ -27,28 +22,18 @@ from headgate.http.target import ALLOW_BACKSLASH, ALLOW_ENCODED_SLASH, STRICT
 from headgate.net.dialer import Dialer
 from headgate.net.poller import Poller
 from headgate.net.resolver import Resolver, ResolverSettings
-from headgate.ocsp.peer import check_staple
 from headgate.pipeline.route import Route, Router
 from headgate.process.channel import Json
-from headgate.process.upstream_files import authorities_of
+from headgate.process.upstream_plane import UpstreamBuilder, UpstreamParts
 from headgate.proxy.dispatch import Dispatcher, HostPolicy
 from headgate.proxy.fixed import HttpsRedirectHandler, RedirectHandler, RespondHandler
 from headgate.proxy.reverse import ReverseProxy
 from headgate.server.limits import ConnectionLimits
 from headgate.server.listener import Listener
 from headgate.server.observer import Observer
-from headgate.tls.client import ClientTls, ClientTlsSettings
 from headgate.tls.context import ServerTls
-from headgate.tls.quic_client import QuicClientTls
-from headgate.upstream.connector import DialingConnector
 from headgate.upstream.endpoint import Endpoint
-from headgate.upstream.h3_pool import H3Pool
-from headgate.upstream.policies.policy import Policy
-from headgate.upstream.policies.round_robin import RoundRobin
-from headgate.upstream.policies.two_choices import TwoChoices
-from headgate.upstream.pool import IdleTotal, Pool, PoolSettings
-from headgate.upstream.quic_connector import QuicConnector
-from headgate.upstream.upstream import Upstream
+from headgate.upstream.pool import IdleTotal
 
 _ALLOW: Final = {"encoded-slash": ALLOW_ENCODED_SLASH, "backslash": ALLOW_BACKSLASH}
 # A tunnel without a byte in either direction for this long is over; WebSocket pings come every 20 to 60 s.
@@ -95,11 +80,21 @@ class DataPlane:
         )
         self.dialer = Dialer(self.resolver, counters=counters, prefer=names.prefer)
         self.listeners: list[Listener] = []
-        self.endpoints: list[Endpoint] = []
-        self.idle_total = IdleTotal(config.limits.idle_connections)
-        self.upstreams = {
-            name: self._upstream(name, table, upstreams) for name, table in config.upstream.items()
-        }
+        builder = UpstreamBuilder(
+            UpstreamParts(
+                dialer=self.dialer,
+                poller=self.poller,
+                values=counters.values,
+                clock=clock,
+                event=observer.event,
+                defect=observer.crashed,
+                crashed=self._crashed,
+                idle_total=IdleTotal(config.limits.idle_connections),
+                timers=timers,
+            ),
+            upstreams,
+        )
+        self.upstreams = {name: builder.build(name, table) for name, table in config.upstream.items()}
         self._routes = [self._route(table) for table in config.route]
         self._routers: dict[tuple[int, ...], Router] = {}
         self.forwarder = Forwarder(Networks(config.trusted_proxies))
@@ -109,85 +104,12 @@ class DataPlane:
     def __repr__(self) -> str:
         return f"<DataPlane {len(self.listeners)} listeners, {len(self.upstreams)} upstreams>"
 
-    # -- upstreams
+    @property
+    def endpoints(self) -> list[Endpoint]:
+        """All endpoints of all upstreams; for the sweep of deadlines."""
+        return [endpoint for upstream in self.upstreams.values() for endpoint in upstream.endpoints]
 
-    def _upstream(self, name: str, table: UpstreamConfig, upstreams: dict[str, Json]) -> Upstream:
-        tls = None
-        if any(endpoint.url.startswith("https:") for endpoint in table.endpoints):
-            tls = ClientTls(
-                ClientTlsSettings(
-                    verify=table.tls.verify,
-                    authorities=authorities_of(upstreams, name),
-                    name=table.tls.name or "",
-                ),
-                self._check_staple if table.tls.staple == "check" else None,
-            )
-        connector = DialingConnector(self.dialer, tls, self._dial_crashed)
-        quic = self._quic_connector(tls) if "h3" in table.protocols and tls is not None else None
-        endpoints = []
-        for item in table.endpoints:
-            origin = parse_origin(item.url)
-            host = f"unix:{origin.path}" if origin.scheme == "unix" else origin.host
-            endpoints.append(
-                Endpoint(
-                    item.url,
-                    "http" if origin.scheme == "unix" else origin.scheme,
-                    host.strip("[]"),
-                    origin.port,
-                    poller=self.poller,
-                    connector=connector,
-                    values=self.counters.values,
-                    defect=self.observer.crashed,
-                    weight=item.weight,
-                    connect_timeout=table.connect_timeout,
-                    pool=Pool(
-                        PoolSettings(
-                            idle_timeout=table.idle_timeout,
-                            max_idle=table.pool.max_idle,
-                            max_age=table.pool.max_age,
-                            spare=table.pool.prewarm,
-                        ),
-                        self.poller,
-                        self.counters.values,
-                        self.idle_total,
-                    ),
-                    tell=self.observer.event,
-                    h3=self._h3_pool(item.url, host.strip("[]"), origin.port, quic, table),
-                    timers=self.timers,
-                )
-            )
-        self.endpoints.extend(endpoints)
-        policy: Policy = RoundRobin() if table.balance == "round-robin" else TwoChoices(random.random)
-        return Upstream(name, endpoints, policy, head_timeout=table.head_timeout, body_idle=table.body_idle)
-
-    def _check_staple(self, chain: Sequence[Certificate], staple: bytes) -> None:
-        check_staple(chain, staple, self.clock.wall())
-
-    def _quic_connector(self, tls: ClientTls) -> QuicConnector:
-        values = self.counters.values
-        return QuicConnector(
-            self.dialer, QuicClientTls(tls), self.poller, values, self.clock, self._dial_crashed
-        )
-
-    def _h3_pool(
-        self, url: str, host: str, port: int, quic: QuicConnector | None, table: UpstreamConfig
-    ) -> H3Pool | None:
-        if quic is None:
-            return None
-        return H3Pool(
-            url,
-            host,
-            port,
-            is_only="h1" not in table.protocols,
-            connector=quic,
-            poller=self.poller,
-            values=self.counters.values,
-            tell=self.observer.event,
-            connect_timeout=table.connect_timeout,
-            idle_timeout=table.idle_timeout,
-        )
-
-    def _dial_crashed(self, name: str, error: BaseException) -> None:
+    def _crashed(self, name: str, error: BaseException) -> None:
         self.observer.crashed(name, error if isinstance(error, Exception) else RuntimeError(repr(error)))
 
     # -- routes
@@ -292,8 +214,6 @@ class DataPlane:
 
     def drain(self) -> None:
         """Accept no more; idle connections end now, busy ones with their answer."""
-        for endpoint in self.endpoints:
-            endpoint.pool.spare = 0
         for listener in self.listeners:
             listener.close()
             for connection in list(listener.connections):

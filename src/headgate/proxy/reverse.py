@@ -51,6 +51,7 @@ MAX_REPLAY: Final = 64 * 1024
 # Endpoints dialled for one request, its repetition included.
 MAX_DIALS: Final = 3
 _CLOSED: Final = frozenset(("closed", "econnreset", "epipe", "enotconn"))
+NOBODY: Final[list[Endpoint]] = []
 # Failed dials that say nothing about the endpoint: we have no descriptor left, what was asked cannot be, a defect.
 _OURS: Final = frozenset(("descriptors", "upgrade", "internal"))
 
@@ -107,7 +108,12 @@ class ReverseProxy(Handler, ResponseReceiver, ConnectionWaiter):
 
     def handle(self, exchange: Exchange) -> None:
         exchange.upstream = self.upstream.name
-        attempt = Attempt(self.upstream.pick())
+        endpoint = self.upstream.pick(exchange, NOBODY)
+        if endpoint is None:
+            self.values[GATEWAY_UNAVAILABLE] += 1
+            self._answer_error(exchange, 503, "unavailable", f"{self.upstream.name}: no endpoint has room")
+            return
+        attempt = Attempt(endpoint)
         if exchange.request.body != 0:
             attempt.replay = []
         exchange.attempt = attempt
@@ -116,7 +122,7 @@ class ReverseProxy(Handler, ResponseReceiver, ConnectionWaiter):
     def _begin(self, exchange: Exchange, attempt: Attempt) -> None:
         endpoint = attempt.endpoint
         exchange.endpoint = endpoint.url
-        endpoint.active += 1
+        self.upstream.began(endpoint)
         connection = None if attempt.repeated else endpoint.take(exchange)
         attempt.reused = connection is not None
         if connection is None:
@@ -129,7 +135,7 @@ class ReverseProxy(Handler, ResponseReceiver, ConnectionWaiter):
     def _dial(self, exchange: Exchange, attempt: Attempt) -> None:
         endpoint = attempt.endpoint
         if endpoint.dialling >= MAX_DIALLING:
-            endpoint.active -= 1
+            self.upstream.ended(endpoint)
             exchange.attempt = None
             exchange.accepting = True
             self.values[GATEWAY_UNAVAILABLE] += 1
@@ -193,17 +199,17 @@ class ReverseProxy(Handler, ResponseReceiver, ConnectionWaiter):
         attempt = exchange.attempt
         if not isinstance(attempt, Attempt) or attempt.connection is not None:
             return
-        attempt.endpoint.active -= 1
         if reason not in _OURS:
             kind = TIMED_OUT if reason == "timeout" else CONNECT_FAILED
             attempt.endpoint.health.failed(self.poller.now, kind)
+        self.upstream.ended(attempt.endpoint)
         attempt.tried.append(attempt.endpoint)
         if attempt.dials < MAX_DIALS:
-            others = [endpoint for endpoint in self.upstream.endpoints if endpoint not in attempt.tried]
-            if others:
+            other = self.upstream.pick(exchange, attempt.tried)
+            if other is not None:
                 exchange.retries += 1
                 exchange.detail = f"{attempt.endpoint.url}: {detail}; another endpoint was asked"
-                attempt.endpoint = self.upstream.policy.pick(others)
+                attempt.endpoint = other
                 self._begin(exchange, attempt)
                 return
         exchange.attempt = None
@@ -325,8 +331,8 @@ class ReverseProxy(Handler, ResponseReceiver, ConnectionWaiter):
             endpoint = attempt.endpoint
             waited = exchange.upstream_head - exchange.upstream_started
             endpoint.health.succeeded(self.poller.now, waited, exchange.status)
-            endpoint.active -= 1
             endpoint.give_back(connection)
+            self.upstream.ended(endpoint)  # who waits for room finds the connection there
         exchange.handler = None
         exchange.accepting = True
         downstream = exchange.downstream
@@ -378,7 +384,7 @@ class ReverseProxy(Handler, ResponseReceiver, ConnectionWaiter):
         exchange.attempt = None
         if isinstance(attempt, Attempt):
             attempt.endpoint.health.succeeded(self.poller.now, 0.0, 101)
-            attempt.endpoint.active -= 1
+            self.upstream.ended(attempt.endpoint)
         late = connection.detach()
         early = downstream.detach()
         if downstream.closed:
@@ -398,7 +404,7 @@ class ReverseProxy(Handler, ResponseReceiver, ConnectionWaiter):
         exchange.attempt = None
         if isinstance(attempt, Attempt):
             attempt.endpoint.health.succeeded(self.poller.now, 0.0, 101)
-            attempt.endpoint.active -= 1
+            self.upstream.ended(attempt.endpoint)
         late = connection.detach()
         lane.respond(agreement(response))
         lane.flush()
@@ -413,7 +419,6 @@ class ReverseProxy(Handler, ResponseReceiver, ConnectionWaiter):
         attempt = exchange.attempt
         if not isinstance(attempt, Attempt):
             return
-        attempt.endpoint.active -= 1
         untouched = not exchange.responded and not connection.answered
         stale = (reason in _CLOSED and attempt.reused) or reason == REFUSED
         if untouched and stale and not attempt.repeated and self._may_repeat(exchange, attempt):
@@ -424,10 +429,10 @@ class ReverseProxy(Handler, ResponseReceiver, ConnectionWaiter):
             attempt.repeated = True
             attempt.connection = None
             attempt.sent_all = False
-            attempt.endpoint.active += 1
-            self._dial(exchange, attempt)
+            self._dial(exchange, attempt)  # in the room that it has
             return
         attempt.endpoint.health.failed(self.poller.now, BROKEN)
+        self.upstream.ended(attempt.endpoint)
         exchange.attempt = None
         word = "closed" if reason in _CLOSED else reason
         self.values[GATEWAY_CLOSED if word == "closed" else GATEWAY_PROTOCOL] += 1
@@ -444,7 +449,7 @@ class ReverseProxy(Handler, ResponseReceiver, ConnectionWaiter):
         exchange.attempt = None
         if isinstance(attempt, Attempt):
             attempt.endpoint.health.failed(self.poller.now, TIMED_OUT)
-            attempt.endpoint.active -= 1
+            self.upstream.ended(attempt.endpoint)
         connection.close()
         self.values[GATEWAY_HEAD_TIMEOUT] += 1
         self._give_up(exchange, 504, "upstream-timeout", f"{connection.address} was silent")
@@ -461,6 +466,6 @@ class ReverseProxy(Handler, ResponseReceiver, ConnectionWaiter):
         exchange.attempt = None
         if not isinstance(attempt, Attempt):
             return
-        attempt.endpoint.active -= 1
+        self.upstream.ended(attempt.endpoint)
         if attempt.connection is not None:
             attempt.connection.close()

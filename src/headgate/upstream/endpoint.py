@@ -36,6 +36,8 @@ from headgate.upstream.pool import Pool, PoolSettings
 MAX_DIALLING: Final = 1024
 # The head of a response; Go 1 MiB, nginx 4-8 KiB, HAProxy 16 KiB.
 MAX_RESPONSE_HEAD: Final = 64 * 1024
+# No bound of its own on the requests under way: connections are bounded where they are dialled.
+UNLIMITED: Final = 1 << 30
 # How long HTTP/3 goes alone before TCP is dialled beside it: RFC 8305's delay between two attempts.
 RACE_DELAY: Final = 0.25
 
@@ -73,7 +75,8 @@ class DefectSink(Protocol):
 
 @final
 class Endpoint(UpstreamOwner):
-    """`active` counts the exchanges that use it now (what policies compare), `pool` has its idle connections."""
+    """`active` counts the requests under way, at most `max_requests` (`Upstream.began` and `ended` alone change it);
+    `pool` has its idle connections."""
 
     def __init__(
         self,
@@ -87,6 +90,7 @@ class Endpoint(UpstreamOwner):
         values: list[int],
         defect: DefectSink,
         weight: int = 1,
+        max_requests: int = UNLIMITED,
         connect_timeout: float = 5.0,
         pool: Pool | None = None,
         tell: Tell | None = None,
@@ -99,6 +103,8 @@ class Endpoint(UpstreamOwner):
         self.host = host
         self.port = port
         self.weight = weight
+        self.max_requests = max_requests
+        self.slot = -1  # its place in what the policy picks from
         self.connect_timeout = connect_timeout
         self.active = 0
         self.dialling = 0

@@ -219,6 +219,7 @@ class H3Path(DataPath):
             timers=self.timers,
         )
         self.endpoints[:] = [self.endpoint]
+        self.upstream.set_endpoints(self.endpoints)
         self.proxy.learns = True
 
     def tell(self, name, level="info", **told):

@@ -83,11 +83,12 @@ def test_an_endpoint_that_comes_late_gets_its_place(make):
     path = make(endpoints=2, idle_total=IdleTotal(16))
     path.endpoints[1].dialling = 1 << 20
     late = path.endpoints[1]
-    first, path.upstream.endpoints = path.endpoints[0], path.endpoints[:1]
+    first = path.endpoints[0]
+    path.upstream.set_endpoints([first])
     fill(path, 16)
     assert idle(path) == [16, 0]
     late.dialling = 0
-    path.upstream.endpoints = [late]
+    path.upstream.set_endpoints([late])
     fill(path, 1)
     assert idle(path) == [14, 1]
     assert len(first.connections) == 14

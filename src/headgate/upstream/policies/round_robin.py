@@ -1,33 +1,71 @@
-"""Smooth weighted round-robin: the order is spread evenly, so that a heavy endpoint is not hit in bursts.
+"""Weighted round-robin: the order is spread evenly, so that a heavy endpoint is not hit in bursts.
 
-Each pick raises every endpoint's credit by its weight, takes the one with most credit, and lowers that one by the
-sum of all weights. Over one full turn each endpoint is picked exactly `weight` times.
+Earliest deadline first: an endpoint of weight w is due every 1/w of virtual time, and the one that is due first is
+picked. Over one full turn each is picked exactly as often as its weight says, and a pick costs O(log n). An endpoint
+without room leaves the heap when it is met there, and comes back when one of its requests ends. Who stays over a
+rebuild keeps its place in the turn.
 """
 
-from typing import final
+from __future__ import annotations
+
+import heapq
+from typing import Final, final
 
 from headgate.upstream.endpoint import Endpoint
 from headgate.upstream.policies.policy import Policy
 
+# Where in its own turn an endpoint begins: in the middle, so that the heavy ones are spread among the light.
+PHASE: Final = 0.5
+
 
 @final
 class RoundRobin(Policy):
-    """One turn after the other, by weight."""
+    """One turn after the other, by weight. `start` in [0, 1) says with whom to begin: workers that begin with
+    different ones do not all send their first request to the same endpoint."""
 
-    def __init__(self) -> None:
-        self._credit: dict[str, int] = {}
+    def __init__(self, start: float = 0.0) -> None:
+        self._start = start
+        self._endpoints: list[Endpoint] = []
+        self._weights: list[float] = []
+        self._due: list[float] = []  # by slot
+        self._out: list[bool] = []  # by slot: met without room, and not in the heap
+        self._heap: list[tuple[float, int, int]] = []  # due, order among equals, slot
+        self._now = 0.0  # virtual time
 
-    def pick(self, endpoints: list[Endpoint]) -> Endpoint:
-        credit = self._credit
-        total = 0
-        best = endpoints[0]
-        most = -1 << 60
-        for endpoint in endpoints:
-            total += endpoint.weight
-            have = credit.get(endpoint.url, 0) + endpoint.weight
-            credit[endpoint.url] = have
-            if have > most:
-                most = have
-                best = endpoint
-        credit[best.url] = most - total
-        return best
+    def rebuild(self, endpoints: list[Endpoint], weights: list[float]) -> None:
+        left: dict[str, float] = {}  # of the turn of those that stay
+        for slot, endpoint in enumerate(self._endpoints):
+            left[endpoint.url] = max(self._due[slot] - self._now, 0.0) * self._weights[slot]
+        count = len(endpoints)
+        first = int(self._start * count)
+        self._endpoints = endpoints
+        self._weights = weights
+        self._now = 0.0
+        self._due = [left.get(endpoint.url, PHASE) / weights[slot] for slot, endpoint in enumerate(endpoints)]
+        self._out = [False] * count
+        self._heap = [(due, (slot - first) % count, slot) for slot, due in enumerate(self._due)]
+        heapq.heapify(self._heap)
+
+    def pick(self, key: int) -> Endpoint | None:
+        heap = self._heap
+        while heap:
+            due, order, slot = heap[0]
+            endpoint = self._endpoints[slot]
+            if endpoint.active < endpoint.max_requests:
+                self._now = due
+                due += 1.0 / self._weights[slot]
+                self._due[slot] = due
+                heapq.heapreplace(heap, (due, order, slot))
+                return endpoint
+            self._out[slot] = True
+            heapq.heappop(heap)
+        return None
+
+    def ended(self, endpoint: Endpoint) -> None:
+        slot = endpoint.slot
+        if slot >= 0 and self._out[slot]:
+            self._out[slot] = False
+            due = max(self._due[slot], self._now)
+            self._due[slot] = due
+            count = len(self._endpoints)
+            heapq.heappush(self._heap, (due, (slot - int(self._start * count)) % count, slot))

@@ -1,0 +1,147 @@
+"""From configuration to the upstreams of a worker: endpoints, how they are reached, and how one is picked."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from cryptography.x509 import Certificate
+
+from headgate.clock import Clock
+from headgate.config.kinds import parse_origin
+from headgate.config.upstream import Endpoint as EndpointConfig
+from headgate.config.upstream import Upstream as UpstreamConfig
+from headgate.connection.quic_socket import Timers
+from headgate.net.dialer import Dialer
+from headgate.net.poller import Poller
+from headgate.ocsp.peer import check_staple
+from headgate.process.channel import Json
+from headgate.process.upstream_files import authorities_of
+from headgate.tls.client import ClientTls, ClientTlsSettings
+from headgate.tls.quic_client import QuicClientTls
+from headgate.upstream.connector import DialingConnector
+from headgate.upstream.endpoint import DefectSink, Endpoint
+from headgate.upstream.h3_pool import H3Pool, Tell
+from headgate.upstream.policies.policy import Policy
+from headgate.upstream.policies.round_robin import RoundRobin
+from headgate.upstream.policies.two_choices import TwoChoices
+from headgate.upstream.pool import IdleTotal, Pool, PoolSettings
+from headgate.upstream.quic_connector import QuicConnector
+from headgate.upstream.upstream import Upstream
+
+
+@dataclass(frozen=True, slots=True)
+class UpstreamParts:
+    """What the upstreams of a worker share. `crashed` hears of background work that ended with a defect."""
+
+    dialer: Dialer
+    poller: Poller
+    values: list[int]
+    clock: Clock
+    event: Tell
+    defect: DefectSink
+    crashed: Callable[[str, BaseException], None]
+    idle_total: IdleTotal
+    timers: Timers | None = None
+
+
+class UpstreamBuilder:
+    """Builds the upstreams of one worker; `files` is what the Snapshot says of them."""
+
+    def __init__(self, parts: UpstreamParts, files: dict[str, Json]) -> None:
+        self._parts = parts
+        self._files = files
+
+    def build(self, name: str, table: UpstreamConfig) -> Upstream:
+        """Return the upstream of this name."""
+        tls = self._tls(name, table)
+        connector = DialingConnector(self._parts.dialer, tls, self._parts.crashed)
+        quic = self._quic_connector(tls) if "h3" in table.protocols and tls is not None else None
+        endpoints = [self._endpoint(item, table, connector, quic) for item in table.endpoints]
+        return Upstream(
+            name, endpoints, _policy(table), head_timeout=table.head_timeout, body_idle=table.body_idle
+        )
+
+    def _endpoint(
+        self,
+        item: EndpointConfig,
+        table: UpstreamConfig,
+        connector: DialingConnector,
+        quic: QuicConnector | None,
+    ) -> Endpoint:
+        parts = self._parts
+        origin = parse_origin(item.url)
+        host = f"unix:{origin.path}" if origin.scheme == "unix" else origin.host.strip("[]")
+        return Endpoint(
+            item.url,
+            "http" if origin.scheme == "unix" else origin.scheme,
+            host,
+            origin.port,
+            poller=parts.poller,
+            connector=connector,
+            values=parts.values,
+            defect=parts.defect,
+            weight=item.weight,
+            connect_timeout=table.connect_timeout,
+            pool=self._pool(table),
+            tell=parts.event,
+            h3=self._h3_pool(item.url, host, origin.port, quic, table),
+            timers=parts.timers,
+        )
+
+    def _pool(self, table: UpstreamConfig) -> Pool:
+        settings = PoolSettings(
+            idle_timeout=table.idle_timeout,
+            max_idle=table.pool.max_idle,
+            max_age=table.pool.max_age,
+            spare=table.pool.prewarm,
+        )
+        return Pool(settings, self._parts.poller, self._parts.values, self._parts.idle_total)
+
+    # -- how they are reached
+
+    def _tls(self, name: str, table: UpstreamConfig) -> ClientTls | None:
+        if not any(endpoint.url.startswith("https:") for endpoint in table.endpoints):
+            return None
+        return ClientTls(
+            ClientTlsSettings(
+                verify=table.tls.verify,
+                authorities=authorities_of(self._files, name),
+                name=table.tls.name or "",
+            ),
+            self._check_staple if table.tls.staple == "check" else None,
+        )
+
+    def _check_staple(self, chain: Sequence[Certificate], staple: bytes) -> None:
+        check_staple(chain, staple, self._parts.clock.wall())
+
+    def _quic_connector(self, tls: ClientTls) -> QuicConnector:
+        parts = self._parts
+        return QuicConnector(
+            parts.dialer, QuicClientTls(tls), parts.poller, parts.values, parts.clock, parts.crashed
+        )
+
+    def _h3_pool(
+        self, url: str, host: str, port: int, quic: QuicConnector | None, table: UpstreamConfig
+    ) -> H3Pool | None:
+        if quic is None:
+            return None
+        return H3Pool(
+            url,
+            host,
+            port,
+            is_only="h1" not in table.protocols,
+            connector=quic,
+            poller=self._parts.poller,
+            values=self._parts.values,
+            tell=self._parts.event,
+            connect_timeout=table.connect_timeout,
+            idle_timeout=table.idle_timeout,
+        )
+
+
+def _policy(table: UpstreamConfig) -> Policy:
+    if table.balance == "round-robin":
+        return RoundRobin(random.random())
+    return TwoChoices(random.random)
