@@ -29,7 +29,7 @@ from headgate.net.transport import Transport
 
 @final
 class UpstreamConnection(StreamDriver, UpstreamStream):
-    """One connection to one endpoint. `uses` counts the requests that were sent on it.
+    """One connection to one endpoint, at the address that answered. `uses` counts the requests sent on it.
 
     `pooled` and `expires` (the loop time when it is too old) are its pool's.
     """
@@ -47,7 +47,7 @@ class UpstreamConnection(StreamDriver, UpstreamStream):
         self.engine = ClientEngine(max_head)
         self.owner: UpstreamOwner = owner
         self.values = values
-        self.address: str = address
+        self.address: str = transport.peer or address
         self.receiver: ResponseReceiver | None = None
         self.exchange: object | None = None
         self.uses = 0
@@ -225,7 +225,7 @@ class UpstreamConnection(StreamDriver, UpstreamStream):
             self.values[POOL_CLOSED_ORIGIN] += 1
         self.close()
         if receiver is not None:
-            receiver.upstream_failed(self, reason, detail)
+            receiver.upstream_failed(self, reason, f"{self.address}: {detail}")
 
     def close(self) -> None:
         if not self.closed:

@@ -20,9 +20,8 @@ _WOULD_BLOCK: Final = (errno.EAGAIN, errno.EWOULDBLOCK, errno.EINTR)
 def broken(what: str, error: OSError) -> TransportError:
     """Translate a socket's error: `reason` is the errno's name in lower case."""
     number = error.errno or 0
-    return TransportError(
-        errno.errorcode.get(number, "error").lower(), number, f"{what}: {error.strerror or error}"
-    )
+    name = errno.errorcode.get(number, "error")
+    return TransportError(name.lower(), number, f"{what}: {name} ({error.strerror or error})")
 
 
 @final

@@ -16,7 +16,12 @@ WANT_WRITE: Final = 2
 
 @mypyc_attr(allow_interpreted_subclasses=True)
 class Transport:
-    """Base of all transports. A broken pipe raises `TransportError`, never `OSError` or a TLS library's error."""
+    """Base of all transports. A broken pipe raises `TransportError`, never `OSError` or a TLS library's error.
+
+    `peer` is the address that was dialled, for whoever has to say where something failed; "" where nobody dialled.
+    """
+
+    peer: str = ""
 
     def fileno(self) -> int:
         """Return the descriptor to poll."""

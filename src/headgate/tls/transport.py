@@ -16,6 +16,7 @@ MAX_QUIET_EVENTS between two pieces of data.
 from __future__ import annotations
 
 import errno
+import os
 import socket
 from typing import Any, Final, Protocol, final
 
@@ -445,7 +446,8 @@ def _failure(what: str, why: int, result: int) -> TransportError:
     number = last_errno()
     reasons = take_errors()
     if why == ERROR_SYSCALL and result < 0 and number:
-        return TransportError(_errno_word(number), number, f"TLS {what}")
+        name = errno.errorcode.get(number, "error")
+        return TransportError(name.lower(), number, f"TLS {what}: {name} ({os.strerror(number)})")
     if reasons:
         return TransportError(_word(reasons[0]), 0, f"TLS {what}: {', '.join(reasons)}")
     if why == ERROR_SYSCALL:

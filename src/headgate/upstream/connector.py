@@ -38,8 +38,11 @@ class DialingConnector:
         deadline = loop.time() + endpoint.connect_timeout
         dialed = await self._dialer.dial(endpoint.host, endpoint.port, timeout=endpoint.connect_timeout)
         if endpoint.scheme != "https" or self._tls is None:
-            return TcpTransport(dialed.sock)
+            plain = TcpTransport(dialed.sock)
+            plain.peer = dialed.address
+            return plain
         transport = self._tls.connect(dialed.sock, endpoint.host)
+        transport.peer = dialed.address
         try:
             async with asyncio.timeout_at(deadline):
                 await handshake(transport)
