@@ -177,6 +177,8 @@ COMPILED: Final[tuple[str, ...]] = (
     "headgate.proxy.tunnel",
     "headgate.proxy.stream_tunnel",
     "headgate.proxy.dispatch",
+    "headgate.proxy.attempt",
+    "headgate.proxy.switch",
     "headgate.proxy.reverse",
 )
 

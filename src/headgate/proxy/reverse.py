@@ -16,12 +16,9 @@ from __future__ import annotations
 
 from typing import Final, final
 
-from headgate.connection.downstream import DownstreamConnection
 from headgate.connection.exchange import Exchange, Handler
-from headgate.connection.quic_downstream import DownstreamLane
 from headgate.connection.quic_upstream import REFUSED, Lane
 from headgate.connection.stream_driver import NEVER
-from headgate.connection.upstream import UpstreamConnection
 from headgate.connection.upstream_stream import ResponseReceiver, UpstreamStream
 from headgate.counters import (
     GATEWAY_CLOSED,
@@ -33,48 +30,21 @@ from headgate.counters import (
     UPSTREAM_RETRIED,
 )
 from headgate.engine.events import Response
-from headgate.engine.h1.machine import DONE
 from headgate.http.fields import ALT_SVC, HOP_BY_HOP, Fields
 from headgate.http.hop_by_hop import strip_response, strip_trailers
 from headgate.net.poller import Poller
 from headgate.pipeline.middleware.headers import FieldEdits
 from headgate.proxy.answers import answer_error
-from headgate.proxy.relay import RelayHalf
-from headgate.proxy.stream_tunnel import StreamTunnel, agreement, is_agreed
-from headgate.proxy.tunnel import Tunnel
+from headgate.proxy.attempt import MAX_DIALS, MAX_REPLAY, Attempt
+from headgate.proxy.switch import may_switch, switch
 from headgate.upstream.endpoint import MAX_DIALLING, ConnectionWaiter, Endpoint
 from headgate.upstream.health import BROKEN, CONNECT_FAILED, TIMED_OUT
 from headgate.upstream.upstream import Upstream
 
-# Content kept for the one safe repetition; nginx keeps a whole request (client_body_buffer_size 16 KiB in memory).
-MAX_REPLAY: Final = 64 * 1024
-# Endpoints dialled for one request, its repetition included.
-MAX_DIALS: Final = 3
 _CLOSED: Final = frozenset(("closed", "econnreset", "epipe", "enotconn"))
 NOBODY: Final[list[Endpoint]] = []
 # Failed dials that say nothing about the endpoint: we have no descriptor left, what was asked cannot be, a defect.
 _OURS: Final = frozenset(("descriptors", "upgrade", "internal"))
-
-
-@final
-class Attempt:
-    """One try of an exchange against one endpoint. `replay` is the content sent so far, None when too much.
-
-    `reused` says that the connection lay idle before, `repeated` that the one repetition is under way or spent.
-    """
-
-    def __init__(self, endpoint: Endpoint) -> None:
-        self.endpoint = endpoint
-        self.connection: UpstreamStream | None = None
-        self.replay: list[bytes] | None = None
-        self.replay_size = 0
-        self.replay_end = False
-        self.replay_trailers: Fields | None = None
-        self.sent_all = False
-        self.reused = False
-        self.repeated = False
-        self.dials = 0
-        self.tried: list[Endpoint] = []  # could not be reached
 
 
 @final
@@ -368,47 +338,14 @@ class ReverseProxy(Handler, ResponseReceiver, ConnectionWaiter):
         if response.status != 101:
             exchange.downstream.respond(response)
             return
-        downstream = exchange.downstream
-        if not isinstance(connection, UpstreamConnection):
-            return  # other versions know no 101: their engines refuse it
-        if isinstance(downstream, DownstreamLane):
-            self._open_stream_tunnel(exchange, downstream, connection, response)
-            return
-        if not isinstance(downstream, DownstreamConnection):
-            return
-        if downstream.engine.receiving != DONE:
-            connection._broken("early-switch", "101 before the request was complete")
-            return
-        downstream.respond(response)
-        attempt = exchange.attempt
-        exchange.attempt = None
-        if isinstance(attempt, Attempt):
-            attempt.endpoint.health.succeeded(self.poller.now, 0.0, 101)
-            self.upstream.ended(attempt.endpoint)
-        late = connection.detach()
-        early = downstream.detach()
-        if downstream.closed:
-            connection.close()
-            return
-        origin = RelayHalf(connection.transport, connection.poller, connection)
-        Tunnel(downstream, origin, early, late, self.tunnel_idle)
-
-    def _open_stream_tunnel(
-        self, exchange: Exchange, lane: DownstreamLane, connection: UpstreamConnection, response: Response
-    ) -> None:
-        """The origin agrees to what a stream of HTTP/3 asked for."""
-        if not exchange.is_connect or not is_agreed(exchange.request, response):
-            connection._broken("bad-switch", "the 101 does not answer the key of the request")
+        if not may_switch(exchange, connection, response):
             return
         attempt = exchange.attempt
         exchange.attempt = None
         if isinstance(attempt, Attempt):
             attempt.endpoint.health.succeeded(self.poller.now, 0.0, 101)
             self.upstream.ended(attempt.endpoint)
-        late = connection.detach()
-        lane.respond(agreement(response))
-        lane.flush()
-        StreamTunnel(exchange, lane, connection, late, self.tunnel_idle)
+        switch(exchange, connection, response, self.tunnel_idle)
 
     # -- what goes wrong
 

@@ -39,12 +39,6 @@ IDEMPOTENT: Final = frozenset((b"GET", b"HEAD", b"OPTIONS", b"TRACE", b"PUT", b"
 
 # How long a token lasts, on average (the time constant of its fading); finagle and linkerd have 10 s.
 WINDOW: Final = 10.0
-# Content kept of one request, so that it can be sent again; nginx keeps 16 KiB in memory, Envoy 64 KiB by default.
-MAX_REPLAY: Final = 64 * 1024
-# And of all requests to one upstream in one worker: as many uploads of that size as a busy site has under way.
-MAX_REPLAY_TOTAL: Final = 32 * 1024 * 1024
-# How much of a Retry-After is granted: an endpoint that asks for a day has a bad hour.
-MAX_REST: Final = 60.0
 
 
 @final

@@ -14,7 +14,7 @@ from headgate.counters import (
 )
 from headgate.errors import TransportError
 from headgate.pipeline.middleware.headers import FieldEdits
-from headgate.proxy.reverse import MAX_DIALS, MAX_REPLAY
+from headgate.proxy.attempt import MAX_DIALS, MAX_REPLAY
 from headgate.upstream.endpoint import MAX_DIALLING
 from headgate.upstream.pool import MAX_IDLE
 
