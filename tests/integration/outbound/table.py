@@ -15,6 +15,7 @@ from headgate.testing.origin import Wire, connect
 from headgate.testing.relay import BlackHole, Refusing, Relay, bind_same_port
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
+OK_AND_CLOSE = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: close\r\n\r\nok"
 LENGTH = b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\nbegin"
 CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nbegin\r\n"
 TO_THE_END = b"HTTP/1.1 200 OK\r\nConnection: close\r\n\r\nbegin"
@@ -144,9 +145,19 @@ def black_holed(world, name):
     world.upstream(name, f"http://{world.keep(BlackHole()).address}")
 
 
-@row(200, reached=1, retries=1, detail=("gave up after 0.7 s", "another endpoint was asked"))
+def slower(gate: Gate, name: str, _world: World) -> Seen:
+    """Of two requests, each to another endpoint first, the one that had to wait."""
+    took = []
+    for _ in range(2):
+        began = time.monotonic()
+        seen = get(gate, name)
+        took.append((time.monotonic() - began, seen))
+    return max(took, key=lambda one: one[0])[1]
+
+
+@row(200, retries=1, client=slower, detail=("gave up after 0.7 s", "another endpoint was asked"))
 def one_endpoint_black_holed(world, name):
-    hole, origin = world.keep(BlackHole()), world.origin(good, name)
+    hole, origin = world.keep(BlackHole()), world.origin(saying(OK_AND_CLOSE, closes), name)
     world.upstream(name, f"http://{hole.address}", origin.url, more='balance = "round-robin"')
 
 
@@ -357,3 +368,90 @@ def speaks_on_an_idle_connection(world, name):
         wire.send(b"HTTP/1.1 408 Request Timeout\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
 
     world.upstream(name, world.origin(script, name).url)
+
+
+# -- names
+
+
+def lied(**fault):
+    """Ask while something is wrong with the nameserver."""
+
+    def client(gate: Gate, name: str, world: World) -> Seen:
+        world.dns.fault(**fault)
+        try:
+            return get(gate, name)
+        finally:
+            world.dns.heal()
+
+    return client
+
+
+def named(world: World, name: str) -> None:
+    """An upstream of one name, whose records are not kept (TTL 0)."""
+    world.dns.add(f"{name}.internal", "A", "127.0.0.1", ttl=0)
+    world.upstream(name, f"http://{name}.internal:{world.origin(good, name).port}")
+
+
+@row(
+    502,
+    reason="connect",
+    counter="resolve_failed_total",
+    reached=0,
+    detail=("absent.internal", "NXDOMAIN from 127."),
+)
+def name_does_not_exist(world, name):
+    world.upstream(name, "http://absent.internal:80")
+
+
+@row(502, reason="connect", counter="resolve_failed_total", reached=0, detail=(".internal", "SERVFAIL"),
+     client=lied(rcode="SERVFAIL"))  # fmt: skip
+def nameserver_fails(world, name):
+    named(world, name)
+
+
+@row(502, reason="connect", counter="resolve_failed_total", reached=0, detail=("no answer within 0.7 s",),
+     client=lied(silent=True))  # fmt: skip
+def nameserver_is_silent(world, name):
+    named(world, name)
+
+
+@row(502, reason="connect", counter="resolve_failed_total", reached=0, detail=(".internal",),
+     client=lied(garbage=True))  # fmt: skip
+def nameserver_sends_garbage(world, name):
+    named(world, name)
+
+
+@row(200, client=lied(truncate=True))
+def nameserver_truncates(world, name):
+    named(world, name)
+
+
+def moved(gate: Gate, name: str, world: World) -> Seen:
+    """The first origin is asked once, and says that it closes; then the name has another address."""
+    assert world.reached[get(gate, name).identifier] == ["old"]
+    world.dns.add("moves.internal", "A", "127.0.0.2", ttl=0)
+    seen = get(gate, name)
+    assert world.reached[seen.identifier] == ["new"]
+    return seen
+
+
+@row(200, client=moved)
+def name_moves(world, name):
+    socks = bind_same_port("127.0.0.1", "127.0.0.2")
+    for sock, which in zip(socks, ("old", "new"), strict=True):
+        world.keep(Relay(("127.0.0.1", world.origin(saying(OK_AND_CLOSE, closes), which).port), sock=sock))
+    world.dns.add("moves.internal", "A", "127.0.0.1", ttl=0)
+    world.upstream(name, f"http://moves.internal:{socks[0].getsockname()[1]}")
+
+
+def vanished(gate: Gate, name: str, world: World) -> Seen:
+    assert get(gate, name).status == 200
+    world.dns.remove(f"{name}.internal")
+    return get(gate, name)
+
+
+@row(502, reason="connect", counter="resolve_failed_total", reached=0, client=vanished, detail=("NXDOMAIN",))
+def name_vanishes(world, name):
+    world.dns.add(f"{name}.internal", "A", "127.0.0.1", ttl=0)
+    origin = world.origin(saying(OK_AND_CLOSE, closes), name)
+    world.upstream(name, f"http://{name}.internal:{origin.port}")

@@ -4,6 +4,9 @@ Each row is asked for once; then everything that the gate has to say about it is
 request reached an origin more often than it may. After all rows the worker holds what it held before.
 """
 
+import re
+from pathlib import Path
+
 import pytest
 from tests.integration.gate import Gate, wait_for
 from tests.integration.outbound.table import TABLE
@@ -15,6 +18,16 @@ from tests.integration.outbound.world import (
     line_of,
     wait_metric,
 )
+
+ROOT = Path(__file__).parents[3]
+SECTION = "## Towards origins"
+
+
+def shown() -> dict[str, str]:
+    """The rows of docs/faults.md about origins, by what they say in their last cell."""
+    section = (ROOT / "docs/faults.md").read_text().partition(SECTION)[2].partition("\n## ")[0]
+    rows = [line.strip("| ").rsplit(" | ", 1) for line in section.splitlines() if line.startswith("| ")]
+    return {test: rest for rest, test in rows if test not in ("test", "---")}
 
 
 @pytest.fixture(scope="module")
@@ -61,3 +74,18 @@ def test_row(row, world, gate):
 
 def test_nothing_is_left_of_all_that(gate, probe):
     assert_nothing_left(gate, probe, gate.begin)
+
+
+def test_the_page_shows_the_table():
+    """Each row of the table with its status, its reason and its counter; and no row that nobody tests."""
+    page = shown()
+    for row in TABLE:
+        said = page.pop(f"`{row.name}`")
+        assert ("cut short" if not row.whole else str(row.status)) in said, row.name
+        for word in (row.reason, row.counter):
+            assert not word or f"`{word}`" in said, (row.name, word)
+        assert ("`retries`" in said) == bool(row.retries), row.name
+    for test in page:
+        file, _, name = test.strip("`").partition("::")
+        names = re.findall(r"^def (test_\w+)", (ROOT / "tests" / file).read_text(), re.MULTILINE)
+        assert any(found.startswith(name.rstrip("…")) for found in names), test

@@ -235,6 +235,15 @@ def resident(pid: int) -> int:
     return pages * os.sysconf("SC_PAGE_SIZE")
 
 
+def at_work(gate: Gate) -> dict[str, float]:
+    """What the gate publishes as open or held now, where that is not 0."""
+    return {
+        key: value
+        for key, value in gate.metrics().items()
+        if value and (key.partition("{")[0].endswith("_open") or "held_bytes" in key)
+    }
+
+
 def assert_nothing_left(gate: Gate, probe: Probe, begin: dict[str, int], seconds: float = 15.0) -> None:
     """Wait until a worker holds what it held at the beginning, in figures of its own and in those it publishes."""
     pid = gate.worker_pids()[0]
@@ -242,10 +251,6 @@ def assert_nothing_left(gate: Gate, probe: Probe, begin: dict[str, int], seconds
     while (now := probe.look(pid)) != begin and time.monotonic() < end:
         time.sleep(0.1)
     assert now == begin
-    published = gate.metrics()
-    open_now = {key: value for key, value in published.items() if "_open" in key and "files" not in key}
-    held = {key: value for key, value in published.items() if key.startswith("headgate_held_bytes") and value}
-    assert not any(open_now.values()), open_now
-    assert held == {}
+    wait_for("the published figures", lambda: not at_work(gate), 5)
     assert gate.events("defect") == []
     assert gate.worker_pids() == [pid]
