@@ -155,6 +155,7 @@ COMPILED: Final[tuple[str, ...]] = (
     "headgate.upstream.retries",
     "headgate.upstream.endpoint",
     "headgate.upstream.upstream",
+    "headgate.upstream.outliers",
     "headgate.upstream.policies.policy",
     "headgate.upstream.policies.round_robin",
     "headgate.upstream.policies.two_choices",

@@ -189,6 +189,14 @@ GATEWAY_HEAD_TIMEOUT: Final = _counter("gateway_errors_total", _GATEWAY, reason=
 GATEWAY_CLOSED: Final = _counter("gateway_errors_total", _GATEWAY, reason="closed")
 GATEWAY_PROTOCOL: Final = _counter("gateway_errors_total", _GATEWAY, reason="protocol")
 GATEWAY_UNAVAILABLE: Final = _counter("gateway_errors_total", _GATEWAY, reason="unavailable")
+# -- health of endpoints
+_PROBES = "Probes of endpoints that ended, by how; the keeper sends them."
+PROBES_WELL: Final = _counter("probes_total", _PROBES, outcome="well")
+PROBES_FAILED: Final = _counter("probes_total", _PROBES, outcome="failed")
+ENDPOINT_EJECTED: Final = _counter("endpoint_ejections_total", "Endpoints that a worker ejected.")
+ENDPOINT_KEPT: Final = _counter(
+    "endpoint_kept_total", "Endpoints that a worker would have ejected, had not as many been out as may be."
+)
 ABORTED_DOWNSTREAM: Final = _counter("aborted_total", "Exchanges cut short, by side.", side="downstream")
 ABORTED_UPSTREAM: Final = _counter("aborted_total", "Exchanges cut short, by side.", side="upstream")
 

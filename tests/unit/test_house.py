@@ -60,11 +60,9 @@ IMPURE = frozenset(
 # Modules whose tests have another name, and why.
 TESTED_ELSEWHERE = {
     "http.fetch": "declares shapes; upstream/test_fetch.py drives them",
-    "ocsp.timers": "driven by test_stapler",
     "ocsp.report": "driven by test_stapler and admin/test_ocsp_text",
     "ocsp.sources": "driven by test_stapler",
     "tls.handshake": "a record, in test_context and test_transport",
-    "config.upstream": "a table, in test_model and test_loader",
     "config.upstream_pool": "a table, in test_model and test_loader",
 }
 MIRRORED = ("engine", "http", "ocsp", "tls", "config")

@@ -125,6 +125,17 @@ def _server_name(text: str) -> str:
     return name
 
 
+def _host_name(text: str) -> str:
+    """A host with or without a port, as it stands in Host."""
+    name, colon, port = text.rpartition(":")
+    if not colon or not port.isdigit() or (":" in name and not name.endswith("]")):
+        name, port = text, ""
+    host = _host(name)
+    if host.startswith("*") or len(port) > 5 or (port and not 0 < int(port) < 65536):
+        raise fault('one host, with or without a port, such as "app.example" or "app.example:8080"')
+    return f"{host}:{port}" if port else host
+
+
 def _host_hint(name: str) -> str:
     if "://" in name or "/" in name:
         return "a host stands alone; the path goes into `path`"
@@ -240,6 +251,8 @@ Nameserver = Annotated[str, AfterValidator(_nameserver), _schema("address")]
 """IP address and port of a name server; the port is 53 unless given."""
 HostPattern = Annotated[str, AfterValidator(_host), _schema("host")]
 """A host name in lower case, `*.` and one, or an IP address."""
+HostName = Annotated[str, AfterValidator(_host_name), _schema("host")]
+"""One host in lower case, with or without a port, as it stands in Host."""
 ServerName = Annotated[str, AfterValidator(_server_name), _schema("host")]
 """One host name in lower case."""
 FieldName = Annotated[str, AfterValidator(_field_name), _schema("field name")]

@@ -46,6 +46,7 @@ _WANT_DURATION: Final = 'a duration with its unit, such as "10s" (ms, s, m, h, d
 _WANT_SIZE: Final = 'a size with its unit, such as "64KiB" (B, KiB, MiB, GiB, TiB, or kB, MB, GB, TB)'
 _WANT_RATE: Final = 'a rate such as "500/s" or "30/m" (s, m, h), or "0" for none'
 _WANT_SHARE: Final = 'a share from "1%" to "100%"'
+_WANT_SHARE_OR_ZERO: Final = 'a share from "0%" to "100%"'
 
 
 def fault(expected: str, hint: str = "") -> PydanticCustomError:
@@ -152,10 +153,19 @@ def format_rate(rate: Rate) -> str:
 
 def parse_share(text: str) -> float:
     """Return a share of one: "80%" gives 0.8. Raises `ValueError`."""
+    return _percents(text, 1, _WANT_SHARE)
+
+
+def parse_share_or_zero(text: str) -> float:
+    """Return a share of one that may be nothing: "0%" gives 0.0. Raises `ValueError`."""
+    return _percents(text, 0, _WANT_SHARE_OR_ZERO)
+
+
+def _percents(text: str, least: int, want: str) -> float:
     if not isinstance(text, str) or not re.fullmatch(SHARE_PATTERN, text) or len(text) > 4:
-        raise fault(_WANT_SHARE)
-    if not 1 <= int(text[:-1]) <= 100:
-        raise fault(_WANT_SHARE)
+        raise fault(want)
+    if not least <= int(text[:-1]) <= 100:
+        raise fault(want)
     return int(text[:-1]) / 100
 
 
@@ -223,3 +233,10 @@ Share = Annotated[
     _schema(SHARE_PATTERN, "share", "80%"),
 ]
 """A share of one, 0.01 to 1.0, in whole percents."""
+ShareOrZero = Annotated[
+    float,
+    BeforeValidator(parse_share_or_zero),
+    PlainSerializer(format_share, return_type=str),
+    _schema(SHARE_PATTERN, "share", "0%", "80%"),
+]
+"""A share of one, 0.0 to 1.0, in whole percents."""

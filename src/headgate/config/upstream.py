@@ -7,6 +7,7 @@ from pydantic import Field, model_validator
 from headgate.config.kinds import FileName, OriginUrl, ServerName
 from headgate.config.table import Count, Flag, Table
 from headgate.config.units import Duration
+from headgate.config.upstream_health import Outliers
 from headgate.config.upstream_pool import Pool
 
 
@@ -67,3 +68,4 @@ class Upstream(Table):
     a new one."""
     tls: UpstreamTls = UpstreamTls()
     pool: Pool = Pool()
+    outliers: Outliers = Outliers()

@@ -22,7 +22,9 @@ class DialAttempt:
 @dataclass(frozen=True, slots=True)
 class FetchRequest:
     """One request; no redirect is followed. `avoid` names addresses ("ip:port") to be tried last, because the
-    attempt before this one failed there. `allow(ip)` False removes an address before it is dialled."""
+    attempt before this one failed there. `allow(ip)` False removes an address before it is dialled. `at` is a Unix
+    socket ("unix:/path") to be dialled instead of the URL's host, `authority` what Host says instead. With `cut` a
+    body that is longer than `max_body` ends there, and is no failure."""
 
     method: str
     url: str
@@ -33,6 +35,9 @@ class FetchRequest:
     max_body: int = 64 * 1024
     avoid: frozenset[str] = frozenset()
     allow: Callable[[str], bool] | None = None
+    at: str = ""
+    authority: str = ""
+    cut: bool = False
 
 
 @dataclass(frozen=True, slots=True)

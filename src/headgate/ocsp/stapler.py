@@ -21,7 +21,7 @@ from functools import partial
 from typing import Final, final
 
 from headgate import counters as slots
-from headgate.clock import Clock
+from headgate.clock import Clock, LoopTimers, Timers
 from headgate.counters import Counters
 from headgate.http.fetch import Fetch
 from headgate.ocsp import report
@@ -37,7 +37,6 @@ from headgate.ocsp.settings import OcspSettings
 from headgate.ocsp.sources import SAVE_AGAIN, Sources
 from headgate.ocsp.store import StapleStore
 from headgate.ocsp.subject import Subject, fingerprint
-from headgate.ocsp.timers import LoopTimers, Timers
 from headgate.tasks import spawn
 from headgate.tls.staple import Staple
 

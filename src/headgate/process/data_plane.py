@@ -95,6 +95,7 @@ class DataPlane:
             upstreams,
         )
         self.upstreams = {name: builder.build(name, table) for name, table in config.upstream.items()}
+        self.outliers = builder.outliers
         self._routes = [self._route(table) for table in config.route]
         self._routers: dict[tuple[int, ...], Router] = {}
         self.forwarder = Forwarder(Networks(config.trusted_proxies))

@@ -12,6 +12,7 @@ from headgate.clock import Clock
 from headgate.config.kinds import parse_origin
 from headgate.config.upstream import Endpoint as EndpointConfig
 from headgate.config.upstream import Upstream as UpstreamConfig
+from headgate.config.upstream_health import Outliers as OutlierConfig
 from headgate.connection.quic_socket import Timers
 from headgate.net.dialer import Dialer
 from headgate.net.poller import Poller
@@ -23,6 +24,8 @@ from headgate.tls.quic_client import QuicClientTls
 from headgate.upstream.connector import DialingConnector
 from headgate.upstream.endpoint import DefectSink, Endpoint
 from headgate.upstream.h3_pool import H3Pool, Tell
+from headgate.upstream.health import OutlierLimits
+from headgate.upstream.outliers import OutlierRules, Outliers
 from headgate.upstream.policies.policy import Policy
 from headgate.upstream.policies.round_robin import RoundRobin
 from headgate.upstream.policies.two_choices import TwoChoices
@@ -52,6 +55,7 @@ class UpstreamBuilder:
     def __init__(self, parts: UpstreamParts, files: dict[str, Json]) -> None:
         self._parts = parts
         self._files = files
+        self.outliers: dict[str, Outliers] = {}  # the health of each upstream
 
     def build(self, name: str, table: UpstreamConfig) -> Upstream:
         """Return the upstream of this name."""
@@ -59,9 +63,22 @@ class UpstreamBuilder:
         connector = DialingConnector(self._parts.dialer, tls, self._parts.crashed)
         quic = self._quic_connector(tls) if "h3" in table.protocols and tls is not None else None
         endpoints = [self._endpoint(item, table, connector, quic) for item in table.endpoints]
-        return Upstream(
+        upstream = Upstream(
             name, endpoints, _policy(table), head_timeout=table.head_timeout, body_idle=table.body_idle
         )
+        self.outliers[name] = self._outliers(upstream, table.outliers)
+        return upstream
+
+    def _outliers(self, upstream: Upstream, table: OutlierConfig) -> Outliers:
+        rules = OutlierRules(
+            max_ejected=table.max_ejected,
+            interval=table.interval,
+            min_requests=table.min_requests,
+            max_latency=table.max_latency,
+            slower_than_others=table.slower_than_others,
+        )
+        parts = self._parts
+        return Outliers(upstream, rules, parts.event, parts.values, parts.poller.now)
 
     def _endpoint(
         self,
@@ -88,6 +105,7 @@ class UpstreamBuilder:
             tell=parts.event,
             h3=self._h3_pool(item.url, host, origin.port, quic, table),
             timers=parts.timers,
+            outliers=_outlier_limits(table.outliers),
         )
 
     def _pool(self, table: UpstreamConfig) -> Pool:
@@ -139,6 +157,16 @@ class UpstreamBuilder:
             connect_timeout=table.connect_timeout,
             idle_timeout=table.idle_timeout,
         )
+
+
+def _outlier_limits(table: OutlierConfig) -> OutlierLimits:
+    return OutlierLimits(
+        server_errors=table.consecutive_5xx,
+        failures=table.consecutive_failures,
+        ejection=table.ejection,
+        max_ejection=table.max_ejection,
+        trials=table.trials,
+    )
 
 
 def _policy(table: UpstreamConfig) -> Policy:

@@ -266,6 +266,8 @@ class Worker:
             try:
                 plane.poller.now = time.monotonic()
                 sweep(plane.listeners, plane.endpoints, self._values, plane.poller.now)
+                for outliers in plane.outliers.values():
+                    outliers.sweep(plane.poller.now)
                 if self._quic is not None:
                     self._quic.sweep(plane.poller.now)
                     self._quic.publish(self._start.sample, plane.poller.now)

@@ -74,18 +74,20 @@ class _Answer:
     """A response as it comes together."""
 
     limit: int
+    cut: bool = False  # what is longer than the limit ends there
     head: Response | None = None
     body: bytearray = field(default_factory=bytearray)
     complete: bool = False
 
 
 class Fetcher:
-    """Implements `headgate.http.fetch.Fetch`. `authorities` (PEM) replace the system's for https."""
+    """Implements `headgate.http.fetch.Fetch`. For https `authorities` (PEM) replace the system's, or `tls` says
+    all."""
 
-    def __init__(self, dialer: Dialer, *, authorities: bytes = b"") -> None:
+    def __init__(self, dialer: Dialer, *, authorities: bytes = b"", tls: ClientTls | None = None) -> None:
         self._dialer = dialer
         self._authorities = authorities
-        self._tls: ClientTls | None = None
+        self._tls = tls
 
     async def __call__(self, request: FetchRequest) -> FetchResponse:
         """Send `request` and return its answer. Raises `FetchError`, within the request's timeout."""
@@ -94,7 +96,11 @@ class Fetcher:
         url = _parse_url(request.url, progress)
         try:
             dialed = await self._dialer.dial(
-                url.host, url.port, timeout=request.timeout, avoid=request.avoid, allow=request.allow
+                request.at or url.host,
+                url.port,
+                timeout=request.timeout,
+                avoid=request.avoid,
+                allow=request.allow,
             )
         except DialError as error:
             stage = _STAGES.get(error.reason, "connect")
@@ -157,7 +163,7 @@ def _parse_url(text: str, progress: _Progress) -> _Url:
 
 def _request_event(request: FetchRequest, url: _Url) -> Request:
     fields = Fields([], [])
-    fields.add(b"host", url.authority.encode("ascii"), b"Host")
+    fields.add(b"host", (request.authority or url.authority).encode("ascii"), b"Host")
     fields.add(b"user-agent", USER_AGENT, b"User-Agent")
     fields.add(b"accept", (request.accept or "*/*").encode("latin-1"), b"Accept")
     if request.content_type:
@@ -196,7 +202,7 @@ async def _exchange(transport: Transport, request: FetchRequest, url: _Url, prog
     progress.stage = "send"
     await _write(transport, engine.take_output())
     progress.stage = "head"
-    answer = _Answer(request.max_body)
+    answer = _Answer(request.max_body, request.cut)
     while not answer.complete:
         data = await _read(transport)
         progress.received += len(data)
@@ -218,13 +224,15 @@ def _take_events(engine: ClientEngine, answer: _Answer, progress: _Progress) -> 
                 continue
             progress.stage = "body"
             answer.head = event
-            answer.complete = event.body == 0
-            if event.body > answer.limit:
+            answer.complete = event.body == 0 or (answer.cut and answer.limit == 0)
+            if event.body > answer.limit and not answer.cut:
                 raise progress.error("too-large", f"a body of {event.body} bytes, more than {answer.limit}")
         elif isinstance(event, Data):
             if len(answer.body) + len(event.data) > answer.limit:
-                raise progress.error("too-large", f"a body of more than {answer.limit} bytes")
-            answer.body += event.data
+                if not answer.cut:
+                    raise progress.error("too-large", f"a body of more than {answer.limit} bytes")
+                answer.complete = True
+            answer.body += event.data[: answer.limit - len(answer.body)]
         elif isinstance(event, EndOfMessage):
             answer.complete = True
 

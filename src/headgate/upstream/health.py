@@ -17,9 +17,15 @@ times in seconds, given by who calls; nothing here asks a clock.
 from __future__ import annotations
 
 from enum import IntEnum
-from typing import Final, final
+from typing import Final, Protocol, final
 
 from mypy_extensions import mypyc_attr
+
+
+class Tell(Protocol):
+    """Where events go."""
+
+    def __call__(self, name: str, level: str = "info", *, limit_key: str = "", **fields: object) -> None: ...
 
 
 class State(IntEnum):
@@ -97,8 +103,12 @@ class HealthOwner:
         """Tell whether one more may be ejected."""
         return False
 
-    def health_changed(self, health: EndpointHealth, was_up: bool) -> None:
-        """Its state, its verdict or `is_up` is another; `why` says why. Balancing looks again."""
+    def health_changed(self, health: EndpointHealth, state: int) -> None:
+        """`is_up`, the verdict, or the state, which was `state` before, is another; `why` says why. Balancing looks
+        again."""
+
+    def kept(self, health: EndpointHealth, why: str) -> None:
+        """It would have been ejected for this reason, and may not be."""
 
 
 NOBODY: Final = HealthOwner()
@@ -175,8 +185,14 @@ class EndpointHealth:
 
     def trip(self, now: float, why: str) -> None:
         """Eject it, if one more may be."""
-        if self.state == READY and self.owner.may_eject(self):
+        if self.state != READY:
+            return
+        if self.owner.may_eject(self):
             self.step(now, Event.TRIPPED, why)
+        else:
+            self.failures_in_row = 0  # as many again before it is asked again
+            self.server_errors_in_row = 0
+            self.owner.kept(self, why)
 
     # -- trials: who counts what is under way calls these while `state` is not READY
 
@@ -204,6 +220,7 @@ class EndpointHealth:
         following = TABLE.get((State(self.state), event))
         if following is None:
             return
+        before = self.state
         self.state = int(following)
         self.trials_active = 0
         self.trials_passed = 0
@@ -212,7 +229,7 @@ class EndpointHealth:
             self.ejections += 1
         self.failures_in_row = 0
         self.server_errors_in_row = 0
-        self._changed(now, why)
+        self._changed(now, why, before)
 
     def _ejection(self) -> float:
         """Return for how long: twice as long each time, up to the ceiling."""
@@ -228,7 +245,7 @@ class EndpointHealth:
         if was_down and verdict == UP and self.state == EJECTED:
             self.step(now, Event.PROBED, why)  # what its requests met was the same trouble
         else:
-            self._changed(now, why)
+            self._changed(now, why, self.state)
 
     def sweep(self, now: float) -> None:
         """Do what time brings: the end of an ejection, of trials that take too long, and of old sins."""
@@ -245,19 +262,18 @@ class EndpointHealth:
         elif self.ejections and now >= self.since + limits.max_ejection:
             self.ejections = 0
 
-    def _changed(self, now: float, why: str) -> None:
-        was_up = self.is_up
+    def _changed(self, now: float, why: str, state: int) -> None:
         self.since = now
         self.why = why
         self.is_up = self._is_up()
-        self.owner.health_changed(self, was_up)
+        self.owner.health_changed(self, state)
 
     def _weigh(self) -> None:
         """Look whether another trial may begin."""
         is_up = self._is_up()
         if is_up != self.is_up:
             self.is_up = is_up
-            self.owner.health_changed(self, not is_up)
+            self.owner.health_changed(self, self.state)
 
     def _is_up(self) -> bool:
         if self.verdict != UP or self.state == EJECTED:

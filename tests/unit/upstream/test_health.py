@@ -31,8 +31,11 @@ class Owner(HealthOwner):
     def may_eject(self, health):
         return self.allowed
 
-    def health_changed(self, health, was_up):
-        self.told.append((health.describe(), was_up, health.is_up))
+    def health_changed(self, health, state):
+        self.told.append((state, health.describe()))
+
+    def kept(self, health, why):
+        self.told.append(("kept", why))
 
 
 def made(*, may_eject=True, **limits):
@@ -71,7 +74,7 @@ def test_failures_in_a_row_eject_it_and_one_less_does_not(kind):
     fail(health, 1, kind=kind)
     assert (health.state, health.is_up, health.describe()) == (EJECTED, False, "ejected")
     assert "3 failures in a row" in health.why
-    assert health.owner.told == [("ejected", True, False)]
+    assert health.owner.told == [(READY, "ejected")]
 
 
 def test_a_response_between_failures_begins_the_count_anew():
@@ -104,8 +107,9 @@ def test_a_check_that_is_off_ejects_nobody():
 
 def test_nobody_is_ejected_whom_the_owner_keeps():
     health = made(may_eject=False, failures=3)
-    fail(health, 10)
+    fail(health, 5)
     assert health.is_up
+    assert health.owner.told == [("kept", "3 failures in a row, the last: connect")]
     health.owner.allowed = True
     fail(health, 1)
     assert not health.is_up
@@ -192,7 +196,7 @@ def test_the_verdict_of_probes_is_taken():
     assert health.why == "probe: refused"
     health.judge(3.0, UP, "probe: 200")
     assert health.is_up
-    assert health.owner.told == [("down", True, False), ("up", False, True)]
+    assert health.owner.told == [(READY, "down"), (READY, "up")]
 
 
 def test_one_that_waits_for_its_first_probe_is_not_up():

@@ -1,0 +1,33 @@
+"""Checks of an upstream's health that need more than one value; each yields every fault that it sees."""
+
+from collections.abc import Collection, Iterator
+
+from headgate.config.problems import Finding
+from headgate.config.table import Location
+from headgate.config.upstream_health import Health, Outliers
+
+
+def check_outliers(location: Location, outliers: Outliers) -> Iterator[Finding]:
+    """Yield what contradicts itself in `[upstream.NAME.outliers]`."""
+    if outliers.ejection > outliers.max_ejection:
+        yield Finding((*location, "ejection"), "is longer than max_ejection")
+
+
+def check_health(location: Location, health: Health, urls: Collection[str]) -> Iterator[Finding]:
+    """Yield what contradicts itself in `[upstream.NAME.health]`, or its endpoints."""
+    if health.timeout > health.interval:
+        hint = "a probe ends before the next one begins"
+        yield Finding((*location, "timeout"), "is longer than interval", hint=hint)
+    if health.kind != "http":
+        for key in ("path", "host", "method", "status", "body"):
+            if key in health.model_fields_set:
+                hint = "it is for http"
+                yield Finding((*location, key), f"has no effect with kind {health.kind}", hint=hint)
+    if health.method == "HEAD" and health.body:
+        yield Finding((*location, "body"), "with the method HEAD", hint="its answer has no body")
+    plain = next((url for url in urls if not url.startswith("https:")), None)
+    if health.kind == "tls" and plain is not None:
+        yield Finding((*location, "kind"), f"tls to {plain}", hint="take http or tcp")
+    bare = next((url for url in urls if url.startswith("tcp:")), None)
+    if health.kind == "http" and bare is not None:
+        yield Finding((*location, "kind"), f"http to {bare}", hint="take tcp")
