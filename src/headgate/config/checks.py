@@ -75,6 +75,7 @@ def _check_listeners(config: Config, source: Source) -> Iterator[Finding]:
         else:
             yield from _check_client_auth((*location, "tls"), listener)
         yield from _check_protocols(location, listener)
+        yield from _check_proxy_protocol(location, listener)
 
 
 def _check_protocols(location: Location, listener: Listener) -> Iterator[Finding]:
@@ -93,6 +94,16 @@ def _check_protocols(location: Location, listener: Listener) -> Iterator[Finding
         yield Finding((*location, "protocols"), "h3 alone", "h1 beside it", hint=hint)
     if listener.advertise_port is not None and listener.mode == "http":
         yield Finding((*location, "advertise_port"), "has no effect with mode http")
+
+
+def _check_proxy_protocol(location: Location, listener: Listener) -> Iterator[Finding]:
+    accepts = listener.proxy_protocol == "accept"
+    if accepts and not listener.proxy_protocol_from:
+        hint = "anybody could claim any address; name the balancers that send the header"
+        yield Finding((*location, "proxy_protocol"), "accept, and no proxy_protocol_from", hint=hint)
+    if not accepts and listener.proxy_protocol_from:
+        hint = 'set proxy_protocol = "accept"'
+        yield Finding((*location, "proxy_protocol_from"), "has no effect with proxy_protocol off", hint=hint)
 
 
 def _check_client_auth(location: Location, listener: Listener) -> Iterator[Finding]:

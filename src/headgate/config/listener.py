@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from headgate.config.kinds import Address, FileName, Name, parse_address
+from headgate.config.kinds import Address, FileName, Name, Network, parse_address
 from headgate.config.table import Count, Flag, Table
 from headgate.config.units import Duration, Rate, RateLimit, Size, SizeOrUnlimited
 
@@ -115,6 +115,12 @@ class Listener(Table):
     """What is let through in paths that is refused with 400 otherwise: `encoded-slash` is %2F, `backslash` is `\\`
     and %5C. Origins disagree on what these mean, so that a route can be walked around with them. A listener
     that redirects should be given the same as those it leads to."""
+    proxy_protocol: Literal["off", "accept"] = "off"
+    """`accept`: connections from `proxy_protocol_from` begin with a header of the PROXY protocol, version 1 or 2, in
+    front of TLS too. The address in it is the client's: for limits, log and Forwarded. A connection from there
+    without a header is refused; everybody else is a client, and sends none. Not over QUIC."""
+    proxy_protocol_from: tuple[Network, ...] = ()
+    """Networks of the balancers that send the header. Reason for no default: whoever may send one may be anybody."""
     tls: ListenerTls = ListenerTls()
     timeouts: ListenerTimeouts = ListenerTimeouts()
     limits: ListenerLimits = ListenerLimits()

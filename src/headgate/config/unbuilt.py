@@ -24,7 +24,6 @@ TABLE: Final = (
     Unbuilt(("listener", "*", "mode"), ("forward",), "forward proxying"),
     Unbuilt(("listener", "*", "mode"), ("tcp",), "TCP pass-through"),
     Unbuilt(("listener", "*", "protocols", "*"), ("h2",), "HTTP/2"),
-    Unbuilt(("listener", "*", "proxy_protocol"), (), "the PROXY protocol"),
     Unbuilt(("upstream", "*", "protocols", "*"), ("h2",), "HTTP/2 towards origins"),
     Unbuilt(("upstream", "*", "balance"), ("least-requests",), "balancing by least requests"),
     Unbuilt(("upstream", "*", "balance"), ("ring-hash",), "balancing by hash"),

@@ -16,6 +16,8 @@ class ConnectionContext:
         self.scheme = scheme
         self.forwarded = forwarded
         self.secure = scheme == b"https"
+        self.destination = ""  # where the client connected to, where a proxy has said so
+        self.destination_port = 0
         self.network = ""  # the key of the per-client limits
         self.sni = b""
         self.tls_version = ""

@@ -11,11 +11,12 @@ from __future__ import annotations
 import time
 from typing import Final, final
 
+from headgate.connection.accepted import Accepted
 from headgate.connection.context import ConnectionContext
 from headgate.connection.exchange import Downstream, Exchange, Handler, TunnelOwner
 from headgate.connection.observer import DownstreamObserver
 from headgate.connection.settings import ConnectionSettings
-from headgate.connection.stream_driver import NEVER, StreamDriver
+from headgate.connection.stream_driver import NEVER
 from headgate.counters import (
     ABORTED_DOWNSTREAM,
     ABORTED_UPSTREAM,
@@ -59,7 +60,7 @@ MAX_LINGER: Final = 64 * 1024 * 1024
 
 
 @final
-class DownstreamConnection(StreamDriver, Downstream):
+class DownstreamConnection(Accepted, Downstream):
     """One client's connection; made by the listener, alive until `connection_closed`."""
 
     def __init__(
@@ -72,13 +73,12 @@ class DownstreamConnection(StreamDriver, Downstream):
         values: list[int],
         context: ConnectionContext,
     ) -> None:
-        super().__init__(transport, poller)
+        super().__init__(transport, poller, context)
         self.engine = ServerEngine(settings.max_head)
         self.handler = handler
         self.observer = observer
         self.settings = settings
         self.values = values
-        self.context = context  # the listener's own: addresses, scheme, TLS facts
         self.phase: int = HANDSHAKE
         self.exchange: Exchange | None = None
         self.draining = False

@@ -178,6 +178,7 @@ class DataPlane:
     def add_listener(self, index: int, sock: socket.socket, tls: ServerTls | None) -> Listener:
         """Build one listener on a bound socket; it accepts only once it is started."""
         host, port = sock.getsockname()[:2]
+        table = self.config.listener[index]
         listener = Listener(
             format_address(host, port),
             sock,
@@ -189,6 +190,7 @@ class DataPlane:
             forwarder=self.forwarder,
             values=self.counters.values,
             secure=tls.accept if tls is not None else None,
+            proxies=Networks(table.proxy_protocol_from) if table.proxy_protocol == "accept" else None,
         )
         self.listeners.append(listener)
         return listener

@@ -63,10 +63,42 @@ class ConnectionLimits:
 
     def admit(self, network: str, now: float) -> str:
         """Take a place for a new connection; return "" or the limit that refuses it (and count that)."""
-        values = self.values
-        if self.connections > 0 and self.open >= self.connections:
-            values[REFUSED_CONNECTIONS] += 1
+        if self._is_full():
             return "connections"
+        client = self._client(network, now)
+        refused = self._refusal(client, now)
+        if refused:
+            return refused
+        if not self._take_of_all(now):
+            return "all_connection_rate"
+        self._give(client)
+        self.open += 1
+        return ""
+
+    def admit_unnamed(self, now: float) -> str:
+        """Take a place for a connection whose client is not known yet: the bounds on everybody hold."""
+        if self._is_full():
+            return "connections"
+        if not self._take_of_all(now):
+            return "all_connection_rate"
+        self.open += 1
+        return ""
+
+    def name(self, network: str, now: float) -> str:
+        """Count a connection that has its place under its client; return "" or the limit that refuses it."""
+        client = self._client(network, now)
+        refused = self._refusal(client, now)
+        if not refused:
+            self._give(client)
+        return refused
+
+    def _is_full(self) -> bool:
+        if self.connections > 0 and self.open >= self.connections:
+            self.values[REFUSED_CONNECTIONS] += 1
+            return True
+        return False
+
+    def _client(self, network: str, now: float) -> ClientNetwork:
         client = self._networks.get(network)
         if client is None:
             if len(self._networks) >= MAX_NETWORKS and now - self._forgot_at >= FORGET_SECONDS:
@@ -74,31 +106,37 @@ class ConnectionLimits:
             client = ClientNetwork(self.burst, now)
             if len(self._networks) < MAX_NETWORKS:
                 self._networks[network] = client
+        return client
+
+    def _refusal(self, client: ClientNetwork, now: float) -> str:
         if self.per_client > 0 and client.open >= self.per_client:
-            values[REFUSED_PER_CLIENT] += 1
+            self.values[REFUSED_PER_CLIENT] += 1
             return "per_client"
-        taken = 0.0
         if self.rate > 0:
             client.tokens = min(self.burst, client.tokens + (now - client.at) * self.rate)
             client.at = now
             if client.tokens < 1:
-                values[REFUSED_CONNECTION_RATE] += 1
+                self.values[REFUSED_CONNECTION_RATE] += 1
                 return "connection_rate"
-            taken = 1.0
+        return ""
+
+    def _take_of_all(self, now: float) -> bool:
         if self.all_rate > 0:
             self._tokens = min(self.all_burst, self._tokens + (now - self._at) * self.all_rate)
             self._at = now
             if self._tokens < 1:
-                values[REFUSED_ALL_CONNECTION_RATE] += 1
-                return "all_connection_rate"
+                self.values[REFUSED_ALL_CONNECTION_RATE] += 1
+                return False
             self._tokens -= 1
-        client.tokens -= taken
+        return True
+
+    def _give(self, client: ClientNetwork) -> None:
+        if self.rate > 0:
+            client.tokens -= 1.0
         client.open += 1
-        self.open += 1
-        return ""
 
     def leave(self, network: str) -> None:
-        """Give a place back."""
+        """Give a place back; `network` "" for a connection without a name."""
         self.open -= 1
         client = self._networks.get(network)
         if client is not None and client.open > 0:

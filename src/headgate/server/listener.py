@@ -1,7 +1,8 @@
 """A listener: one listening socket in one worker, and the connections that came through it.
 
 Accepting is greedy but bounded for each wake-up. A connection over a limit is closed at once, before a byte of it is
-read: a refused client costs one accept and one close. Out of descriptors, the listener keeps one in reserve to accept
+read: a refused client costs one accept and one close. A proxy that names its clients (the PROXY protocol) is heard
+first; then the client's own limits hold. Out of descriptors, the listener keeps one in reserve to accept
 and close with, so that clients hear of it at once instead of hanging in the queue, and then rests a moment.
 """
 
@@ -12,6 +13,7 @@ import os
 import socket
 from typing import Final, Protocol, final
 
+from headgate.connection.accepted import Accepted, Opener
 from headgate.connection.context import ConnectionContext
 from headgate.connection.downstream import DownstreamConnection
 from headgate.connection.exchange import Handler
@@ -19,10 +21,13 @@ from headgate.connection.observer import DownstreamObserver
 from headgate.connection.settings import ConnectionSettings
 from headgate.counters import ACCEPT_FAILED, CONNECTIONS, CONNECTIONS_OPEN
 from headgate.http.forwarded import Forwarder
+from headgate.http.networks import Networks
 from headgate.net.poller import READ, Pollable, Poller
+from headgate.net.proxy_protocol import ProxyHeader
 from headgate.net.tcp import RESET, TcpTransport
 from headgate.net.transport import Transport
 from headgate.server.limits import ConnectionLimits, client_network
+from headgate.server.proxy_header import Introduced, ProxyHeaderReader
 
 # Connections accepted in one wake-up: more would make those that are open wait (HAProxy takes 4, nginx 1).
 MAX_ACCEPTS: Final = 16
@@ -39,7 +44,7 @@ class Secure(Protocol):
 
 
 @final
-class Listener(Pollable):
+class Listener(Pollable, Introduced):
     """One listening socket. `connections` are all that came through it and are still open."""
 
     def __init__(
@@ -55,9 +60,11 @@ class Listener(Pollable):
         forwarder: Forwarder,
         values: list[int],
         secure: Secure | None = None,
+        opener: Opener | None = None,
+        proxies: Networks | None = None,
     ) -> None:
         self.name = name
-        self.connections: set[DownstreamConnection] = set()
+        self.connections: set[Accepted] = set()
         self.limits = limits
         self.rest_until = 0.0
         self.accepting = False
@@ -74,6 +81,8 @@ class Listener(Pollable):
         self._values = values
         self._secure = secure
         self._scheme = b"http" if secure is None else b"https"
+        self._opener = opener  # of connections that are not HTTP
+        self._proxies = proxies  # who begins with a PROXY header
         self._reserve = _spare_descriptor()
         # Given to socket.socket() as numbers: its own accept() turns both into enums for each connection.
         self._family = int(sock.family)
@@ -107,6 +116,11 @@ class Listener(Pollable):
         peer = str(address[0]) if isinstance(address, tuple) else ""
         if peer.startswith("::ffff:"):
             peer = peer[7:]
+        port = int(address[1]) if isinstance(address, tuple) and len(address) > 1 else 0
+        proxies = self._proxies
+        if proxies is not None and proxies.contains(peer.encode()):
+            self._await_header(sock, peer, port)
+            return
         network = client_network(peer)
         refused = self.limits.admit(network, self._poller.now)
         if refused:
@@ -114,13 +128,24 @@ class Listener(Pollable):
             return
         self._values[CONNECTIONS] += 1
         self._values[CONNECTIONS_OPEN] += 1
+        self._begin(sock, peer, port, network, None)
+
+    def _begin(
+        self, sock: socket.socket, peer: str, port: int, network: str, header: ProxyHeader | None
+    ) -> None:
+        """Make a connection of what has a place, and start it."""
         try:
-            connection = self._connection(sock, peer, address, network)
+            sock.setblocking(False)
+            context = self._context(peer, port, network, header)
+            connection = self._connection(sock, context)
         except BaseException:
             # What cannot become a connection never gives its place back by itself; who woke us tells the defect.
             sock.close()
             self._leave(network)
             raise
+        self._start(connection)
+
+    def _start(self, connection: Accepted) -> None:
         self.connections.add(connection)
         try:
             connection.start(secure=self._secure is not None)
@@ -128,21 +153,66 @@ class Listener(Pollable):
             connection.close()
             raise
 
-    def _connection(
-        self, sock: socket.socket, peer: str, address: object, network: str
-    ) -> DownstreamConnection:
-        sock.setblocking(False)
-        forwarded = self._forwarder.connection(peer.encode(), self._scheme, self._port)
-        port = int(address[1]) if isinstance(address, tuple) and len(address) > 1 else 0
+    def _context(self, peer: str, port: int, network: str, header: ProxyHeader | None) -> ConnectionContext:
+        # Clients know the port that they connected to, which is the proxy's where there is one.
+        own_port = header.destination_port if header is not None and header.source else self._port
+        forwarded = self._forwarder.connection(peer.encode(), self._scheme, own_port)
         context = ConnectionContext(self.name, peer, port, self._scheme, forwarded)
         context.network = network
         context.owner = self
         context.alt_svc = self.alt_svc
+        if header is not None:
+            context.destination = header.destination
+            context.destination_port = header.destination_port
+        return context
+
+    def _connection(self, sock: socket.socket, context: ConnectionContext) -> Accepted:
+        opener = self._opener
+        if opener is not None:
+            return opener.open(sock, context)
         secure = self._secure
         transport: Transport = TcpTransport(sock) if secure is None else secure(sock)
         return DownstreamConnection(
             transport, self._poller, self._handler, self._observer, self._settings, self._values, context
         )
+
+    # -- who comes through a proxy
+
+    def _await_header(self, sock: socket.socket, peer: str, port: int) -> None:
+        """The client is not known yet: only the bounds on everybody hold until the proxy has named it."""
+        if self.limits.admit_unnamed(self._poller.now):
+            _refuse(sock)
+            return
+        self._values[CONNECTIONS] += 1
+        self._values[CONNECTIONS_OPEN] += 1
+        try:
+            sock.setblocking(False)
+            reader = ProxyHeaderReader(
+                sock,
+                self._poller,
+                self._context(peer, port, "", None),
+                self._observer,
+                self._values,
+                self._settings.handshake,
+                self,
+            )
+        except BaseException:
+            sock.close()
+            self._leave("")
+            raise
+        self._start(reader)
+
+    def introduced(self, reader: ProxyHeaderReader, header: ProxyHeader) -> None:
+        self.connections.discard(reader)
+        peer, port = reader.context.peer, reader.context.port
+        if header.source:
+            peer, port = header.source, header.source_port
+        network = client_network(peer)
+        if self.limits.name(network, self._poller.now):
+            self._leave("")
+            _refuse(reader.sock)
+            return
+        self._begin(reader.sock, peer, port, network, header)
 
     def _accept_failed(self, error: OSError) -> None:
         if error.errno not in _OVERLOADED:
@@ -187,7 +257,7 @@ class Listener(Pollable):
     def on_crash(self, error: Exception) -> None:
         self._observer.crashed(f"listener {self.name}", error)
 
-    def gone(self, connection: DownstreamConnection, network: str) -> None:
+    def gone(self, connection: Accepted, network: str) -> None:
         """A connection of ours is closed."""
         self.connections.discard(connection)
         self._leave(network)

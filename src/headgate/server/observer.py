@@ -6,6 +6,7 @@ import time
 import traceback
 from typing import Protocol, final
 
+from headgate.connection.accepted import Accepted
 from headgate.connection.context import ConnectionContext
 from headgate.connection.downstream import DownstreamConnection
 from headgate.connection.exchange import Exchange
@@ -102,7 +103,7 @@ class Observer(DownstreamObserver):
         )
 
     def connection_closed(self, connection: StreamDriver) -> None:
-        if not isinstance(connection, DownstreamConnection):
+        if not isinstance(connection, Accepted):
             return
         context = connection.context
         owner = context.owner

@@ -10,6 +10,7 @@ from typing import Final
 
 from mypy_extensions import trait
 
+from headgate.connection.downstream import DownstreamConnection
 from headgate.counters import HELD_DOWNSTREAM, HELD_HEADS, HELD_UPSTREAM
 from headgate.server.listener import Listener
 from headgate.upstream.endpoint import Endpoint
@@ -19,7 +20,7 @@ SWEEP_SECONDS: Final = 0.5
 
 @trait
 class HoldsBytes:
-    """What took over a downstream connection (a tunnel) and holds bytes for both its ends."""
+    """A tunnel, or a connection that never was HTTP: holds bytes for both its ends."""
 
     def held_for_client(self) -> int:
         """Bytes that the client did not take yet."""
@@ -45,9 +46,11 @@ def sweep(listeners: list[Listener], endpoints: list[Endpoint], values: list[int
                 except Exception as error:
                     connection.on_crash(error)  # one defect must not keep everybody else's deadlines
             elif not connection.closed:
-                heads += connection.engine.buffered
                 held += connection.unsent
-                tunnel: object = connection.tunnel
+                tunnel: object = connection
+                if isinstance(connection, DownstreamConnection):
+                    heads += connection.engine.buffered
+                    tunnel = connection.tunnel
                 if isinstance(tunnel, HoldsBytes):
                     held += tunnel.held_for_client()
                     upstream += tunnel.held_for_origin()

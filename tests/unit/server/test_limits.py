@@ -121,3 +121,19 @@ def test_a_full_table_is_not_walked_for_each_newcomer():
 )
 def test_a_network_is_an_address_or_a_56(address, network):
     assert client_network(address) == network
+
+
+def test_a_connection_without_a_name_counts_for_everybody_and_for_nobody_alone():
+    values = [0] * SIZE
+    limits = ConnectionLimits(values, 3, 1, 0.0, 2.0)
+    assert limits.admit_unnamed(1.0) == ""
+    assert limits.name("192.0.2.1", 1.0) == ""
+    assert limits.admit_unnamed(1.0) == ""
+    assert limits.name("192.0.2.1", 1.0) == "per_client"
+    assert limits.admit_unnamed(1.0) == "all_connection_rate"
+    limits.leave("")
+    limits.leave("192.0.2.1")
+    assert limits.open == 0
+    assert limits.admit("192.0.2.1", 5.0) == ""
+    limits.open = 3
+    assert limits.admit_unnamed(5.0) == "connections"

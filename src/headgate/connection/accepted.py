@@ -1,0 +1,37 @@
+"""What a listener has let in, whatever becomes of it: as much as the listener, the sweep and a drain have to know."""
+
+from __future__ import annotations
+
+import socket
+
+from mypy_extensions import mypyc_attr
+
+from headgate.connection.context import ConnectionContext
+from headgate.connection.stream_driver import StreamDriver
+from headgate.net.poller import Poller
+from headgate.net.transport import Transport
+
+
+class Accepted(StreamDriver):
+    """A client's connection. Who closes it tells the observer, which gives its place to another."""
+
+    def __init__(self, transport: Transport, poller: Poller, context: ConnectionContext) -> None:
+        super().__init__(transport, poller)
+        self.context = context  # the listener's own: addresses, scheme, TLS facts
+
+    def start(self, *, secure: bool) -> None:
+        """Begin; `secure`: with a TLS handshake."""
+        raise NotImplementedError
+
+    def drain(self) -> None:
+        """End as soon as nothing is under way."""
+        raise NotImplementedError
+
+
+@mypyc_attr(allow_interpreted_subclasses=True)
+class Opener:
+    """Makes something else than HTTP of what a listener lets in."""
+
+    def open(self, sock: socket.socket, context: ConnectionContext) -> Accepted:
+        """Take over a connected, non-blocking socket."""
+        raise NotImplementedError
