@@ -1,7 +1,8 @@
 """The staple of a server that we are the client of (RFC 6066 section 8): the rules of `response`, other consequences.
 
 A staple that is there must be believable and say good, or the handshake ends with bad_certificate_status_response,
-or certificate_revoked. One that is missing matters only where the certificate promises it (RFC 7633 section 4.2.3).
+or certificate_revoked. One that is missing matters where the certificate promises it (RFC 7633 section 4.2.3), and
+where the configuration asks for it.
 """
 
 from collections.abc import Sequence
@@ -17,10 +18,12 @@ NOT_BELIEVED = "staple-not-believed"
 MISSING = "staple-missing"
 
 
-def check_staple(chain: Sequence[x509.Certificate], staple: bytes, wall: float) -> None:
+def check_staple(
+    chain: Sequence[x509.Certificate], staple: bytes, wall: float, *, is_required: bool = False
+) -> None:
     """Judge a peer's staple, b"" for none, at `wall`; `chain` is verified, leaf first. Raises `TlsAlertError`."""
     leaf = chain[0]
-    name = leaf.subject.rfc4514_string()[:200]
+    name = f"{leaf.subject.rfc4514_string()[:200]} (depth 0)"
     try:
         is_promised = has_must_staple(leaf)
     except BAD_CERTIFICATE as error:
@@ -28,6 +31,9 @@ def check_staple(chain: Sequence[x509.Certificate], staple: bytes, wall: float) 
     if not staple:
         if is_promised:
             detail = f"{name} promises a staple, and the server sent none"
+            raise TlsAlertError(BAD_CERTIFICATE_STATUS, MISSING, detail)
+        if is_required:
+            detail = f"{name}: the server sent no staple, and one is required"
             raise TlsAlertError(BAD_CERTIFICATE_STATUS, MISSING, detail)
         return
     subject = Subject(name, leaf, find_issuer(leaf, list(chain[1:])), (), is_promised)

@@ -30,8 +30,7 @@ from headgate.engine.tls13.alerts import (
     TlsAlertError,
 )
 from headgate.tls.identity import MIN_EC_BITS, MIN_RSA_BITS
-
-VERIFY_FAILED: Final = "certificate-verify-failed"
+from headgate.tls.verdict import TOO_WEAK, VERIFY_FAILED, describe, subject_of, word_for
 
 # X509_V_ERR_…, which have these numbers in every release (x509_vfy.h).
 _ALERTS: Final[dict[int, int]] = {
@@ -67,14 +66,16 @@ def verify_chain(store: X509Store, chain: tuple[bytes, ...]) -> list[X509]:
     try:
         leaf, *others = [load_certificate(FILETYPE_ASN1, certificate) for certificate in chain]
     except Error as error:
-        raise _refusal(BAD_CERTIFICATE, "a certificate of the chain cannot be read") from error
+        detail = "a certificate of the chain cannot be read"
+        raise TlsAlertError(BAD_CERTIFICATE, VERIFY_FAILED, detail) from error
     try:
         verified = X509StoreContext(store, leaf, others).get_verified_chain()
     except X509StoreContextError as error:
-        # What OpenSSL hands out: its number, how far above the leaf, and the leaf again in words.
-        number = error.errors[0] if error.errors else 0
-        alert = BAD_CERTIFICATE if number in _BAD else _ALERTS.get(int(number), CERTIFICATE_UNKNOWN)
-        raise _refusal(alert, f"{error} ({_subject(error.certificate)})") from error
+        # What OpenSSL hands out: its number, how far above the leaf, and the certificate that it looked at.
+        number, depth = (int(error.errors[0]), int(error.errors[1])) if len(error.errors) > 1 else (0, 0)
+        alert = BAD_CERTIFICATE if number in _BAD else _ALERTS.get(number, CERTIFICATE_UNKNOWN)
+        detail = describe(number, str(error), depth, error.certificate)
+        raise TlsAlertError(alert, word_for(number), detail) from error
     _check_strength(verified)
     return verified
 
@@ -86,20 +87,11 @@ def _check_strength(verified: list[X509]) -> None:
         least = MIN_RSA_BITS if key.type() in (TYPE_RSA, TYPE_DSA) else MIN_EC_BITS
         if key.bits() < least:
             whose = "CA" if depth else "EE"
-            raise _refusal(BAD_CERTIFICATE, f"{whose} certificate key too weak ({_subject(certificate)})")
+            raise _too_weak(f"{whose} certificate key too weak", depth, certificate)
         algorithm = certificate.get_signature_algorithm().decode("ascii", "replace").lower()
         if depth < len(verified) - 1 and any(name in algorithm for name in _WEAK):
-            raise _refusal(
-                BAD_CERTIFICATE, f"CA signature digest algorithm too weak ({_subject(certificate)})"
-            )
+            raise _too_weak("CA signature digest algorithm too weak", depth, certificate)
 
 
-def _subject(certificate: X509) -> str:
-    try:
-        return certificate.to_cryptography().subject.rfc4514_string()[:200] or "no subject"
-    except ValueError:  # a name that OpenSSL reads, and the other parser does not
-        return "unreadable subject"
-
-
-def _refusal(alert: int, detail: str) -> TlsAlertError:
-    return TlsAlertError(alert, VERIFY_FAILED, detail)
+def _too_weak(said: str, depth: int, certificate: X509) -> TlsAlertError:
+    return TlsAlertError(BAD_CERTIFICATE, TOO_WEAK, f"{said}: depth {depth}, {subject_of(certificate)}")

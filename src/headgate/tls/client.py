@@ -1,36 +1,37 @@
 """TLS towards origins: verify by default, by name, with the system's authorities or the configured ones.
 
-OpenSSL verifies the chain during the handshake; whether the certificate is for this host is service-identity's to say
-(RFC 9525), after it. A certificate of our own is sent when the configuration has one and the origin asks. A staple is
-asked for only where somebody looks at it: `check_staple` is given the chain up to the root and the staple, b"" for
-none, and raises `TlsAlertError`; `headgate.ocsp.peer` has one.
+OpenSSL verifies the chain during the handshake and is asked which check failed at which certificate (tls/verdict);
+whether the certificate is for this host is service-identity's to say (RFC 9525), after every handshake. A certificate
+of our own is sent when the configuration has one and the origin asks. A staple is asked for only where somebody looks
+at it: `check_staple` is given the chain up to the root and the staple, b"" for none, and raises `TlsAlertError`;
+`headgate.ocsp.peer` has one. Sessions are resumed as tls/sessions says; OpenSSL's own cache knows no hosts, and
+is off.
+
+OpenSSL gets a connected socket (with TCP Fast Open: one that connects with the first flight) and nothing in between.
 """
 
-import ipaddress
 import socket
-from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, Literal
 
-from cryptography import x509
 from OpenSSL import SSL
 from OpenSSL.crypto import X509, X509Store
-from service_identity import CertificateError, VerificationError
-from service_identity.pyopenssl import verify_hostname, verify_ip_address
 
+from headgate.clock import Clock, SystemClock
 from headgate.engine.tls13.alerts import TlsAlertError
 from headgate.errors import ConfigError, TransportError
 from headgate.tls.client_auth import read_certificates
 from headgate.tls.client_hello import ClientHello
 from headgate.tls.context import load_into
 from headgate.tls.identity import Identity, IdentityError
-from headgate.tls.openssl import PostHandshake, ReadBuffer
+from headgate.tls.openssl import PostHandshake, ReadBuffer, is_resumed, is_same_session, verify_text
+from headgate.tls.sessions import CheckStaple, Kept, Proof, Sessions
 from headgate.tls.transport import TlsTransport
-
-CheckStaple = Callable[[Sequence[x509.Certificate], bytes], None]
+from headgate.tls.verdict import NAME_MISMATCH, describe, is_address, word_for, wrong_name
 
 READ_BUFFER: Final = 256 * 1024
 MAX_NAME: Final = 253  # RFC 1035 section 2.3.4, as text
+_VERSIONS: Final = {"1.2": SSL.TLS1_2_VERSION, "1.3": SSL.TLS1_3_VERSION}
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +39,7 @@ class ClientTlsSettings:
     """How an upstream's https endpoints are spoken to.
 
     `authorities` is PEM, b"" for the system's; `name` replaces the endpoint's host in SNI and check; `identity` is
-    our own certificate, if the origin asks for one.
+    our own certificate, if the origin asks for one; without `resumption` every handshake is a full one.
     """
 
     verify: bool = True
@@ -46,16 +47,25 @@ class ClientTlsSettings:
     name: str = ""
     identity: Identity | None = None
     alpn: tuple[bytes, ...] = (b"http/1.1",)
+    min_version: Literal["1.2", "1.3"] = "1.2"
+    resumption: bool = True
 
 
 class ClientTls:
     """The context of one upstream, shared by its connections. One thread only."""
 
-    def __init__(self, settings: ClientTlsSettings, check_staple: CheckStaple | None = None) -> None:
+    def __init__(
+        self,
+        settings: ClientTlsSettings,
+        check_staple: CheckStaple | None = None,
+        clock: Clock | None = None,
+    ) -> None:
         """Build the context. Raises `ConfigError` when authorities or certificate cannot be used."""
         self.check_staple: Final = check_staple
         self.buffer: Final = ReadBuffer(READ_BUFFER)
         self.post_handshake: Final = PostHandshake()
+        self.clock: Final[Clock] = clock or SystemClock()
+        self.sessions: Final = Sessions(check_staple) if settings.resumption else None
         self._settings = settings
         self._context = _client_context(settings)
         if check_staple is not None:
@@ -78,64 +88,96 @@ class ClientTls:
             raise ConfigError("OpenSSL gave a context without a certificate store")
         return store
 
-    def connect(self, sock: socket.socket, host: str) -> TlsTransport:
-        """Return a transport for a connected, non-blocking socket to `host` (a name or an IP address)."""
-        return TlsTransport(sock, _Connecting(self, self._settings.name or host), server=False)
+    def connect(self, sock: socket.socket, host: str, port: int = 0) -> TlsTransport:
+        """Return a transport for a connected, non-blocking socket to `host` (a name or an IP address). Sessions of
+        other ports are not offered."""
+        role = _Connecting(self, self._settings.name or host, (host, port))
+        return TlsTransport(sock, role, server=False)
 
-    def open(self, sock: socket.socket, host: str) -> SSL.Connection:
+    def open(self, sock: socket.socket | None, host: str) -> SSL.Connection:
         """Start OpenSSL as a client; IP addresses are never sent as a server name (RFC 6066 section 3)."""
         conn = SSL.Connection(self._context, sock)
         conn.set_connect_state()
         if not is_address(host):
             conn.set_tlsext_host_name(server_name(host))
         if self.check_staple is not None:
-            conn.set_app_data(b"")
             conn.request_ocsp()
         return conn
 
-    def check(self, conn: SSL.Connection, host: str) -> None:
-        """Raise `TransportError` when the certificate is not for `host`."""
+    def check(self, conn: SSL.Connection, host: str, staple: bytes) -> Proof:
+        """Return what a full handshake is believed by. Raises `TransportError` when the certificate is not for
+        `host`, or its staple does not do."""
         if not self._settings.verify:
-            return
-        try:
-            if is_address(host):
-                verify_ip_address(conn, host)
-            else:
-                verify_hostname(conn, host)
-        except (VerificationError, CertificateError) as error:
-            raise TransportError(
-                "certificate-name-mismatch", 0, f"the certificate is not for {host}"
-            ) from error
+            return Proof((), b"")
+        self.check_name(conn, host)
+        if self.check_staple is None and self.sessions is None:
+            return Proof((), b"")
+        chain = conn.get_verified_chain(as_cryptography=True) or []
         if self.check_staple is not None:
-            staple = conn.get_app_data()
-            chain = conn.get_verified_chain(as_cryptography=True) or []
             try:
-                self.check_staple(chain, staple if isinstance(staple, bytes) else b"")
+                self.check_staple(chain, staple)
             except TlsAlertError as refused:
                 raise TransportError(refused.reason, 0, refused.detail) from refused
+        return Proof(chain, staple)
 
-
-def _note_staple(conn: SSL.Connection, staple: bytes, _unused: object) -> bool:
-    """Keep what the origin stapled until the chain is verified: a callback of OpenSSL refuses nothing here."""
-    conn.set_app_data(staple)
-    return True
+    def check_name(self, conn: SSL.Connection, host: str) -> None:
+        """Raise `TransportError` when the certificate, which a resumed session has too, is not for `host`."""
+        if self._settings.verify:
+            wrong = wrong_name(conn.get_peer_certificate(as_cryptography=True), host)
+            if wrong:
+                raise TransportError(NAME_MISMATCH, 0, wrong)
 
 
 class _Connecting:
-    """The role of one outbound connection: its context and the name that the certificate must have."""
+    """The role of one outbound connection: its context, the name that the certificate must have, its session.
 
-    def __init__(self, tls: ClientTls, host: str) -> None:
+    OpenSSL's connection has it as `app_data`, for the callbacks; it has no connection, so that there is no cycle.
+    """
+
+    def __init__(self, tls: ClientTls, host: str, place: tuple[str, int]) -> None:
         self.buffer = tls.buffer
         self.post_handshake = tls.post_handshake
+        self.staple = b""
         self._tls = tls
         self._host = host
+        self._place = place
+        self._offered: Kept | None = None
+        self._proof = Proof((), b"")
+        self._known: SSL.Session | None = None  # that we have already
 
     def begin(self, sock: socket.socket, hello: ClientHello | None) -> SSL.Connection:
-        return self._tls.open(sock, self._host)
+        tls = self._tls
+        conn = tls.open(sock, self._host)
+        conn.set_app_data(self)
+        if tls.sessions is not None:
+            self._offered = tls.sessions.take(*self._place, tls.clock.wall())
+            if self._offered is not None:
+                conn.set_session(self._offered.session)
+        return conn
 
     def finished(self, conn: SSL.Connection) -> None:
-        self._tls.check(conn, self._host)
+        offered, self._offered = self._offered, None
+        if offered is not None and is_resumed(conn):
+            self._tls.check_name(conn, self._host)
+            self._proof = offered.proof
+            self._known = offered.session
+        else:
+            self._proof = self._tls.check(conn, self._host, self.staple)
+        self.staple = b""
+        if conn.get_protocol_version() < SSL.TLS1_3_VERSION:
+            self.message_came(conn)  # its session is complete; in TLS 1.3 tickets come later
         self.post_handshake.watch(conn)
+
+    def message_came(self, conn: SSL.Connection) -> None:
+        """Keep the session when it is another one: a NewSessionTicket makes one, a KeyUpdate does not."""
+        sessions = self._tls.sessions
+        session = conn.get_session() if sessions is not None else None
+        if sessions is None or session is None:
+            return
+        if self._known is None or not is_same_session(session, self._known):
+            self._known = session
+            is_single = conn.get_protocol_version() >= SSL.TLS1_3_VERSION
+            sessions.keep(*self._place, Kept(session, self._proof, is_single=is_single))
 
     def failed(self, conn: SSL.Connection | None, reason: str) -> str:
         return reason
@@ -144,13 +186,31 @@ class _Connecting:
         pass  # the driver tells of it: an origin is somebody we know
 
 
+def _note_staple(conn: SSL.Connection, staple: bytes, _unused: object) -> bool:
+    """Keep what the origin stapled until the chain is verified: a callback of OpenSSL refuses nothing here."""
+    role = conn.get_app_data()
+    if isinstance(role, _Connecting):
+        role.staple = staple
+    return True
+
+
+def _on_verify(conn: SSL.Connection, certificate: X509, number: int, depth: int, verified: int) -> bool:
+    """Say which check failed; OpenSSL sends the alert for it, and the handshake ends with what is raised here."""
+    if not verified:
+        raise TransportError(word_for(number), 0, describe(number, verify_text(number), depth, certificate))
+    return True
+
+
 def _client_context(settings: ClientTlsSettings) -> SSL.Context:
     context = SSL.Context(SSL.TLS_CLIENT_METHOD)
-    context.set_min_proto_version(SSL.TLS1_2_VERSION)
+    context.set_min_proto_version(_VERSIONS[settings.min_version])
     context.set_options(SSL.OP_NO_COMPRESSION | SSL.OP_NO_RENEGOTIATION)
     context.set_mode(SSL.MODE_RELEASE_BUFFERS)
     context.set_session_cache_mode(SSL.SESS_CACHE_OFF)
-    context.set_verify(SSL.VERIFY_PEER if settings.verify else SSL.VERIFY_NONE)
+    if settings.verify:
+        context.set_verify(SSL.VERIFY_PEER, _on_verify)
+    else:
+        context.set_verify(SSL.VERIFY_NONE)
     if settings.alpn:
         context.set_alpn_protos(list(settings.alpn))
     if settings.authorities:
@@ -179,12 +239,3 @@ def server_name(host: str) -> bytes:
     if not name or len(name) > MAX_NAME or b"\0" in name:
         raise TransportError("upstream-name-invalid", 0, f"{host[:255]!r} cannot be a server name")
     return name
-
-
-def is_address(host: str) -> bool:
-    """Tell whether a host is an IP address, which is never sent as a name."""
-    try:
-        ipaddress.ip_address(host)
-    except ValueError:
-        return False
-    return True

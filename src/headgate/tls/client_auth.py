@@ -20,11 +20,13 @@ from cryptography.hazmat.primitives import hashes, serialization
 from OpenSSL import SSL
 from OpenSSL.crypto import X509, X509StoreContext, X509StoreContextError, X509StoreFlags
 
+from headgate.engine.tls13.alerts import TlsAlertError
 from headgate.errors import ConfigError, TransportError
 from headgate.tls.chain import verify_chain
 from headgate.tls.identity import parser_words, split_pem
 from headgate.tls.openssl import require_purpose, set_option, share_store
 from headgate.tls.policy import TlsPolicy, server_context
+from headgate.tls.verdict import VERIFY_FAILED
 
 _CERTIFICATE: Final = b"CERTIFICATE"
 _CRL: Final = b"X509 CRL"
@@ -104,7 +106,11 @@ class ClientVerifier:
 
     def verify(self, chain: tuple[bytes, ...]) -> None:
         """Verify a client's chain in DER, leaf first, as OpenSSL does in its handshakes. Raises `TlsAlertError`."""
-        verify_chain(self._store, chain)
+        try:
+            verify_chain(self._store, chain)
+        except TlsAlertError as error:
+            # The word that OpenSSL's handshakes have for all of them; the detail says which check it was.
+            raise TlsAlertError(error.alert, VERIFY_FAILED, error.detail) from error
 
     def on_verify(
         self, conn: SSL.Connection, certificate: X509, error: int, depth: int, verified: int

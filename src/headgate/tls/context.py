@@ -176,6 +176,9 @@ class ServerTls:
             return record.refusal
         return reason
 
+    def message_came(self, conn: SSL.Connection) -> None:
+        pass  # KeyUpdates are counted by the transport, and clients send no tickets
+
     def flooded(self) -> None:
         """Count a connection that is refused for KeyUpdates or attempts to renegotiate."""
         self._values[REFUSED_RENEGOTIATION] += 1

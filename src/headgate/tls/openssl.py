@@ -9,6 +9,8 @@ by name and not in a handshake.
   against 2.9, send 5.3 against 2.3, nothing there 3.0 against 1.1.
 - `SSL_do_handshake` likewise: each handshake waits for the client once, which the wrapper reports by an exception.
 - `SSL_session_reused`: there is no public way to learn that a session was resumed.
+- The pointer of a `Session`: a connection whose session is another one than before was given a ticket.
+- `X509_verify_cert_error_string`: which check of a chain failed, in OpenSSL's words.
 - `SSL_clear_mode`: every `Connection` sets SSL_MODE_AUTO_RETRY, under which one SSL_read works through any number of
   KeyUpdates before it returns: one peer would have the worker to itself.
 - `SSL_set_info_callback` with one callback for all connections; the public one makes a closure for each.
@@ -27,7 +29,7 @@ from typing import Any, Final, NoReturn
 
 from OpenSSL._util import ffi, lib
 from OpenSSL.crypto import X509Store
-from OpenSSL.SSL import Connection, Context, Error
+from OpenSSL.SSL import Connection, Context, Error, Session
 
 ssl_do_handshake: Final[Any] = lib.SSL_do_handshake
 ssl_read: Final[Any] = lib.SSL_read
@@ -87,6 +89,16 @@ def take_errors() -> list[str]:
 def is_resumed(conn: Connection) -> bool:
     """Tell whether the handshake resumed a session."""
     return bool(lib.SSL_session_reused(conn._ssl) == 1)
+
+
+def is_same_session(one: Session, other: Session) -> bool:
+    """Tell whether two sessions are one object of OpenSSL's."""
+    return bool(one._session == other._session)
+
+
+def verify_text(number: int) -> str:
+    """Return OpenSSL's words for a number that verification ended with (X509_V_ERR_…)."""
+    return str(ffi.string(lib.X509_verify_cert_error_string(number)).decode("ascii", "replace"))
 
 
 def set_option(conn: Connection, option: int) -> None:

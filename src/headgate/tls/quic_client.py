@@ -5,7 +5,8 @@ ask it (tls/chain), and the name to service-identity (RFC 9525); what is refused
 is looked at where `ClientTls` looks at it.
 
 Sessions are kept for as many hosts as `MAX_HOSTS`, the least recently used is forgotten, and each of a host's few
-sessions is used once (RFC 8446 appendix C.4).
+sessions is used once (RFC 8446 appendix C.4), while what the full handshake was believed by still holds
+(tls/sessions).
 """
 
 import functools
@@ -13,8 +14,6 @@ from collections.abc import Sequence
 from typing import Final, final
 
 from cryptography import x509
-from service_identity import CertificateError, VerificationError
-from service_identity.cryptography import verify_certificate_hostname, verify_certificate_ip_address
 
 from headgate.engine.tls13.alerts import BAD_CERTIFICATE, TlsAlertError
 from headgate.engine.tls13.client import MAX_SESSIONS
@@ -22,22 +21,22 @@ from headgate.engine.tls13.credential import Credential, load
 from headgate.engine.tls13.settings import ClientSettings, KeyLog, Session
 from headgate.errors import ConfigError, LocalProtocolError
 from headgate.tls.chain import verify_chain
-from headgate.tls.client import ClientTls, is_address, server_name
+from headgate.tls.client import ClientTls, server_name
 from headgate.tls.openssl import require_purpose
-
-# Hosts whose settings and sessions are kept: an upstream has a handful of endpoints.
-MAX_HOSTS: Final = 256
+from headgate.tls.sessions import MAX_HOSTS, Proof
+from headgate.tls.verdict import NAME_MISMATCH, is_address, wrong_name
 
 
 @final
 class _Host:
     """What is kept of one host."""
 
-    __slots__ = ("sessions", "settings")
+    __slots__ = ("proof", "sessions", "settings")
 
     def __init__(self, settings: ClientSettings) -> None:
         self.settings: Final = settings
         self.sessions: list[Session] = []
+        self.proof: Proof | None = None  # of the last full handshake
 
 
 @final
@@ -70,7 +69,10 @@ class QuicClientTls:
 
     def take_session(self, host: str, wall: float) -> Session | None:
         """Return a session to resume at `wall`, None when there is none; it is not handed out again."""
-        sessions = self._host(host).sessions
+        held = self._host(host)
+        sessions = held.sessions
+        if held.proof is not None and not held.proof.holds(wall, self._check_staple):
+            sessions.clear()
         while sessions:
             session = sessions.pop()  # the newest first: the older ones end sooner
             if session.is_usable(wall):
@@ -79,6 +81,8 @@ class QuicClientTls:
 
     def keep(self, host: str, sessions: Sequence[Session]) -> None:
         """Keep the sessions that a server gave, the newest few of a host."""
+        if not self._tls.settings.resumption:
+            return
         held = self._host(host).sessions
         held.extend(sessions)
         del held[:-MAX_SESSIONS]
@@ -86,43 +90,38 @@ class QuicClientTls:
     def _host(self, host: str) -> _Host:
         held = self._hosts.pop(host, None)
         if held is None:
-            held = _Host(self._make(self._tls.settings.name or host))
+            held = _Host(self._make(host, self._tls.settings.name or host))
             if len(self._hosts) >= MAX_HOSTS:
                 del self._hosts[next(iter(self._hosts))]
         self._hosts[host] = held  # at the end: the least recently used is first
         return held
 
-    def _make(self, name: str) -> ClientSettings:
+    def _make(self, host: str, name: str) -> ClientSettings:
         return ClientSettings(
             server_name=b"" if is_address(name) else server_name(name),
-            verify=functools.partial(self._verify, name),
+            verify=functools.partial(self._verify, host, name),
             alpn=self._alpn,
             ask_staple=self._check_staple is not None,
             credential=self._credential,
             key_log=self._key_log,
         )
 
-    def _verify(self, name: str, chain: tuple[bytes, ...], _server_name: bytes, staple: bytes) -> None:
+    def _verify(
+        self, host: str, name: str, chain: tuple[bytes, ...], _server_name: bytes, staple: bytes
+    ) -> None:
         """Believe a server, or raise `TlsAlertError`."""
         if not self._tls.settings.verify:
             return
-        verified = verify_chain(self._store, chain)
-        _check_name(chain[0], name)
+        verified = [each.to_cryptography() for each in verify_chain(self._store, chain)]
+        wrong = wrong_name(x509.load_der_x509_certificate(chain[0]), name)
+        if wrong:
+            # The words of TLS over TCP; the alert is the one that OpenSSL has for it.
+            raise TlsAlertError(BAD_CERTIFICATE, NAME_MISMATCH, wrong)
         if self._check_staple is not None:
-            self._check_staple([each.to_cryptography() for each in verified], staple)
-
-
-def _check_name(leaf: bytes, name: str) -> None:
-    certificate = x509.load_der_x509_certificate(leaf)
-    try:
-        if is_address(name):
-            verify_certificate_ip_address(certificate, name)
-        else:
-            verify_certificate_hostname(certificate, name)
-    except (VerificationError, CertificateError, ValueError) as error:
-        # The words of tls/client; the alert is the one that OpenSSL has for it.
-        detail = f"the certificate is not for {name}"
-        raise TlsAlertError(BAD_CERTIFICATE, "certificate-name-mismatch", detail) from error
+            self._check_staple(verified, staple)
+        held = self._hosts.get(host)
+        if held is not None:
+            held.proof = Proof(verified, staple)
 
 
 def _credential_of(tls: ClientTls) -> Credential | None:

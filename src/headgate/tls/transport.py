@@ -107,6 +107,10 @@ class TlsRole(Protocol):
         """The handshake failed; return the reason to give."""
         ...
 
+    def message_came(self, conn: SSL.Connection) -> None:
+        """A message of TLS came after the handshake: a ticket, a KeyUpdate."""
+        ...
+
     def flooded(self) -> None:
         """A peer is refused for what it makes us do without sending data."""
         ...
@@ -325,6 +329,8 @@ class TlsTransport(Transport):
         if self._quiet > MAX_QUIET_EVENTS:
             self._role.flooded()
             raise TransportError("key-update-flood", 0, f"{self._quiet} TLS messages in a row without data")
+        if self._conn is not None:
+            self._role.message_came(self._conn)
 
     def pending(self) -> bool:
         if self._broken is not None:
@@ -416,6 +422,8 @@ def _errno_of(error: BaseException) -> int:
 
 def _handshake_reason(error: BaseException) -> str:
     """Return the stable word for what `do_handshake` raised."""
+    if isinstance(error, TransportError):
+        return error.reason  # of a callback of ours
     number = _errno_of(error)
     if number:
         return _errno_word(number)

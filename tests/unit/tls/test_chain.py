@@ -13,7 +13,7 @@ from OpenSSL.crypto import X509, X509Store
 
 from headgate.engine.tls13 import alerts
 from headgate.testing.pki import Authority, Leaf
-from headgate.tls.chain import _ALERTS, _BAD, VERIFY_FAILED, verify_chain
+from headgate.tls.chain import _ALERTS, _BAD, verify_chain
 from headgate.tls.openssl import require_purpose
 
 
@@ -28,7 +28,7 @@ def store_of(*trusted: Leaf, of_server: bool = True) -> X509Store:
 def refused(store: X509Store, *chain: bytes) -> alerts.TlsAlertError:
     with pytest.raises(alerts.TlsAlertError) as caught:
         verify_chain(store, chain)
-    assert caught.value.reason == VERIFY_FAILED
+    assert caught.value.reason.startswith("certificate-")
     return caught.value
 
 
@@ -46,7 +46,11 @@ def test_rfc8446_6_2_the_alert_says_what_is_wrong(root):
         ((Authority.root("Somebody").leaf("a.test").der,), alerts.UNKNOWN_CA, "local issuer"),
         ((between.leaf("a.test").der,), alerts.UNKNOWN_CA, "local issuer"),
         ((Authority.root("Self").der,), alerts.UNKNOWN_CA, "self"),
-        ((root.leaf("late", not_after=1_600_000_000).der,), alerts.CERTIFICATE_EXPIRED, "expired.*CN=late"),
+        (
+            (root.leaf("late", not_after=1_600_000_000).der,),
+            alerts.CERTIFICATE_EXPIRED,
+            "expired: .*CN=late, valid until 2020",
+        ),
         ((root.leaf("soon", not_before=4e9, not_after=4.1e9).der,), alerts.BAD_CERTIFICATE, "not yet valid"),
         ((root.leaf("c", client=True).der,), alerts.UNSUPPORTED_CERTIFICATE, "purpose"),
         ((root.rekeyed().leaf("forged").der,), alerts.UNKNOWN_CA, "local issuer"),
@@ -102,7 +106,7 @@ def test_security_level_2_refuses_short_keys():
         else:
             error = refused(store_of(trusted), leaf.der)
             assert error.alert == alerts.BAD_CERTIFICATE
-            assert "EE certificate key too weak (CN=a.test)" in error.detail
+            assert "EE certificate key too weak: depth 0, CN=a.test" in error.detail
 
 
 def test_security_level_2_refuses_a_short_key_of_an_authority():

@@ -62,7 +62,7 @@ def test_rfc9525_a_certificate_for_another_name_is_refused(kit, gate, root, host
     with pytest.raises(TransportError) as caught:
         connect(kit, gate, tls, host)
     assert caught.value.reason == "certificate-name-mismatch"
-    assert host in caught.value.detail
+    assert f"not for {host}: depth 0, CN=origin.test, which is for origin.test, *.wild" in caught.value.detail
 
 
 @pytest.mark.parametrize("authorities", [b"", Authority.root("Stranger").pem])
@@ -70,7 +70,25 @@ def test_an_unknown_authority_is_refused(kit, gate, authorities):
     tls = ClientTls(ClientTlsSettings(authorities=authorities))
     with pytest.raises(TransportError) as caught:
         connect(kit, gate, tls, "origin.test")
-    assert caught.value.reason == "certificate-verify-failed"
+    assert caught.value.reason == "certificate-authority-unknown"
+    assert "depth 1, CN=Headgate Test Root, issued by CN=Headgate Test Root" in caught.value.detail
+
+
+@pytest.mark.parametrize(
+    ("dates", "reason", "words"),
+    [
+        ({"not_after": 1_600_000_000}, "certificate-expired", "valid until 2020-09-13T12:26:40Z"),
+        ({"not_before": 4e9, "not_after": 4.1e9}, "certificate-not-yet-valid", "valid from 2096-10-02"),
+        ({"client": True}, "certificate-wrong-purpose", "depth 0, CN=origin.test"),
+    ],
+)
+def test_a_refusal_names_check_depth_subject_and_dates(kit, root, dates, reason, words):
+    gate = kit.Gate([kit.identity_of(root.leaf("origin.test", **dates))])
+    with pytest.raises(TransportError) as caught:
+        connect(kit, gate, ClientTls(ClientTlsSettings(authorities=root.pem)), "origin.test")
+    assert caught.value.reason == reason
+    assert "depth 0, CN=origin.test" in caught.value.detail
+    assert words in caught.value.detail
 
 
 def test_verify_false_believes_anybody(kit, gate):
@@ -91,6 +109,24 @@ def test_our_certificate_is_sent_when_asked_for(kit, root):
     tls = ClientTls(ClientTlsSettings(authorities=root.pem, identity=identity))
     _, server = connect(kit, gate, tls, "origin.test")
     assert gate.tls.client_certificate(server.connection).subject == "CN=gate"
+
+
+@pytest.mark.parametrize(("least", "refused"), [("1.2", False), ("1.3", True)])
+def test_an_origin_below_the_least_version_is_refused(root, least, refused):
+    leaf = root.leaf("origin.test")
+    context = SSL.Context(SSL.TLS_SERVER_METHOD)
+    context.set_max_proto_version(SSL.TLS1_2_VERSION)
+    context.use_certificate(leaf.certificate)
+    context.use_privatekey(leaf.key)
+    server = SSL.Connection(context, None)
+    server.set_accept_state()
+    client = ClientTls(ClientTlsSettings(authorities=root.pem, min_version=least)).open(None, "origin.test")
+    with pytest.raises(SSL.WantReadError):
+        client.do_handshake()
+    server.bio_write(client.bio_read(65536))
+    with pytest.raises(SSL.Error if refused else SSL.WantReadError) as caught:
+        server.do_handshake()
+    assert ("unsupported protocol" in str(caught.value)) == refused
 
 
 def test_an_origin_below_tls_1_2_is_refused(kit, gate):
