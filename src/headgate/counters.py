@@ -90,6 +90,10 @@ POOL_WARMING_FAILED: Final = _counter("upstream_prewarmed_total", _PREWARMED, ou
 UPSTREAM_RETRIED: Final = _counter(
     "upstream_retried_total", "Requests repeated after a stale reused connection."
 )
+_UPSTREAM_TLS = "TLS handshakes with origins over TCP."
+UPSTREAM_TLS_FULL: Final = _counter("upstream_handshakes_total", _UPSTREAM_TLS, kind="full")
+UPSTREAM_TLS_RESUMED: Final = _counter("upstream_handshakes_total", _UPSTREAM_TLS, kind="resumed")
+UPSTREAM_TLS_FAILED: Final = _counter("upstream_handshakes_total", _UPSTREAM_TLS, kind="failed")
 # HTTP/3 towards origins, beside or instead of TCP.
 UPSTREAM_H3_CONNECTIONS: Final = _counter(
     "upstream_h3_connections_total", "QUIC connections opened to origins, of those opened in all."

@@ -16,7 +16,7 @@ from headgate.config.problems import Finding
 from headgate.config.route import Route
 from headgate.config.routing import MATCHERS, check_building, matcher_of
 from headgate.config.table import Location
-from headgate.config.upstream_checks import check_outliers
+from headgate.config.upstream_checks import check_outliers, check_upstream_tls
 
 _ACTIONS: Final = ("upstream", "redirect", "respond")
 _PRELOAD_SECONDS: Final = 365 * 86_400  # what hstspreload.org asks for
@@ -274,8 +274,8 @@ def _check_upstreams(config: Config) -> Iterator[Finding]:
             seen.add(endpoint.url)
         yield from _check_upstream_protocols((*location, "protocols"), upstream.protocols, seen)
         yield from check_outliers((*location, "outliers"), upstream.outliers)
-        if "tls" in upstream.model_fields_set and not any(url.startswith("https:") for url in seen):
-            yield Finding((*location, "tls"), "has no effect: no endpoint begins with https://")
+        if "tls" in upstream.model_fields_set:
+            yield from check_upstream_tls((*location, "tls"), upstream.tls, seen)
 
 
 def _check_upstream_protocols(

@@ -20,8 +20,10 @@ from headgate.config.listener import ListenerTls
 from headgate.config.model import Config
 from headgate.config.problems import Finding
 from headgate.config.table import Location
+from headgate.config.upstream_tls import UpstreamTls
 from headgate.errors import ConfigError
 from headgate.tls.client_auth import ClientVerifier, read_certificates
+from headgate.tls.identity import IdentityError, from_pem, has_certificate
 from headgate.tls.policy import TlsPolicy
 
 STAPLE_SUFFIX: Final = ".ocsp"
@@ -76,8 +78,7 @@ def check_files(config: Config) -> Iterator[Finding]:
     for index, listener in enumerate(config.listener):
         yield from _check_clients(("listener", index, "tls"), listener.tls)
     for name, upstream in config.upstream.items():
-        if upstream.tls.ca is not None and (wrong := _wrong_authorities(_content(upstream.tls.ca))):
-            yield Finding(("upstream", name, "tls", "ca"), f"{upstream.tls.ca} {wrong}")
+        yield from _check_upstream_tls(("upstream", name, "tls"), upstream.tls)
     yield from _check_user(config.user)
     if config.log.access not in ("stdout", "off"):
         folder = Path(config.log.access).parent
@@ -104,6 +105,29 @@ def _check_clients(location: Location, tls: ListenerTls) -> Iterator[Finding]:
             what = f"cannot be used: {error}"
     if what:
         yield Finding((*location, "client_crl"), f"{tls.client_crl} {what}")
+
+
+def _check_upstream_tls(location: Location, tls: UpstreamTls) -> Iterator[Finding]:
+    """Judge the authorities that an upstream trusts, and our own certificate with its key."""
+    if tls.ca is not None and (wrong := _wrong_authorities(_content(tls.ca))):
+        yield Finding((*location, "ca"), f"{tls.ca} {wrong}")
+    if tls.certificate is None:
+        return
+    chain = _content(tls.certificate)
+    if isinstance(chain, str):
+        yield Finding((*location, "certificate"), f"{tls.certificate} {chain}")
+    elif not has_certificate(chain):
+        yield Finding((*location, "certificate"), f"{tls.certificate} has no certificate in it")
+    key = chain if tls.key is None else _content(tls.key)
+    if isinstance(key, str):
+        if tls.key is not None:
+            yield Finding((*location, "key"), f"{tls.key} {key}")
+    elif isinstance(chain, bytes) and has_certificate(chain):
+        try:
+            from_pem(str(tls.certificate), chain, key)
+        except IdentityError as error:
+            place, file = ("key", tls.key) if tls.key is not None else ("certificate", tls.certificate)
+            yield Finding((*location, place), f"{file} cannot be used: {error}")
 
 
 def _wrong_authorities(data: bytes | str) -> str:

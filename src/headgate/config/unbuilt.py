@@ -30,8 +30,6 @@ TABLE: Final = (
     Unbuilt(("upstream", "*", "balance"), ("first",), "balancing to the first endpoint"),
     Unbuilt(("upstream", "*", "health"), (), "active health checks"),
     Unbuilt(("upstream", "*", "tcp_fast_open"), (True,), "TCP Fast Open"),
-    Unbuilt(("upstream", "*", "tls", "certificate"), (), "client certificates towards origins"),
-    Unbuilt(("upstream", "*", "tls", "key"), (), "client certificates towards origins"),
     Unbuilt(("cache", "enabled"), (True,), "the cache"),
     Unbuilt(("cache", "*"), (), "the cache"),
     Unbuilt(("acme",), (), "ACME"),

@@ -4,11 +4,12 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from headgate.config.kinds import FileName, OriginUrl, ServerName
-from headgate.config.table import Count, Flag, Table
+from headgate.config.kinds import OriginUrl
+from headgate.config.table import Count, Table
 from headgate.config.units import Duration
 from headgate.config.upstream_health import Outliers
 from headgate.config.upstream_pool import Pool
+from headgate.config.upstream_tls import UpstreamTls
 
 
 class Endpoint(Table):
@@ -24,20 +25,6 @@ class Endpoint(Table):
     @classmethod
     def _from_url(cls, value: object) -> object:
         return {"url": value} if isinstance(value, str) else value
-
-
-class UpstreamTls(Table):
-    """TLS towards https endpoints."""
-
-    verify: Flag = True
-    """Whether the endpoint's certificate must be valid for its name. Switch it off only on a network you own."""
-    ca: FileName | None = None
-    """PEM file with the authorities that are trusted, read when the gate starts; absent: those of the system."""
-    name: ServerName | None = None
-    """The name that is asked for (SNI) and that the certificate must carry; absent: the host of the URL."""
-    staple: Literal["ignore", "check"] = "ignore"
-    """`check`: the endpoint is asked for an OCSP staple. One that comes must be believable and say good, and one that
-    the certificate promises must come; nobody else is asked. Reason for `ignore`: most origins staple nothing."""
 
 
 class Upstream(Table):

@@ -1,10 +1,11 @@
-"""Checks of an upstream's health that need more than one value; each yields every fault that it sees."""
+"""Checks of an upstream's health and TLS that need more than one value; each yields every fault that it sees."""
 
 from collections.abc import Collection, Iterator
 
 from headgate.config.problems import Finding
 from headgate.config.table import Location
 from headgate.config.upstream_health import Health, Outliers
+from headgate.config.upstream_tls import UpstreamTls
 
 
 def check_outliers(location: Location, outliers: Outliers) -> Iterator[Finding]:
@@ -31,3 +32,15 @@ def check_health(location: Location, health: Health, urls: Collection[str]) -> I
     bare = next((url for url in urls if url.startswith("tcp:")), None)
     if health.kind == "http" and bare is not None:
         yield Finding((*location, "kind"), f"http to {bare}", hint="take tcp")
+
+
+def check_upstream_tls(location: Location, tls: UpstreamTls, urls: Collection[str]) -> Iterator[Finding]:
+    """Yield what contradicts itself in `[upstream.NAME.tls]`, or its endpoints."""
+    if not any(url.startswith("https:") for url in urls):
+        yield Finding(location, "has no effect: no endpoint begins with https://")
+    if not tls.verify:
+        for key, is_given in (("ca", tls.ca is not None), ("staple", tls.staple != "ignore")):
+            if is_given:
+                yield Finding((*location, key), "has no effect with verify = false")
+    if tls.key is not None and tls.certificate is None:
+        yield Finding((*location, "key"), "a key, and no certificate beside it")

@@ -1,11 +1,9 @@
 """TLS towards the endpoints of an upstream: `[upstream.NAME.tls]`."""
 
-from collections.abc import Collection, Iterator
 from typing import Literal
 
 from headgate.config.kinds import FileName, ServerName
-from headgate.config.problems import Finding
-from headgate.config.table import Flag, Location, Table
+from headgate.config.table import Flag, Table
 
 
 class UpstreamTls(Table):
@@ -31,16 +29,3 @@ class UpstreamTls(Table):
     resumption: Flag = True
     """Whether sessions are resumed: a third of the CPU of a full handshake, on both sides. A session is used for the
     host and port that gave it, one of TLS 1.3 once, and only while its certificates and its staple are valid."""
-
-
-def check_upstream_tls(location: Location, tls: UpstreamTls, urls: Collection[str]) -> Iterator[Finding]:
-    """Yield what contradicts itself in one table; `urls` are those of the upstream's endpoints."""
-    if not any(url.startswith("https:") for url in urls):
-        yield Finding(location, "has no effect: no endpoint begins with https://")
-        return
-    if not tls.verify:
-        for name, is_given in (("ca", tls.ca is not None), ("staple", tls.staple != "ignore")):
-            if is_given:
-                yield Finding((*location, name), "has no effect with verify = false")
-    if tls.key is not None and tls.certificate is None:
-        yield Finding((*location, "key"), "a key, and no certificate beside it")

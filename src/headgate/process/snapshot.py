@@ -41,10 +41,10 @@ class Snapshot:
     """All that a child works from.
 
     `settings` is the configuration as JSON; `clients` has the client authorities and CRLs of the listeners that ask
-    for certificates (`with_client_files`), `upstreams` the authorities of upstreams (`authorities_of`): no worker
-    reads a file that only root may read. `staples` has the payload of the last STAPLE message by certificate name:
-    {"name", "fingerprint", "staple"}, of which "staple" is for `decode_staple`. `quic` are the keys that all workers
-    share, None in the keeper and where nothing speaks QUIC.
+    for certificates (`with_client_files`), `upstreams` their authorities and our certificates for them
+    (`upstream_files`): no worker reads a file that only root may read. `staples` has the payload of the last STAPLE
+    message by certificate name: {"name", "fingerprint", "staple"}, of which "staple" is for `decode_staple`. `quic`
+    are the keys that all workers share, None in the keeper and where nothing speaks QUIC.
     """
 
     number: int

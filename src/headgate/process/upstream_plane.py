@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -18,9 +19,10 @@ from headgate.net.dialer import Dialer
 from headgate.net.poller import Poller
 from headgate.ocsp.peer import check_staple
 from headgate.process.channel import Json
-from headgate.process.upstream_files import authorities_of
+from headgate.process.upstream_files import authorities_of, identity_of
 from headgate.tls.client import ClientTls, ClientTlsSettings
 from headgate.tls.quic_client import QuicClientTls
+from headgate.tls.sessions import CheckStaple
 from headgate.upstream.connector import DialingConnector
 from headgate.upstream.endpoint import DefectSink, Endpoint
 from headgate.upstream.h3_pool import H3Pool, Tell
@@ -60,7 +62,7 @@ class UpstreamBuilder:
     def build(self, name: str, table: UpstreamConfig) -> Upstream:
         """Return the upstream of this name."""
         tls = self._tls(name, table)
-        connector = DialingConnector(self._parts.dialer, tls, self._parts.crashed)
+        connector = DialingConnector(self._parts.dialer, tls, self._parts.crashed, self._parts.values)
         quic = self._quic_connector(tls) if "h3" in table.protocols and tls is not None else None
         endpoints = [self._endpoint(item, table, connector, quic) for item in table.endpoints]
         upstream = Upstream(
@@ -122,17 +124,21 @@ class UpstreamBuilder:
     def _tls(self, name: str, table: UpstreamConfig) -> ClientTls | None:
         if not any(endpoint.url.startswith("https:") for endpoint in table.endpoints):
             return None
-        return ClientTls(
-            ClientTlsSettings(
-                verify=table.tls.verify,
-                authorities=authorities_of(self._files, name),
-                name=table.tls.name or "",
-            ),
-            self._check_staple if table.tls.staple == "check" else None,
+        settings = ClientTlsSettings(
+            verify=table.tls.verify,
+            authorities=authorities_of(self._files, name),
+            name=table.tls.name or "",
+            identity=identity_of(self._files, name),
+            min_version=table.tls.min_version,
+            resumption=table.tls.resumption,
         )
+        check: CheckStaple | None = None
+        if table.tls.verify and table.tls.staple != "ignore":
+            check = functools.partial(self._check_staple, table.tls.staple == "require")
+        return ClientTls(settings, check, self._parts.clock)
 
-    def _check_staple(self, chain: Sequence[Certificate], staple: bytes) -> None:
-        check_staple(chain, staple, self._parts.clock.wall())
+    def _check_staple(self, is_required: bool, chain: Sequence[Certificate], staple: bytes) -> None:
+        check_staple(chain, staple, self._parts.clock.wall(), is_required=is_required)
 
     def _quic_connector(self, tls: ClientTls) -> QuicConnector:
         parts = self._parts

@@ -3,6 +3,7 @@
 import pytest
 from gate_text import GATE, config_of, edited, told
 
+HTTPS_GATE = edited(('"http://10.0.0.1:8080"', '"https://10.0.0.1"'))
 ROUTE = 'upstream = "api"\n'
 NEXT = "[upstream.api]"
 
@@ -124,6 +125,18 @@ def added(text):
         (
             f"{GATE}tls = {{ verify = false }}\n",
             "23: upstream.api.tls: has no effect: no endpoint begins with https://",
+        ),
+        (
+            HTTPS_GATE + 'tls = { verify = false, ca = "ca.pem" }\n',
+            "23: upstream.api.tls.ca: has no effect with verify = false",
+        ),
+        (
+            HTTPS_GATE + 'tls = { verify = false, staple = "require" }\n',
+            "23: upstream.api.tls.staple: has no effect with verify = false",
+        ),
+        (
+            HTTPS_GATE + 'tls = { key = "key.pem" }\n',
+            "23: upstream.api.tls.key: a key, and no certificate beside it",
         ),
         (
             f'{GATE}protocols = ["h1", "h3"]\n',

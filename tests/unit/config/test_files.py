@@ -265,3 +265,50 @@ def test_only_root_can_become_another_user(folder, monkeypatch):
 
 def test_without_a_look_at_files_nothing_is_said(tmp_path):
     loads(GATE, environ={}, base=tmp_path, files=False)
+
+
+OURS = PEOPLE.leaf("gate", client=True)
+OTHER = PEOPLE.leaf("other", key="rsa")
+
+
+@pytest.mark.parametrize(
+    ("chain", "key", "found"),
+    [
+        (OURS.pem, OTHER.key_pem, ["key: {}/key cannot be used: the private key does not belong to"]),
+        (OURS.pem + OTHER.key_pem, None, ["certificate: {}/our cannot be used: the private key does not"]),
+        (OURS.pem, None, ["certificate: {}/our cannot be used: there is no private key in it"]),
+        (OURS.pem, b"", ["key: {}/key cannot be used: it is empty"]),
+        (OURS.key_pem, OURS.key_pem, ["certificate: {}/our has no certificate in it"]),
+        (b"", OURS.key_pem, ["certificate: {}/our cannot be used: it is empty"]),
+        (
+            None,
+            "missing",
+            ["certificate: {}/our cannot be read: No such", "key: {}/key cannot be read: No such"],
+        ),
+    ],
+)
+def test_our_certificate_for_an_upstream_that_cannot_be_used(folder, chain, key, found):
+    for name, content in (("our", chain), ("key", key)):
+        if isinstance(content, bytes):
+            (folder / name).write_bytes(content)
+    tls = 'certificate = "our"' + (', key = "key"' if key is not None else "")
+    text = (
+        edited(("site.pem", "a.pem"), ("http://10.0.0.1:8080", "https://10.0.0.1")) + f"tls = {{ {tls} }}\n"
+    )
+    told = [f"{p.key}: {p.what}" for p in problems_of(text, base=folder, files=True)]
+    assert len(told) == len(found), told
+    for one, start in zip(told, found, strict=True):
+        assert one.startswith("upstream.api.tls." + start.format(folder))
+
+
+@pytest.mark.parametrize(
+    ("chain", "tls"),
+    [(OURS.pem + OURS.key_pem, 'certificate = "our"'), (OURS.pem, 'certificate = "our", key = "key"')],
+)
+def test_our_certificate_for_an_upstream(folder, chain, tls):
+    (folder / "our").write_bytes(chain)
+    (folder / "key").write_bytes(OURS.key_pem)
+    text = (
+        edited(("site.pem", "a.pem"), ("http://10.0.0.1:8080", "https://10.0.0.1")) + f"tls = {{ {tls} }}\n"
+    )
+    loads(text, base=folder, files=True)
