@@ -184,6 +184,7 @@ COMPILED: Final[tuple[str, ...]] = (
     "headgate.proxy.attempt",
     "headgate.proxy.switch",
     "headgate.proxy.reverse",
+    "headgate.asgi.pipe",
 )
 
 

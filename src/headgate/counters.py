@@ -205,6 +205,20 @@ ENDPOINT_KEPT: Final = _counter(
 ABORTED_DOWNSTREAM: Final = _counter("aborted_total", "Exchanges cut short, by side.", side="downstream")
 ABORTED_UPSTREAM: Final = _counter("aborted_total", "Exchanges cut short, by side.", side="upstream")
 
+# -- ASGI applications: where they run, in a worker or a process of their own
+ASGI_RUNNING: Final = _gauge("asgi_running", "Calls of ASGI applications that run now.")
+_ASGI = "Calls of ASGI applications that went wrong."
+ASGI_RAISED: Final = _counter("asgi_failed_total", _ASGI, what="raised")
+ASGI_UNANSWERED: Final = _counter("asgi_failed_total", _ASGI, what="unanswered")
+ASGI_CUT_SHORT: Final = _counter("asgi_failed_total", _ASGI, what="cut-short")
+ASGI_WEBSOCKETS: Final = _gauge("asgi_websockets_open", "WebSockets that ASGI applications have open now.")
+_ASGI_REFUSED = "WebSockets of ASGI applications that were closed on their client, by reason."
+ASGI_MESSAGE_TOO_BIG: Final = _counter(
+    "asgi_websockets_closed_total", _ASGI_REFUSED, reason="message-too-big"
+)
+ASGI_BAD_FRAME: Final = _counter("asgi_websockets_closed_total", _ASGI_REFUSED, reason="bad-frame")
+ASGI_SILENT: Final = _counter("asgi_websockets_closed_total", _ASGI_REFUSED, reason="silent")
+
 # -- staples: written by the keeper
 _FETCHES = "OCSP fetches, by outcome."
 OCSP_FETCH_OK: Final = _counter("ocsp_fetches_total", _FETCHES, outcome="ok")

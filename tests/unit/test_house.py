@@ -26,7 +26,7 @@ RANKS = (
     ("ocsp",),
     ("connection", "pipeline"),
     ("upstream",),
-    ("server", "proxy"),
+    ("server", "proxy", "asgi"),
     ("config", "admin"),
     ("process",),
     ("app",),
