@@ -137,7 +137,8 @@ def _serve(engine: ServerEngine, trace: _Trace) -> None:
         if event is None:
             if engine.receiving != DONE:
                 return
-            engine.send(Response(200, b"OK", 11, Fields([], [])))
+            status = 405 if engine.request is not None and engine.request.method == b"CONNECT" else 200
+            engine.send(Response(status, b"OK", 11, Fields([], [])))
             trace.add(f"answer {engine.take_output()!r}")
             if engine.must_close:
                 trace.over = True

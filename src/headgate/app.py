@@ -133,6 +133,7 @@ def run_gate(
         notifier=Notifier(os.environ),
         make_tickets=make_tickets,
         clients=certificates.clients,
+        users=certificates.users,
         upstreams=certificates.upstreams,
         quic_keys=QuicKeyShelf(config.state_dir, clock, events),
         listening=listening,

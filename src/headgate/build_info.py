@@ -184,6 +184,11 @@ COMPILED: Final[tuple[str, ...]] = (
     "headgate.proxy.attempt",
     "headgate.proxy.switch",
     "headgate.proxy.reverse",
+    "headgate.proxy.guard",
+    "headgate.proxy.authentication",
+    "headgate.proxy.destinations",
+    "headgate.proxy.connect",
+    "headgate.proxy.forward",
     "headgate.asgi.pipe",
 )
 

@@ -219,6 +219,39 @@ ASGI_MESSAGE_TOO_BIG: Final = _counter(
 ASGI_BAD_FRAME: Final = _counter("asgi_websockets_closed_total", _ASGI_REFUSED, reason="bad-frame")
 ASGI_SILENT: Final = _counter("asgi_websockets_closed_total", _ASGI_REFUSED, reason="silent")
 
+# -- forward proxy
+_FORWARD = "Requests to forward listeners that were let through, by kind."
+FORWARD_PLAIN: Final = _counter("forward_requests_total", _FORWARD, kind="plain")
+FORWARD_CONNECT: Final = _counter("forward_requests_total", _FORWARD, kind="connect")
+_FORWARD_REFUSED = "Requests to forward listeners that were refused, by reason."
+FORWARD_REFUSED_CLIENT: Final = _counter(
+    "forward_refused_total", _FORWARD_REFUSED, reason="client-not-allowed"
+)
+FORWARD_REFUSED_PORT: Final = _counter("forward_refused_total", _FORWARD_REFUSED, reason="port-not-allowed")
+FORWARD_REFUSED_HOST: Final = _counter("forward_refused_total", _FORWARD_REFUSED, reason="host-not-allowed")
+FORWARD_REFUSED_ADDRESS: Final = _counter(
+    "forward_refused_total", _FORWARD_REFUSED, reason="address-not-allowed"
+)
+FORWARD_REFUSED_LOOP: Final = _counter("forward_refused_total", _FORWARD_REFUSED, reason="loop")
+FORWARD_REFUSED_TUNNELS: Final = _counter(
+    "forward_refused_total", _FORWARD_REFUSED, reason="too-many-tunnels"
+)
+FORWARD_REFUSED_DESTINATIONS: Final = _counter(
+    "forward_refused_total", _FORWARD_REFUSED, reason="too-many-destinations"
+)
+AUTHENTICATION_MISSING: Final = _counter(
+    "forward_refused_total", _FORWARD_REFUSED, reason="authentication-required"
+)
+AUTHENTICATION_THROTTLED: Final = _counter(
+    "forward_refused_total", _FORWARD_REFUSED, reason="too-many-attempts"
+)
+AUTHENTICATION_BUSY: Final = _counter("forward_refused_total", _FORWARD_REFUSED, reason="authentication-busy")
+AUTHENTICATION_CHECKED: Final = _counter("password_checks_total", "Passwords of users that were checked.")
+AUTHENTICATION_WRONG: Final = _counter("password_checks_wrong_total", "Those of them that were wrong.")
+FORWARD_DESTINATIONS: Final = _gauge(
+    "forward_destinations", "Origins that connections of forward listeners are kept for."
+)
+
 # -- staples: written by the keeper
 _FETCHES = "OCSP fetches, by outcome."
 OCSP_FETCH_OK: Final = _counter("ocsp_fetches_total", _FETCHES, outcome="ok")

@@ -64,6 +64,7 @@ TESTED_ELSEWHERE = {
     "ocsp.sources": "driven by test_stapler",
     "tls.handshake": "a record, in test_context and test_transport",
     "config.upstream_pool": "a table, in test_model and test_loader",
+    "config.forwarding": "in test_listener_forward",
     "config.upstream_tls": "a table, in test_checks and test_files",
 }
 MIRRORED = ("engine", "http", "ocsp", "tls", "config")

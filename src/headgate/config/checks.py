@@ -9,6 +9,7 @@ from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Final
 
+from headgate.config.forwarding import check_forward
 from headgate.config.kinds import parse_address
 from headgate.config.listener import Listener
 from headgate.config.model import Config
@@ -66,16 +67,20 @@ def _check_listeners(config: Config, source: Source) -> Iterator[Finding]:
         if listener.mode == "https" and not source.has("certificate"):
             hint = 'add [[certificate]] with files = "…", or mode = "http" here'
             yield Finding(location, "a listener with mode https, and no [[certificate]] at all", hint=hint)
-        if listener.mode == "https" and listener.redirect:
-            yield Finding(
-                (*location, "redirect"), "redirects to itself", hint='it is meant for mode = "http"'
+        if listener.mode != "http" and listener.redirect:
+            what = (
+                "redirects to itself"
+                if listener.mode == "https"
+                else f"has no effect with mode {listener.mode}"
             )
-        if listener.mode == "http" and "tls" in listener.model_fields_set:
-            yield Finding((*location, "tls"), "has no effect with mode http")
+            yield Finding((*location, "redirect"), what, hint='it is meant for mode = "http"')
+        if listener.mode != "https" and "tls" in listener.model_fields_set:
+            yield Finding((*location, "tls"), f"has no effect with mode {listener.mode}")
         else:
             yield from _check_client_auth((*location, "tls"), listener)
         yield from _check_protocols(location, listener)
         yield from _check_proxy_protocol(location, listener)
+        yield from check_forward(location, listener)
 
 
 def _check_protocols(location: Location, listener: Listener) -> Iterator[Finding]:
@@ -86,14 +91,15 @@ def _check_protocols(location: Location, listener: Listener) -> Iterator[Finding
     if "h3" not in offered:
         if "quic" in listener.model_fields_set:
             yield Finding((*location, "quic"), "has no effect without h3 in protocols")
-    elif listener.mode == "http":
+    elif listener.mode != "https":
         place = offered.index("h3")
-        yield Finding((*location, "protocols", place), "h3 with mode http", hint="HTTP/3 is always encrypted")
+        what = f"h3 with mode {listener.mode}"
+        yield Finding((*location, "protocols", place), what, hint="HTTP/3 is always encrypted")
     elif "h1" not in offered:
         hint = "clients learn of HTTP/3 from an answer over TCP"
         yield Finding((*location, "protocols"), "h3 alone", "h1 beside it", hint=hint)
-    if listener.advertise_port is not None and listener.mode == "http":
-        yield Finding((*location, "advertise_port"), "has no effect with mode http")
+    if listener.advertise_port is not None and listener.mode != "https":
+        yield Finding((*location, "advertise_port"), f"has no effect with mode {listener.mode}")
 
 
 def _check_proxy_protocol(location: Location, listener: Listener) -> Iterator[Finding]:
@@ -151,6 +157,8 @@ def _check_listener_names(config: Config, written: list[str]) -> Iterator[Findin
                 yield _absent_listener(location, name, list(by_label))
             elif len(found) > 1 and name not in seen:
                 yield Finding(location, f"{len(found)} listeners are at {name}", hint="give them a name each")
+            elif any(listener.mode == "forward" for listener in found):
+                yield Finding(location, f'has no effect: "{name}" is a forward proxy, and has no routes')
             elif any(listener.redirect for listener in found):
                 hint = "it redirects to the listener that has this route"
                 yield Finding(location, f'has no effect: "{name}" only redirects', hint=hint)

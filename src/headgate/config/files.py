@@ -22,6 +22,7 @@ from headgate.config.problems import Finding
 from headgate.config.table import Location
 from headgate.config.upstream_tls import UpstreamTls
 from headgate.errors import ConfigError
+from headgate.proxy.htpasswd import Htpasswd, HtpasswdError
 from headgate.tls.client_auth import ClientVerifier, read_certificates
 from headgate.tls.identity import IdentityError, from_pem, has_certificate
 from headgate.tls.policy import TlsPolicy
@@ -77,6 +78,9 @@ def check_files(config: Config) -> Iterator[Finding]:
         yield from _check_certificate(("certificate", index), certificate)
     for index, listener in enumerate(config.listener):
         yield from _check_clients(("listener", index, "tls"), listener.tls)
+        if listener.mode == "forward" and listener.forward.users is not None:
+            location = ("listener", index, "forward", "users")
+            yield from _check_users(location, listener.forward.users)
     for name, upstream in config.upstream.items():
         yield from _check_upstream_tls(("upstream", name, "tls"), upstream.tls)
     yield from _check_user(config.user)
@@ -128,6 +132,17 @@ def _check_upstream_tls(location: Location, tls: UpstreamTls) -> Iterator[Findin
         except IdentityError as error:
             place, file = ("key", tls.key) if tls.key is not None else ("certificate", tls.certificate)
             yield Finding((*location, place), f"{file} cannot be used: {error}")
+
+
+def _check_users(location: Location, path: Path) -> Iterator[Finding]:
+    content = _content(path)
+    if isinstance(content, str):
+        yield Finding(location, f"{path} {content}")
+        return
+    try:
+        Htpasswd(content)
+    except HtpasswdError as error:
+        yield Finding(location, f"{path} cannot be used: {error}")
 
 
 def _wrong_authorities(data: bytes | str) -> str:

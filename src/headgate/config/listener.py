@@ -5,6 +5,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from headgate.config.kinds import Address, FileName, Name, Network, parse_address
+from headgate.config.listener_forward import ListenerForward
 from headgate.config.table import Count, Flag, Table
 from headgate.config.units import Duration, Rate, RateLimit, Size, SizeOrUnlimited
 
@@ -99,8 +100,9 @@ class Listener(Table):
     family is named."""
     name: Name | None = None
     """What `listeners` of a route calls it; absent: its first address."""
-    mode: Literal["https", "http"] = "https"
-    """`https` terminates TLS; `http` does not. (`forward` and `tcp` are not built yet.)"""
+    mode: Literal["https", "http", "forward"] = "https"
+    """`https` terminates TLS; `http` does not; `forward` is a proxy that clients choose themselves, without TLS of
+    its own. (`tcp` is not built yet.)"""
     protocols: Annotated[tuple[Literal["h1", "h3"], ...], Field(min_length=1)] | None = None
     """HTTP versions offered: `h1`, and with `mode = "https"` also `h3`, which needs UDP on the same ports: it is
     bound there, and answers over TCP name it in Alt-Svc. Absent: `h1` and `h3` with `https`, `h1` with `http`; a UDP
@@ -125,6 +127,7 @@ class Listener(Table):
     timeouts: ListenerTimeouts = ListenerTimeouts()
     limits: ListenerLimits = ListenerLimits()
     quic: ListenerQuic = ListenerQuic()
+    forward: ListenerForward = ListenerForward()
 
     @property
     def offered(self) -> tuple[str, ...]:

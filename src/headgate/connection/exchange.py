@@ -112,6 +112,7 @@ class Exchange:
         self.host = b""
         self.path = b""
         self.asked: ForwardedInfo | None = None  # what is believed of the client
+        self.user = b""  # who authenticated
         self.route = ""
         self.upstream = ""
         self.endpoint = ""

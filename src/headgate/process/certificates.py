@@ -14,6 +14,7 @@ from headgate.process.client_files import ClientFiles
 from headgate.process.parts import Events
 from headgate.process.snapshot import Certificate
 from headgate.process.upstream_files import read_upstreams
+from headgate.process.user_files import UserFiles
 from headgate.tls.files import CertificateFiles, Problem
 from headgate.tls.identity import Identity, StapleRules, from_pem
 from headgate.tls.watch import CertificateShelf
@@ -54,6 +55,7 @@ class ShelfSource:
     ) -> None:
         self._config = config
         self._clients = ClientFiles(config, clock, events)
+        self._users = UserFiles(config, events)
         self._upstreams: dict[str, Json] = {}
         self._shelf = CertificateShelf(tables_of(config), clock)
         self._events = events
@@ -61,8 +63,9 @@ class ShelfSource:
         self._told: dict[str, Problem] = {}
 
     def load(self) -> Sequence[Certificate]:
-        """Read everything; what cannot be used is told. Raises `ConfigError` for unusable authorities."""
+        """Read everything; what cannot be used is told. Raises `ConfigError` for unusable authorities and users."""
         self._clients.load()
+        self._users.load()
         self._upstreams = read_upstreams(self._config)
         identities = self._shelf.load()
         self._tell()
@@ -73,13 +76,19 @@ class ShelfSource:
         self._tend()
         identities: Sequence[Identity] | None = self._shelf.poll()
         self._tell()
-        if self._clients.poll() and identities is None:
+        changed = self._clients.poll()
+        changed |= self._users.poll()
+        if changed and identities is None:
             identities = self._shelf.identities()
         return None if identities is None else [encode_identity(identity) for identity in identities]
 
     def clients(self) -> dict[str, Json]:
         """Return the client authorities and CRLs, for a Snapshot."""
         return self._clients.to_json()
+
+    def users(self) -> dict[str, Json]:
+        """Return the users of forward listeners, for a Snapshot."""
+        return self._users.to_json()
 
     def upstreams(self) -> dict[str, Json]:
         """Return the authorities of upstreams, for a Snapshot."""
@@ -92,6 +101,7 @@ class ShelfSource:
     def problems(self) -> dict[str, str]:
         """Return what is wrong now, by file."""
         found = self._clients.problems()
+        found.update(self._users.problems())
         for problem in self._told.values():
             before = found.get(problem.file)
             found[problem.file] = f"{before}; {problem.reason}" if before else problem.reason

@@ -24,6 +24,7 @@ from headgate.net.poller import Poller
 from headgate.net.resolver import Resolver, ResolverSettings
 from headgate.pipeline.route import Route, Router
 from headgate.process.channel import Json
+from headgate.process.forward_plane import ForwardPlane
 from headgate.process.upstream_plane import UpstreamBuilder, UpstreamParts
 from headgate.proxy.dispatch import Dispatcher, HostPolicy
 from headgate.proxy.fixed import HttpsRedirectHandler, RedirectHandler, RespondHandler
@@ -80,20 +81,19 @@ class DataPlane:
         )
         self.dialer = Dialer(self.resolver, counters=counters, prefer=names.prefer)
         self.listeners: list[Listener] = []
-        builder = UpstreamBuilder(
-            UpstreamParts(
-                dialer=self.dialer,
-                poller=self.poller,
-                values=counters.values,
-                clock=clock,
-                event=observer.event,
-                defect=observer.crashed,
-                crashed=self._crashed,
-                idle_total=IdleTotal(config.limits.idle_connections),
-                timers=timers,
-            ),
-            upstreams,
+        parts = UpstreamParts(
+            dialer=self.dialer,
+            poller=self.poller,
+            values=counters.values,
+            clock=clock,
+            event=observer.event,
+            defect=observer.crashed,
+            crashed=self._crashed,
+            idle_total=IdleTotal(config.limits.idle_connections),
+            timers=timers,
         )
+        builder = UpstreamBuilder(parts, upstreams)
+        self.forward = ForwardPlane(config, parts, builder)
         self.upstreams = {name: builder.build(name, table) for name, table in config.upstream.items()}
         self.outliers = builder.outliers
         self._routes = [self._route(table) for table in config.route]
@@ -108,7 +108,8 @@ class DataPlane:
     @property
     def endpoints(self) -> list[Endpoint]:
         """All endpoints of all upstreams; for the sweep of deadlines."""
-        return [endpoint for upstream in self.upstreams.values() for endpoint in upstream.endpoints]
+        endpoints = [endpoint for upstream in self.upstreams.values() for endpoint in upstream.endpoints]
+        return [*endpoints, *self.forward.endpoints()]
 
     def _crashed(self, name: str, error: BaseException) -> None:
         self.observer.crashed(name, error if isinstance(error, Exception) else RuntimeError(repr(error)))
@@ -166,6 +167,8 @@ class DataPlane:
 
     def _dispatcher(self, index: int, tls: ServerTls | None) -> Handler:
         table = self.config.listener[index]
+        if table.mode == "forward":
+            return self.forward.handler(index)
         values = self.counters.values
         allow = STRICT
         for word in table.allow_in_path:
@@ -179,6 +182,8 @@ class DataPlane:
         """Build one listener on a bound socket; it accepts only once it is started."""
         host, port = sock.getsockname()[:2]
         table = self.config.listener[index]
+        if table.mode == "forward":
+            self.forward.own.add(host, port)
         listener = Listener(
             format_address(host, port),
             sock,
@@ -207,7 +212,9 @@ class DataPlane:
         tables = list(enumerate(self.config.listener))
         places = [(i, table.public_port) for i, table in tables if table.mode == "https"]
         if not places:
-            places = [(i, 443) for i, table in tables if not table.redirect] or [(redirecting, 443)]
+            places = [(i, 443) for i, table in tables if not table.redirect and table.mode != "forward"] or [
+                (redirecting, 443)
+            ]
         return [(self._router(self.config.routes_of(index)), port) for index, port in places]
 
     @property
@@ -230,6 +237,7 @@ class DataPlane:
                 connection.close()
         for endpoint in self.endpoints:
             endpoint.close()
+        self.forward.close()
 
 
 def _limits_of(table: ListenerConfig, values: list[int]) -> ConnectionLimits:

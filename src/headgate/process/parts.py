@@ -56,7 +56,8 @@ class SupervisorSettings:
 @dataclass(frozen=True, slots=True)
 class Parts:
     """What the composition root injects. `settings` is the configuration as it goes into the Snapshot;
-    `clients` returns the client authorities and CRLs of the Snapshot after the certificates were read, `upstreams`
+    `clients` returns the client authorities and CRLs of the Snapshot after the certificates were read, `users`
+    the htpasswd files of forward listeners, `upstreams`
     the authorities of upstreams; `quic_keys` are needed where an address has QUIC;
     `make_tickets` runs before any worker is forked; `load_keeper` in each new keeper, which is still who started us;
     `listening` once, when all workers first listen."""
@@ -70,6 +71,7 @@ class Parts:
     notifier: Notifier
     make_tickets: Callable[[], object] = lambda: None
     clients: Callable[[], dict[str, Json]] = dict
+    users: Callable[[], dict[str, Json]] = dict
     upstreams: Callable[[], dict[str, Json]] = dict
     quic_keys: QuicKeyShelf | None = None
     load_keeper: Callable[[], None] = lambda: None

@@ -42,9 +42,10 @@ class Snapshot:
 
     `settings` is the configuration as JSON; `clients` has the client authorities and CRLs of the listeners that ask
     for certificates (`with_client_files`), `upstreams` their authorities and our certificates for them
-    (`upstream_files`): no worker reads a file that only root may read. `staples` has the payload of the last STAPLE
-    message by certificate name: {"name", "fingerprint", "staple"}, of which "staple" is for `decode_staple`. `quic`
-    are the keys that all workers share, None in the keeper and where nothing speaks QUIC.
+    (`upstream_files`), `users` the htpasswd files of forward listeners (`users_of`): no worker reads a file that only
+    root may read. `staples` has the payload of the last STAPLE message by certificate name: {"name", "fingerprint",
+    "staple"}, of which "staple" is for `decode_staple`. `quic` are the keys that all workers share, None in the
+    keeper and where nothing speaks QUIC.
     """
 
     number: int
@@ -55,15 +56,16 @@ class Snapshot:
     clients: dict[str, Json] = field(default_factory=dict)
     upstreams: dict[str, Json] = field(default_factory=dict)
     quic: QuicKeys | None = None
+    users: dict[str, Json] = field(default_factory=dict)
 
     def __repr__(self) -> str:
         return f"<Snapshot {self.number}: {len(self.certificates)} certificates, {len(self.staples)} staples>"
 
     def without_keys(self) -> "Snapshot":
-        """Return the keeper's copy: certificate chains and no private key, and nothing of upstreams, to which it
-        does not talk."""
+        """Return the keeper's copy: certificate chains and no private key, nothing of users, and nothing of
+        upstreams, to which it does not talk."""
         certificates = tuple(replace(item, key="") for item in self.certificates)
-        return replace(self, certificates=certificates, upstreams={}, quic=None)
+        return replace(self, certificates=certificates, users={}, upstreams={}, quic=None)
 
     def to_json(self) -> dict[str, Json]:
         """Return the payload of a SNAPSHOT message."""
@@ -74,6 +76,7 @@ class Snapshot:
             "staples": self.staples,
             "health": self.health,
             "clients": self.clients,
+            "users": self.users,
             "upstreams": self.upstreams,
             "quic": encode_keys(self.quic),
         }
@@ -104,6 +107,7 @@ def decode_snapshot(message: Message) -> Snapshot:
         staples=_object(message, "staples"),
         health=_object(message, "health"),
         clients=_object(message, "clients"),
+        users=_object(message, "users"),
         upstreams=_object(message, "upstreams"),
         quic=decode_keys(message.item("quic")),
     )

@@ -621,6 +621,7 @@ class Supervisor:
             tuple(certificates),
             staples,
             clients=self._parts.clients(),
+            users=self._parts.users(),
             upstreams=self._parts.upstreams(),
             quic=self._parts.quic_keys.keys if self._parts.quic_keys is not None else None,
         )

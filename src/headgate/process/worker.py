@@ -159,6 +159,7 @@ class Worker:
         observer = Observer(self._log, self._events.event)
         loop = asyncio.get_running_loop()
         plane = DataPlane(config, self._counters, observer, self._clock, snapshot.upstreams, loop)
+        plane.forward.take_users(snapshot.users)
         self._identities = self._decode(snapshot, config)
         self._take_staples(snapshot)
         rings = self._start.tickets
@@ -223,6 +224,7 @@ class Worker:
         for index, tls in self._tls.items():
             tls.set_identities(identities)
             self._take_client_files(index, tls, snapshot)
+        plane.forward.take_users(snapshot.users)
         if self._quic is not None:
             self._quic.take_keys(snapshot.quic)
 
@@ -268,6 +270,7 @@ class Worker:
                 sweep(plane.listeners, plane.endpoints, self._values, plane.poller.now)
                 for outliers in plane.outliers.values():
                     outliers.sweep(plane.poller.now)
+                plane.forward.sweep(plane.poller.now)
                 if self._quic is not None:
                     self._quic.sweep(plane.poller.now)
                     self._quic.publish(self._start.sample, plane.poller.now)

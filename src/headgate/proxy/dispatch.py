@@ -27,7 +27,7 @@ from headgate.proxy.max_forwards import ends_here
 from headgate.proxy.stream_tunnel import adopt_connect
 
 
-def _check_upgrade(request: Request) -> None:
+def check_upgrade(request: Request) -> None:
     """Ignore an Upgrade to another HTTP or to TLS (RFC 9110 section 7.8 lets a server).
 
     An origin that agreed would give the client a connection behind all routes, edits and limits; RFC 9113 section 3.1
@@ -113,7 +113,7 @@ class Dispatcher(Handler):
             add_upgrade(fields, request.upgrade)
         else:
             if request.upgrade:
-                _check_upgrade(request)
+                check_upgrade(request)
             strip_request(fields, request.upgrade)
         info = context.forwarded.apply(fields, authority)
         exchange.asked = info

@@ -21,6 +21,7 @@ from headgate.connection.quic_upstream import REFUSED, Lane
 from headgate.connection.stream_driver import NEVER
 from headgate.connection.upstream_stream import ResponseReceiver, UpstreamStream
 from headgate.counters import (
+    FORWARD_REFUSED_ADDRESS,
     GATEWAY_CLOSED,
     GATEWAY_CONNECT,
     GATEWAY_CONNECT_TIMEOUT,
@@ -44,7 +45,7 @@ from headgate.upstream.upstream import Upstream
 _CLOSED: Final = frozenset(("closed", "econnreset", "epipe", "enotconn"))
 NOBODY: Final[list[Endpoint]] = []
 # Failed dials that say nothing about the endpoint: we have no descriptor left, what was asked cannot be, a defect.
-_OURS: Final = frozenset(("descriptors", "upgrade", "internal"))
+_OURS: Final = frozenset(("descriptors", "upgrade", "internal", "refused-address"))
 
 
 @final
@@ -70,6 +71,7 @@ class ReverseProxy(Handler, ResponseReceiver, ConnectionWaiter):
         # Applied to heads by the dispatcher; what is left to do here is to keep trailers from undoing them.
         self.request_edits = request_edits if request_edits is not None else FieldEdits()
         self.tunnel_idle = tunnel_idle
+        self.otherwise: Handler | None = None  # takes over when no endpoint could be reached
 
     def __repr__(self) -> str:
         return f"<ReverseProxy {self.upstream!r}>"
@@ -183,7 +185,15 @@ class ReverseProxy(Handler, ResponseReceiver, ConnectionWaiter):
                 self._begin(exchange, attempt)
                 return
         exchange.attempt = None
-        if reason == "timeout":
+        otherwise = self.otherwise
+        if otherwise is not None:
+            exchange.detail = detail
+            exchange.retries += 1
+            otherwise.handle(exchange)
+        elif reason == "refused-address":
+            self.values[FORWARD_REFUSED_ADDRESS] += 1
+            self._answer_error(exchange, 403, "address-not-allowed", detail)
+        elif reason == "timeout":
             self.values[GATEWAY_CONNECT_TIMEOUT] += 1
             self._answer_error(exchange, 504, "connect-timeout", detail)
         else:

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from typing import final
 
+from mypy_extensions import trait
+
 from headgate.connection.downstream import DownstreamConnection
 from headgate.connection.exchange import TunnelOwner
 from headgate.counters import TUNNELS_OPEN
@@ -16,15 +18,31 @@ from headgate.proxy.relay import Relay, RelayHalf, RelayOwner
 from headgate.server.sweep import HoldsBytes
 
 
+@trait
+class TunnelPlace:
+    """What a tunnel takes up of a limit."""
+
+    def leave(self) -> None:
+        """The tunnel is over: give the place back."""
+        raise NotImplementedError
+
+
 @final
 class Tunnel(TunnelOwner, HoldsBytes, RelayOwner):
     """Relays between a client's connection, whose `detach` returned `early`, and `origin`, from which came `late`."""
 
     def __init__(
-        self, downstream: DownstreamConnection, origin: RelayHalf, early: bytes, late: bytes, idle: float
+        self,
+        downstream: DownstreamConnection,
+        origin: RelayHalf,
+        early: bytes,
+        late: bytes,
+        idle: float,
+        place: TunnelPlace | None = None,
     ) -> None:
         self.downstream = downstream
         self.idle = idle
+        self.place = place
         self.values = downstream.values
         self.values[TUNNELS_OPEN] += 1
         client = RelayHalf(downstream.transport, downstream.poller, downstream)
@@ -51,6 +69,8 @@ class Tunnel(TunnelOwner, HoldsBytes, RelayOwner):
 
     def relay_over(self, reason: str) -> None:
         self.values[TUNNELS_OPEN] -= 1
+        if self.place is not None:
+            self.place.leave()
         exchange = self.downstream.exchange
         if exchange is not None:
             exchange.reason = exchange.reason or reason

@@ -81,6 +81,7 @@ class Observer(DownstreamObserver):
             fields.get(b"user-agent") or b"",
             fields.get(b"x-request-id") or b"",
             exchange.upstream_protocol,
+            exchange.user,
         )
 
     def handshake_over(self, connection: StreamDriver) -> None:

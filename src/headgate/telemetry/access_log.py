@@ -51,7 +51,25 @@ UNSAFE: Final = {
 }
 
 _Entry = tuple[
-    bytes, float, bytes, bytes, bytes, int, int, int, float, str, str, float, int, str, str, bytes, bytes, str
+    bytes,
+    float,
+    bytes,
+    bytes,
+    bytes,
+    int,
+    int,
+    int,
+    float,
+    str,
+    str,
+    float,
+    int,
+    str,
+    str,
+    bytes,
+    bytes,
+    str,
+    bytes,
 ]
 
 
@@ -115,12 +133,13 @@ class AccessLog:
         user_agent: bytes,
         request_id: bytes,
         upstream_protocol: str = "",
+        user: bytes = b"",
     ) -> None:
         """Note one exchange.
 
         `connection` comes from `connection_fields`; `wall` is when the request began (seconds since the epoch);
         durations are in seconds. "" or b"" leave a field out, and so do 0 retries and an upstream duration under 0.
-        `upstream_protocol` is "" for HTTP/1.1.
+        `upstream_protocol` is "" for HTTP/1.1; `user` is who authenticated.
         """
         if not self.enabled:
             return
@@ -145,6 +164,7 @@ class AccessLog:
                 user_agent if len(user_agent) <= AGENT_LIMIT else user_agent[: AGENT_LIMIT + 1],
                 request_id if len(request_id) <= ID_LIMIT else request_id[: ID_LIMIT + 1],
                 upstream_protocol,
+                user if len(user) <= ID_LIMIT else user[: ID_LIMIT + 1],
             )
         )
         if len(self._pending) >= BATCH:
@@ -206,6 +226,7 @@ class AccessLog:
             user_agent,
             request_id,
             upstream_protocol,
+            user,
         ) = entry
         cut = False
         if limit != TARGET_LIMIT or (
@@ -213,6 +234,7 @@ class AccessLog:
             or len(host) > HOST_LIMIT
             or len(user_agent) > AGENT_LIMIT
             or len(request_id) > ID_LIMIT
+            or len(user) > ID_LIMIT
             or len(method) > METHOD_LIMIT
         ):
             cut = True
@@ -221,6 +243,7 @@ class AccessLog:
             target = target[:limit]
             user_agent = user_agent[: min(AGENT_LIMIT, limit)]
             request_id = request_id[: min(ID_LIMIT, limit)]
+            user = user[: min(ID_LIMIT, limit)]
         # One display of the usual shape, then the exceptions: growing a dict key by key costs twice as much.
         fields: dict[str, object] = {
             "time": self._time(wall),
@@ -254,6 +277,8 @@ class AccessLog:
             fields["retries"] = retries
         if reason:
             fields["reason"] = reason
+        if user:
+            fields["user"] = text(user)
         if request_id:
             fields["request_id"] = text(request_id)
         if cut:

@@ -140,7 +140,8 @@ def _ours_pull(role, engine, gather):
 def _next(role, engine):
     """Go on to the next exchange; tell whether there is none."""
     if role == "server":
-        engine.send(Response(200, b"OK", 11, Fields([], [])))
+        status = 405 if engine.request.method == b"CONNECT" else 200  # a tunnel would have no next exchange
+        engine.send(Response(status, b"OK", 11, Fields([], [])))
         engine.take_output()
     if engine.must_close:
         return True

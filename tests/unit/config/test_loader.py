@@ -46,7 +46,7 @@ def test_a_small_file_gets_every_default():
         ),
         (
             ('mode = "https"', 'mode = "htps"'),
-            '5: listener.mode: expected one of "https", "http", got "htps"; did you mean "https"?',
+            '5: listener.mode: expected one of "https", "http", "forward", got "htps"; did you mean "https"?',
         ),
         (
             ('head = "10s"', "head = 10"),
@@ -103,7 +103,8 @@ def test_a_small_file_gets_every_default():
         ),
         (
             ("[listener.limits]", 'connect_timeout = "5s"\n[listener.limits]'),
-            "10: listener.timeouts.connect_timeout: unknown key; `connect_timeout` belongs to [upstream.NAME]",
+            "10: listener.timeouts.connect_timeout: unknown key; `connect_timeout` belongs to "
+            "[listener.forward] or [upstream.NAME]",
         ),
         (
             ("[[certificate]]", "[[certificate]]\nstapling = 'off'"),

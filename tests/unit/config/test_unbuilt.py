@@ -16,10 +16,6 @@ ENDPOINTS = 'endpoints = ["http://10.0.0.1:8080"]'
             ['5: listener.mode: not built yet: TCP pass-through, got "tcp"'],
         ),
         (
-            ('mode = "https"', 'mode = "forward"'),
-            ['5: listener.mode: not built yet: forward proxying, got "forward"'],
-        ),
-        (
             ('mode = "https"', 'protocols = ["h1", "h2", "h3"]'),
             [
                 '5: listener.protocols[1]: not built yet: HTTP/2, got "h2"',

@@ -20,6 +20,7 @@ SNAPSHOT = Snapshot(
     {"0": {"ca": "PEOPLE", "crl": ""}},
     {"api": {"ca": "ORIGINS"}},
     QuicKeys(b"i" * 16, b"r" * 32, b"t" * 32, (b"s" * 32, b"u" * 32)),
+    {"1": {"users": "alice:{SHA}x"}},
 )
 
 
@@ -38,6 +39,7 @@ def test_the_keepers_copy_has_no_key_and_everything_else():
     assert copy.certificates[0].key == ""
     assert copy.certificates[0].chain == "CHAIN"
     assert copy.staples == SNAPSHOT.staples
+    assert copy.users == {}
     assert copy.clients == SNAPSHOT.clients
     assert copy.upstreams == {}
     assert copy.quic is None
@@ -50,7 +52,7 @@ def test_repr_shows_no_key():
 
 
 @pytest.mark.parametrize(
-    "missing", ["number", "settings", "certificates", "staples", "health", "clients", "upstreams"]
+    "missing", ["number", "settings", "certificates", "staples", "health", "clients", "upstreams", "users"]
 )
 def test_missing_parts_are_named(missing):
     value = SNAPSHOT.to_json()

@@ -174,7 +174,9 @@ class ServerEngine(H1Connection):
         elif response.body == 0:
             if fields.flags & CONTENT_LENGTH == 0 and self._needs_length(status):
                 lines.append(b"Content-Length: 0")
-            self.sending = step(self.sending, HEAD_EMPTY)
+            # A 2xx to CONNECT ends HTTP here, and is not the end of an exchange.
+            tunnel = request is not None and request.method == b"CONNECT" and status < 300
+            self.sending = step(self.sending, HEAD_SWITCH if tunnel else HEAD_EMPTY)
         else:
             if fields.flags & CONTENT_LENGTH == 0:
                 lines.append(b"Content-Length: %d" % response.body)
