@@ -4,6 +4,7 @@ Each row has an upstream of its own, whose origins do one thing; `test_table.py`
 docs/faults.md shows the same rows to people, and a test holds the two together.
 """
 
+import ssl
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -195,6 +196,30 @@ def staple_says_revoked(world, name):
 def staple_promised_and_missing(world, name):
     leaf = world.root.leaf("127.0.0.1", must_staple=True)
     world.upstream(name, f"https://{world.tls_origin(good, leaf, name).address}", tls='staple = "check"')
+
+
+@row(502, reason="connect", counter=failed("connect"), reached=0, detail=("staple",))
+def staple_required_and_missing(world, name):
+    leaf = world.root.leaf("127.0.0.1")
+    world.upstream(name, f"https://{world.tls_origin(good, leaf, name).address}", tls='staple = "require"')
+
+
+@row(502, reason="connect", counter=failed("connect"), reached=0, detail=("alert-protocol-version: 127.",))
+def tls_too_old(world, name):
+    origin = world.tls_origin(good, world.root.leaf("127.0.0.1"), name, newest=ssl.TLSVersion.TLSv1_2)
+    world.upstream(name, f"https://{origin.address}", tls='min_version = "1.3"')
+
+
+@row(
+    502,
+    reason="upstream-alert-certificate-required",
+    counter=failed("protocol"),
+    reached=0,
+    detail=("127.0.0.1:",),
+)
+def client_certificate_wanted(world, name):
+    origin = world.tls_origin(good, world.root.leaf("127.0.0.1"), name, clients=True)
+    world.upstream(name, f"https://{origin.address}")
 
 
 @row(502, reason="connect", counter=failed("connect"), reached=0, detail=("not-tls", "TLS handshake"))

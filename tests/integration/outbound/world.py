@@ -10,6 +10,7 @@ import json
 import os
 import shutil
 import signal
+import socket
 import ssl
 import threading
 import time
@@ -79,19 +80,41 @@ class World:
         """An origin in plain text."""
         return self.keep(Origin(lambda wire: script(Heard(wire.sock, self, name)), **options))
 
-    def tls_origin(self, script: Script, leaf: Leaf, name: str = "", *, staple: bytes = b"") -> Origin:
+    def tls_origin(
+        self,
+        script: Script,
+        leaf: Leaf,
+        name: str = "",
+        *,
+        staple: bytes = b"",
+        newest: ssl.TLSVersion = ssl.TLSVersion.TLSv1_3,
+        clients: bool = False,
+    ) -> Origin:
         """An origin over TLS that closes as the script does: without close_notify, unless it says so.
 
-        With a staple it is pyOpenSSL's, which the `ssl` module has no way to give it; then it shakes hands only."""
+        `clients`: it wants a certificate of who comes. With a staple it is pyOpenSSL's, which the `ssl` module has
+        no way to give it; then it answers once."""
         path = self.folder / f"origin-{next(_identifiers)}.pem"
         path.write_bytes(leaf.chain_pem + leaf.key_pem)
         if staple:
             return self.keep(Origin(lambda wire: _stapled(wire, path, staple)))
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.load_cert_chain(path)
+        context.maximum_version = newest
+        if clients:
+            context.verify_mode = ssl.CERT_REQUIRED
+            context.load_verify_locations(self.folder / "ca.pem")
 
         def shaken(wire: Wire) -> None:
-            with Heard(context.wrap_socket(wire.sock, server_side=True), self, name) as inner:
+            sock = context.wrap_socket(wire.sock, server_side=True, do_handshake_on_connect=False)
+            with Heard(sock, self, name) as inner:
+                try:
+                    sock.do_handshake()
+                except ssl.SSLError:
+                    # Read away what is behind the mistake: closing over it would reset, and overtake the alert.
+                    while socket.socket.recv(sock, 65536):
+                        pass
+                    return
                 script(inner)
 
         return self.keep(Origin(shaken))
