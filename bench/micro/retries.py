@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 from bench.micro.clock import nanoseconds, show
 from headgate.upstream import retries as module
-from headgate.upstream.retries import Retries, RetrySettings
+from headgate.upstream.retries import Retries
 
 GOAL = 100.0
 
@@ -26,9 +26,9 @@ def taken(retries: Retries) -> Callable[[], object]:
 
 def main() -> None:
     print(f"{module.__file__}\n")
-    plain = nanoseconds(counted(Retries(RetrySettings(), 0.0)))
+    plain = nanoseconds(counted(Retries()))
     show("a request that is not repeated", plain)
-    show("a token for one that is", nanoseconds(taken(Retries(RetrySettings(), 0.0))))
+    show("a token for one that is", nanoseconds(taken(Retries())))
     print(f"\na request: {plain:.0f} ns (goal {GOAL:.0f}: {'met' if plain <= GOAL else 'MISSED'})")
 
 

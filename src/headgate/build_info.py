@@ -155,6 +155,7 @@ COMPILED: Final[tuple[str, ...]] = (
     "headgate.upstream.health",
     "headgate.upstream.pool",
     "headgate.upstream.retries",
+    "headgate.upstream.deadlines",
     "headgate.upstream.endpoint",
     "headgate.upstream.upstream",
     "headgate.upstream.outliers",

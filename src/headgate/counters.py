@@ -87,13 +87,23 @@ POOL_CLOSED_ROOM: Final = _counter("upstream_idle_closed_total", _POOL_CLOSED, w
 _PREWARMED = "Spare connections dialled before anybody needed them, by outcome."
 POOL_WARMED: Final = _counter("upstream_prewarmed_total", _PREWARMED, outcome="ok")
 POOL_WARMING_FAILED: Final = _counter("upstream_prewarmed_total", _PREWARMED, outcome="failed")
-UPSTREAM_RETRIED: Final = _counter(
-    "upstream_retried_total", "Requests repeated after a stale reused connection."
-)
 _UPSTREAM_TLS = "TLS handshakes with origins over TCP."
 UPSTREAM_TLS_FULL: Final = _counter("upstream_handshakes_total", _UPSTREAM_TLS, kind="full")
 UPSTREAM_TLS_RESUMED: Final = _counter("upstream_handshakes_total", _UPSTREAM_TLS, kind="resumed")
 UPSTREAM_TLS_FAILED: Final = _counter("upstream_handshakes_total", _UPSTREAM_TLS, kind="failed")
+# "reused": a connection that lay idle was closing; "untouched": nothing had gone out, or it was refused unread.
+RETRY_REASONS: Final = ("reused", "untouched", "connect", "closed", "timeout", "invalid", "status")
+RETRIED_FIRST: Final = len(TABLE)
+for _why in RETRY_REASONS:
+    _counter("upstream_retried_total", "Requests sent to an origin once more, by why.", why=_why)
+_NOT_RETRIED = "Failures that were to be followed by another try, and were not, by why not."
+NOT_RETRIED_METHOD: Final = _counter("upstream_not_retried_total", _NOT_RETRIED, why="method")
+NOT_RETRIED_CONTENT: Final = _counter("upstream_not_retried_total", _NOT_RETRIED, why="content")
+NOT_RETRIED_NOBODY: Final = _counter("upstream_not_retried_total", _NOT_RETRIED, why="nobody-else")
+NOT_RETRIED_BUDGET: Final = _counter("upstream_not_retried_total", _NOT_RETRIED, why="budget")
+ENDPOINT_RESTED: Final = _counter(
+    "upstream_rested_total", "Endpoints that were left alone because they asked for it (Retry-After)."
+)
 # HTTP/3 towards origins, beside or instead of TCP.
 UPSTREAM_H3_CONNECTIONS: Final = _counter(
     "upstream_h3_connections_total", "QUIC connections opened to origins, of those opened in all."
@@ -161,6 +171,7 @@ _HELD = "Bytes held for peers now, by the limit that bounds them."
 HELD_HEADS: Final = _gauge("held_bytes", _HELD, limit="head")
 HELD_DOWNSTREAM: Final = _gauge("held_bytes", _HELD, limit="downstream-buffer")
 HELD_UPSTREAM: Final = _gauge("held_bytes", _HELD, limit="upstream-buffer")
+HELD_REPLAY: Final = _gauge("held_bytes", _HELD, limit="replay")
 HELD_LOG: Final = _gauge("held_bytes", _HELD, limit="log-buffer")
 LOG_DROPPED: Final = _counter("log_dropped_total", "Access log records dropped because the reader was slow.")
 
@@ -191,6 +202,7 @@ _GATEWAY = "Responses that Headgate made because the origin gave none, by reason
 GATEWAY_CONNECT: Final = _counter("gateway_errors_total", _GATEWAY, reason="connect")
 GATEWAY_CONNECT_TIMEOUT: Final = _counter("gateway_errors_total", _GATEWAY, reason="connect-timeout")
 GATEWAY_HEAD_TIMEOUT: Final = _counter("gateway_errors_total", _GATEWAY, reason="head-timeout")
+GATEWAY_TOTAL_TIMEOUT: Final = _counter("gateway_errors_total", _GATEWAY, reason="total-timeout")
 GATEWAY_CLOSED: Final = _counter("gateway_errors_total", _GATEWAY, reason="closed")
 GATEWAY_PROTOCOL: Final = _counter("gateway_errors_total", _GATEWAY, reason="protocol")
 GATEWAY_UNAVAILABLE: Final = _counter("gateway_errors_total", _GATEWAY, reason="unavailable")

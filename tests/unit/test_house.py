@@ -66,6 +66,7 @@ TESTED_ELSEWHERE = {
     "config.upstream_pool": "a table, in test_model and test_loader",
     "config.forwarding": "in test_listener_forward",
     "config.upstream_tls": "a table, in test_checks and test_files",
+    "config.upstream_retries": "a table, in test_model and test_loader",
 }
 MIRRORED = ("engine", "http", "ocsp", "tls", "config")
 

@@ -9,6 +9,7 @@ from headgate.config.table import Count, Table
 from headgate.config.units import Duration
 from headgate.config.upstream_health import Outliers
 from headgate.config.upstream_pool import Pool
+from headgate.config.upstream_retries import Retries
 from headgate.config.upstream_tls import UpstreamTls
 
 
@@ -46,6 +47,13 @@ class Upstream(Table):
     head_timeout: Duration = 60.0
     """From the end of the request to the head of the response. Answered with 504. Reason: nginx has the same 60 s;
     slow reports need more, and should ask for it by name."""
+    try_timeout: Duration | None = None
+    """For one try: to connect, and from its beginning to the head of the answer; what the client takes to send its
+    content does not count. Shorter than `head_timeout` it is of use with `timeout` in `[upstream.NAME.retries] on`.
+    Like all timeouts it is looked at twice a second."""
+    total_timeout: Duration | None = None
+    """From the request to the head of an answer, whatever was tried and waited for. Answered with 504. Absent: each
+    try has its timeouts, and that is all."""
     body_idle: Duration = 60.0
     """Between two pieces of a response's body; the response is cut short then. Reason: nginx's 60 s; an origin that
     went silent holds its client's connection."""
@@ -56,3 +64,4 @@ class Upstream(Table):
     tls: UpstreamTls = UpstreamTls()
     pool: Pool = Pool()
     outliers: Outliers = Outliers()
+    retries: Retries = Retries()

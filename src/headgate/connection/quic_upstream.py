@@ -86,6 +86,7 @@ class Lane(UpstreamStream):
         self.address: str = driver.address
         self.receiver: ResponseReceiver | None = None
         self.exchange: object | None = None
+        self.touched = True  # what was not, the origin says itself
         self.answered = False
         self.closed = False
         self.stream = -1  # none before there is a request

@@ -52,6 +52,7 @@ class UpstreamConnection(StreamDriver, UpstreamStream):
         self.exchange: object | None = None
         self.uses = 0
         self.answered = False
+        self.touched = False
         self.pooled = False
         self.expires: float = NEVER
         values[UPSTREAM_OPEN] += 1
@@ -66,6 +67,7 @@ class UpstreamConnection(StreamDriver, UpstreamStream):
         self.receiver = receiver
         self.exchange = exchange
         self.answered = False
+        self.touched = False
         self.uses += 1
         self.engine.send_request(request)
 
@@ -82,10 +84,22 @@ class UpstreamConnection(StreamDriver, UpstreamStream):
             return True
         self.values[UPSTREAM_WRITTEN] += len(output)
         try:
-            return self._send(output)
+            is_sent = self._send(output)
         except TransportError as error:
             self._write_failed(error)
             return True
+        if not self._deferred:
+            self.touched = True
+        return is_sent
+
+    def write_deferred(self) -> None:
+        if self._deferred:
+            try:
+                self._write(b"")
+            except TransportError as error:
+                self._write_failed(error)
+                return
+            self.touched = True
 
     def _write_failed(self, error: TransportError) -> None:
         # The origin may have answered before it closed (413, 401): read that first, it explains more.
@@ -128,6 +142,10 @@ class UpstreamConnection(StreamDriver, UpstreamStream):
         if self.receiver is None:
             self._broken("closed-idle", "")
             return False
+        if not self.touched:
+            # Whatever this is, it is no answer to a request that has not gone out yet.
+            self._broken("closed", "it spoke, or ended, before it was asked")
+            return False
         if data:
             self.answered = True
             self.values[UPSTREAM_READ] += len(data)
@@ -155,13 +173,16 @@ class UpstreamConnection(StreamDriver, UpstreamStream):
                 if isinstance(event, Data):
                     receiver.upstream_data(self, event.data)
                 elif isinstance(event, Response):
+                    exchange = self.exchange
                     receiver.upstream_response(self, event)
-                    if event.body == 0 and event.status >= 200:
+                    if event.body == 0 and event.status >= 200 and self.exchange is exchange:
                         receiver.upstream_end(self, None)
                 elif isinstance(event, EndOfMessage):
                     receiver.upstream_end(self, event.trailers)
                 if self.receiver is not receiver:
-                    return  # the exchange ended on this event
+                    receiver = self.receiver
+                    if receiver is None:
+                        return  # the exchange ended on this event
                 if engine.receiving == SWITCHED:
                     break
         except RemoteProtocolError as error:
@@ -229,6 +250,10 @@ class UpstreamConnection(StreamDriver, UpstreamStream):
 
     def close(self) -> None:
         if not self.closed:
+            if self._deferred:
+                # Nobody waits for its answer, or it goes elsewhere: a request must not go out here as well.
+                self._deferred = False
+                self._unsent = b""
             if self.receiver is None and self.unsent == 0:
                 self.transport.shutdown()  # a closure alert, where there is TLS (RFC 9112 section 9.8)
             self.receiver = None

@@ -21,13 +21,15 @@ from headgate.http.fields import Fields
 class UpstreamStream:
     """Carries one request at a time to an origin, and its answer back.
 
-    `answered`: something of the answer has come, no repetition is safe any more. `address` names the endpoint.
+    `touched`: something of the request may have gone out. `answered`: something of the answer has come. `address`
+    names the endpoint.
     """
 
     owner: UpstreamOwner
     address: str
     receiver: ResponseReceiver | None
     exchange: object | None
+    touched: bool
     answered: bool
     closed: bool
 

@@ -14,7 +14,10 @@ from headgate.config.kinds import parse_origin
 from headgate.config.upstream import Endpoint as EndpointConfig
 from headgate.config.upstream import Upstream as UpstreamConfig
 from headgate.config.upstream_health import Outliers as OutlierConfig
+from headgate.config.upstream_retries import STATUSES
+from headgate.config.upstream_retries import Retries as RetriesConfig
 from headgate.connection.quic_socket import Timers
+from headgate.connection.stream_driver import NEVER
 from headgate.net.dialer import Dialer
 from headgate.net.poller import Poller
 from headgate.ocsp.peer import check_staple
@@ -33,6 +36,7 @@ from headgate.upstream.policies.round_robin import RoundRobin
 from headgate.upstream.policies.two_choices import TwoChoices
 from headgate.upstream.pool import IdleTotal, Pool, PoolSettings
 from headgate.upstream.quic_connector import QuicConnector
+from headgate.upstream.retries import WORDS, Retries
 from headgate.upstream.upstream import Upstream
 
 
@@ -66,7 +70,14 @@ class UpstreamBuilder:
         quic = self._quic_connector(tls) if "h3" in table.protocols and tls is not None else None
         endpoints = [self._endpoint(item, table, connector, quic) for item in table.endpoints]
         upstream = Upstream(
-            name, endpoints, _policy(table), head_timeout=table.head_timeout, body_idle=table.body_idle
+            name,
+            endpoints,
+            _policy(table),
+            head_timeout=table.head_timeout,
+            body_idle=table.body_idle,
+            try_timeout=table.try_timeout or NEVER,
+            total_timeout=table.total_timeout or NEVER,
+            retries=self._retries(table.retries),
         )
         self.outliers[name] = self._outliers(upstream, table.outliers)
         return upstream
@@ -102,12 +113,22 @@ class UpstreamBuilder:
             values=parts.values,
             defect=parts.defect,
             weight=item.weight,
-            connect_timeout=table.connect_timeout,
+            connect_timeout=min(table.connect_timeout, table.try_timeout or NEVER),
             pool=self._pool(table),
             tell=parts.event,
             h3=self._h3_pool(item.url, host, origin.port, quic, table),
             timers=parts.timers,
             outliers=_outlier_limits(table.outliers),
+        )
+
+    def _retries(self, table: RetriesConfig) -> Retries:
+        return Retries(
+            attempts=table.attempts,
+            on=frozenset(WORDS[word] for word in table.on if word in WORDS),
+            statuses=frozenset(int(word) for word in table.on if word in STATUSES),
+            share=table.budget,
+            floor=table.budget_floor.per_second,
+            now=self._parts.poller.now,
         )
 
     def _pool(self, table: UpstreamConfig) -> Pool:
@@ -160,7 +181,7 @@ class UpstreamBuilder:
             poller=self._parts.poller,
             values=self._parts.values,
             tell=self._parts.event,
-            connect_timeout=table.connect_timeout,
+            connect_timeout=min(table.connect_timeout, table.try_timeout or NEVER),
             idle_timeout=table.idle_timeout,
         )
 

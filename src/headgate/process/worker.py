@@ -271,6 +271,8 @@ class Worker:
                 for outliers in plane.outliers.values():
                     outliers.sweep(plane.poller.now)
                 plane.forward.sweep(plane.poller.now)
+                for upstream in plane.upstreams.values():
+                    upstream.sweep(plane.poller.now)
                 if self._quic is not None:
                     self._quic.sweep(plane.poller.now)
                     self._quic.publish(self._start.sample, plane.poller.now)

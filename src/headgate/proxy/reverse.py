@@ -1,23 +1,23 @@
-"""The reverse proxy: one exchange, one endpoint of an upstream, and everything that can go wrong between them.
+"""The reverse proxy: one exchange, the endpoints of an upstream, and everything that can go wrong between them.
 
-Life of an attempt: pick → take an idle connection or dial → send head → relay content both ways → give the
-connection back. The object serves all exchanges of its upstream; what belongs to one attempt is an `Attempt` on the
-exchange. Backpressure goes by interest: who cannot be written to stops the other side from being read.
+Life of a try: pick → take an idle connection or dial → send head → relay content both ways → give the connection
+back. The object serves all exchanges of its upstream; what belongs to one is an `Attempt` on the exchange.
+Backpressure goes by interest: who cannot be written to stops the other side from being read.
 
-Repeating a request. A failed dial moves on to another endpoint: nothing was sent. A connection that lay idle and ends
-before the first byte of an answer was most likely closed by the origin while the request was on its way; the request
-is then repeated, with content only while all of it is still held (`MAX_REPLAY`). So is one that the origin says it
-refused unread (HTTP/3: H3_REQUEST_REJECTED, GOAWAY). Once that is decided only fresh
-connections are taken. So a request is written twice at most, the second time on a fresh connection, and no more than
-`MAX_DIALS` endpoints are dialled for it, each of them once.
+What goes wrong before the head of an answer is passed on may be followed by another try: at the same endpoint on a
+fresh connection, once, when the one that lay idle was closing or the request never went out; else at an endpoint that
+was not tried yet, if the rules of the upstream, its budget and the safety of the request allow it (`upstream/retries`
+has the rules, `proxy/attempt` looks at them). An answer whose status asks for another try is read away and forgotten,
+but only once there is somebody else to ask.
 """
 
 from __future__ import annotations
 
+import time
 from typing import Final, final
 
 from headgate.connection.exchange import Exchange, Handler
-from headgate.connection.quic_upstream import REFUSED, Lane
+from headgate.connection.quic_upstream import Lane
 from headgate.connection.stream_driver import NEVER
 from headgate.connection.upstream_stream import ResponseReceiver, UpstreamStream
 from headgate.counters import (
@@ -27,29 +27,31 @@ from headgate.counters import (
     GATEWAY_CONNECT_TIMEOUT,
     GATEWAY_HEAD_TIMEOUT,
     GATEWAY_PROTOCOL,
+    GATEWAY_TOTAL_TIMEOUT,
     GATEWAY_UNAVAILABLE,
-    UPSTREAM_RETRIED,
+    RETRIED_FIRST,
 )
 from headgate.engine.events import Response
 from headgate.http.fields import ALT_SVC, HOP_BY_HOP, Fields
 from headgate.http.hop_by_hop import strip_response, strip_trailers
+from headgate.http.retry_after import parse_retry_after
 from headgate.net.poller import Poller
 from headgate.pipeline.middleware.headers import FieldEdits
 from headgate.proxy.answers import answer_error
-from headgate.proxy.attempt import MAX_DIALS, MAX_REPLAY, Attempt
+from headgate.proxy.attempt import ENDED, NOBODY, READ_AWAY, Attempt
 from headgate.proxy.switch import may_switch, switch
+from headgate.upstream.deadlines import DeadlineOwner
 from headgate.upstream.endpoint import MAX_DIALLING, ConnectionWaiter, Endpoint
 from headgate.upstream.health import BROKEN, CONNECT_FAILED, TIMED_OUT
+from headgate.upstream.retries import CONNECT, STATUS, TIMEOUT, UNTOUCHED
 from headgate.upstream.upstream import Upstream
 
-_CLOSED: Final = frozenset(("closed", "econnreset", "epipe", "enotconn"))
-NOBODY: Final[list[Endpoint]] = []
 # Failed dials that say nothing about the endpoint: we have no descriptor left, what was asked cannot be, a defect.
 _OURS: Final = frozenset(("descriptors", "upgrade", "internal", "refused-address"))
 
 
 @final
-class ReverseProxy(Handler, ResponseReceiver, ConnectionWaiter):
+class ReverseProxy(Handler, ResponseReceiver, ConnectionWaiter, DeadlineOwner):
     """Answers every exchange from one upstream."""
 
     def __init__(
@@ -63,6 +65,9 @@ class ReverseProxy(Handler, ResponseReceiver, ConnectionWaiter):
         request_edits: FieldEdits | None = None,
     ) -> None:
         self.upstream = upstream
+        self.budget = upstream.retries.budget
+        self.looks_at_status = upstream.retries.looks_at_status
+        self.deadlines = upstream.deadlines
         self.poller = poller
         self.values = values
         self.edits = response_edits
@@ -80,12 +85,15 @@ class ReverseProxy(Handler, ResponseReceiver, ConnectionWaiter):
 
     def handle(self, exchange: Exchange) -> None:
         exchange.upstream = self.upstream.name
+        self.budget.requests += 1
+        if self.deadlines is not None:
+            self.deadlines.begin(exchange, self, self.poller.now)
         endpoint = self.upstream.pick(exchange, NOBODY)
         if endpoint is None:
             self.values[GATEWAY_UNAVAILABLE] += 1
             self._answer_error(exchange, 503, "unavailable", f"{self.upstream.name}: no endpoint has room")
             return
-        attempt = Attempt(endpoint)
+        attempt = Attempt(endpoint, self.poller.now)
         if exchange.request.body != 0:
             attempt.replay = []
         exchange.attempt = attempt
@@ -108,14 +116,15 @@ class ReverseProxy(Handler, ResponseReceiver, ConnectionWaiter):
         endpoint = attempt.endpoint
         if endpoint.dialling >= MAX_DIALLING:
             self.upstream.ended(endpoint)
-            exchange.attempt = None
+            detail = f"{endpoint.url}: {MAX_DIALLING} connections are being opened already"
+            if self._try_next(exchange, attempt, CONNECT, detail):
+                return
+            self._finish(exchange, attempt)
             exchange.accepting = True
             self.values[GATEWAY_UNAVAILABLE] += 1
-            detail = f"{endpoint.url}: {MAX_DIALLING} connections are being opened already"
             self._answer_error(exchange, 503, "unavailable", detail)
             return
         exchange.accepting = False
-        attempt.dials += 1
         endpoint.dial(exchange, self)
 
     def _send_head(self, exchange: Exchange, attempt: Attempt, connection: UpstreamStream) -> None:
@@ -125,7 +134,10 @@ class ReverseProxy(Handler, ResponseReceiver, ConnectionWaiter):
         connection.send_request(request, self, exchange)
         if request.body == 0:
             attempt.sent_all = True
-            connection.wait_until(self.poller.now + self.upstream.head_timeout)
+            until = self.poller.now + self.upstream.head_timeout
+            if self.upstream.try_timeout < NEVER:
+                until = min(until, attempt.started + self.upstream.try_timeout)
+            connection.wait_until(until)
             connection.flush()
             return
         connection.wait_until(NEVER)  # the client's own timeout runs while its content is awaited
@@ -175,16 +187,9 @@ class ReverseProxy(Handler, ResponseReceiver, ConnectionWaiter):
             kind = TIMED_OUT if reason == "timeout" else CONNECT_FAILED
             attempt.endpoint.health.failed(self.poller.now, kind)
         self.upstream.ended(attempt.endpoint)
-        attempt.tried.append(attempt.endpoint)
-        if attempt.dials < MAX_DIALS:
-            other = self.upstream.pick(exchange, attempt.tried)
-            if other is not None:
-                exchange.retries += 1
-                exchange.detail = f"{attempt.endpoint.url}: {detail}; another endpoint was asked"
-                attempt.endpoint = other
-                self._begin(exchange, attempt)
-                return
-        exchange.attempt = None
+        if self._try_next(exchange, attempt, CONNECT, detail):
+            return
+        self._finish(exchange, attempt)
         otherwise = self.otherwise
         if otherwise is not None:
             exchange.detail = detail
@@ -203,6 +208,8 @@ class ReverseProxy(Handler, ResponseReceiver, ConnectionWaiter):
     def _answer_error(self, exchange: Exchange, status: int, reason: str, detail: str) -> None:
         """Answer in words; the details (addresses, errno) are for the log alone."""
         exchange.detail = detail
+        if self.deadlines is not None:
+            self.deadlines.end(exchange)
         answer_error(exchange, status, reason, edits=self.edits)
         if exchange.request.body != 0:
             exchange.downstream.resume()
@@ -214,13 +221,8 @@ class ReverseProxy(Handler, ResponseReceiver, ConnectionWaiter):
         connection = attempt.connection
         if connection is None:
             return
-        replay = attempt.replay
-        if replay is not None:
-            attempt.replay_size += len(data)
-            if not attempt.reused or attempt.replay_size > MAX_REPLAY:
-                attempt.replay = None
-            else:
-                replay.append(data)
+        if attempt.replay is not None:
+            attempt.keep(exchange.request, data, self.values)
         connection.send(data)
         if not connection.flush():
             exchange.accepting = False
@@ -241,8 +243,9 @@ class ReverseProxy(Handler, ResponseReceiver, ConnectionWaiter):
         connection.flush()
 
     def _request_sent(self, attempt: Attempt, connection: UpstreamStream) -> None:
+        """The answer is waited for from now on; what its content took is the client's time."""
         attempt.sent_all = True
-        connection.wait_until(self.poller.now + self.upstream.head_timeout)
+        connection.wait_until(self.poller.now + min(self.upstream.head_timeout, self.upstream.try_timeout))
 
     def upstream_drained(self, connection: UpstreamStream) -> None:
         exchange = connection.exchange
@@ -262,7 +265,14 @@ class ReverseProxy(Handler, ResponseReceiver, ConnectionWaiter):
         if response.status < 200:
             self._interim(exchange, connection, response)
             return
+        if self.looks_at_status and self._is_passed_over(exchange, connection, response):
+            return
         exchange.upstream_head = self.poller.now
+        if self.deadlines is not None:
+            self.deadlines.end(exchange)
+        attempt = exchange.attempt
+        if exchange.request.body != 0 and isinstance(attempt, Attempt):
+            attempt.forget(self.values)
         if exchange.is_connect and response.status < 300:
             # To a client of extended CONNECT any 2xx would be its tunnel (RFC 9220 section 3).
             connection.close()
@@ -308,6 +318,8 @@ class ReverseProxy(Handler, ResponseReceiver, ConnectionWaiter):
         attempt = exchange.attempt
         exchange.attempt = None
         if isinstance(attempt, Attempt):
+            if attempt.replay_size > 0:
+                attempt.forget(self.values)
             endpoint = attempt.endpoint
             waited = exchange.upstream_head - exchange.upstream_started
             endpoint.health.succeeded(self.poller.now, waited, exchange.status)
@@ -351,8 +363,8 @@ class ReverseProxy(Handler, ResponseReceiver, ConnectionWaiter):
         if not may_switch(exchange, connection, response):
             return
         attempt = exchange.attempt
-        exchange.attempt = None
         if isinstance(attempt, Attempt):
+            self._finish(exchange, attempt)
             attempt.endpoint.health.succeeded(self.poller.now, 0.0, 101)
             self.upstream.ended(attempt.endpoint)
         switch(exchange, connection, response, self.tunnel_idle)
@@ -366,40 +378,95 @@ class ReverseProxy(Handler, ResponseReceiver, ConnectionWaiter):
         attempt = exchange.attempt
         if not isinstance(attempt, Attempt):
             return
-        untouched = not exchange.responded and not connection.answered
-        stale = (reason in _CLOSED and attempt.reused) or reason == REFUSED
-        if untouched and stale and not attempt.repeated and self._may_repeat(exchange, attempt):
-            self.values[UPSTREAM_RETRIED] += 1
+        kind = attempt.kind_of(connection, reason)
+        is_free = not exchange.responded and kind <= UNTOUCHED and not attempt.repeated
+        if is_free and attempt.is_whole(exchange.request):
+            self.values[RETRIED_FIRST + kind] += 1
             exchange.retries += 1
             exchange.upstream_protocol = ""
-            attempt.reused = False
-            attempt.repeated = True
-            attempt.connection = None
-            attempt.sent_all = False
+            attempt.repeat(self.poller.now)
             self._dial(exchange, attempt)  # in the room that it has
             return
         attempt.endpoint.health.failed(self.poller.now, BROKEN)
         self.upstream.ended(attempt.endpoint)
-        exchange.attempt = None
-        word = "closed" if reason in _CLOSED else reason
+        if self._try_next(exchange, attempt, kind, detail):
+            return
+        self._finish(exchange, attempt)
+        word = "closed" if reason in ENDED else reason
         self.values[GATEWAY_CLOSED if word == "closed" else GATEWAY_PROTOCOL] += 1
         self._give_up(exchange, 502, f"upstream-{word}", detail)
-
-    def _may_repeat(self, exchange: Exchange, attempt: Attempt) -> bool:
-        return exchange.request.body == 0 or attempt.replay is not None
 
     def upstream_timeout(self, connection: UpstreamStream) -> None:
         exchange = connection.exchange
         if not isinstance(exchange, Exchange):
             return
+        detail = f"{connection.address} was silent"
+        connection.close()
         attempt = exchange.attempt
-        exchange.attempt = None
         if isinstance(attempt, Attempt):
             attempt.endpoint.health.failed(self.poller.now, TIMED_OUT)
             self.upstream.ended(attempt.endpoint)
-        connection.close()
+            if self._try_next(exchange, attempt, TIMEOUT, detail):
+                return
+            self._finish(exchange, attempt)
         self.values[GATEWAY_HEAD_TIMEOUT] += 1
-        self._give_up(exchange, 504, "upstream-timeout", f"{connection.address} was silent")
+        self._give_up(exchange, 504, "upstream-timeout", detail)
+
+    def total_timeout(self, exchange: Exchange) -> None:
+        attempt = exchange.attempt
+        detail = ""
+        if isinstance(attempt, Attempt):
+            detail = f"{attempt.endpoint.url} was the last of {exchange.retries + 1} tries"
+            self._let_go(exchange, attempt)
+        exchange.accepting = True
+        self.values[GATEWAY_TOTAL_TIMEOUT] += 1
+        self._give_up(exchange, 504, "total-timeout", detail)
+
+    def _try_next(self, exchange: Exchange, attempt: Attempt, kind: int, detail: str) -> bool:
+        """Go on with another endpoint, if that may be; the one that failed has been let go of."""
+        other = attempt.after(kind, exchange, self.upstream, self.poller.now, self.values)
+        if other is None:
+            return False
+        self._move(exchange, attempt, other, detail)
+        return True
+
+    def _move(self, exchange: Exchange, attempt: Attempt, other: Endpoint, detail: str) -> None:
+        exchange.retries += 1
+        exchange.upstream_protocol = ""
+        exchange.detail = f"{attempt.endpoint.url}: {detail}; another endpoint was asked"
+        exchange.accepting = False  # what was sent already goes first
+        attempt.renew(other, self.poller.now)
+        self._begin(exchange, attempt)
+
+    def _is_passed_over(self, exchange: Exchange, connection: UpstreamStream, response: Response) -> bool:
+        """Ask somebody else in place of an answer with a status that is worth it; tell whether there is anybody."""
+        attempt = exchange.attempt
+        status = response.status
+        if status not in self.upstream.retries.statuses or not isinstance(attempt, Attempt):
+            return False
+        now = self.poller.now
+        if status in (429, 503):
+            wish = response.fields.get(b"retry-after")
+            seconds = parse_retry_after(wish, time.time()) if wish is not None else 0.0
+            if seconds > 0.0:
+                attempt.endpoint.rest(now, seconds, status)
+        other = attempt.after(STATUS, exchange, self.upstream, now, self.values)
+        if other is None:
+            return False
+        endpoint = attempt.endpoint
+        endpoint.health.succeeded(now, now - exchange.upstream_started, status)
+        READ_AWAY.begin(connection, response, attempt.sent_all, now + self.upstream.body_idle)
+        self.upstream.ended(endpoint)
+        self._move(exchange, attempt, other, f"status {status}")
+        return True
+
+    def _finish(self, exchange: Exchange, attempt: Attempt) -> None:
+        """No more tries: let go of everything but the endpoint."""
+        exchange.attempt = None
+        if attempt.replay_size > 0:
+            attempt.forget(self.values)
+        if self.deadlines is not None:
+            self.deadlines.end(exchange)
 
     def _give_up(self, exchange: Exchange, status: int, reason: str, detail: str) -> None:
         if exchange.responded:
@@ -411,8 +478,14 @@ class ReverseProxy(Handler, ResponseReceiver, ConnectionWaiter):
     def downstream_closed(self, exchange: Exchange) -> None:
         attempt = exchange.attempt
         exchange.attempt = None
-        if not isinstance(attempt, Attempt):
-            return
+        if isinstance(attempt, Attempt):
+            self._let_go(exchange, attempt)
+        elif self.deadlines is not None:
+            self.deadlines.end(exchange)
+
+    def _let_go(self, exchange: Exchange, attempt: Attempt) -> None:
+        """Nobody waits for the answer any more."""
+        self._finish(exchange, attempt)
         self.upstream.ended(attempt.endpoint)
         if attempt.connection is not None:
             attempt.connection.close()

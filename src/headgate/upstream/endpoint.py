@@ -18,6 +18,7 @@ from headgate.connection.quic_upstream import Lane
 from headgate.connection.upstream import UpstreamConnection
 from headgate.connection.upstream_stream import UpstreamOwner, UpstreamStream
 from headgate.counters import (
+    ENDPOINT_RESTED,
     POOL_WARMED,
     POOL_WARMING_FAILED,
     UPSTREAM_CONNECTIONS,
@@ -31,6 +32,7 @@ from headgate.net.transport import Transport
 from headgate.upstream.h3_pool import H3Pool, LaneWaiter, Tell
 from headgate.upstream.health import EndpointHealth, OutlierLimits
 from headgate.upstream.pool import Pool, PoolSettings
+from headgate.upstream.retries import MAX_REST
 
 # Connections being opened at once, each of which holds a descriptor for connect_timeout at worst; Envoy has 1024.
 MAX_DIALLING: Final = 1024
@@ -204,6 +206,23 @@ class Endpoint(UpstreamOwner):
         self._open.add(connection)
         self.pool.opened(connection)
         return connection
+
+    def rest(self, now: float, seconds: float, status: int) -> None:
+        """Leave it alone for so long, if others are up: it answered `status` with Retry-After."""
+        was_resting = self.health.rests_until > 0.0
+        seconds = min(seconds, MAX_REST)
+        if not self.health.rest(now, seconds, f"status {status} with Retry-After") or was_resting:
+            return
+        self._values[ENDPOINT_RESTED] += 1
+        if self._tell is not None:
+            self._tell(
+                "endpoint-rests",
+                "warning",
+                limit_key=self.url,
+                endpoint=self.url,
+                status=status,
+                next=f"it gets no requests for {seconds:.0f} s, as it asked with Retry-After",
+            )
 
     # -- spare connections
 

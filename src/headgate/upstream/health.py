@@ -107,6 +107,10 @@ class HealthOwner:
         """`is_up`, the verdict, or the state, which was `state` before, is another; `why` says why. Balancing looks
         again."""
 
+    def may_rest(self) -> bool:
+        """Tell whether others are up."""
+        return False
+
     def kept(self, health: EndpointHealth, why: str) -> None:
         """It would have been ejected for this reason, and may not be."""
 
@@ -129,6 +133,7 @@ class EndpointHealth:
         self.why = ""  # of the last change
         self.since = 0.0  # loop time of the last change
         self.until = 0.0  # the end of the ejection
+        self.rests_until = 0.0  # it asked to be left alone until then (Retry-After); 0.0: it did not
         self.ejections = 0  # in a row
         self.trials_active = 0
         self.trials_passed = 0
@@ -145,9 +150,11 @@ class EndpointHealth:
         return f"<EndpointHealth {self.url}: {self.describe()}>"
 
     def describe(self) -> str:
-        """Return one word: up, down, pending, ejected or half-open."""
+        """Return one word: up, down, pending, ejected, half-open or resting."""
         if self.verdict != UP:
             return VERDICTS[self.verdict]
+        if self.state == READY and self.rests_until:
+            return "resting"
         return ("up", "ejected", "half-open")[self.state]
 
     # -- what requests met
@@ -193,6 +200,17 @@ class EndpointHealth:
             self.failures_in_row = 0  # as many again before it is asked again
             self.server_errors_in_row = 0
             self.owner.kept(self, why)
+
+    def rest(self, now: float, seconds: float, why: str) -> bool:
+        """It asked to be left alone for so long; tell whether it is. Where nobody else is up it is asked on."""
+        if self.rests_until:
+            self.rests_until = max(self.rests_until, now + seconds)
+            return True
+        if not self.is_up or not self.owner.may_rest():
+            return False
+        self.rests_until = now + seconds
+        self._changed(now, why, self.state)
+        return True
 
     # -- trials: who counts what is under way calls these while `state` is not READY
 
@@ -250,6 +268,9 @@ class EndpointHealth:
     def sweep(self, now: float) -> None:
         """Do what time brings: the end of an ejection, of trials that take too long, and of old sins."""
         limits = self.limits
+        if self.rests_until and now >= self.rests_until:
+            self.rests_until = 0.0
+            self._changed(now, "the rest that it asked for is over", self.state)
         if self.state == EJECTED:
             if now >= self.until:
                 self.step(now, Event.TIME_OVER, "the ejection is over")
@@ -276,6 +297,6 @@ class EndpointHealth:
             self.owner.health_changed(self, self.state)
 
     def _is_up(self) -> bool:
-        if self.verdict != UP or self.state == EJECTED:
+        if self.verdict != UP or self.state == EJECTED or self.rests_until:
             return False
         return self.state == READY or self.trials_active + self.trials_passed < self.limits.trials

@@ -126,6 +126,9 @@ class Outliers(HealthOwner):
             return False
         return self._up > 1 or not health.is_up
 
+    def may_rest(self) -> bool:
+        return self._up > 1
+
     def health_changed(self, health: EndpointHealth, state: int) -> None:
         self._count()
         if health.state != state:
@@ -175,7 +178,7 @@ class Outliers(HealthOwner):
         """Do what time brings."""
         for endpoint in self.upstream.endpoints:
             health = endpoint.health
-            if health.state != READY or health.ejections:
+            if health.state != READY or health.ejections or health.rests_until:
                 health.sweep(now)
         if self.compares and now >= self._compare_at:
             self._compare_at = now + self.rules.interval

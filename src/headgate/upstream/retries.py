@@ -10,10 +10,11 @@ A request is sent again only where that cannot do its work twice. Three kinds of
                            idempotent by definition (RFC 9110 section 9.2.2), on another endpoint
 
 The third kind is load that the origins bear twice, and they fail most when they have too much of it: a budget bounds
-it. `RetryBudget` is a bucket of tokens: each request puts in a share of one, a repetition takes one out, a small rate
-per second is put in whatever the traffic (or nothing could be repeated where there is little), and what lies there
-fades with `WINDOW` seconds. So of N requests in a steady stream N * share are repeated at most, beyond what the
-bucket held. Requests only count (`requests += 1`); the sums are done when somebody asks for a token, which is rare.
+it; the first two are free, for no origin does that work twice. `RetryBudget` is a bucket of tokens: each request
+puts in a share of one, a repetition takes one out, a small rate per second is put in whatever the traffic (or nothing
+could be repeated where there is little), and what lies there fades with `WINDOW` seconds. So of N requests in a
+steady stream N * share are repeated at most, beyond what the bucket held. Requests only count (`requests += 1`); the
+sums are done when somebody asks for a token, which is rare.
 
 Pure: no clock, no sockets. Times are loop times in seconds.
 """
@@ -39,6 +40,8 @@ IDEMPOTENT: Final = frozenset((b"GET", b"HEAD", b"OPTIONS", b"TRACE", b"PUT", b"
 
 # How long a token lasts, on average (the time constant of its fading); finagle and linkerd have 10 s.
 WINDOW: Final = 10.0
+# How much of a Retry-After is granted: an endpoint that asks for a day has a bad hour.
+MAX_REST: Final = 60.0
 
 
 @final
@@ -83,8 +86,11 @@ class RetryBudget:
 
 
 @final
-class RetrySettings:
-    """`attempts` in all, the first included; `on` kinds and `statuses` that are followed by another."""
+class Retries:
+    """What one upstream repeats, and its budget in one worker.
+
+    `attempts` in all, the first included; `on` are the kinds and `statuses` the answers that are followed by another.
+    """
 
     def __init__(
         self,
@@ -94,31 +100,16 @@ class RetrySettings:
         statuses: frozenset[int] = frozenset(),
         share: float = 0.2,
         floor: float = 3.0,
+        now: float = 0.0,
     ) -> None:
         self.attempts = attempts
         self.on = on
-        self.statuses = statuses if attempts > 1 else frozenset()
-        self.share = share
-        self.floor = floor
-
-
-@final
-class Retries:
-    """Of one upstream in one worker. `kept` counts the octets of content that are held for a repetition."""
-
-    def __init__(self, settings: RetrySettings, now: float) -> None:
-        self.attempts = settings.attempts
-        self.on = settings.on
-        self.statuses = settings.statuses
-        self.budget = RetryBudget(settings.share, settings.floor, now)
-        self.kept = 0
+        self.statuses = statuses
+        self.looks_at_status = attempts > 1 and bool(statuses)
+        self.budget = RetryBudget(share, floor, now)
 
     def __repr__(self) -> str:
-        return f"<Retries {self.attempts} attempts, {self.kept} octets kept, {self.budget!r}>"
-
-    def is_free(self, kind: int) -> bool:
-        """Tell whether it costs no token: the origins do not get such a request twice."""
-        return kind <= CONNECT
+        return f"<Retries {self.attempts} attempts, {self.budget!r}>"
 
     def is_wanted(self, kind: int) -> bool:
         """Tell whether the operator wants another try after this; what is always safe is not asked about."""

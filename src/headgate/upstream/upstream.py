@@ -9,9 +9,12 @@ from __future__ import annotations
 from typing import Final, final
 
 from headgate.connection.exchange import Exchange
+from headgate.connection.stream_driver import NEVER
+from headgate.upstream.deadlines import Deadlines
 from headgate.upstream.endpoint import Endpoint
 from headgate.upstream.health import READY
 from headgate.upstream.policies.policy import Policy
+from headgate.upstream.retries import Retries
 
 # Picks of the policy before the group is walked for somebody that an exchange has not tried yet.
 _PICKS: Final = 4
@@ -19,7 +22,8 @@ _PICKS: Final = 4
 
 @final
 class Upstream:
-    """`head_timeout` bounds the wait for a response's head, `body_idle` each silence inside its content."""
+    """`head_timeout` bounds the wait for a response's head, `body_idle` each silence inside its content;
+    `try_timeout` bounds one try, `total_timeout` all of them, up to the head."""
 
     def __init__(
         self,
@@ -29,12 +33,18 @@ class Upstream:
         *,
         head_timeout: float = 60.0,
         body_idle: float = 60.0,
+        try_timeout: float = NEVER,
+        total_timeout: float = NEVER,
+        retries: Retries | None = None,
     ) -> None:
         self.name = name
         self.endpoints = endpoints
         self.policy = policy
         self.head_timeout = head_timeout
         self.body_idle = body_idle
+        self.try_timeout = try_timeout
+        self.deadlines = Deadlines(total_timeout) if total_timeout < NEVER else None
+        self.retries = retries if retries is not None else Retries()
         self.ready: list[Endpoint] = []
         self._only: Endpoint | None = None  # who is ready, where it is one: no policy is asked
         self._rebuild()
@@ -108,3 +118,8 @@ class Upstream:
         self.ready = ready
         self._only = ready[0] if len(ready) == 1 else None
         self.policy.rebuild(ready, [float(endpoint.weight) for endpoint in ready])
+
+    def sweep(self, now: float) -> None:
+        """Do what time brings: requests that are late."""
+        if self.deadlines is not None:
+            self.deadlines.sweep(now)

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from random import Random
 
 SAFE_USES = 2
-"""A request that came twice came the first time as the second or a later one on its connection."""
+"""A POST that came twice came the first time as the second or a later one on its connection."""
 PAUSE = 0.03
 
 ORIGIN = {
@@ -69,6 +69,7 @@ class Arrival:
     """One request at an origin: the how-manieth of its connection, and whether anything was answered."""
 
     use: int
+    is_idempotent: bool = False
     answered: bool = False
 
 
@@ -138,7 +139,7 @@ class FaultyOrigin(asyncio.Protocol):
         fields = dict(line.split(": ", 1) for line in head.split("\r\n")[1:])
         identifier = fields["x-request-id"]
         self.uses += 1
-        self.arrival = Arrival(self.uses)
+        self.arrival = Arrival(self.uses, head.startswith("get "))
         arrivals = self.told.arrivals[identifier]
         arrivals.append(self.arrival)
         self.left = -1 if "transfer-encoding" in fields else int(fields.get("content-length", 0))
@@ -323,12 +324,14 @@ class Client:
 
 
 def judge(told: Told, attempts: int) -> None:
-    """Say what came twice where it must not: only what a reused connection lost, unanswered."""
+    """Say what came twice where it must not: only what was not answered may; of a method that is idempotent at
+    another endpoint, of any method where a reused connection lost it."""
     for identifier, arrivals in told.arrivals.items():
-        if len(arrivals) > attempts:
+        is_idempotent = arrivals[0].is_idempotent
+        if len(arrivals) > (attempts + 1 if is_idempotent else 2):
             told.wrong.append(f"{identifier} came {len(arrivals)} times")
         for lost in arrivals[:-1]:
-            if lost.use < SAFE_USES or lost.answered:
+            if lost.answered or (lost.use < SAFE_USES and not is_idempotent):
                 told.wrong.append(f"{identifier} came again after {lost}")
 
 

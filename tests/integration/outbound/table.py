@@ -65,7 +65,7 @@ def dials(family: str, error: str) -> str:
 
 
 CUT = 'aborted_total{side="upstream"}'
-RETRIED = "upstream_retried_total"
+RETRIED = 'upstream_retried_total{why="reused"}'
 NO_CLOSE_NOTIFY = "upstream-eof-without-close-notify"
 
 

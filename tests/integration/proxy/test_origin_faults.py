@@ -240,7 +240,7 @@ def test_an_origin_that_stalls_in_content_is_cut_off(gate):
 @pytest.mark.parametrize("name", ["once", "oncereset"])
 @pytest.mark.parametrize("content", [b"", b"some content", b"c" * 60_000])
 def test_a_stale_connection_costs_one_transparent_retry(gate, name, content):
-    key = "headgate_upstream_retried_total"
+    key = 'headgate_upstream_retried_total{why="reused"}'
     before = metric(gate, key)
     origin = gate.origins[name]
     accepted = origin.accepted

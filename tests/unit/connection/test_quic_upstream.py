@@ -9,6 +9,7 @@ from headgate.counters import (
     GATEWAY_CLOSED,
     GATEWAY_HEAD_TIMEOUT,
     GATEWAY_PROTOCOL,
+    RETRIED_FIRST,
     UPSTREAM_H3_CLOSED,
     UPSTREAM_H3_CONNECTIONS,
     UPSTREAM_H3_INTERIM,
@@ -18,7 +19,6 @@ from headgate.counters import (
     UPSTREAM_H3_REQUESTS,
     UPSTREAM_H3_RESET,
     UPSTREAM_OPEN,
-    UPSTREAM_RETRIED,
 )
 from headgate.engine.events import Data, EndOfMessage
 from headgate.engine.h3.connection import MAX_INTERIM_RESPONSES
@@ -31,6 +31,7 @@ from headgate.engine.h3.errors import (
 from headgate.engine.quic.closing import State
 from headgate.engine.quic.settings import ConnectionSettings
 from headgate.engine.quic.stream import StreamSettings
+from headgate.upstream.retries import UNTOUCHED
 
 GET = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"
 
@@ -181,7 +182,7 @@ def test_rfc9114_4_1_1_a_rejected_request_is_sent_again_once(path):
     origin.respond(204)
     path.run()
     assert b"204 No Content" in client.transport.outgoing
-    assert path.values[UPSTREAM_RETRIED] == path.values[UPSTREAM_H3_REFUSED] == 1
+    assert path.values[RETRIED_FIRST + UNTOUCHED] == path.values[UPSTREAM_H3_REFUSED] == 1
     client, origin = path.ask(GET)
     for _ in range(2):
         origin.h3.abort(origin.requests[-1].stream, H3_REQUEST_REJECTED)

@@ -43,6 +43,7 @@ class Dials:
 
     def __init__(self):
         self.refuse = set()
+        self.broken = None  # what every new transport raises
         self.error = None
         self.hold = False
         self.held = []
@@ -74,6 +75,7 @@ class Dials:
         if endpoint.url in self.refuse:
             raise TransportError("econnrefused", 111, f"{endpoint.host} refused")
         transport = MemoryTransport()
+        transport.broken = self.broken
         self.transports.append(transport)
         return transport
 
@@ -82,7 +84,14 @@ class DataPath:
     """One upstream of `endpoints` origins, and as many clients as the test makes."""
 
     def __init__(
-        self, endpoints=1, response_edits=None, request_edits=None, pool=None, idle_total=None, **settings
+        self,
+        endpoints=1,
+        response_edits=None,
+        request_edits=None,
+        pool=None,
+        idle_total=None,
+        upstream=None,
+        **settings,
     ):
         self.poller = Poller()
         self.poller.now = 1000.0
@@ -107,7 +116,7 @@ class DataPath:
             )
             for index in range(endpoints)
         ]
-        self.upstream = Upstream("u", self.endpoints, RoundRobin())
+        self.upstream = Upstream("u", self.endpoints, RoundRobin(), **(upstream or {}))
         self.proxy = ReverseProxy(
             self.upstream,
             self.poller,
@@ -158,6 +167,7 @@ class DataPath:
             for connection in endpoint.connections:
                 if connection.is_due(self.poller.now):
                     connection.on_deadline(self.poller.now)
+        self.upstream.sweep(self.poller.now)
 
     @property
     def active(self):

@@ -9,15 +9,17 @@ from headgate.counters import (
     GATEWAY_HEAD_TIMEOUT,
     GATEWAY_PROTOCOL,
     GATEWAY_UNAVAILABLE,
+    RETRIED_FIRST,
     UPSTREAM_OPEN,
-    UPSTREAM_RETRIED,
 )
 from headgate.errors import TransportError
 from headgate.pipeline.middleware.headers import FieldEdits
-from headgate.proxy.attempt import MAX_DIALS, MAX_REPLAY
+from headgate.proxy.attempt import MAX_REPLAY
 from headgate.upstream.endpoint import MAX_DIALLING
 from headgate.upstream.pool import MAX_IDLE
+from headgate.upstream.retries import REUSED, Retries
 
+ATTEMPTS = Retries().attempts
 GET = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"
 DATE = b"Date: Sun, 06 Nov 1994 08:49:37 GMT\r\n"
 OK = b"HTTP/1.1 200 OK\r\n" + DATE + b"Content-Length: 2\r\n\r\nok"
@@ -76,7 +78,7 @@ def test_a_stale_connection_costs_one_retry(make, end, content):
         stale.on_readable()
     assert len(path.dials.transports) == 2
     assert path.sent().endswith(b"\r\n\r\n" + b"c" * content)
-    assert path.values[UPSTREAM_RETRIED] == 1
+    assert path.values[RETRIED_FIRST + REUSED] == 1
     path.send(path.origin(), b"")  # a fresh one that closes is no accident
     assert client.transport.outgoing.count(b"HTTP/1.1 502") == 1
     assert path.values[GATEWAY_CLOSED] == 1
@@ -144,10 +146,10 @@ def test_failed_dials_go_round_all_endpoints_once(make):
 
 
 def test_dials_for_one_request_are_bounded(make):
-    path = make(endpoints=MAX_DIALS + 2)
+    path = make(endpoints=ATTEMPTS + 2)
     path.dials.refuse = {endpoint.url for endpoint in path.endpoints}
     path.send(path.client(), GET)
-    assert len(path.dials.dialled) == MAX_DIALS
+    assert len(path.dials.dialled) == ATTEMPTS
 
 
 def test_a_failed_dial_goes_on_with_an_idle_connection_and_the_content(make):
@@ -197,11 +199,11 @@ def test_a_request_is_written_twice_at_most(make):
     path.send(path.origin(), b"")
     assert client.transport.outgoing.startswith(b"HTTP/1.1 502 ")
     assert written(path) == 2
-    assert path.values[UPSTREAM_RETRIED] == 1
+    assert path.values[RETRIED_FIRST + REUSED] == 1
 
 
 def test_a_repetition_dials_no_more_than_any_request(make):
-    path = make(endpoints=MAX_DIALS + 2)
+    path = make(endpoints=ATTEMPTS + 2)
     warm(path)
     path.dials.refuse = {endpoint.url for endpoint in path.endpoints}
     dialled = len(path.dials.dialled)
@@ -214,10 +216,10 @@ def test_a_repetition_dials_no_more_than_any_request(make):
         if connection.uses == 2
     )
     path.send(stale, b"")
-    assert len(path.dials.dialled) - dialled == MAX_DIALS
+    assert len(path.dials.dialled) - dialled == ATTEMPTS
     assert written(path) == 1
     assert path.values[GATEWAY_CONNECT] == 1
-    assert path.seen.exchanges[-1].retries == MAX_DIALS
+    assert path.seen.exchanges[-1].retries == ATTEMPTS
 
 
 def test_a_spare_connection_may_be_stale_as_well(make):
@@ -232,7 +234,7 @@ def test_a_spare_connection_may_be_stale_as_well(make):
     client = path.client()
     path.send(client, post(5))
     path.send(path.origin(), b"")
-    assert path.values[UPSTREAM_RETRIED] == 1
+    assert path.values[RETRIED_FIRST + REUSED] == 1
     path.send(path.origin(), OK)
     assert client.transport.outgoing.endswith(b"ok")
 

@@ -12,10 +12,10 @@ from headgate.counters import (
     POOL_CLOSED_TIME,
     POOL_WARMED,
     POOL_WARMING_FAILED,
+    RETRIED_FIRST,
     UPSTREAM_CONNECTIONS,
     UPSTREAM_IDLE,
     UPSTREAM_OPEN,
-    UPSTREAM_RETRIED,
 )
 from headgate.errors import TransportError
 from headgate.upstream.pool import (
@@ -159,7 +159,7 @@ def test_what_its_origin_ended_is_never_handed_out(make, how, request_, after):
     assert newest.closed
     assert path.values[UPSTREAM_CONNECTIONS] == 2, "the older one stands and is taken"
     assert idle(path) == [0]
-    assert path.values[UPSTREAM_RETRIED] == 0
+    assert path.values[RETRIED_FIRST] == 0
 
 
 def test_a_request_without_content_asks_no_young_connection(make):
@@ -172,7 +172,7 @@ def test_a_request_without_content_asks_no_young_connection(make):
     client = path.client()
     path.send(client, GET)
     newest.on_readable()
-    assert path.values[UPSTREAM_RETRIED] == 1
+    assert path.values[RETRIED_FIRST] == 1
     path.send(path.origin(), OK)
     assert client.transport.outgoing.endswith(b"ok")
 
