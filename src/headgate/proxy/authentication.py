@@ -239,7 +239,10 @@ def _tell(check: _Check, is_right: bool) -> None:
 
 
 def read_basic(value: bytes) -> tuple[bytes, bytes]:
-    """Return user and password of Basic credentials, two times b"" for what are none (RFC 7617 section 2)."""
+    """Return user and password of Basic credentials in UTF-8, two times b"" for what are none (RFC 7617 section 2).
+
+    What is no UTF-8 is Latin-1: pip and others write so whatever the challenge says.
+    """
     scheme, _, token = value.partition(b" ")
     if scheme.lower() != b"basic":
         return b"", b""
@@ -247,6 +250,10 @@ def read_basic(value: bytes) -> tuple[bytes, bytes]:
         plain = base64.b64decode(token.strip(b" "), validate=True)
     except (binascii.Error, ValueError):
         return b"", b""
+    try:
+        plain.decode()
+    except UnicodeDecodeError:
+        plain = plain.decode("latin-1").encode()
     user, colon, password = plain.partition(b":")
     if not colon or not user or any(octet < 0x20 or octet == 0x7F for octet in plain):
         return b"", b""

@@ -132,7 +132,11 @@ def test_credentials_at_their_longest_and_one_more(door):
 
 def test_the_scheme_has_any_case_and_a_password_colons():
     assert read_basic(b"bASIC   " + base64.b64encode(b"alice:p:w")) == (b"alice", b"p:w")
-    assert read_basic(b"Basic " + base64.b64encode("ä:ö".encode())) == ("ä".encode(), "ö".encode())
+
+
+def test_rfc7617_2_1_utf8_and_the_latin1_of_those_who_do_not_read_the_challenge():
+    for charset in ("utf-8", "latin-1"):
+        assert read_basic(b"Basic " + base64.b64encode("ä:ö".encode(charset))) == ("ä".encode(), "ö".encode())
 
 
 def test_wrong_attempts_of_a_network_are_bounded_and_come_back(door):
