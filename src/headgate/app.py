@@ -28,6 +28,7 @@ from headgate.process.quic_keys import QuicKeyShelf
 from headgate.process.snapshot import Snapshot, decode_staple
 from headgate.process.start import BoundAddress, KeeperMain, KeeperStart, WorkerMain, WorkerStart
 from headgate.process.supervisor import Supervisor
+from headgate.process.verdicts import VerdictFile
 from headgate.process.worker import worker_main as process_worker_main
 from headgate.telemetry.event_log import EventLog
 from headgate.tls.staple import Staple
@@ -135,6 +136,7 @@ def run_gate(
         clients=certificates.clients,
         users=certificates.users,
         upstreams=certificates.upstreams,
+        health=lambda: _known_health(config, events, clock.wall()),
         quic_keys=QuicKeyShelf(config.state_dir, clock, events),
         listening=listening,
         load_keeper=lambda: load_keeper(config),
@@ -189,6 +191,28 @@ def report_start(
         if file not in served
     ]
     return StartReport(config.workers or usable_cores(), tuple(listeners), (*lines, *unused))
+
+
+def _known_health(config: Config, events: Events, wall: float) -> dict[str, Json]:
+    """Return what an earlier run knew of the endpoints that are probed."""
+    probed = [
+        name
+        for name, table in config.upstream.items()
+        if table.health is not None and table.health.kind != "off"
+    ]
+    if not probed:
+        return {}
+    found, problem = VerdictFile(config.state_dir).load(probed, wall)
+    if problem is not None:
+        events.event(
+            "health-not-read",
+            "warning",
+            file=problem.path,
+            errno=problem.errno,
+            reason=problem.error,
+            next="endpoints begin as [upstream.NAME.health] start says, and are probed at once",
+        )
+    return found
 
 
 def _preload() -> None:

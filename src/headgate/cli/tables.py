@@ -23,6 +23,9 @@ _STATE_STYLES: Final = {
     "unusable": "red",
     "no-issuer": "red",
     "down": "red",
+    "up": "green",
+    "half-open": "yellow",
+    "ejected": "red",
 }
 
 

@@ -9,7 +9,7 @@ from typing import Final
 from rich.console import Console
 
 from headgate.admin.client import AdminClient
-from headgate.cli.output import OK, moment, print_json, size
+from headgate.cli.output import OK, distance, moment, print_json, size
 from headgate.cli.tables import console, state_text, table
 from headgate.config.defaults import CONFIG_NAME, default_runtime_dir
 from headgate.errors import ConfigError
@@ -67,6 +67,7 @@ def show_status(gate: AdminClient, as_json: bool) -> int:
     for row in _rows(status.get("addresses")):
         listeners.add_row(str(row.get("listener")), str(row.get("address")))
     out.print(listeners)
+    _print_endpoints(out, status.get("endpoints"), now)
     _print_quic(out, status.get("quic"))
     problems = status.get("certificate_problems")
     if isinstance(problems, dict) and problems:
@@ -86,6 +87,51 @@ def switch_qlog(gate: AdminClient, *, is_on: bool) -> int:
     else:
         sys.stdout.write(f"no more is written; what was written stays in {folder}\n")
     return OK
+
+
+def _print_endpoints(out: Console, endpoints: object, now: float) -> None:
+    """Print how endpoints are, and what the last probe of each met."""
+    rows = _rows(endpoints)
+    if not rows:
+        return
+    out.print()
+    shown = table(
+        "upstream", "endpoint", "state", "since", "active", "requests", "failed", "5xx", "probe", "why"
+    )
+    for row in rows:
+        since = row.get("since")
+        shown.add_row(
+            str(row.get("upstream")),
+            str(row.get("endpoint")),
+            state_text(_endpoint_state(row)),
+            distance(since - now) if isinstance(since, int | float) else "-",
+            str(row.get("active")),
+            str(row.get("requests")),
+            str(row.get("failures")),
+            str(row.get("server_errors")),
+            _probe_text(row.get("probe")),
+            str(row.get("why") or "-"),
+        )
+    out.print(shown)
+
+
+def _endpoint_state(row: dict[str, object]) -> str:
+    """Return the state, with how many workers say so where they differ."""
+    state, workers = str(row.get("state")), row.get("workers")
+    if not isinstance(workers, dict) or len(workers) < 2:
+        return state
+    return f"{state} in {workers.get(state)} of {sum(workers.values())}"
+
+
+def _probe_text(probe: object) -> str:
+    if not isinstance(probe, dict):
+        return "-"
+    if "detail" not in probe:
+        return "under way"
+    address, number = probe.get("address"), probe.get("errno")
+    where = f" at {address}" if address else ""
+    errno = f" (errno {number})" if number else ""
+    return f"{probe.get('detail')}{where}{errno}, {probe.get('milliseconds')} ms"
 
 
 def _print_quic(out: Console, quic: object) -> None:

@@ -27,7 +27,6 @@ TABLE: Final = (
     Unbuilt(("upstream", "*", "balance"), ("least-requests",), "balancing by least requests"),
     Unbuilt(("upstream", "*", "balance"), ("ring-hash",), "balancing by hash"),
     Unbuilt(("upstream", "*", "balance"), ("first",), "balancing to the first endpoint"),
-    Unbuilt(("upstream", "*", "health"), (), "active health checks"),
     Unbuilt(("upstream", "*", "tcp_fast_open"), (True,), "TCP Fast Open"),
     Unbuilt(("cache", "enabled"), (True,), "the cache"),
     Unbuilt(("cache", "*"), (), "the cache"),

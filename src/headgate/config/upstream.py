@@ -7,7 +7,7 @@ from pydantic import Field, model_validator
 from headgate.config.kinds import OriginUrl
 from headgate.config.table import Count, Table
 from headgate.config.units import Duration
-from headgate.config.upstream_health import Outliers
+from headgate.config.upstream_health import Health, Outliers
 from headgate.config.upstream_pool import Pool
 from headgate.config.upstream_retries import Retries
 from headgate.config.upstream_tls import UpstreamTls
@@ -63,5 +63,6 @@ class Upstream(Table):
     a new one."""
     tls: UpstreamTls = UpstreamTls()
     pool: Pool = Pool()
+    health: Health | None = None
     outliers: Outliers = Outliers()
     retries: Retries = Retries()

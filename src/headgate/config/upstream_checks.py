@@ -14,7 +14,9 @@ def check_outliers(location: Location, outliers: Outliers) -> Iterator[Finding]:
         yield Finding((*location, "ejection"), "is longer than max_ejection")
 
 
-def check_health(location: Location, health: Health, urls: Collection[str]) -> Iterator[Finding]:
+def check_health(
+    location: Location, health: Health, urls: Collection[str], protocols: Collection[str]
+) -> Iterator[Finding]:
     """Yield what contradicts itself in `[upstream.NAME.health]`, or its endpoints."""
     if health.timeout > health.interval:
         hint = "a probe ends before the next one begins"
@@ -26,6 +28,10 @@ def check_health(location: Location, health: Health, urls: Collection[str]) -> I
                 yield Finding((*location, key), f"has no effect with kind {health.kind}", hint=hint)
     if health.method == "HEAD" and health.body:
         yield Finding((*location, "body"), "with the method HEAD", hint="its answer has no body")
+    if health.kind not in ("off", "tcp") and "h1" not in protocols:
+        yield Finding(
+            (*location, "kind"), f"{health.kind} over TCP, and h1 is not in protocols", hint="add h1"
+        )
     plain = next((url for url in urls if not url.startswith("https:")), None)
     if health.kind == "tls" and plain is not None:
         yield Finding((*location, "kind"), f"tls to {plain}", hint="take http or tcp")

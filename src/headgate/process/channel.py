@@ -40,18 +40,21 @@ LARGE: Final = 1024 * 1024
 
 
 class Kind(IntEnum):
-    """What a message means. The first block goes to the children, the second to the supervisor, STAPLE both
-    ways."""
+    """What a message means. The first block goes to the children, the second to the supervisor, HEALTH and STAPLE
+    both ways."""
 
     SNAPSHOT = 1  # the whole Snapshot: start, restart, new certificates, later reload
     LISTEN = 2  # worker: call listen() now
     DRAIN = 3  # {"seconds": n}: finish what is open, then exit
     REOPEN_LOGS = 4
     STATUS = 5  # keeper: what the supervisor knows about its children
+    HEALTH = 6  # {"name": upstream, "endpoints": {url: verdict or null}}: keeper → supervisor → workers
     STAPLE = 16  # {"name": certificate, "staple": opaque}: keeper → supervisor → workers
     READY = 17  # {"snapshot": n}: that Snapshot is in use
     LISTENING = 18
-    STAPLES_TRIED = 19  # keeper: every must-staple certificate has its first answer or failure
+    STAPLES_TRIED = (
+        19  # keeper: every must-staple certificate, and endpoint that waits, has its first answer or failure
+    )
     QLOG = 20  # {"on": bool}: write QUIC connections down; keeper → supervisor → workers
 
 

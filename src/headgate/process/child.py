@@ -13,6 +13,7 @@ from typing import Final
 
 from headgate.counters import CounterPage
 from headgate.process.channel import Channel, ChannelError, Json
+from headgate.process.health_view import PAGE_SIZE
 from headgate.process.quic_sample import SamplePage
 
 BACKOFF_FIRST: Final = 1.0
@@ -67,6 +68,7 @@ class Child:
         self.slot = slot
         self.page = CounterPage()
         self.sample = SamplePage()
+        self.health = SamplePage(PAGE_SIZE)
         self.state = State.DOWN
         self.pid = 0
         self.generation = 0

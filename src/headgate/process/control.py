@@ -30,6 +30,7 @@ from headgate.counters import (
 from headgate.ocsp.entry import StapleStatus
 from headgate.ocsp.stapler import Stapler
 from headgate.process.channel import Json
+from headgate.process.health_view import HealthView
 from headgate.process.quic_view import QuicView
 from headgate.telemetry.process_stats import open_files, resident_bytes
 
@@ -57,6 +58,7 @@ class KeeperControl:
         supervisor_pid: int,
         staples_revoked: Callable[[str], bool],
         quic: QuicView,
+        health: HealthView,
     ) -> None:
         self._stapler = stapler
         self._pages = pages
@@ -64,6 +66,7 @@ class KeeperControl:
         self._supervisor_pid = supervisor_pid
         self._staples_revoked = staples_revoked
         self._quic = quic
+        self._health = health
         self.supervisor: dict[str, Json] = {}
         self.began = clock.wall()
 
@@ -75,6 +78,7 @@ class KeeperControl:
             **self.supervisor,
             "processes": self._processes(),
             "stapled": self._stapled(),
+            "endpoints": self._health.describe(self.worker_pids()),
             "quic": self._quic.describe(self._pages, self.worker_pids()),
             "certificates": len(self._stapler.status()),
         }
@@ -223,6 +227,7 @@ class KeeperControl:
             "staple_next_update_seconds": ends,
             "child_starts": restarts,
             "scrape_time_seconds": [({}, self._clock.wall())],
+            **self._health.samples(self.worker_pids()),
         }
         extra = [Gauges(name, help, samples[name]) for name, (_, help) in KEEPER_GAUGES.items()]
         return render(self._pages, extra)

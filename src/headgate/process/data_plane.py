@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+from collections.abc import Mapping
 from typing import Final
 
 from headgate.clock import Clock
@@ -33,6 +34,7 @@ from headgate.server.limits import ConnectionLimits
 from headgate.server.listener import Listener
 from headgate.server.observer import Observer
 from headgate.tls.context import ServerTls
+from headgate.upstream.checks import Verdict
 from headgate.upstream.endpoint import Endpoint
 from headgate.upstream.pool import IdleTotal
 
@@ -113,6 +115,19 @@ class DataPlane:
 
     def _crashed(self, name: str, error: BaseException) -> None:
         self.observer.crashed(name, error if isinstance(error, Exception) else RuntimeError(repr(error)))
+
+    # -- health
+
+    def take_verdicts(self, name: str, verdicts: Mapping[str, Verdict | None]) -> None:
+        """Take what probes found out of the endpoints of an upstream."""
+        outliers = self.outliers.get(name)
+        if outliers is None:
+            return
+        for url, verdict in verdicts.items():
+            if verdict is None:
+                outliers.forget(url)
+            else:
+                outliers.judge(url, verdict.verdict, verdict.why, self.poller.now)
 
     # -- routes
 

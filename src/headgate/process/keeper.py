@@ -41,8 +41,10 @@ from headgate.ocsp.store import StapleStore
 from headgate.process.certificates import rules_of
 from headgate.process.channel import AsyncChannel, Json, Kind, Message
 from headgate.process.control import KeeperControl
+from headgate.process.health_view import HealthView
 from headgate.process.memory import MemoryWatch
 from headgate.process.parts import Events
+from headgate.process.probes import Probes
 from headgate.process.quic_view import QLOG_FOLDER, QuicView
 from headgate.process.snapshot import Snapshot, decode_snapshot, encode_staple
 from headgate.process.start import KeeperStart
@@ -85,10 +87,11 @@ class EventSink(Events, Protocol):
 
 @dataclass(frozen=True, slots=True)
 class FetchParts:
-    """A client for the stapler, and how to end it."""
+    """A client for the stapler, what probes dial with (None: there are none), and how to end both."""
 
     fetch: Fetch
     close: Callable[[], Awaitable[None]]
+    dialer: Dialer | None = None
 
 
 MakeFetch = Callable[[Config, Counters], FetchParts]
@@ -101,7 +104,7 @@ def make_fetch(config: Config, counters: Counters) -> FetchParts:
         ResolverSettings(nameservers=names.nameservers, system=names.system), counters=counters
     )
     dialer = Dialer(resolver, counters=counters, prefer=names.prefer)
-    return FetchParts(Fetcher(dialer), resolver.close)
+    return FetchParts(Fetcher(dialer), resolver.close, dialer)
 
 
 def keeper_main(start: KeeperStart, make_fetch: MakeFetch = make_fetch) -> None:
@@ -154,11 +157,13 @@ class Keeper:
         self._fingerprints = self._subjects.fingerprints()
         parts = self._make_fetch(self._config, self._counters)
         self._stapler = self._make_stapler(parts.fetch)
+        self._probes = self._make_probes(parts.dialer)
         self._control = self._make_control()
         tasks = [
             spawn("stapler", self._stapler.run(), self._broke),
+            *([] if self._probes is None else [spawn("probes", self._probes.checks.run(), self._broke)]),
             spawn("messages", self._messages(), self._broke),
-            spawn("staples", self._send_staples(), self._broke),
+            spawn("changes", self._send_changes(), self._broke),
             spawn("sweep", self._sweep(), self._broke),
             spawn("first round", self._first_round(), self._broke),
             spawn("subjects", self._follow_snapshots(), self._broke),
@@ -173,6 +178,8 @@ class Keeper:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
             await parts.close()
+            if self._probes is not None:
+                self._probes.save()
             self._counters.publish()
             self._channel.close()
         return self._status
@@ -233,6 +240,26 @@ class Keeper:
             durations_of(self._config.ocsp),
         )
 
+    def _make_probes(self, dialer: Dialer | None) -> Probes | None:
+        if dialer is None:
+            return None
+        return Probes(
+            self._config,
+            self._snapshot.upstreams,
+            self._snapshot.health,
+            dialer,
+            self._clock,
+            random.random,
+            self._counters.values,
+            self._events,
+            self._probe_failed,
+            self._publishing.set,
+        )
+
+    def _probe_failed(self, name: str, exc: BaseException) -> None:
+        error = f"{type(exc).__name__}: {exc}"
+        self._events.event("defect", "error", where=f"keeper: {name}", error=error, next="it is probed again")
+
     def _make_control(self) -> KeeperControl:
         pages = {f"worker {slot}": page for slot, page in enumerate(self._start.pages)}
         pages["keeper"] = self._start.page
@@ -243,8 +270,13 @@ class Keeper:
             self._clock,
             self._start.supervisor_pid,
             self._staples_revoked,
+            health=self._make_health_view(),
             quic=QuicView(self._start.samples, self._switch_qlog, self._config.state_dir / QLOG_FOLDER),
         )
+
+    def _make_health_view(self) -> HealthView:
+        known = [(name, end.url) for name, table in self._config.upstream.items() for end in table.endpoints]
+        return HealthView(known, self._start.healths, self._probes.checks if self._probes else None)
 
     def _switch_qlog(self, is_on: bool) -> None:
         self._channel.send(Kind.QLOG, {"on": is_on})
@@ -268,7 +300,7 @@ class Keeper:
             if self._control.workers_are_built():
                 self._workers_built.set()
 
-    # -- staples
+    # -- staples and verdicts
 
     def _stapler_event(self, name: str, fields: dict[str, object]) -> None:
         level = _LEVELS.get(name, "info")
@@ -278,14 +310,21 @@ class Keeper:
         self._pending[name] = staple
         self._publishing.set()
 
-    async def _send_staples(self) -> None:
+    async def _send_changes(self) -> None:
         """Hand changes to the supervisor; while it does not read, newer ones replace older ones."""
         while True:
             await self._publishing.wait()
             self._publishing.clear()
-            while self._pending:
-                self._flush_staples()
-                await self._channel.drained()
+            await self._flush()
+
+    async def _flush(self) -> None:
+        """Send all that waits."""
+        while self._pending:
+            self._flush_staples()
+            await self._channel.drained()
+        while self._probes is not None and (message := self._probes.next_message()) is not None:
+            self._channel.send(Kind.HEALTH, message)
+            await self._channel.drained()
 
     def _flush_staples(self) -> None:
         while self._pending and self._channel.unsent < UNSENT_HIGH:
@@ -297,15 +336,15 @@ class Keeper:
                 self._channel.send(Kind.STAPLE, {**value, "staple": encode_staple(staple)})
 
     async def _first_round(self) -> None:
-        """Tell the supervisor when the must-staple certificates have been tried; its listeners wait for
-        that."""
+        """Tell the supervisor when the must-staple certificates have been tried, and the endpoints that wait for
+        their first probe; its listeners wait for that."""
         await asyncio.sleep(0)  # the stapler's first fetches begin before anybody may listen
         certificates = self._snapshot.certificates
         demanding = [certificate.name for certificate in certificates if certificate.must_staple]
         await self._stapler.first_round(demanding)
-        while self._pending:
-            self._flush_staples()
-            await self._channel.drained()
+        if self._probes is not None:
+            await self._probes.checks.first_round()
+        await self._flush()
         self._channel.send(Kind.STAPLES_TRIED)
 
     # -- the sockets
@@ -352,6 +391,8 @@ class Keeper:
             try:
                 self._measure()
                 watch.look(self._control.worker_pids())
+                if self._probes is not None:
+                    self._probes.sweep()
             except Exception as exc:
                 # Figures are worth less than staples.
                 error = f"{type(exc).__name__}: {exc}"

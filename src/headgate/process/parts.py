@@ -57,8 +57,8 @@ class SupervisorSettings:
 class Parts:
     """What the composition root injects. `settings` is the configuration as it goes into the Snapshot;
     `clients` returns the client authorities and CRLs of the Snapshot after the certificates were read, `users`
-    the htpasswd files of forward listeners, `upstreams`
-    the authorities of upstreams; `quic_keys` are needed where an address has QUIC;
+    the htpasswd files of forward listeners, `upstreams` the authorities of upstreams, `health` what an earlier run
+    knew of their endpoints; `quic_keys` are needed where an address has QUIC;
     `make_tickets` runs before any worker is forked; `load_keeper` in each new keeper, which is still who started us;
     `listening` once, when all workers first listen."""
 
@@ -75,4 +75,5 @@ class Parts:
     upstreams: Callable[[], dict[str, Json]] = dict
     quic_keys: QuicKeyShelf | None = None
     load_keeper: Callable[[], None] = lambda: None
+    health: Callable[[], dict[str, Json]] = dict
     listening: Callable[[Sequence[BoundAddress], Snapshot], None] = lambda addresses, snapshot: None

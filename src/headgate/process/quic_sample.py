@@ -27,14 +27,15 @@ _TRIES: Final = 5
 
 
 class SamplePage:
-    """The page of one slot."""
+    """The page of one slot, for rows of any kind."""
 
-    def __init__(self) -> None:
-        self._map = mmap.mmap(-1, _PAGE)
+    def __init__(self, size: int = _PAGE) -> None:
+        self._size = size
+        self._map = mmap.mmap(-1, size)
 
     def store(self, rows: list[Json]) -> None:
         """Publish rows; of more than there is room for, the last are left out."""
-        while len(data := orjson.dumps(rows)) > _PAGE - _HEAD:
+        while len(data := orjson.dumps(rows)) > self._size - _HEAD:
             rows = rows[: len(rows) // 2]
         head = len(data).to_bytes(4, "big") + zlib.crc32(data).to_bytes(4, "big")
         self._map[: _HEAD + len(data)] = head + data
@@ -42,10 +43,10 @@ class SamplePage:
     def load(self) -> list[Json]:
         """Return what was last published, nothing before the first time."""
         for _ in range(_TRIES):
-            page = self._map[:]
-            length = int.from_bytes(page[:4], "big")
-            data = page[_HEAD : _HEAD + length]
-            if length and zlib.crc32(data) == int.from_bytes(page[4:_HEAD], "big"):
+            head = self._map[:_HEAD]
+            length = int.from_bytes(head[:4], "big")
+            data = self._map[_HEAD : _HEAD + length]
+            if length and zlib.crc32(data) == int.from_bytes(head[4:], "big"):
                 rows = orjson.loads(data)
                 return rows if isinstance(rows, list) else []
         return []

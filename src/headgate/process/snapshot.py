@@ -62,10 +62,15 @@ class Snapshot:
         return f"<Snapshot {self.number}: {len(self.certificates)} certificates, {len(self.staples)} staples>"
 
     def without_keys(self) -> "Snapshot":
-        """Return the keeper's copy: certificate chains and no private key, nothing of users, and nothing of
-        upstreams, to which it does not talk."""
+        """Return the keeper's copy: certificate chains and authorities, no private key and nothing of users. Its
+        probes show upstreams no certificate."""
         certificates = tuple(replace(item, key="") for item in self.certificates)
-        return replace(self, certificates=certificates, users={}, upstreams={}, quic=None)
+        upstreams: dict[str, Json] = {
+            name: {"ca": files["ca"]}
+            for name, files in self.upstreams.items()
+            if isinstance(files, dict) and "ca" in files
+        }
+        return replace(self, certificates=certificates, users={}, upstreams=upstreams, quic=None)
 
     def to_json(self) -> dict[str, Json]:
         """Return the payload of a SNAPSHOT message."""

@@ -39,7 +39,7 @@ class WorkerStart:
     the same way, in an order that is the same in all workers; the kernel fills them from the start, and they
     are read from when LISTEN comes. `tickets` is what the ticket factory made before the fork, or None.
     `generation` counts the starts of this slot from 1. `mail` is there when there are workers to hand
-    datagrams over to. `sample` is for a look at its QUIC connections.
+    datagrams over to. `sample` is for a look at its QUIC connections, `health` at endpoints.
     """
 
     slot: int
@@ -51,11 +51,13 @@ class WorkerStart:
     datagrams: Sequence[tuple[int, socket.socket]] = ()
     mail: MailRoom | None = None
     sample: SamplePage | None = None
+    health: SamplePage | None = None
 
 
 @dataclass(slots=True)
 class KeeperStart:
-    """The start of the keeper; `pages` and `samples` are those of all worker slots in order, `page` its own."""
+    """The start of the keeper; `pages`, `samples` and `healths` are those of all worker slots in order, `page` its
+    own."""
 
     generation: int
     control: socket.socket
@@ -63,6 +65,7 @@ class KeeperStart:
     pages: Sequence[CounterPage] = field(default_factory=list)
     supervisor_pid: int = 0
     samples: Sequence[SamplePage] = ()
+    healths: Sequence[SamplePage] = ()
 
 
 WorkerMain: TypeAlias = Callable[[WorkerStart], None]

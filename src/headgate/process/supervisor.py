@@ -34,6 +34,7 @@ from headgate.process.snapshot import Certificate, Snapshot
 from headgate.process.sockets import BindError, bind_slot, check_free, close_all, queue_of
 from headgate.process.spawner import Spawner, SpawnError
 from headgate.process.start import BoundAddress, KeeperStart, WorkerStart
+from headgate.process.verdicts import merge
 from headgate.server.hand_over import MailRoom
 
 SIGNALS: Final = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1, signal.SIGCHLD)
@@ -139,6 +140,7 @@ class Supervisor:
             if self._parts.quic_keys is not None:
                 self._parts.quic_keys.load()
             self._mail = MailRoom(len(self._workers)) if len(self._workers) > 1 else None
+        self._snapshot.health.update(self._parts.health())
         self._take_certificates(self._parts.certificates.load())
         self._note_problems()
         self._send_snapshot(self._keeper)
@@ -338,6 +340,7 @@ class Supervisor:
             datagrams=datagrams,
             mail=self._mail,
             sample=worker.sample,
+            health=worker.health,
         )
 
         def life() -> int:
@@ -382,7 +385,8 @@ class Supervisor:
         become(self._settings.account)
         pages = [worker.page for worker in self._workers]
         samples = [worker.sample for worker in self._workers]
-        start = KeeperStart(generation, control, self._keeper.page, pages, self._pid, samples)
+        healths = [worker.health for worker in self._workers]
+        start = KeeperStart(generation, control, self._keeper.page, pages, self._pid, samples, healths)
         self._parts.keeper_main(start)
         return 0
 
@@ -479,6 +483,9 @@ class Supervisor:
             self._announce()
         elif message.kind is Kind.STAPLE and child is self._keeper:
             self._staple(message)
+        elif message.kind is Kind.HEALTH and child is self._keeper:
+            merge(self._snapshot.health, message)
+            self._send_workers(encode_frame(Kind.HEALTH, message.value))
         elif message.kind is Kind.STAPLES_TRIED and child is self._keeper:
             self._open_listeners()
         elif message.kind is Kind.QLOG and child is self._keeper:
@@ -493,16 +500,12 @@ class Supervisor:
         if self._fingerprints.get(name) != fingerprint:
             return  # the certificate was replaced while its staple was on the way
         self._snapshot.staples[name] = message.value
-        frame = encode_frame(Kind.STAPLE, message.value)
-        for worker in self._workers:
-            self._send(worker, frame)
+        self._send_workers(encode_frame(Kind.STAPLE, message.value))
 
     def _switch_qlog(self, is_on: bool) -> None:
         self._qlog = is_on
         self._events.event("qlog-switched", on=is_on)
-        frame = encode_frame(Kind.QLOG, {"on": is_on})
-        for worker in self._workers:
-            self._send(worker, frame)
+        self._send_workers(encode_frame(Kind.QLOG, {"on": is_on}))
 
     def _send(self, child: Child, frame: bytes) -> None:
         if child.channel is None:
@@ -513,6 +516,10 @@ class Supervisor:
             self._distrust(child, exc)
             return
         self._poll(child, child.channel)
+
+    def _send_workers(self, frame: bytes) -> None:
+        for worker in self._workers:
+            self._send(worker, frame)
 
     def _send_all(self, frame: bytes) -> None:
         for child in (*self._workers, self._keeper):
@@ -594,9 +601,7 @@ class Supervisor:
         if certificates is None and not rotated:
             return
         self._take_certificates(self._snapshot.certificates if certificates is None else certificates)
-        frame = encode_frame(Kind.SNAPSHOT, self._snapshot.to_json())
-        for worker in self._workers:
-            self._send(worker, frame)
+        self._send_workers(encode_frame(Kind.SNAPSHOT, self._snapshot.to_json()))
         self._send_snapshot(self._keeper)
         self._status_due = True
 
@@ -620,6 +625,7 @@ class Supervisor:
             self._parts.settings,
             tuple(certificates),
             staples,
+            self._snapshot.health,
             clients=self._parts.clients(),
             users=self._parts.users(),
             upstreams=self._parts.upstreams(),

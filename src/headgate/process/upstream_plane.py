@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import functools
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
-
-from cryptography.x509 import Certificate
 
 from headgate.clock import Clock
 from headgate.config.kinds import parse_origin
 from headgate.config.upstream import Endpoint as EndpointConfig
 from headgate.config.upstream import Upstream as UpstreamConfig
+from headgate.config.upstream_health import Health
 from headgate.config.upstream_health import Outliers as OutlierConfig
 from headgate.config.upstream_retries import STATUSES
 from headgate.config.upstream_retries import Retries as RetriesConfig
@@ -20,16 +18,14 @@ from headgate.connection.quic_socket import Timers
 from headgate.connection.stream_driver import NEVER
 from headgate.net.dialer import Dialer
 from headgate.net.poller import Poller
-from headgate.ocsp.peer import check_staple
 from headgate.process.channel import Json
-from headgate.process.upstream_files import authorities_of, identity_of
-from headgate.tls.client import ClientTls, ClientTlsSettings
+from headgate.process.upstream_tls import client_tls
+from headgate.tls.client import ClientTls
 from headgate.tls.quic_client import QuicClientTls
-from headgate.tls.sessions import CheckStaple
 from headgate.upstream.connector import DialingConnector
 from headgate.upstream.endpoint import DefectSink, Endpoint
 from headgate.upstream.h3_pool import H3Pool, Tell
-from headgate.upstream.health import OutlierLimits
+from headgate.upstream.health import PENDING, UP, OutlierLimits
 from headgate.upstream.outliers import OutlierRules, Outliers
 from headgate.upstream.policies.policy import Policy
 from headgate.upstream.policies.round_robin import RoundRobin
@@ -65,7 +61,7 @@ class UpstreamBuilder:
 
     def build(self, name: str, table: UpstreamConfig) -> Upstream:
         """Return the upstream of this name."""
-        tls = self._tls(name, table)
+        tls = client_tls(name, table, self._files, self._parts.clock)
         connector = DialingConnector(self._parts.dialer, tls, self._parts.crashed, self._parts.values)
         quic = self._quic_connector(tls) if "h3" in table.protocols and tls is not None else None
         endpoints = [self._endpoint(item, table, connector, quic) for item in table.endpoints]
@@ -79,10 +75,10 @@ class UpstreamBuilder:
             total_timeout=table.total_timeout or NEVER,
             retries=self._retries(table.retries),
         )
-        self.outliers[name] = self._outliers(upstream, table.outliers)
+        self.outliers[name] = self._outliers(upstream, table.outliers, table.health)
         return upstream
 
-    def _outliers(self, upstream: Upstream, table: OutlierConfig) -> Outliers:
+    def _outliers(self, upstream: Upstream, table: OutlierConfig, health: Health | None) -> Outliers:
         rules = OutlierRules(
             max_ejected=table.max_ejected,
             interval=table.interval,
@@ -91,7 +87,9 @@ class UpstreamBuilder:
             slower_than_others=table.slower_than_others,
         )
         parts = self._parts
-        return Outliers(upstream, rules, parts.event, parts.values, parts.poller.now)
+        waits = health is not None and health.kind != "off" and health.start == "wait-for-first-check"
+        unknown = PENDING if waits else UP
+        return Outliers(upstream, rules, parts.event, parts.values, parts.poller.now, unknown=unknown)
 
     def _endpoint(
         self,
@@ -141,25 +139,6 @@ class UpstreamBuilder:
         return Pool(settings, self._parts.poller, self._parts.values, self._parts.idle_total)
 
     # -- how they are reached
-
-    def _tls(self, name: str, table: UpstreamConfig) -> ClientTls | None:
-        if not any(endpoint.url.startswith("https:") for endpoint in table.endpoints):
-            return None
-        settings = ClientTlsSettings(
-            verify=table.tls.verify,
-            authorities=authorities_of(self._files, name),
-            name=table.tls.name or "",
-            identity=identity_of(self._files, name),
-            min_version=table.tls.min_version,
-            resumption=table.tls.resumption,
-        )
-        check: CheckStaple | None = None
-        if table.tls.verify and table.tls.staple != "ignore":
-            check = functools.partial(self._check_staple, table.tls.staple == "require")
-        return ClientTls(settings, check, self._parts.clock)
-
-    def _check_staple(self, is_required: bool, chain: Sequence[Certificate], staple: bytes) -> None:
-        check_staple(chain, staple, self._parts.clock.wall(), is_required=is_required)
 
     def _quic_connector(self, tls: ClientTls) -> QuicConnector:
         parts = self._parts

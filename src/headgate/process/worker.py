@@ -23,10 +23,12 @@ from headgate.process.certificates import decode_identity, is_identity_of
 from headgate.process.channel import AsyncChannel, Json, Kind, Message
 from headgate.process.client_files import with_client_files
 from headgate.process.data_plane import DataPlane
+from headgate.process.health_view import HEALTH_SECONDS, rows_of
 from headgate.process.policies import TicketRings
 from headgate.process.quic_plane import QuicPlane
 from headgate.process.snapshot import Snapshot, decode_snapshot, decode_staple
 from headgate.process.start import WorkerStart
+from headgate.process.verdicts import decode_verdicts, known_of
 from headgate.server.observer import Observer
 from headgate.server.sweep import SWEEP_SECONDS, sweep
 from headgate.telemetry.access_log import AccessLog
@@ -72,6 +74,7 @@ class Worker:
         self._quic: QuicPlane | None = None
         self._log = AccessLog(None)
         self._stats_at = 0.0
+        self._health_at = 0.0
 
     # -- life
 
@@ -123,6 +126,8 @@ class Worker:
                 channel.send(Kind.LISTENING, None)
             elif message.kind is Kind.STAPLE:
                 self._take_staple(message.value)
+            elif message.kind is Kind.HEALTH:
+                plane.take_verdicts(message.text("name"), decode_verdicts(message.item("endpoints")))
             elif message.kind is Kind.SNAPSHOT:
                 snapshot = decode_snapshot(message)
                 self._take_certificates(snapshot, plane)
@@ -160,6 +165,8 @@ class Worker:
         loop = asyncio.get_running_loop()
         plane = DataPlane(config, self._counters, observer, self._clock, snapshot.upstreams, loop)
         plane.forward.take_users(snapshot.users)
+        for name in snapshot.health:
+            plane.take_verdicts(name, {**known_of(snapshot.health, name)})
         self._identities = self._decode(snapshot, config)
         self._take_staples(snapshot)
         rings = self._start.tickets
@@ -273,6 +280,7 @@ class Worker:
                 plane.forward.sweep(plane.poller.now)
                 for upstream in plane.upstreams.values():
                     upstream.sweep(plane.poller.now)
+                self._publish_health(plane)
                 if self._quic is not None:
                     self._quic.sweep(plane.poller.now)
                     self._quic.publish(self._start.sample, plane.poller.now)
@@ -281,6 +289,12 @@ class Worker:
                 self._counters.publish()
             except Exception as error:
                 plane.observer.crashed("sweep", error)
+
+    def _publish_health(self, plane: DataPlane) -> None:
+        now = plane.poller.now
+        if self._start.health is not None and now >= self._health_at:
+            self._health_at = now + HEALTH_SECONDS
+            self._start.health.store(rows_of(plane.outliers.values(), now, self._clock.wall()))
 
     def _observe_process(self) -> None:
         now = self._clock.now()

@@ -37,6 +37,16 @@ KEEPER_GAUGES: Final = {
     "staple_state": ("certificate, state", "1 for the state of each certificate's staple."),
     "staple_next_update_seconds": ("certificate", "When each held staple ends, seconds since the epoch."),
     "child_starts": ("child, last_exit", "How often each child was started, with how it last ended."),
+    "endpoint_up": ("upstream, endpoint", "The share of the workers in which an endpoint is up."),
+    "endpoint_active": ("upstream, endpoint", "Requests at an endpoint now."),
+    "endpoint_requests": (
+        "upstream, endpoint",
+        "Requests that ended at an endpoint; begins anew with a worker.",
+    ),
+    "endpoint_failures": ("upstream, endpoint", "Of those, the ones without a whole response."),
+    "endpoint_server_errors": ("upstream, endpoint", "Of those, the ones with a 5xx."),
+    "endpoint_probe_up": ("upstream, endpoint", "1 while probes say that an endpoint is up."),
+    "endpoint_probe_milliseconds": ("upstream, endpoint", "How long the last probe of an endpoint took."),
     "scrape_time_seconds": ("", "When this page was made, seconds since the epoch."),
 }
 

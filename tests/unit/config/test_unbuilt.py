@@ -30,10 +30,6 @@ ENDPOINTS = 'endpoints = ["http://10.0.0.1:8080"]'
             ['23: upstream.api.balance: not built yet: balancing by hash, got "ring-hash"'],
         ),
         (
-            (ENDPOINTS, ENDPOINTS + '\n[upstream.api.health]\npath = "/"'),
-            ["23: upstream.api.health: not built yet: active health checks"],
-        ),
-        (
             (ENDPOINTS, ENDPOINTS + "\n[cache]\nenabled = true\nsize = '1GiB'"),
             [
                 "24: cache.enabled: not built yet: the cache, got true",

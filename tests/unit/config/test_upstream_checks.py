@@ -23,12 +23,49 @@ def with_tables(text):
         ),
         ("[upstream.api.outliers]\ntrials = 0", "upstream.api.outliers.trials: "),
         ("[upstream.api.outliers]\ntrial = 1", 'did you mean "trials"?'),
+        (
+            '[upstream.api.health]\ninterval = "1s"',
+            "upstream.api.health.timeout: is longer than interval; a probe ends before the next one begins",
+        ),
+        (
+            '[upstream.api.health]\nkind = "tcp"\npath = "/x"',
+            "upstream.api.health.path: has no effect with kind tcp; it is for http",
+        ),
+        (
+            '[upstream.api.health]\nmethod = "HEAD"\nbody = "x"',
+            "upstream.api.health.body: with the method HEAD; its answer has no body",
+        ),
+        (
+            '[upstream.api.health]\nkind = "tls"',
+            "upstream.api.health.kind: tls to http://10.0.0.1:8080; take http or tcp",
+        ),
+        ('[upstream.api.health]\nstatus = ["20x"]', "expected a status, a range or a class"),
+        ("[upstream.api.health]\nstatus = []", "upstream.api.health.status: "),
+        ('[upstream.api.health]\npath = "healthz"', "expected a path that begins with"),
+        ('[upstream.api.health]\npath = "/a b"', "expected a path that begins with"),
+        ('[upstream.api.health]\nhost = "app:99999"', "expected one host, with or without a port"),
+        ('[upstream.api.health]\nhost = "*.app"', "expected one host, with or without a port"),
+        ("[upstream.api.health]\nrise = 0", "upstream.api.health.rise: "),
     ],
 )
 def test_what_contradicts_itself_is_told(text, line):
     lines = told(with_tables(text))
     assert len(lines) == 1
     assert line in lines[0]
+
+
+def test_probes_need_h1():
+    text = GATE.replace('["http://10.0.0.1:8080"]', '["https://10.0.0.1:8080"]\nprotocols = ["h3"]')
+    lines = told(text + "[upstream.api.health]\n")
+    assert lines == [
+        "24: upstream.api.health.kind: http over TCP, and h1 is not in protocols; add h1",
+    ]
+
+
+def test_without_the_table_there_are_no_probes():
+    assert config_of(GATE).upstream["api"].health is None
+    found = config_of(with_tables('[upstream.api.health]\nhost = "App.example:80"')).upstream["api"].health
+    assert (found.kind, found.path, found.status, found.host) == ("http", "/", ("200-399",), "app.example:80")
 
 
 def test_outliers_have_defaults():

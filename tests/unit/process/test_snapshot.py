@@ -18,7 +18,7 @@ SNAPSHOT = Snapshot(
     {"a.pem": {"name": "a.pem", "staple": encode_staple(STAPLE)}},
     {"api": {}},
     {"0": {"ca": "PEOPLE", "crl": ""}},
-    {"api": {"ca": "ORIGINS"}},
+    {"api": {"ca": "ORIGINS", "certificate": "OURS", "key": "ITS KEY"}, "shop": {"key": "ANOTHER KEY"}},
     QuicKeys(b"i" * 16, b"r" * 32, b"t" * 32, (b"s" * 32, b"u" * 32)),
     {"1": {"users": "alice:{SHA}x"}},
 )
@@ -41,7 +41,7 @@ def test_the_keepers_copy_has_no_key_and_everything_else():
     assert copy.staples == SNAPSHOT.staples
     assert copy.users == {}
     assert copy.clients == SNAPSHOT.clients
-    assert copy.upstreams == {}
+    assert copy.upstreams == {"api": {"ca": "ORIGINS"}}
     assert copy.quic is None
     assert "KEY" not in str(SNAPSHOT.without_keys().to_json())
 

@@ -1,0 +1,151 @@
+"""The keeper's side of health: from configuration to probes, and what becomes of their verdicts.
+
+A verdict that is new goes to the supervisor in a HEALTH message, and into `health.json`, written every few seconds
+while something changes and once a minute else, so that its age says how long nobody has looked. While the supervisor
+does not read, newer verdicts replace older ones here.
+"""
+
+from collections.abc import Callable
+from typing import Final
+
+from headgate.clock import Clock
+from headgate.config.kinds import parse_origin
+from headgate.config.model import Config
+from headgate.config.upstream import Upstream
+from headgate.config.upstream_health import Health, parse_statuses
+from headgate.errors import ConfigError
+from headgate.net.dialer import Dialer
+from headgate.process.channel import Json
+from headgate.process.parts import Events
+from headgate.process.upstream_tls import client_tls
+from headgate.process.verdicts import BATCH, VerdictFile, encode_verdict, known_of
+from headgate.tasks import Failure
+from headgate.upstream.checks import Checks, Rules, Verdict
+from headgate.upstream.probe import Prober, ProbeSettings, Target
+
+SAVE_SECONDS: Final = 5.0
+REFRESH_SECONDS: Final = 60.0
+
+
+class Probes:
+    """All probes of a gate. `run` is a task of the keeper; `published` is called when there is something to send."""
+
+    def __init__(
+        self,
+        config: Config,
+        files: dict[str, Json],
+        known: dict[str, Json],
+        dialer: Dialer,
+        clock: Clock,
+        random: Callable[[], float],
+        values: list[int],
+        events: Events,
+        failed: Failure,
+        published: Callable[[], None],
+    ) -> None:
+        self._clock = clock
+        self._events = events
+        self._published = published
+        self._file = VerdictFile(config.state_dir)
+        self._pending: dict[tuple[str, str], Verdict | None] = {}
+        self._health: dict[str, dict[str, Json]] = {}
+        self._is_dirty = False
+        self._saved_at = clock.now()
+        self.checks = Checks(self._publish, events.event, failed, clock, random, values)
+        for name, table in config.upstream.items():
+            if table.health is not None and table.health.kind != "off":
+                self._add(name, table, table.health, files, known_of(known, name), dialer)
+
+    def __repr__(self) -> str:
+        return f"<Probes {self.checks!r}>"
+
+    def _add(
+        self,
+        name: str,
+        table: Upstream,
+        health: Health,
+        files: dict[str, Json],
+        known: dict[str, Verdict],
+        dialer: Dialer,
+    ) -> None:
+        try:
+            tls = client_tls(name, table, files, self._clock, probing=True)
+        except ConfigError as error:
+            # Workers have the same settings and serve with them: an oversight of ours must not keep them from it.
+            self._events.event(
+                "probes-off", "error", upstream=name, reason=str(error), next="its endpoints are not probed"
+            )
+            return
+        self._health[name] = {url: encode_verdict(verdict) for url, verdict in known.items()}
+        rules = Rules(
+            health.interval, health.jitter, health.rise, health.fall, health.start == "wait-for-first-check"
+        )
+        targets = [target_of(endpoint.url) for endpoint in table.endpoints]
+        self.checks.add(name, rules, Prober(_settings(health), dialer, tls), targets, known)
+
+    # -- verdicts
+
+    def _publish(self, upstream: str, url: str, verdict: Verdict | None) -> None:
+        self._pending[upstream, url] = verdict
+        group = self._health.setdefault(upstream, {})
+        if verdict is None:
+            group.pop(url, None)
+        else:
+            group[url] = encode_verdict(verdict)
+        self._is_dirty = True
+        self._published()
+
+    def next_message(self) -> dict[str, Json] | None:
+        """Return the payload of the next HEALTH message, None when all is said."""
+        name = next((upstream for upstream, _ in self._pending), None)
+        if name is None:
+            return None
+        urls = [url for upstream, url in self._pending if upstream == name][:BATCH]
+        return {
+            "name": name,
+            "endpoints": {url: encode_verdict(self._pending.pop((name, url))) for url in urls},
+        }
+
+    def sweep(self) -> None:
+        """Write the file, if it is time to."""
+        waited = self._clock.now() - self._saved_at
+        if self.checks.groups and waited >= (SAVE_SECONDS if self._is_dirty else REFRESH_SECONDS):
+            self.save()
+
+    def save(self) -> None:
+        """Write what is known."""
+        if not self.checks.groups:
+            return
+        self._saved_at = self._clock.now()
+        self._is_dirty = False
+        problem = self._file.save({**self._health}, self._clock.wall())
+        if problem is not None:
+            self._events.event(
+                "health-not-saved",
+                "warning",
+                file=problem.path,
+                errno=problem.errno,
+                reason=f"cannot {problem.doing}: {problem.error}",
+                next=f"another try in {REFRESH_SECONDS:g} s; a restart of the gate begins without verdicts",
+            )
+
+
+def target_of(url: str) -> Target:
+    """Return what is probed for an endpoint of the configuration."""
+    origin = parse_origin(url)
+    if origin.path:
+        return Target(url, "http", "localhost", 0, f"unix:{origin.path}")
+    host = origin.host.strip("[]")
+    return Target(url, origin.scheme, host, origin.port, host)
+
+
+def _settings(health: Health) -> ProbeSettings:
+    return ProbeSettings(
+        kind=health.kind,
+        timeout=health.timeout,
+        method=health.method,
+        path=health.path,
+        authority=health.host or "",
+        statuses=tuple(parse_statuses(text) for text in health.status),
+        body=health.body.encode(),
+    )
