@@ -214,6 +214,13 @@ ENDPOINT_EJECTED: Final = _counter("endpoint_ejections_total", "Endpoints that a
 ENDPOINT_KEPT: Final = _counter(
     "endpoint_kept_total", "Endpoints that a worker would have ejected, had not as many been out as may be."
 )
+GATEWAY_QUEUE_FULL: Final = _counter("gateway_errors_total", _GATEWAY, reason="queue-full")
+GATEWAY_QUEUE_TIMEOUT: Final = _counter("gateway_errors_total", _GATEWAY, reason="queue-timeout")
+GATEWAY_NO_ENDPOINT: Final = _counter("gateway_errors_total", _GATEWAY, reason="no-endpoint")
+UPSTREAM_QUEUED: Final = _counter(
+    "upstream_queued_total", "Requests that had to wait for room at an upstream."
+)
+UPSTREAM_WAITING: Final = _gauge("upstream_queue_requests", "Requests that wait for room at an upstream now.")
 ABORTED_DOWNSTREAM: Final = _counter("aborted_total", "Exchanges cut short, by side.", side="downstream")
 ABORTED_UPSTREAM: Final = _counter("aborted_total", "Exchanges cut short, by side.", side="upstream")
 

@@ -17,7 +17,12 @@ from headgate.config.problems import Finding
 from headgate.config.route import Route
 from headgate.config.routing import MATCHERS, check_building, matcher_of
 from headgate.config.table import Location
-from headgate.config.upstream_checks import check_health, check_outliers, check_upstream_tls
+from headgate.config.upstream_checks import (
+    check_balance,
+    check_health,
+    check_outliers,
+    check_upstream_tls,
+)
 
 _ACTIONS: Final = ("upstream", "redirect", "respond")
 _PRELOAD_SECONDS: Final = 365 * 86_400  # what hstspreload.org asks for
@@ -280,6 +285,7 @@ def _check_upstreams(config: Config) -> Iterator[Finding]:
                     hint="give it a weight",
                 )
             seen.add(endpoint.url)
+        yield from check_balance(location, upstream)
         yield from _check_upstream_protocols((*location, "protocols"), upstream.protocols, seen)
         yield from check_outliers((*location, "outliers"), upstream.outliers)
         if upstream.health is not None:

@@ -5,8 +5,9 @@ from typing import Annotated, Literal
 from pydantic import Field, model_validator
 
 from headgate.config.kinds import OriginUrl
-from headgate.config.table import Count, Table
-from headgate.config.units import Duration
+from headgate.config.table import Count, Flag, Table
+from headgate.config.units import Duration, DurationOrZero
+from headgate.config.upstream_balance import CookieName, HashBy, Queue
 from headgate.config.upstream_health import Health, Outliers
 from headgate.config.upstream_pool import Pool
 from headgate.config.upstream_retries import Retries
@@ -21,6 +22,10 @@ class Endpoint(Table):
     addresses are tried."""
     weight: Annotated[Count, Field(ge=1, le=1000)] = 1
     """Its share of the requests, compared with the other endpoints."""
+    backup: Flag = False
+    """Whether it gets requests only while not enough of the others are up."""
+    max_requests: Annotated[Count, Field(ge=0, le=1_000_000)] | None = None
+    """How many requests it may have at a time, from each worker; absent: what the upstream says."""
 
     @model_validator(mode="before")
     @classmethod
@@ -39,9 +44,24 @@ class Upstream(Table):
     whose QUIC failed gets TCP alone for 5 minutes, and longer each time it fails again. `["h3"]`: HTTP/3 only,
     offered or not. HTTP/3 needs `https://` endpoints. A request for an upgrade (WebSocket) goes by `h1`. (`h2` is
     not built yet.)"""
-    balance: Literal["two-choices", "round-robin"] = "two-choices"
+    balance: Literal["two-choices", "round-robin", "least-requests", "ring-hash", "first"] = "two-choices"
     """How an endpoint is picked. `two-choices`: of two at random, the one with fewer requests under way;
-    `round-robin`: each in its turn. (`least-requests`, `ring-hash` and `first` are not built yet.)"""
+    `round-robin`: each in its turn; `least-requests`: the one with the fewest under way, of those this worker sent;
+    `ring-hash`: the same for the same `hash_by`, as long as it has no more than 1.25 times its share; `first`: the
+    first that has room, for which `max_requests` is needed. All but `first` go by weight."""
+    hash_by: HashBy = "client"
+    """What `ring-hash` goes by: `client` (its address), `path` (with the query), `header:NAME` or `cookie:NAME`. A
+    request without the header or the cookie goes by its client."""
+    slow_start: DurationOrZero = 0.0
+    """How long the weight of an endpoint grows, from a tenth, when it joins a running group or comes back; 0s: it has
+    its whole weight at once. Reason for a minute or so: caches are cold, and code is not compiled yet."""
+    sticky_cookie: CookieName | None = None
+    """The name of a cookie that brings a client back to its endpoint: `NAME=…; Path=/; HttpOnly; SameSite=Lax`, and
+    `Secure` over https. It reveals no address. Absent: none is set."""
+    max_requests: Annotated[Count, Field(ge=0, le=1_000_000)] = 0
+    """How many requests each endpoint may have at a time, from each worker; those beyond wait in the queue. `0`: no
+    limit. Reason for the default: only you know what an endpoint stands."""
+    queue: Queue = Queue()
     connect_timeout: Duration = 5.0
     """For a new connection: name, all addresses, TLS handshake. Answered with 504 when it passes."""
     head_timeout: Duration = 60.0

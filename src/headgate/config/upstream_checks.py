@@ -4,6 +4,7 @@ from collections.abc import Collection, Iterator
 
 from headgate.config.problems import Finding
 from headgate.config.table import Location
+from headgate.config.upstream import Upstream
 from headgate.config.upstream_health import Health, Outliers
 from headgate.config.upstream_tls import UpstreamTls
 
@@ -50,3 +51,25 @@ def check_upstream_tls(location: Location, tls: UpstreamTls, urls: Collection[st
                 yield Finding((*location, key), "has no effect with verify = false")
     if tls.key is not None and tls.certificate is None:
         yield Finding((*location, "key"), "a key, and no certificate beside it")
+
+
+def check_balance(location: Location, upstream: Upstream) -> Iterator[Finding]:
+    """Yield what contradicts itself in how the requests of one upstream are shared out."""
+    if "hash_by" in upstream.model_fields_set and upstream.balance != "ring-hash":
+        yield Finding((*location, "hash_by"), 'has no effect without balance = "ring-hash"')
+    if all(endpoint.backup for endpoint in upstream.endpoints):
+        yield Finding(
+            (*location, "endpoints"), "all of them are backups", hint="whose place would they take?"
+        )
+    limits = [
+        upstream.max_requests if endpoint.max_requests is None else endpoint.max_requests
+        for endpoint in upstream.endpoints
+    ]
+    if upstream.balance == "first" and len(limits) > 1 and not any(limits):
+        yield Finding(
+            (*location, "balance"),
+            "first without max_requests",
+            hint="the first endpoint would get everything; say how much it takes",
+        )
+    if "queue" in upstream.model_fields_set and not any(limits):
+        yield Finding((*location, "queue"), "has no effect without max_requests")

@@ -13,6 +13,7 @@ from headgate.process.channel import Json
 from headgate.process.client_files import ClientFiles
 from headgate.process.parts import Events
 from headgate.process.snapshot import Certificate
+from headgate.process.sticky_key import load_sticky_key
 from headgate.process.upstream_files import read_upstreams
 from headgate.process.user_files import UserFiles
 from headgate.tls.files import CertificateFiles, Problem
@@ -67,6 +68,8 @@ class ShelfSource:
         self._clients.load()
         self._users.load()
         self._upstreams = read_upstreams(self._config)
+        if any(table.sticky_cookie is not None for table in self._config.upstream.values()):
+            self._upstreams.update(load_sticky_key(self._config.state_dir, self._events))
         identities = self._shelf.load()
         self._tell()
         return [encode_identity(identity) for identity in identities]

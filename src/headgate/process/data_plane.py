@@ -110,7 +110,8 @@ class DataPlane:
     @property
     def endpoints(self) -> list[Endpoint]:
         """All endpoints of all upstreams; for the sweep of deadlines."""
-        endpoints = [endpoint for upstream in self.upstreams.values() for endpoint in upstream.endpoints]
+        upstreams = self.upstreams.values()
+        endpoints = [one for upstream in upstreams for one in (*upstream.endpoints, *upstream.leaving)]
         return [*endpoints, *self.forward.endpoints()]
 
     def _crashed(self, name: str, error: BaseException) -> None:

@@ -19,21 +19,28 @@ from headgate.connection.stream_driver import NEVER
 from headgate.net.dialer import Dialer
 from headgate.net.poller import Poller
 from headgate.process.channel import Json
+from headgate.process.sticky_key import sticky_key_of
 from headgate.process.upstream_tls import client_tls
 from headgate.tls.client import ClientTls
 from headgate.tls.quic_client import QuicClientTls
 from headgate.upstream.connector import DialingConnector
-from headgate.upstream.endpoint import DefectSink, Endpoint
+from headgate.upstream.endpoint import UNLIMITED, DefectSink, Endpoint
 from headgate.upstream.h3_pool import H3Pool, Tell
+from headgate.upstream.hash_key import CLIENT, COOKIE, HEADER, PATH, HashKey
 from headgate.upstream.health import PENDING, UP, OutlierLimits
 from headgate.upstream.outliers import OutlierRules, Outliers
+from headgate.upstream.policies.first import First
+from headgate.upstream.policies.least_requests import LeastRequests
 from headgate.upstream.policies.policy import Policy
+from headgate.upstream.policies.ring_hash import RingHash
 from headgate.upstream.policies.round_robin import RoundRobin
 from headgate.upstream.policies.two_choices import TwoChoices
 from headgate.upstream.pool import IdleTotal, Pool, PoolSettings
+from headgate.upstream.queue import RoomQueue
 from headgate.upstream.quic_connector import QuicConnector
 from headgate.upstream.retries import WORDS, Retries
-from headgate.upstream.upstream import Upstream
+from headgate.upstream.sticky import Sticky
+from headgate.upstream.upstream import Balance, Upstream
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,9 +81,25 @@ class UpstreamBuilder:
             try_timeout=table.try_timeout or NEVER,
             total_timeout=table.total_timeout or NEVER,
             retries=self._retries(table.retries),
+            balance=self._balance(table),
+            poller=self._parts.poller,
         )
         self.outliers[name] = self._outliers(upstream, table.outliers, table.health)
         return upstream
+
+    def _balance(self, table: UpstreamConfig) -> Balance:
+        limited = table.max_requests or any(endpoint.max_requests for endpoint in table.endpoints)
+        return Balance(
+            hash_key=_hash_key(table.hash_by) if table.balance == "ring-hash" else None,
+            sticky=Sticky(table.sticky_cookie, sticky_key_of(self._files))
+            if table.sticky_cookie is not None
+            else None,
+            queue=RoomQueue(self._parts.values, size=table.queue.size, timeout=table.queue.timeout)
+            if limited and table.queue.size
+            else None,
+            slow_start=table.slow_start,
+            panic=table.health.panic_threshold if table.health is not None else 0.0,
+        )
 
     def _outliers(self, upstream: Upstream, table: OutlierConfig, health: Health | None) -> Outliers:
         rules = OutlierRules(
@@ -111,6 +134,9 @@ class UpstreamBuilder:
             values=parts.values,
             defect=parts.defect,
             weight=item.weight,
+            is_backup=item.backup,
+            max_requests=(table.max_requests if item.max_requests is None else item.max_requests)
+            or UNLIMITED,
             connect_timeout=min(table.connect_timeout, table.try_timeout or NEVER),
             pool=self._pool(table),
             tell=parts.event,
@@ -178,4 +204,15 @@ def _outlier_limits(table: OutlierConfig) -> OutlierLimits:
 def _policy(table: UpstreamConfig) -> Policy:
     if table.balance == "round-robin":
         return RoundRobin(random.random())
+    if table.balance == "least-requests":
+        return LeastRequests(random.random())
+    if table.balance == "ring-hash":
+        return RingHash()
+    if table.balance == "first":
+        return First()
     return TwoChoices(random.random)
+
+
+def _hash_key(text: str) -> HashKey:
+    kind, _, name = text.partition(":")
+    return HashKey({"client": CLIENT, "path": PATH, "header": HEADER, "cookie": COOKIE}[kind], name.encode())

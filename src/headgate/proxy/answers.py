@@ -37,17 +37,24 @@ def answer_reply(exchange: Exchange, reply: Reply, edits: FieldEdits, reason: st
 
 
 def answer_error(
-    exchange: Exchange, status: int, reason: str, detail: str = "", edits: FieldEdits | None = None
+    exchange: Exchange,
+    status: int,
+    reason: str,
+    detail: str = "",
+    edits: FieldEdits | None = None,
+    retry_after: int = 0,
 ) -> None:
     """Send an error that says in its body what happened, in words that give away nothing of the inside.
 
     `edits` are those of the route, once there is one: what it promises of its answers (HSTS, framing policies) holds
-    for the ones that its origin did not give as well.
+    for the ones that its origin did not give as well. `retry_after` is in seconds, 0 for none.
     """
     text = f"{status} {reason_phrase(status).decode()}\n{reason}"
     if detail:
         text += f": {detail}"
     reply = text_reply(status, text.encode() + b"\n")
+    if retry_after:
+        reply.fields.add(b"retry-after", b"%d" % retry_after, b"Retry-After")
     if edits is not None:
         edits.apply(reply.fields, exchange.secure)
     answer(exchange, status, reason, reply.body, reply.fields)

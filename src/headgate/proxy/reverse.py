@@ -13,6 +13,7 @@ but only once there is somebody else to ask.
 
 from __future__ import annotations
 
+import math
 import time
 from typing import Final, final
 
@@ -26,7 +27,10 @@ from headgate.counters import (
     GATEWAY_CONNECT,
     GATEWAY_CONNECT_TIMEOUT,
     GATEWAY_HEAD_TIMEOUT,
+    GATEWAY_NO_ENDPOINT,
     GATEWAY_PROTOCOL,
+    GATEWAY_QUEUE_FULL,
+    GATEWAY_QUEUE_TIMEOUT,
     GATEWAY_TOTAL_TIMEOUT,
     GATEWAY_UNAVAILABLE,
     RETRIED_FIRST,
@@ -43,7 +47,9 @@ from headgate.proxy.switch import may_switch, switch
 from headgate.upstream.deadlines import DeadlineOwner
 from headgate.upstream.endpoint import MAX_DIALLING, ConnectionWaiter, Endpoint
 from headgate.upstream.health import BROKEN, CONNECT_FAILED, TIMED_OUT
+from headgate.upstream.queue import RoomWaiter
 from headgate.upstream.retries import CONNECT, STATUS, TIMEOUT, UNTOUCHED
+from headgate.upstream.sticky import Sticky
 from headgate.upstream.upstream import Upstream
 
 # Failed dials that say nothing about the endpoint: we have no descriptor left, what was asked cannot be, a defect.
@@ -51,7 +57,7 @@ _OURS: Final = frozenset(("descriptors", "upgrade", "internal", "refused-address
 
 
 @final
-class ReverseProxy(Handler, ResponseReceiver, ConnectionWaiter, DeadlineOwner):
+class ReverseProxy(Handler, ResponseReceiver, ConnectionWaiter, RoomWaiter, DeadlineOwner):
     """Answers every exchange from one upstream."""
 
     def __init__(
@@ -72,6 +78,7 @@ class ReverseProxy(Handler, ResponseReceiver, ConnectionWaiter, DeadlineOwner):
         self.values = values
         self.edits = response_edits
         self.edit = not response_edits.empty
+        self.sticky = upstream.sticky
         self.learns = any(endpoint.h3 is not None for endpoint in upstream.endpoints)
         # Applied to heads by the dispatcher; what is left to do here is to keep trailers from undoing them.
         self.request_edits = request_edits if request_edits is not None else FieldEdits()
@@ -89,15 +96,46 @@ class ReverseProxy(Handler, ResponseReceiver, ConnectionWaiter, DeadlineOwner):
         if self.deadlines is not None:
             self.deadlines.begin(exchange, self, self.poller.now)
         endpoint = self.upstream.pick(exchange, NOBODY)
-        if endpoint is None:
-            self.values[GATEWAY_UNAVAILABLE] += 1
-            self._answer_error(exchange, 503, "unavailable", f"{self.upstream.name}: no endpoint has room")
-            return
+        if endpoint is not None:
+            self._start(exchange, endpoint)
+        elif self.upstream.wait(exchange, self):
+            exchange.accepting = False
+        else:
+            self._no_room(exchange)
+
+    def _start(self, exchange: Exchange, endpoint: Endpoint) -> None:
         attempt = Attempt(endpoint, self.poller.now)
         if exchange.request.body != 0:
             attempt.replay = []
         exchange.attempt = attempt
         self._begin(exchange, attempt)
+
+    def room_found(self, exchange: Exchange, endpoint: Endpoint) -> None:
+        self._start(exchange, endpoint)
+
+    def room_timeout(self, exchange: Exchange) -> None:
+        exchange.accepting = True
+        self.values[GATEWAY_QUEUE_TIMEOUT] += 1
+        queue = self.upstream.queue
+        seconds = queue.timeout if queue is not None else 0.0
+        self._try_later(exchange, "queue-timeout", f"no endpoint had room within {seconds:g} s", seconds)
+
+    def _no_room(self, exchange: Exchange) -> None:
+        """Nobody has room, and there is no place to wait for it."""
+        queue = self.upstream.queue
+        if not self.upstream.ready:
+            self.values[GATEWAY_NO_ENDPOINT] += 1
+            self._answer_error(exchange, 503, "no-endpoint", f"{self.upstream.name} has no endpoint")
+            return
+        self.values[GATEWAY_QUEUE_FULL] += 1
+        size = len(queue) if queue is not None else 0
+        detail = f"all endpoints have max_requests, and {size} requests wait already"
+        self._try_later(exchange, "queue-full", detail, queue.timeout if queue is not None else 1.0)
+
+    def _try_later(self, exchange: Exchange, reason: str, detail: str, seconds: float) -> None:
+        """Answer 503. When one timeout of the queue has passed, everybody who waits now is served or gone."""
+        text = f"{self.upstream.name}: {detail}"
+        self._answer_error(exchange, 503, reason, text, max(1, math.ceil(seconds)))
 
     def _begin(self, exchange: Exchange, attempt: Attempt) -> None:
         endpoint = attempt.endpoint
@@ -205,12 +243,14 @@ class ReverseProxy(Handler, ResponseReceiver, ConnectionWaiter, DeadlineOwner):
             self.values[GATEWAY_CONNECT] += 1
             self._answer_error(exchange, 502, "connect", detail)
 
-    def _answer_error(self, exchange: Exchange, status: int, reason: str, detail: str) -> None:
+    def _answer_error(
+        self, exchange: Exchange, status: int, reason: str, detail: str, retry_after: int = 0
+    ) -> None:
         """Answer in words; the details (addresses, errno) are for the log alone."""
         exchange.detail = detail
         if self.deadlines is not None:
             self.deadlines.end(exchange)
-        answer_error(exchange, status, reason, edits=self.edits)
+        answer_error(exchange, status, reason, edits=self.edits, retry_after=retry_after)
         if exchange.request.body != 0:
             exchange.downstream.resume()
 
@@ -292,10 +332,17 @@ class ReverseProxy(Handler, ResponseReceiver, ConnectionWaiter, DeadlineOwner):
             fields.remove(b"alt-svc")
         if exchange.context.alt_svc:
             fields.add(b"alt-svc", exchange.context.alt_svc, b"Alt-Svc")
+        if self.sticky is not None:
+            self._stick(exchange, self.sticky, fields)
         if self.edit:
             self.edits.apply(fields, exchange.secure)
         response.close = False  # the origin's connection, not the client's
         exchange.downstream.respond(response)
+
+    def _stick(self, exchange: Exchange, sticky: Sticky, fields: Fields) -> None:
+        attempt = exchange.attempt
+        if isinstance(attempt, Attempt):
+            sticky.stamp(exchange, attempt.endpoint, fields)
 
     def _learn(self, exchange: Exchange, connection: UpstreamStream, response: Response) -> None:
         """Look whether the origin offers HTTP/3, or takes the offer back."""
@@ -418,6 +465,8 @@ class ReverseProxy(Handler, ResponseReceiver, ConnectionWaiter, DeadlineOwner):
         if isinstance(attempt, Attempt):
             detail = f"{attempt.endpoint.url} was the last of {exchange.retries + 1} tries"
             self._let_go(exchange, attempt)
+        else:
+            self.upstream.leave(exchange)
         exchange.accepting = True
         self.values[GATEWAY_TOTAL_TIMEOUT] += 1
         self._give_up(exchange, 504, "total-timeout", detail)
@@ -480,7 +529,9 @@ class ReverseProxy(Handler, ResponseReceiver, ConnectionWaiter, DeadlineOwner):
         exchange.attempt = None
         if isinstance(attempt, Attempt):
             self._let_go(exchange, attempt)
-        elif self.deadlines is not None:
+            return
+        self.upstream.leave(exchange)
+        if self.deadlines is not None:
             self.deadlines.end(exchange)
 
     def _let_go(self, exchange: Exchange, attempt: Attempt) -> None:

@@ -92,6 +92,7 @@ class Endpoint(UpstreamOwner):
         values: list[int],
         defect: DefectSink,
         weight: int = 1,
+        is_backup: bool = False,
         max_requests: int = UNLIMITED,
         connect_timeout: float = 5.0,
         pool: Pool | None = None,
@@ -105,6 +106,7 @@ class Endpoint(UpstreamOwner):
         self.host = host
         self.port = port
         self.weight = weight
+        self.is_backup = is_backup
         self.max_requests = max_requests
         self.slot = -1  # its place in what the policy picks from
         self.connect_timeout = connect_timeout

@@ -148,7 +148,7 @@ def test_all_problems_come_at_once_in_the_order_of_the_file():
         ('files = "site.pem"', "file = 3"),
         ('path = "/api/"', 'path = "api/"'),
         ('upstream = "api"', 'upstream = "app"'),
-        ("[upstream.api]", "[upstream.api]\nbalance = 'first'"),
+        ("[upstream.api]", "[upstream.api]\nbalance = 'last'"),
     )
     assert [line.split(": ")[0] + " " + line.split(": ")[1] for line in told(text)] == [
         "1 workers",

@@ -26,10 +26,6 @@ ENDPOINTS = 'endpoints = ["http://10.0.0.1:8080"]'
             ['5: listener.protocols: not built yet: HTTP/2, got "h2"'],
         ),
         (
-            (ENDPOINTS, ENDPOINTS + '\nbalance = "ring-hash"'),
-            ['23: upstream.api.balance: not built yet: balancing by hash, got "ring-hash"'],
-        ),
-        (
             (ENDPOINTS, ENDPOINTS + "\n[cache]\nenabled = true\nsize = '1GiB'"),
             [
                 "24: cache.enabled: not built yet: the cache, got true",

@@ -18,6 +18,7 @@ from headgate.counters import (
     UPSTREAM_OPEN,
 )
 from headgate.errors import TransportError
+from headgate.upstream.health import DOWN, UP
 from headgate.upstream.pool import (
     CAREFUL_SECONDS,
     MAX_BACKOFF_SECONDS,
@@ -78,17 +79,25 @@ def test_no_room_at_all_is_a_connection_for_each_request(make):
     assert path.values[UPSTREAM_CONNECTIONS] == 3
 
 
+def down(path, endpoint):
+    endpoint.health.judge(path.poller.now, DOWN, "probed")
+    path.upstream.health_changed(endpoint)
+
+
+def up(path, endpoint):
+    endpoint.health.judge(path.poller.now, UP, "probed")
+    path.upstream.health_changed(endpoint)
+
+
 def test_an_endpoint_that_comes_late_gets_its_place(make):
     """The first one holds all there is; what it has longest makes room."""
     path = make(endpoints=2, idle_total=IdleTotal(16))
-    path.endpoints[1].dialling = 1 << 20
-    late = path.endpoints[1]
-    first = path.endpoints[0]
-    path.upstream.set_endpoints([first])
+    first, late = path.endpoints
+    down(path, late)
     fill(path, 16)
     assert idle(path) == [16, 0]
-    late.dialling = 0
-    path.upstream.set_endpoints([late])
+    up(path, late)
+    down(path, first)
     fill(path, 1)
     assert idle(path) == [14, 1]
     assert len(first.connections) == 14
