@@ -248,7 +248,7 @@ def _tell_start(report: StartReport, events: Events) -> None:
 
 def _addresses(config: Config) -> list[BoundAddress]:
     return [
-        BoundAddress(index, *parse_address(text), quic=listener.quic_bound)
+        BoundAddress(index, *parse_address(text), quic=listener.quic_bound, fast_open=listener.tcp_fast_open)
         for index, listener in enumerate(config.listener)
         for text in listener.addresses
     ]

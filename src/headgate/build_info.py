@@ -125,6 +125,7 @@ COMPILED: Final[tuple[str, ...]] = (
     "headgate.net.poller",
     "headgate.net.transport",
     "headgate.net.tcp",
+    "headgate.net.fast_open",
     "headgate.net.pipe",
     "headgate.net.proxy_protocol",
     "headgate.net.udp",

@@ -104,6 +104,12 @@ NOT_RETRIED_BUDGET: Final = _counter("upstream_not_retried_total", _NOT_RETRIED,
 ENDPOINT_RESTED: Final = _counter(
     "upstream_rested_total", "Endpoints that were left alone because they asked for it (Retry-After)."
 )
+# In the order of `net/fast_open.OUTCOMES`.
+FAST_OPEN_FIRST: Final = len(TABLE)
+for _outcome in ("accepted", "cookie", "refused", "retried", "unavailable"):
+    _counter(
+        "upstream_fast_open_total", "Connects to origins with TCP Fast Open, by outcome.", outcome=_outcome
+    )
 # HTTP/3 towards origins, beside or instead of TCP.
 UPSTREAM_H3_CONNECTIONS: Final = _counter(
     "upstream_h3_connections_total", "QUIC connections opened to origins, of those opened in all."

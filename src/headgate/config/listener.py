@@ -123,6 +123,10 @@ class Listener(Table):
     without a header is refused; everybody else is a client, and sends none. Not over QUIC."""
     proxy_protocol_from: tuple[Network, ...] = ()
     """Networks of the balancers that send the header. Reason for no default: whoever may send one may be anybody."""
+    tcp_fast_open: Flag = False
+    """Whether clients that were here before may send their first bytes in the SYN (RFC 7413). Needs bit 1 of the
+    sysctl `net.ipv4.tcp_fastopen`. Reason for `false`: the network may deliver such a SYN twice; with `https` that is
+    a second ClientHello, with `http` it is the request itself, and clients are trusted to send only safe ones so."""
     tls: ListenerTls = ListenerTls()
     timeouts: ListenerTimeouts = ListenerTimeouts()
     limits: ListenerLimits = ListenerLimits()

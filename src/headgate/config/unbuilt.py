@@ -24,7 +24,6 @@ TABLE: Final = (
     Unbuilt(("listener", "*", "mode"), ("tcp",), "TCP pass-through"),
     Unbuilt(("listener", "*", "protocols", "*"), ("h2",), "HTTP/2"),
     Unbuilt(("upstream", "*", "protocols", "*"), ("h2",), "HTTP/2 towards origins"),
-    Unbuilt(("upstream", "*", "tcp_fast_open"), (True,), "TCP Fast Open"),
     Unbuilt(("cache", "enabled"), (True,), "the cache"),
     Unbuilt(("cache", "*"), (), "the cache"),
     Unbuilt(("acme",), (), "ACME"),

@@ -1,9 +1,4 @@
-"""One address being connected to: a descriptor that the loop watches, and a word to whoever began it when it ends.
-
-TCP Fast Open, when it comes, belongs into `Attempt.begin`: one socket option (TCP_FASTOPEN_CONNECT), opt-in, only
-for addresses that answered before. Such a socket "connects" without a packet, so it must win by its first reply
-byte only, and be followed by a plain retry.
-"""
+"""One address being connected to: a descriptor that the loop watches, and a word to whoever began it when it ends."""
 
 import asyncio
 import errno

@@ -114,6 +114,10 @@ class Dialer:
         self._attempt_delay = attempt_delay
         self._resolution_delay = resolution_delay
 
+    def known(self, host: str) -> tuple[Address, ...]:
+        """Return the addresses of `host` that are at hand, without asking anybody."""
+        return self._resolver.known(host)
+
     async def dial(
         self,
         host: str,

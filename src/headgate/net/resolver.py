@@ -71,6 +71,10 @@ class ResolveError(HeadgateError):
 class Lookup(Protocol):
     """What the dialer wants of a resolver; `Resolver` is one."""
 
+    def known(self, host: str) -> tuple[Address, ...]:
+        """Return the addresses of `host` that are at hand, without asking anybody."""
+        ...
+
     async def lookup(self, host: str, deliver: Deliver, *, timeout: float) -> tuple[str, ...]:
         """Call `deliver(family, addresses)` once for each family as it becomes known, () when there are none.
 
@@ -158,6 +162,23 @@ class Resolver:
         except ResolveError:
             self._counters.values[RESOLVE_FAILED] += 1
             raise
+
+    def known(self, host: str) -> tuple[Address, ...]:
+        """Return the addresses of `host` that are at hand and not out of date, without asking anybody."""
+        if (addresses := self._at_hand(host)) is not None:
+            return addresses
+        try:
+            keys = self._keys(host)
+        except ResolveError:
+            return ()
+        found = [known for key in keys if (known := self._kept(key)) is not None]
+        return tuple(address for known in found for address in known.addresses)
+
+    def _keys(self, host: str) -> list[_Key]:
+        if self._settings.system:
+            return [(host.lower(), "system")]
+        names = _candidates(_checked_name(host), self._configuration(host))
+        return [(name.to_text().lower(), family) for name in names for family in _RECORDS]
 
     async def close(self) -> None:
         """Give up what is being asked; who waits for it gets a `ResolveError`."""

@@ -14,7 +14,8 @@ _read: Final = os.read
 _write: Final = os.write
 # SO_LINGER on, for no time: what was not sent is thrown away, and the peer gets a reset.
 RESET: Final = struct.pack("ii", 1, 0)
-_WOULD_BLOCK: Final = (errno.EAGAIN, errno.EWOULDBLOCK, errno.EINTR)
+# EINPROGRESS: a Fast Open whose cookie is gone since; the SYN went out without the data.
+_WOULD_BLOCK: Final = (errno.EAGAIN, errno.EWOULDBLOCK, errno.EINTR, errno.EINPROGRESS)
 
 
 def broken(what: str, error: OSError) -> TransportError:

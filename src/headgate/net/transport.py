@@ -18,10 +18,12 @@ WANT_WRITE: Final = 2
 class Transport:
     """Base of all transports. A broken pipe raises `TransportError`, never `OSError` or a TLS library's error.
 
+    `early`: it connects with what is written first, which may arrive twice or not at all (TCP Fast Open).
     `peer` is the address that was dialled, for whoever has to say where something failed; "" where nobody dialled.
     """
 
     peer: str = ""
+    early: bool = False
 
     def fileno(self) -> int:
         """Return the descriptor to poll."""

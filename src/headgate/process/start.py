@@ -19,12 +19,14 @@ class BoundAddress:
     """One address of one listener: `listener` is its place in the configuration, `host` a literal IP
     address.
 
-    `quic` says whether UDP is bound beside TCP, on the same port: "must" (else nothing starts), "try" or "off"."""
+    `fast_open`: clients may send data in their SYN (RFC 7413). `quic` says whether UDP is bound beside TCP, on the
+    same port: "must" (else nothing starts), "try" or "off"."""
 
     listener: int
     host: str
     port: int
     quic: Literal["off", "try", "must"] = "off"
+    fast_open: bool = False
 
     def __str__(self) -> str:
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"

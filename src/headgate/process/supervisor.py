@@ -31,7 +31,7 @@ from headgate.process.fork import fork_child
 from headgate.process.parts import Parts, SupervisorSettings
 from headgate.process.privileges import become
 from headgate.process.snapshot import Certificate, Snapshot
-from headgate.process.sockets import BindError, bind_slot, check_free, close_all, queue_of
+from headgate.process.sockets import BindError, bind_slot, check_free, close_all, has_fast_open, queue_of
 from headgate.process.spawner import Spawner, SpawnError
 from headgate.process.start import BoundAddress, KeeperStart, WorkerStart
 from headgate.process.verdicts import merge
@@ -117,6 +117,15 @@ class Supervisor:
                 address=str(problem.address),
                 reason=str(problem),
                 next="HTTP/3 is not offered there; everything else is",
+            )
+        early = next((address for address in free if address.fast_open), None)
+        if early is not None and not has_fast_open():
+            self._events.event(
+                "fast-open-unavailable",
+                "warning",
+                address=str(early),
+                reason="bit 1 of the sysctl net.ipv4.tcp_fastopen is not set",
+                next="clients connect as ever; sysctl -w net.ipv4.tcp_fastopen=3 mends it",
             )
         first = next((address for address in free if address.quic != "off"), None)
         if first is not None and (size := queue_of(first)) < RECEIVE_QUEUE:

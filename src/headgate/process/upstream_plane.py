@@ -17,6 +17,7 @@ from headgate.config.upstream_retries import Retries as RetriesConfig
 from headgate.connection.quic_socket import Timers
 from headgate.connection.stream_driver import NEVER
 from headgate.net.dialer import Dialer
+from headgate.net.fast_open import FastOpenMemory
 from headgate.net.poller import Poller
 from headgate.process.channel import Json
 from headgate.process.sticky_key import sticky_key_of
@@ -25,6 +26,7 @@ from headgate.tls.client import ClientTls
 from headgate.tls.quic_client import QuicClientTls
 from headgate.upstream.connector import DialingConnector
 from headgate.upstream.endpoint import UNLIMITED, DefectSink, Endpoint
+from headgate.upstream.fast_open import FastOpen
 from headgate.upstream.h3_pool import H3Pool, Tell
 from headgate.upstream.hash_key import CLIENT, COOKIE, HEADER, PATH, HashKey
 from headgate.upstream.health import PENDING, UP, OutlierLimits
@@ -64,12 +66,17 @@ class UpstreamBuilder:
     def __init__(self, parts: UpstreamParts, files: dict[str, Json]) -> None:
         self._parts = parts
         self._files = files
+        self._fast_open_memory = FastOpenMemory()
         self.outliers: dict[str, Outliers] = {}  # the health of each upstream
 
     def build(self, name: str, table: UpstreamConfig) -> Upstream:
         """Return the upstream of this name."""
-        tls = client_tls(name, table, self._files, self._parts.clock)
-        connector = DialingConnector(self._parts.dialer, tls, self._parts.crashed, self._parts.values)
+        parts = self._parts
+        tls = client_tls(name, table, self._files, parts.clock)
+        fast_open = None
+        if table.tcp_fast_open:
+            fast_open = FastOpen(parts.dialer, self._fast_open_memory, parts.values, parts.event)
+        connector = DialingConnector(parts.dialer, tls, parts.crashed, parts.values, fast_open)
         quic = self._quic_connector(tls) if "h3" in table.protocols and tls is not None else None
         endpoints = [self._endpoint(item, table, connector, quic) for item in table.endpoints]
         upstream = Upstream(
@@ -143,6 +150,7 @@ class UpstreamBuilder:
             h3=self._h3_pool(item.url, host, origin.port, quic, table),
             timers=parts.timers,
             outliers=_outlier_limits(table.outliers),
+            early=connector.early if origin.scheme == "http" else None,
         )
 
     def _retries(self, table: RetriesConfig) -> Retries:

@@ -20,6 +20,7 @@ from typing import Final, final
 from headgate.connection.exchange import Exchange, Handler
 from headgate.connection.quic_upstream import Lane
 from headgate.connection.stream_driver import NEVER
+from headgate.connection.upstream import UpstreamConnection
 from headgate.connection.upstream_stream import ResponseReceiver, UpstreamStream
 from headgate.counters import (
     FORWARD_REFUSED_ADDRESS,
@@ -188,6 +189,10 @@ class ReverseProxy(Handler, ResponseReceiver, ConnectionWaiter, RoomWaiter, Dead
             # The client left meanwhile: the connection is good for somebody else.
             self._spare(connection)
             return
+        if isinstance(connection, UpstreamConnection) and connection.transport.early:
+            attempt.reused = (
+                True  # it may end unanswered like one that lay idle: the request is repeated then
+            )
         self._take_up(exchange, attempt, connection)
 
     def _take_up(self, exchange: Exchange, attempt: Attempt, connection: UpstreamStream) -> None:

@@ -1,12 +1,15 @@
 """The connector: from an endpoint to a transport that is ready for HTTP: resolve → dial → TLS.
 
-The only part of an upstream that awaits. Each dial is one task with one deadline for all of it.
+The only part of an upstream that awaits. Each dial is one task with one deadline for all of it. Where the upstream
+has TCP Fast Open, `fast_open` stands between dial and TLS; without it nothing of that is on the way.
 """
 
 from __future__ import annotations
 
 import asyncio
 import errno
+import functools
+import socket
 from collections.abc import Coroutine
 from typing import Any
 
@@ -19,16 +22,26 @@ from headgate.tasks import Failure, spawn
 from headgate.tls.client import ClientTls
 from headgate.tls.transport import TlsTransport
 from headgate.upstream.endpoint import Endpoint
+from headgate.upstream.fast_open import FastOpen
 from headgate.upstream.readiness import handshake
 
 
 class DialingConnector:
     """Opens transports to the endpoints of one upstream; `tls` is for its https endpoints."""
 
-    def __init__(self, dialer: Dialer, tls: ClientTls | None, failed: Failure, values: list[int]) -> None:
+    def __init__(
+        self,
+        dialer: Dialer,
+        tls: ClientTls | None,
+        failed: Failure,
+        values: list[int],
+        fast_open: FastOpen | None = None,
+    ) -> None:
         self._dialer = dialer
         self._tls = tls
         self._values = values
+        self._fast_open = fast_open
+        self.early = EarlyConnector(self, fast_open) if fast_open is not None else None
         self._failed = failed
 
     def begin(self, name: str, work: Coroutine[Any, Any, None]) -> None:
@@ -39,14 +52,18 @@ class DialingConnector:
         """Return a connected transport. Raises `DialError` or `TransportError`, within `connect_timeout`."""
         loop = asyncio.get_running_loop()
         deadline = loop.time() + endpoint.connect_timeout
-        dialed = await self._dialer.dial(endpoint.host, endpoint.port, timeout=endpoint.connect_timeout)
-        if endpoint.scheme != "https" or self._tls is None:
-            plain = TcpTransport(dialed.sock)
-            plain.peer = dialed.address
-            return plain
-        transport = self._tls.connect(dialed.sock, endpoint.host, endpoint.port)
-        transport.peer = dialed.address
-        await self._shake_hands(transport, deadline)
+        tls = self._tls if endpoint.scheme == "https" else None
+        wrap = _plain if tls is None else functools.partial(_secure, tls, endpoint)
+        fast_open = self._fast_open
+        if fast_open is None:
+            dialed = await self._dialer.dial(endpoint.host, endpoint.port, timeout=endpoint.connect_timeout)
+            transport = wrap(dialed.sock, dialed.address)
+        elif tls is None:
+            return await fast_open.connect_plainly(endpoint, wrap, deadline)
+        else:
+            transport = await fast_open.connect(endpoint, wrap, deadline)
+        if isinstance(transport, TlsTransport):
+            await self._shake_hands(transport, deadline)
         return transport
 
     async def _shake_hands(self, transport: TlsTransport, deadline: float) -> None:
@@ -66,3 +83,32 @@ class DialingConnector:
                 raise TransportError(error.reason, error.errno, detail) from error
             raise
         values[UPSTREAM_TLS_RESUMED if transport.resumed else UPSTREAM_TLS_FULL] += 1
+
+
+class EarlyConnector:
+    """The same for plain requests that may arrive twice: what is written first may go out in the SYN."""
+
+    def __init__(self, connector: DialingConnector, fast_open: FastOpen) -> None:
+        self._connector = connector
+        self._fast_open = fast_open
+
+    def begin(self, name: str, work: Coroutine[Any, Any, None]) -> None:
+        """Run one dial in the background; what it raises is a defect and is told."""
+        self._connector.begin(name, work)
+
+    async def connect(self, endpoint: Endpoint) -> Transport:
+        """Return a transport to write to. Raises `DialError` or `TransportError`, within `connect_timeout`."""
+        deadline = asyncio.get_running_loop().time() + endpoint.connect_timeout
+        return await self._fast_open.connect(endpoint, _plain, deadline)
+
+
+def _plain(sock: socket.socket, address: str) -> Transport:
+    transport = TcpTransport(sock)
+    transport.peer = address
+    return transport
+
+
+def _secure(tls: ClientTls, endpoint: Endpoint, sock: socket.socket, address: str) -> Transport:
+    transport = tls.connect(sock, endpoint.host, endpoint.port)
+    transport.peer = address
+    return transport

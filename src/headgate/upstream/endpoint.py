@@ -26,6 +26,7 @@ from headgate.counters import (
     UPSTREAM_RACE_TCP,
     UPSTREAM_REUSED,
 )
+from headgate.engine.events import Request
 from headgate.errors import HeadgateError
 from headgate.net.poller import Poller
 from headgate.net.transport import Transport
@@ -40,6 +41,7 @@ MAX_DIALLING: Final = 1024
 MAX_RESPONSE_HEAD: Final = 64 * 1024
 # No bound of its own on the requests under way: connections are bounded where they are dialled.
 UNLIMITED: Final = 1 << 30
+SAFE: Final = frozenset((b"GET", b"HEAD", b"OPTIONS", b"TRACE"))
 # How long HTTP/3 goes alone before TCP is dialled beside it: RFC 8305's delay between two attempts.
 RACE_DELAY: Final = 0.25
 
@@ -100,6 +102,7 @@ class Endpoint(UpstreamOwner):
         h3: H3Pool | None = None,
         timers: Timers | None = None,
         outliers: OutlierLimits | None = None,
+        early: Connector | None = None,
     ) -> None:
         self.url = url
         self.scheme = scheme
@@ -115,6 +118,7 @@ class Endpoint(UpstreamOwner):
         self.pool = pool if pool is not None else Pool(PoolSettings(), poller, values)
         self.health = EndpointHealth(url, outliers)
         self.h3 = h3  # where the upstream has HTTP/3
+        self._early = early  # for requests that may arrive twice, with TCP Fast Open
         self._timers = timers
         self._open: set[UpstreamStream] = set()
         self._poller = poller
@@ -157,8 +161,8 @@ class Endpoint(UpstreamOwner):
             self.pool.keep(connection)
 
     def keep(self, connection: UpstreamStream) -> None:
-        """Keep a fresh connection that nobody uses after all."""
-        if isinstance(connection, UpstreamConnection):
+        """Keep a fresh connection that nobody uses after all; one that is not connected yet is not for everybody."""
+        if isinstance(connection, UpstreamConnection) and not connection.transport.early:
             self.pool.keep(connection)
         else:
             connection.close()  # one stream of many: the next is as fresh
@@ -183,7 +187,7 @@ class Endpoint(UpstreamOwner):
 
     async def _dial(self, exchange: Exchange, waiter: ConnectionWaiter) -> None:
         try:
-            connection = await self._open_connection()
+            connection = await self._open_connection(self._early_for(exchange.request))
         except HeadgateError as error:
             # One clause for `TransportError` and `DialError`: compiled, a name has one type for all clauses.
             waiter.connect_failed(exchange, getattr(error, "reason", "connect"), str(error))
@@ -195,8 +199,12 @@ class Endpoint(UpstreamOwner):
             self.dialling -= 1
         waiter.connected(exchange, connection)
 
-    async def _open_connection(self) -> UpstreamConnection:
-        transport = await self._connector.connect(self)
+    def _early_for(self, request: Request) -> Connector:
+        early = self._early
+        return early if early is not None and is_repeatable(request) else self._connector
+
+    async def _open_connection(self, connector: Connector) -> UpstreamConnection:
+        transport = await connector.connect(self)
         self._values[UPSTREAM_CONNECTIONS] += 1
         try:
             connection = UpstreamConnection(
@@ -236,7 +244,7 @@ class Endpoint(UpstreamOwner):
 
     async def _warm(self) -> None:
         try:
-            connection = await self._open_connection()
+            connection = await self._open_connection(self._connector)
         except HeadgateError as error:
             self._warming_failed(str(error))
             return
@@ -281,6 +289,11 @@ class Endpoint(UpstreamOwner):
         self.pool.close()
         if self.h3 is not None:
             self.h3.close()
+
+
+def is_repeatable(request: Request) -> bool:
+    """Tell whether a request may arrive twice: a safe method (RFC 9110 section 9.2.1), no content, no upgrade."""
+    return request.method in SAFE and request.body == 0 and not request.upgrade
 
 
 @final
