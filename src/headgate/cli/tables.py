@@ -25,6 +25,7 @@ _STATE_STYLES: Final = {
     "down": "red",
     "up": "green",
     "half-open": "yellow",
+    "resting": "yellow",
     "ejected": "red",
 }
 

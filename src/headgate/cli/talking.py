@@ -100,10 +100,12 @@ def _print_endpoints(out: Console, endpoints: object, now: float) -> None:
     )
     for row in rows:
         since = row.get("since")
+        state = state_text(row.get("state"))
+        state.append(_how_many(row))
         shown.add_row(
             str(row.get("upstream")),
             str(row.get("endpoint")),
-            state_text(_endpoint_state(row)),
+            state,
             distance(since - now) if isinstance(since, int | float) else "-",
             str(row.get("active")),
             str(row.get("requests")),
@@ -115,12 +117,12 @@ def _print_endpoints(out: Console, endpoints: object, now: float) -> None:
     out.print(shown)
 
 
-def _endpoint_state(row: dict[str, object]) -> str:
-    """Return the state, with how many workers say so where they differ."""
-    state, workers = str(row.get("state")), row.get("workers")
+def _how_many(row: dict[str, object]) -> str:
+    """Say in how many workers it is so, where they differ."""
+    workers = row.get("workers")
     if not isinstance(workers, dict) or len(workers) < 2:
-        return state
-    return f"{state} in {workers.get(state)} of {sum(workers.values())}"
+        return ""
+    return f" in {workers.get(row.get('state'))} of {sum(workers.values())}"
 
 
 def _probe_text(probe: object) -> str:

@@ -24,7 +24,8 @@ class FetchRequest:
     """One request; no redirect is followed. `avoid` names addresses ("ip:port") to be tried last, because the
     attempt before this one failed there. `allow(ip)` False removes an address before it is dialled. `at` is a Unix
     socket ("unix:/path") to be dialled instead of the URL's host, `authority` what Host says instead. With `cut` a
-    body that is longer than `max_body` ends there, and is no failure."""
+    body that is longer than `max_body` ends there, and is no failure. `preface` is sent before anything else, TLS
+    too: a header of the PROXY protocol."""
 
     method: str
     url: str
@@ -38,6 +39,7 @@ class FetchRequest:
     at: str = ""
     authority: str = ""
     cut: bool = False
+    preface: bytes = b""
 
 
 @dataclass(frozen=True, slots=True)

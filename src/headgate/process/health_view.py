@@ -20,7 +20,7 @@ MAX_ROWS: Final = 1000
 PAGE_SIZE: Final = 512 * 1024  # of which only what is written costs memory
 _WHY: Final = 200
 # From well to worst: what is shown of an endpoint on which workers differ.
-_WORDS: Final = ("up", "half-open", "ejected", "pending", "down")
+_WORDS: Final = ("up", "resting", "half-open", "ejected", "pending", "down")
 
 
 def rows_of(groups: Iterable[Outliers], now: float, wall: float) -> list[Json]:

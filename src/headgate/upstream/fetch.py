@@ -112,6 +112,9 @@ class Fetcher:
         transport: Transport = TcpTransport(dialed.sock)
         try:
             async with asyncio.timeout_at(began + request.timeout):
+                if request.preface:
+                    progress.stage = "send"
+                    await _write(transport, request.preface)
                 if url.scheme == "https":
                     progress.stage = "tls"
                     transport = self._client_tls().connect(dialed.sock, url.host.rstrip("."))

@@ -36,7 +36,7 @@ class Target:
 @dataclass(frozen=True, slots=True)
 class ProbeSettings:
     """How the endpoints of one upstream are probed. `statuses` are ranges, both ends included; `authority` is the
-    Host of the request, "" for the target's own."""
+    Host of the request, "" for the target's own; `preface` is sent first (a header of the PROXY protocol)."""
 
     kind: str = "http"  # http, tls or tcp
     timeout: float = 2.0
@@ -45,6 +45,7 @@ class ProbeSettings:
     authority: str = ""
     statuses: tuple[tuple[int, int], ...] = ((200, 399),)
     body: bytes = b""
+    preface: bytes = b""
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +95,7 @@ class Prober:
                 at=target.at,
                 authority=settings.authority,
                 cut=True,
+                preface=settings.preface,
             )
         )
         problem = ""
@@ -119,6 +121,13 @@ class Prober:
             return ProbeResult(
                 False, f"{error.reason}: {error.detail}"[:_WHY], error.address, error.errno, milliseconds
             )
+        try:
+            if self._settings.preface:
+                dialed.sock.send(self._settings.preface)  # the buffer of a fresh socket takes it
+        except OSError as error:
+            dialed.sock.close()
+            why, number = f"send: {error.strerror}", error.errno or errno.EIO
+            return ProbeResult(False, why, dialed.address, number, (loop.time() - began) * 1000)
         if self._settings.kind == "tcp" or self._tls is None:
             dialed.sock.close()
             return ProbeResult(True, "connected", dialed.address, 0, (loop.time() - began) * 1000)

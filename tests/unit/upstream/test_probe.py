@@ -84,6 +84,24 @@ def test_the_host_and_the_method_are_those_that_were_asked_for():
     assert heads[0].startswith(b"HEAD / HTTP/1.1\r\nHost: app.example\r\n")
 
 
+def test_a_preface_comes_before_the_request():
+    _, heads, _ = probed(OK, preface=b"PROXY UNKNOWN\r\n")
+    assert heads[0].startswith(b"PROXY UNKNOWN\r\nGET / HTTP/1.1\r\n")
+
+
+def test_a_preface_comes_before_the_handshake():
+    tls = ClientTls(ClientTlsSettings(verify=False))
+
+    async def main():
+        async with serving(b"") as (port, heads):
+            await probe(
+                port, kind="tls", scheme="https", tls=tls, timeout=0.3, preface=b"PROXY UNKNOWN\r\n\r\n"
+            )
+            return heads
+
+    assert asyncio.run(main()) == [b"PROXY UNKNOWN\r\n\r\n"]
+
+
 def test_another_status_is_not():
     result, _, _ = probed(b"HTTP/1.1 503 X\r\nContent-Length: 0\r\n\r\n", statuses=((200, 299), (404, 404)))
     assert not result.is_well
