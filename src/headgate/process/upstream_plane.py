@@ -119,7 +119,7 @@ class UpstreamBuilder:
         parts = self._parts
         waits = health is not None and health.kind != "off" and health.start == "wait-for-first-check"
         unknown = PENDING if waits else UP
-        return Outliers(upstream, rules, parts.event, parts.values, parts.poller.now, unknown=unknown)
+        return Outliers(upstream, rules, parts.event, parts.values, parts.poller, unknown=unknown)
 
     def _endpoint(
         self,

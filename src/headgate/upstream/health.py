@@ -107,6 +107,9 @@ class HealthOwner:
         """`is_up`, the verdict, or the state, which was `state` before, is another; `why` says why. Balancing looks
         again."""
 
+    def group_changed(self) -> None:
+        """Endpoints came or went. They are told apart before balancing looks at them."""
+
     def may_rest(self) -> bool:
         """Tell whether others are up."""
         return False

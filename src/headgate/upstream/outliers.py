@@ -14,6 +14,7 @@ from __future__ import annotations
 from typing import Final, final
 
 from headgate.counters import ENDPOINT_EJECTED, ENDPOINT_KEPT
+from headgate.net.poller import Poller
 from headgate.upstream.endpoint import Endpoint
 from headgate.upstream.health import (
     EJECTED,
@@ -60,7 +61,7 @@ class Outliers(HealthOwner):
         rules: OutlierRules,
         tell: Tell,
         values: list[int],
-        now: float,
+        poller: Poller,
         *,
         unknown: int = UP,
     ) -> None:
@@ -71,18 +72,20 @@ class Outliers(HealthOwner):
         self.compares = rules.max_latency > 0.0 or rules.slower_than_others > 0
         self._tell = tell
         self._values = values
-        self._compare_at = now + rules.interval
+        self._poller = poller
+        self._compare_at = poller.now + rules.interval
         self._endpoints: dict[str, Endpoint] = {}
         self._verdicts: dict[str, tuple[int, str]] = {}
         self._room = 0  # for further ejections
         self._up = 0
-        self.adopt(now)
+        self.group_changed()
+        upstream.health_owner = self
 
     def __repr__(self) -> str:
         return f"<Outliers {self.upstream.name}: {self._up} of {len(self._endpoints)} up>"
 
-    def adopt(self, now: float) -> None:
-        """Take the endpoints that the upstream has now."""
+    def group_changed(self) -> None:
+        now = self._poller.now
         self._endpoints = {endpoint.url: endpoint for endpoint in self.upstream.endpoints}
         for endpoint in self.upstream.endpoints:
             endpoint.health.owner = self

@@ -25,7 +25,7 @@ from headgate.net.poller import Poller
 from headgate.upstream.deadlines import Deadlines
 from headgate.upstream.endpoint import Endpoint
 from headgate.upstream.hash_key import HashKey
-from headgate.upstream.health import READY
+from headgate.upstream.health import READY, HealthOwner
 from headgate.upstream.policies.policy import Policy
 from headgate.upstream.queue import RoomQueue, RoomWaiter
 from headgate.upstream.retries import Retries
@@ -87,6 +87,7 @@ class Upstream:
         self.retries = retries if retries is not None else Retries()
         self.sticky = settings.sticky
         self.queue = settings.queue
+        self.health_owner: HealthOwner | None = None
         self.ready: list[Endpoint] = []
         self.leaving: list[Endpoint] = []  # taken out of the group, with requests under way
         self.is_expected = False  # the first answer of a name server is still to come
@@ -209,6 +210,8 @@ class Upstream:
                 endpoint.slot = -1
                 self.leaving.append(endpoint)
         self.endpoints = endpoints
+        if self.health_owner is not None:
+            self.health_owner.group_changed()
         if self.sticky is not None:
             self.sticky.set_endpoints(endpoints)
         self._rebuild()

@@ -24,11 +24,12 @@ class Group:
 
     def __init__(self, count, *, failures=3, unknown=UP, **rules):
         self.poller = Poller()
+        self.poller.now = 0.0
         self.told = []
         self.values = [0] * SIZE
         self.upstream = Upstream("api", [self.endpoint(i, failures) for i in range(count)], RoundRobin())
         self.outliers = Outliers(
-            self.upstream, OutlierRules(**rules), self.tell, self.values, 0.0, unknown=unknown
+            self.upstream, OutlierRules(**rules), self.tell, self.values, self.poller, unknown=unknown
         )
         self.poller.close()
 
@@ -196,12 +197,19 @@ def test_the_median_of_the_others(means, mean, median):
 def test_verdicts_are_kept_for_endpoints_that_come_later():
     group = Group(1)
     group.outliers.judge("http://10.0.0.7", DOWN, "refused", 0.0)
-    group.upstream.endpoints.append(group.endpoint(7))
-    group.outliers.adopt(1.0)
+    group.upstream.set_endpoints([*group.upstream.endpoints, group.endpoint(7)])
     assert group.health(1).describe() == "down"
     group.outliers.forget("http://10.0.0.7")
-    group.outliers.adopt(2.0)
+    group.upstream.set_endpoints(group.upstream.endpoints[:1])
+    group.upstream.set_endpoints([*group.upstream.endpoints, group.endpoint(7)])
     assert group.health(1).describe() == "up"
+
+
+def test_an_endpoint_that_comes_waits_for_its_first_probe_where_that_is_asked_for():
+    group = Group(1, unknown=PENDING)
+    group.outliers.judge("http://10.0.0.0", UP, "200", 0.0)
+    group.upstream.set_endpoints([*group.upstream.endpoints, group.endpoint(7)])
+    assert [endpoint.url for endpoint in group.upstream.ready] == ["http://10.0.0.0"]
 
 
 def test_endpoints_wait_for_their_first_probe_where_that_is_asked_for():
