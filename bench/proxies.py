@@ -35,6 +35,8 @@ class Profile:
     routes: int = 1
     h3: bool = False
     origin_tls: bool = False
+    # What the first port does instead of HTTP: "connect" (a forward proxy; of rivals a relay of TCP).
+    relay: str = ""
 
 
 @dataclass(frozen=True)
@@ -248,6 +250,8 @@ def headgate_config(job: Job) -> str:
     # All the load comes from one address: the limits per client would measure themselves.
     limits = '[listener.limits]\nconnections = 4000\nper_client = 4000\nconnection_rate = "1000000/s"'
     limits += '\nall_connection_rate = "1000000/s"'
+    if job.profile.relay:
+        return "\n".join([*lines, headgate_relay(job, limits)]) + "\n"
     tls_versions = '"h1", "h3"' if job.profile.h3 else '"h1"'
     for port, mode, versions in ((job.port, "http", '"h1"'), (job.tls_port, "https", tls_versions)):
         lines.append(
@@ -265,6 +269,26 @@ def headgate_config(job: Job) -> str:
     if job.profile.origin_tls:
         lines.append(f'[upstream.origin.tls]\nca = "{job.origin_authority}"\nname = "{certs.host(0)}"')
     return "\n".join(lines) + "\n"
+
+
+def headgate_relay(job: Job, limits: str) -> str:
+    """Return the rest of headgate.toml for `Profile.relay`; an https listener keeps the second port."""
+    return f"""[[listener]]
+addresses = ["127.0.0.1:{job.port}"]
+mode = "forward"
+{limits}
+[listener.forward]
+connect_ports = ["{job.origin_port}"]
+allow_networks = ["127.0.0.0/8"]
+[[listener]]
+addresses = ["127.0.0.1:{job.tls_port}"]
+mode = "https"
+protocols = ["h1"]
+[[certificate]]
+files = "{job.certificates}/*.pem"
+[[route]]
+respond = {{ status = 204 }}
+"""
 
 
 class Rival(Proxy):
@@ -340,6 +364,21 @@ frontend f
 {self._routes(job)}
 backend origin
   server o 127.0.0.1:{job.origin_port} {tls if job.profile.origin_tls else ""}
+"""
+        if job.profile.relay:
+            config = f"""global
+  nbthread 1
+  maxconn 4000
+defaults
+  mode tcp
+  option splice-auto
+  timeout client 60s
+  timeout server 60s
+  timeout connect 5s
+listen relay
+  bind 127.0.0.1:{job.port}
+  bind 127.0.0.1:{job.tls_port}
+  server o 127.0.0.1:{job.origin_port}
 """
         path = job.directory / "haproxy.cfg"
         path.write_text(config)

@@ -7,6 +7,7 @@ from bench.rows.h3 import Garbage, H3Handshake, H3Requests, IdleH3
 from bench.rows.handshakes import Connections, Handshake, HandshakeManyCertificates, Resumed
 from bench.rows.idle import IdleTls
 from bench.rows.many import ManyRoutes, Start
+from bench.rows.relays import Relay
 from bench.rows.requests import Direct, Requests
 
 MIB: Final = "/1m"
@@ -23,6 +24,7 @@ ROWS: Final[tuple[Row, ...]] = (
     Requests("h1-fields", "h1, 15 fields, access log", goal=1.5, busy=True),
     Requests("h1-tls-fields", "h1 TLS, 15 fields, access log", goal=1.5, busy=True, tls=True),
     Requests("https-origin", "h1, TLS to the origin", goal=1.3, origin_tls=True),
+    Relay("connect-1g", "1 GiB through CONNECT (rivals: TCP)", "connect"),
     IdleTls(),
     ManyRoutes(1000),
     HandshakeManyCertificates(1000),

@@ -119,16 +119,18 @@ class World:
 
         return self.keep(Origin(shaken))
 
-    def upstream(self, name: str, *urls: str, more: str = "", tls: str = "") -> None:
+    def upstream(
+        self, name: str, *urls: str, more: str = "", tls: str = "", patience: str = PATIENCE
+    ) -> None:
         """Enter an upstream with these endpoints; `more` are keys of its table, `tls` of its TLS table."""
         self.upstreams[name] = f"""[[route]]
 hosts = ["{name}.test"]
 upstream = "{name}"
 [upstream.{name}]
 endpoints = {json.dumps(urls)}
-connect_timeout = "{PATIENCE}"
-head_timeout = "{PATIENCE}"
-body_idle = "{PATIENCE}"
+connect_timeout = "{patience}"
+head_timeout = "{patience}"
+body_idle = "{patience}"
 idle_timeout = "1s"
 {more}
 """
@@ -263,17 +265,17 @@ def at_work(gate: Gate) -> dict[str, float]:
     return {
         key: value
         for key, value in gate.metrics().items()
-        if value and (key.partition("{")[0].endswith("_open") or "held_bytes" in key)
+        if value and (key.partition("{")[0].endswith(("_open", "_queue_requests")) or "held_bytes" in key)
     }
 
 
-def assert_nothing_left(gate: Gate, probe: Probe, begin: dict[str, int], seconds: float = 15.0) -> None:
-    """Wait until a worker holds what it held at the beginning, in figures of its own and in those it publishes."""
-    pid = gate.worker_pids()[0]
+def assert_nothing_left(gate: Gate, probe: Probe, *begin: dict[str, int], seconds: float = 15.0) -> None:
+    """Wait until the workers hold what they held at the beginning, in their own figures and in what is published."""
+    pids = gate.worker_pids()
     end = time.monotonic() + seconds
-    while (now := probe.look(pid)) != begin and time.monotonic() < end:
+    while (now := tuple(probe.look(pid) for pid in pids)) != begin and time.monotonic() < end:
         time.sleep(0.1)
-    assert now == begin
+    assert now == begin, (now, begin)
     wait_for("the published figures", lambda: not at_work(gate), 5)
     assert gate.events("defect") == []
-    assert gate.worker_pids() == [pid]
+    assert gate.worker_pids() == pids
