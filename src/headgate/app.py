@@ -169,6 +169,8 @@ def report_start(
         listener = config.listener[address.listener]
         spoken = [name for name in listener.offered if name != "h3" or address.quic != "off"]
         note = "redirects to https" if listener.redirect else ", ".join(spoken)
+        if listener.mode == "tcp":
+            note = f"to {listener.upstream}" if listener.upstream is not None else "by server name"
         listeners.append(ListenerLine(str(address), listener.mode, note))
     lines = []
     for identity in certificates.identities():

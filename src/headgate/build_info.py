@@ -187,6 +187,8 @@ COMPILED: Final[tuple[str, ...]] = (
     "headgate.proxy.fixed",
     "headgate.proxy.relay",
     "headgate.proxy.tunnel",
+    "headgate.proxy.server_names",
+    "headgate.proxy.tcp",
     "headgate.proxy.stream_tunnel",
     "headgate.proxy.dispatch",
     "headgate.proxy.attempt",

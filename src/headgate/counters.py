@@ -132,6 +132,11 @@ UPSTREAM_H3_LOST: Final = _counter(
     "upstream_h3_lost_total", "QUIC packets to origins that were declared lost."
 )
 TUNNELS_OPEN: Final = _gauge("tunnels_open", "Upgraded connections relayed now.")
+_TCP = "Connections of tcp listeners, by what became of them."
+TCP_RELAYED: Final = _counter("tcp_connections_total", _TCP, result="relayed")
+TCP_UNREACHABLE: Final = _counter("tcp_connections_total", _TCP, result="unreachable")
+TCP_UNAVAILABLE: Final = _counter("tcp_connections_total", _TCP, result="unavailable")
+TCP_OPEN: Final = _gauge("tcp_connections_open", "Connections of tcp listeners relayed now.")
 RELAY_SPLICED: Final = _counter(
     "relay_spliced_bytes_total", "Bytes of tunnels and TCP connections that the kernel moved, without a copy."
 )
@@ -163,6 +168,8 @@ REFUSED_BODY: Final = _counter("refused_total", _REFUSED, limit="body")
 REFUSED_MALFORMED: Final = _counter("refused_total", _REFUSED, limit="malformed")
 REFUSED_MISDIRECTED: Final = _counter("refused_total", _REFUSED, limit="misdirected")
 REFUSED_PLAIN_TO_TLS: Final = _counter("refused_total", _REFUSED, limit="plain-http-to-tls")
+REFUSED_HELLO: Final = _counter("refused_total", _REFUSED, limit="client-hello")
+REFUSED_NAME: Final = _counter("refused_total", _REFUSED, limit="unknown-name")
 REFUSED_PROXY_HEADER: Final = _counter("refused_total", _REFUSED, limit="proxy-header")
 REFUSED_RENEGOTIATION: Final = _counter("refused_total", _REFUSED, limit="key-update")
 TIMEOUT_HANDSHAKE: Final = _counter("refused_total", _REFUSED, limit="handshake-timeout")

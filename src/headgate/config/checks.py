@@ -12,6 +12,7 @@ from typing import Final
 from headgate.config.forwarding import check_forward
 from headgate.config.kinds import parse_address
 from headgate.config.listener import Listener
+from headgate.config.listener_tcp import check_tcp
 from headgate.config.model import Config
 from headgate.config.problems import Finding
 from headgate.config.route import Route
@@ -60,6 +61,7 @@ def check(config: Config, source: Source) -> Iterator[Finding]:
     yield from same.values()
     yield from check_building(config, lost.union(same))
     yield from _check_upstreams(config)
+    yield from check_tcp(config, source.upstreams())
 
 
 def _check_listeners(config: Config, source: Source) -> Iterator[Finding]:
@@ -79,6 +81,9 @@ def _check_listeners(config: Config, source: Source) -> Iterator[Finding]:
                 else f"has no effect with mode {listener.mode}"
             )
             yield Finding((*location, "redirect"), what, hint='it is meant for mode = "http"')
+        if listener.mode == "tcp":
+            yield from _check_proxy_protocol(location, listener)
+            continue  # the rest is in config/listener_tcp
         if listener.mode != "https" and "tls" in listener.model_fields_set:
             yield Finding((*location, "tls"), f"has no effect with mode {listener.mode}")
         else:
@@ -246,6 +251,7 @@ def _same_routes(config: Config, lost: Collection[int]) -> dict[int, Finding]:
     """Return a finding for each route that takes what one above takes, by its place."""
     found: dict[int, Finding] = {}
     seen: dict[tuple[str, str, str], list[int]] = {}
+    tcp = {listener.label for listener in config.listener if listener.mode == "tcp"}
     for index, route in enumerate(config.route):
         if index in lost:
             continue
@@ -255,7 +261,7 @@ def _same_routes(config: Config, lost: Collection[int]) -> dict[int, Finding]:
             path = path.rstrip("/")
         for host in route.hosts or ("",):
             above = seen.setdefault((host, kind, path), [])
-            if any(_share_listener(config.route[other], route) for other in above if other != index):
+            if any(_share_listener(config.route[other], route, tcp) for other in above if other != index):
                 where = f'{host or "any host"}, {kind} "{path or "/"}"'
                 found[index] = Finding(
                     ("route", index), f"takes the same requests as a route above ({where})"
@@ -265,9 +271,12 @@ def _same_routes(config: Config, lost: Collection[int]) -> dict[int, Finding]:
     return found
 
 
-def _share_listener(one: Route, other: Route) -> bool:
-    if one.listeners is None or other.listeners is None:
+def _share_listener(one: Route, other: Route, tcp: Collection[str]) -> bool:
+    if one.listeners is None and other.listeners is None:
         return True
+    if one.listeners is None or other.listeners is None:
+        # A route for all listeners is for those that speak HTTP.
+        return not set(one.listeners or other.listeners or ()).issubset(tcp)
     return not set(one.listeners).isdisjoint(other.listeners)
 
 

@@ -169,7 +169,8 @@ def _field_value(text: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """Where an endpoint is: `host` without brackets and `port`, or `path` of a Unix socket (scheme "http" then)."""
+    """Where an endpoint is: `host` without brackets and `port`, or `path` of a Unix socket (scheme "http" then). The
+    scheme "tcp" is for octets alone."""
 
     scheme: str
     host: str
@@ -178,7 +179,10 @@ class Origin:
 
 
 def parse_origin(text: str) -> Origin:
-    """Return what "http://host[:port]", "https://host[:port]" or "unix:/path" names. Raises `ValueError`."""
+    """Return what "http://host[:port]", "https://host[:port]", "tcp://host:port" or "unix:/path" names.
+
+    Raises `ValueError`.
+    """
     want = 'an origin such as "http://10.0.0.1:8080", "https://app.internal" or "unix:/run/app.sock"'
     if text.startswith("unix:"):
         path = text.removeprefix("unix:").removeprefix("//")
@@ -190,7 +194,9 @@ def parse_origin(text: str) -> Origin:
         port = url.port
     except ValueError:
         raise fault(want) from None
-    if url.scheme not in ("http", "https") or not url.netloc:
+    if url.scheme == "tcp" and url.netloc and not port:
+        raise fault("tcp://host:port", "tcp has no usual port")
+    if url.scheme not in ("http", "https", "tcp") or not url.netloc:
         raise fault(want, f'did you mean "http://{text}"?' if re.fullmatch(r"[\w.\[\]:-]+", text) else "")
     _only_origin(url, want)
     host = (url.hostname or "").removesuffix(".")

@@ -92,6 +92,15 @@ class ListenerQuic(Table):
     this one takes each ticket once, and only in the worker that issued it."""
 
 
+class ListenerTcp(Table):
+    """How connections are passed on; only with `mode = "tcp"`. The handshake timeout and all limits but `head` and
+    `body` hold there too."""
+
+    idle_timeout: Duration = 3600.0
+    """Without an octet in either direction for so long, a connection is reset on both sides. Reason: sessions of
+    databases and mail sleep for long; HAProxy's guides say 1 h for tunnels."""
+
+
 class Listener(Table):
     """Addresses, and what is spoken there. `[[listener]]` may stand as often as needed."""
 
@@ -100,9 +109,13 @@ class Listener(Table):
     family is named."""
     name: Name | None = None
     """What `listeners` of a route calls it; absent: its first address."""
-    mode: Literal["https", "http", "forward"] = "https"
+    mode: Literal["https", "http", "forward", "tcp"] = "https"
     """`https` terminates TLS; `http` does not; `forward` is a proxy that clients choose themselves, without TLS of
-    its own. (`tcp` is not built yet.)"""
+    its own; `tcp` passes connections on as they are, to one upstream or by the server name that their ClientHello
+    asks for."""
+    upstream: str | None = None
+    """With `mode = "tcp"`: name of the upstream that all connections go to. Without it, routes that name this
+    listener say where the names of their `hosts` lead; they have `hosts`, `listeners` and `upstream`, no more."""
     protocols: Annotated[tuple[Literal["h1", "h3"], ...], Field(min_length=1)] | None = None
     """HTTP versions offered: `h1`, and with `mode = "https"` also `h3`, which needs UDP on the same ports: it is
     bound there, and answers over TCP name it in Alt-Svc. Absent: `h1` and `h3` with `https`, `h1` with `http`; a UDP
@@ -132,12 +145,15 @@ class Listener(Table):
     limits: ListenerLimits = ListenerLimits()
     quic: ListenerQuic = ListenerQuic()
     forward: ListenerForward = ListenerForward()
+    tcp: ListenerTcp = ListenerTcp()
 
     @property
     def offered(self) -> tuple[str, ...]:
         """Return the HTTP versions that are offered."""
         if self.protocols is not None:
             return self.protocols
+        if self.mode == "tcp":
+            return ()
         return ("h1", "h3") if self.mode == "https" else ("h1",)
 
     @property

@@ -59,12 +59,13 @@ class Config(Table):
         return merged_ocsp(self.ocsp, certificate.ocsp)
 
     def routes_of(self, listener: int) -> tuple[int, ...]:
-        """Return the places of the routes that the listener at this place has."""
+        """Return the places of the routes that the listener at this place has. Of mode "tcp": those that name it."""
         label = self.listener[listener].label
+        all_of_http = self.listener[listener].mode != "tcp"
         return tuple(
             place
             for place, route in enumerate(self.route)
-            if route.listeners is None or label in route.listeners
+            if (all_of_http if route.listeners is None else label in route.listeners)
         )
 
     @property

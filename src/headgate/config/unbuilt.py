@@ -21,7 +21,6 @@ class Unbuilt:
 
 
 TABLE: Final = (
-    Unbuilt(("listener", "*", "mode"), ("tcp",), "TCP pass-through"),
     Unbuilt(("listener", "*", "protocols", "*"), ("h2",), "HTTP/2"),
     Unbuilt(("upstream", "*", "protocols", "*"), ("h2",), "HTTP/2 towards origins"),
     Unbuilt(("cache", "enabled"), (True,), "the cache"),

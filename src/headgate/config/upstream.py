@@ -18,8 +18,8 @@ class Endpoint(Table):
     """One address of an upstream: a URL in quotes, or a table with these keys."""
 
     url: OriginUrl
-    """`http://host:port`, `https://host:port` or `unix:/path`. A name is resolved again and again, and all of its
-    addresses are tried."""
+    """`http://host:port`, `https://host:port` or `unix:/path`; `tcp://host:port` for listeners of mode "tcp". A name
+    is resolved again and again, and all of its addresses are tried."""
     weight: Annotated[Count, Field(ge=1, le=1000)] = 1
     """Its share of the requests, compared with the other endpoints."""
     backup: Flag = False

@@ -8,7 +8,7 @@ side calls a method of the other.
 
 from __future__ import annotations
 
-from typing import final
+from typing import Final, final
 
 from mypy_extensions import mypyc_attr, trait
 
@@ -16,6 +16,9 @@ from headgate.connection.context import ConnectionContext
 from headgate.engine.events import Request, Response
 from headgate.http.fields import Fields
 from headgate.http.forwarded import ForwardedInfo
+
+# The version of a "request" that is none: all that a tcp connection was, for balancing and for the log.
+TCP: Final = 1
 
 
 @trait

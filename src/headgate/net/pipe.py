@@ -7,6 +7,8 @@ stuck in them, and nowhere else; those that are given back are kept for the next
 
 A pipe is our memory in the kernel's hands: `MAX_PIPES` bounds how many there are, `PIPE_SIZE` what each holds. Who
 gets none reads and writes as before. So does who finds that the kernel does not splice a kind of descriptor (EINVAL).
+
+Size matters: through 1 MiB a gibibyte of loopback costs two thirds of reading and writing it, through 64 KiB more.
 """
 
 import errno
@@ -14,13 +16,14 @@ import fcntl
 import os
 from typing import Final, final
 
-# The kernel lets an unprivileged user grow pipes up to 64 MiB in all (pipe-user-pages-soft): that is 256 of these.
-PIPE_SIZE: Final = 256 * 1024
-# Pipes of one worker, two descriptors each: relays with octets stuck in them, both directions counted. HAProxy has a
-# quarter of its connections.
-MAX_PIPES: Final = 256
+PIPE_SIZE: Final = 1024 * 1024
+# The least that is worth its calls.
+LEAST_PIPE_SIZE: Final = 256 * 1024
+# Pipes of one worker, two descriptors each, for directions of relays in which octets are stuck: the kernel lets an
+# unprivileged user have 64 MiB in all (pipe-user-pages-soft). HAProxy makes them for a quarter of its connections.
+MAX_PIPES: Final = 64
 # Empty ones that are kept for the next.
-MAX_SPARE_PIPES: Final = 32
+MAX_SPARE_PIPES: Final = 16
 
 _splice: Final = os.splice
 _FLAGS: Final = os.SPLICE_F_MOVE | os.SPLICE_F_NONBLOCK
@@ -39,10 +42,7 @@ class Pipe:
         """Raises `OSError` when there is no descriptor left."""
         self._out, self._in = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         self.held = 0
-        try:
-            fcntl.fcntl(self._in, fcntl.F_SETPIPE_SZ, PIPE_SIZE)
-        except OSError:
-            pass  # beyond what the user may have in all: it stays as the kernel made it
+        self.size = _grown(self._in)
 
     def __repr__(self) -> str:
         return f"<Pipe {self._out} {self.held} held>"
@@ -50,7 +50,7 @@ class Pipe:
     def fill(self, source: int) -> int:
         """Take octets from a socket into the empty pipe; ENDED or NOTHING when there are none. Raises `OSError`."""
         try:
-            got = _splice(source, self._in, PIPE_SIZE, None, None, _FLAGS)
+            got = _splice(source, self._in, self.size, None, None, _FLAGS)
         except OSError as error:
             if error.errno in _WOULD_BLOCK:
                 return NOTHING
@@ -87,12 +87,23 @@ class Pipe:
             self._out = self._in = -1
 
 
+def _grown(fd: int) -> int:
+    """Make a pipe as large as may be; return its size."""
+    for size in (PIPE_SIZE, LEAST_PIPE_SIZE):
+        try:
+            return fcntl.fcntl(fd, fcntl.F_SETPIPE_SZ, size)
+        except OSError:
+            continue  # beyond what the user may have in all, or what one pipe may (pipe-max-size)
+    return 0
+
+
 @final
 class Pipes:
-    """All pipes of one process."""
+    """All pipes of one process; `most` is lowered once the kernel grants no more."""
 
-    def __init__(self) -> None:
+    def __init__(self, most: int = MAX_PIPES) -> None:
         self.made = 0
+        self.most = most
         self._spare: list[Pipe] = []
 
     def __repr__(self) -> str:
@@ -102,11 +113,15 @@ class Pipes:
         """Return an empty pipe; None: there are enough, or no descriptors."""
         if self._spare:
             return self._spare.pop()
-        if self.made >= MAX_PIPES:
+        if self.made >= self.most:
             return None
         try:
             pipe = Pipe()
         except OSError:
+            return None
+        if pipe.size < LEAST_PIPE_SIZE:
+            pipe.close()
+            self.most = self.made
             return None
         self.made += 1
         return pipe

@@ -12,6 +12,7 @@ from headgate.config.listener import Listener as ListenerConfig
 from headgate.config.model import Config
 from headgate.config.route import Route as RouteConfig
 from headgate.config.routing import build_route
+from headgate.connection.accepted import Opener
 from headgate.connection.context import ConnectionContext
 from headgate.connection.exchange import Handler
 from headgate.connection.quic_socket import Timers
@@ -26,6 +27,7 @@ from headgate.net.resolver import Resolver, ResolverSettings
 from headgate.pipeline.route import Route, Router
 from headgate.process.channel import Json
 from headgate.process.forward_plane import ForwardPlane
+from headgate.process.tcp_plane import build_tcp
 from headgate.process.upstream_plane import UpstreamBuilder, UpstreamParts
 from headgate.proxy.dispatch import Dispatcher, HostPolicy
 from headgate.proxy.fixed import HttpsRedirectHandler, RedirectHandler, RespondHandler
@@ -41,6 +43,8 @@ from headgate.upstream.pool import IdleTotal
 _ALLOW: Final = {"encoded-slash": ALLOW_ENCODED_SLASH, "backslash": ALLOW_BACKSLASH}
 # A tunnel without a byte in either direction for this long is over; WebSocket pings come every 20 to 60 s.
 TUNNEL_IDLE: Final = 3600.0
+# Of listeners that never have a request.
+_NO_HTTP: Final = Handler()
 
 
 class CoveredHosts(HostPolicy):
@@ -200,21 +204,27 @@ class DataPlane:
         table = self.config.listener[index]
         if table.mode == "forward":
             self.forward.own.add(host, port)
+        passes_on = table.mode == "tcp"
         listener = Listener(
             format_address(host, port),
             sock,
             poller=self.poller,
-            handler=self.handler_of(index, tls),
+            handler=_NO_HTTP if passes_on else self.handler_of(index, tls),
             observer=self.observer,
             settings=self.settings_of(index),
             limits=self.limits_of(index),
             forwarder=self.forwarder,
             values=self.counters.values,
             secure=tls.accept if tls is not None else None,
+            opener=self._tcp(index) if passes_on else None,
             proxies=Networks(table.proxy_protocol_from) if table.proxy_protocol == "accept" else None,
         )
         self.listeners.append(listener)
         return listener
+
+    def _tcp(self, index: int) -> Opener:
+        values = self.counters.values
+        return build_tcp(self.config, index, self.upstreams, self.poller, self.observer, values)
 
     def announce(self, address: str, alt_svc: bytes) -> None:
         """Tell the clients of the listener at an address, host and port, where HTTP/3 is (RFC 7838)."""
@@ -228,9 +238,8 @@ class DataPlane:
         tables = list(enumerate(self.config.listener))
         places = [(i, table.public_port) for i, table in tables if table.mode == "https"]
         if not places:
-            places = [(i, 443) for i, table in tables if not table.redirect and table.mode != "forward"] or [
-                (redirecting, 443)
-            ]
+            serving = [i for i, table in tables if table.mode in ("http", "https") and not table.redirect]
+            places = [(i, 443) for i in serving or [redirecting]]
         return [(self._router(self.config.routes_of(index)), port) for index, port in places]
 
     @property

@@ -2,9 +2,9 @@
 
 What a tunnel (RFC 9110 sections 7.8 and 9.3.6) and a listener of mode "tcp" are made of. Two halves, each woken by
 its own descriptor. A half reads once and writes to the other; what the other does not take waits there, and reading
-stops until it is gone, so a relay holds at most one read for each direction. An end in one direction is passed on.
-The relay is over when both have ended or when either breaks; then both sides are reset, for a plain end would say
-that this was all. How long both may be silent is the owner's to decide: it hears of everything that moves.
+stops until it is gone, so a relay holds at most one read, or one pipe, for each direction. An end in one direction is
+passed on. The relay is over when both have ended or when either breaks; then both sides are reset, for a plain end
+would say that this was all. How long both may be silent is the owner's to decide: it hears of everything that moves.
 
 Where both sides are plain sockets and much data comes (a read of `BULK` octets), the kernel moves it (net/pipe): a
 half then splices up to `MAX_SPLICES` times for each wake-up, and what the other side does not take waits in the pipe.
@@ -34,8 +34,8 @@ from headgate.net.transport import Transport
 
 # A read of so much says that a direction is busy: a smaller one is cheaper read and written.
 BULK: Final = READ_MIN
-# Splices of one wake-up, 256 KiB each at most: others want their turn.
-MAX_SPLICES: Final = 4
+# Splices of one wake-up, a mebibyte each at most: others want their turn.
+MAX_SPLICES: Final = 2
 
 
 @trait

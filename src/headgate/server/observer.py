@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import time
 import traceback
-from typing import Protocol, final
+from typing import Final, Protocol, final
 
 from headgate.connection.accepted import Accepted
 from headgate.connection.context import ConnectionContext
 from headgate.connection.downstream import DownstreamConnection
-from headgate.connection.exchange import Exchange
+from headgate.connection.exchange import TCP, Exchange
 from headgate.connection.observer import DownstreamObserver
 from headgate.connection.stream_driver import StreamDriver
 from headgate.server.listener import Listener
 from headgate.telemetry.access_log import AccessLog, connection_fields
 from headgate.tls.transport import TlsTransport
+
+_OTHERS: Final = {10: "HTTP/1.0", TCP: "TCP"}
 
 
 class Event(Protocol):
@@ -53,7 +55,7 @@ class Observer(DownstreamObserver):
         version = request.version
         if version < 11:
             # Old clients are rare, and a head that could not be read has no version, no method and no target.
-            shared = _connection_fields(context, "HTTP/1.0" if version == 10 else "-")
+            shared = _connection_fields(context, _OTHERS.get(version, "-"))
         elif not shared:
             shared = context.log_fields = _connection_fields(
                 context, "HTTP/3" if version == 30 else "HTTP/1.1"

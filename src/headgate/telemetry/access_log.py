@@ -139,7 +139,7 @@ class AccessLog:
 
         `connection` comes from `connection_fields`; `wall` is when the request began (seconds since the epoch);
         durations are in seconds. "" or b"" leave a field out, and so do 0 retries and an upstream duration under 0.
-        `upstream_protocol` is "" for HTTP/1.1; `user` is who authenticated.
+        Without a method there was no HTTP. `upstream_protocol` is "" for HTTP/1.1; `user` is who authenticated.
         """
         if not self.enabled:
             return
@@ -261,6 +261,9 @@ class AccessLog:
             "route": route,
             "user_agent": text(user_agent),
         }
+        if not method:
+            # No HTTP: a connection that was passed on.
+            del fields["method"], fields["host"], fields["target"], fields["status"]
         if not upstream:
             del fields["upstream"]
         if not endpoint:

@@ -6,17 +6,31 @@ first record is looked at with MSG_PEEK, parsed here, and left in the socket: Op
 one that decides anything about TLS. Whatever does not parse is no error: the connection goes on with the current
 ticket keys.
 
+Where TLS is passed on and never terminated (listeners of mode "tcp"), nobody reads it again: `read_hello` takes a
+ClientHello that may be spread over records (RFC 8446 section 5.1), and what is none is refused.
+
 Both forms of ticket begin with the 16 bytes of its key's name: the content of the session_ticket extension (TLS 1.2)
 and the first identity of pre_shared_key (TLS 1.3).
 """
 
 from typing import Final, final
 
+from headgate.errors import RemoteProtocolError
+
 RECORD_HEADER: Final = 5
 # A record holds 2^14 bytes and some; a ClientHello that needs more than one record is left to OpenSSL.
 RECORD_MAX: Final = 16 * 1024 + 256
+_FRAGMENT_MAX: Final = 16 * 1024  # in plain text
 HANDSHAKE_RECORD: Final = 22
 KEY_NAME_SIZE: Final = 16
+
+# A ClientHello that is passed on: browsers send 2 KiB, our QUIC takes as much. And the records that it may come in:
+# what cuts it up on purpose makes a handful.
+MAX_HELLO: Final = 16 * 1024
+MAX_HELLO_RECORDS: Final = 32
+MAX_HELLO_OCTETS: Final = MAX_HELLO + MAX_HELLO_RECORDS * RECORD_HEADER
+# RFC 8446 section 6: fatal(2) unrecognized_name(112), in a record of its own.
+ALERT_UNRECOGNIZED_NAME: Final = b"\x15\x03\x03\x00\x02\x02\x70"
 
 _CLIENT_HELLO: Final = 1
 _SERVER_NAME: Final = 0
@@ -58,6 +72,45 @@ def decode_client_hello(data: bytes) -> ClientHello | None:
         return _decode(data)
     except IndexError:
         return None
+
+
+def read_hello(data: bytes) -> ClientHello | None:
+    """Return what the ClientHello says that `data` begins with; None: more is needed.
+
+    Raises `RemoteProtocolError` with the reason "not-tls" or "client-hello"; its code is TLS's alert.
+    """
+    message = b""
+    at = 0
+    for _ in range(MAX_HELLO_RECORDS):
+        if at < len(data) and data[at] != HANDSHAKE_RECORD:
+            raise RemoteProtocolError(10, "not-tls", f"the first octets are {data[:8].hex(' ')}")
+        if len(data) < at + RECORD_HEADER:
+            return None
+        size = data[at + 3] << 8 | data[at + 4]
+        if data[at + 1] != 3 or size == 0 or size > _FRAGMENT_MAX:
+            raise RemoteProtocolError(10, "not-tls", f"a record's header is {data[at : at + 5].hex(' ')}")
+        at += RECORD_HEADER
+        message += data[at : at + size]
+        at += size
+        if message and message[0] != _CLIENT_HELLO:
+            raise RemoteProtocolError(10, "client-hello", f"the first message is of type {message[0]}")
+        if len(message) >= 4:
+            whole = 4 + (message[1] << 16 | message[2] << 8 | message[3])
+            if whole > MAX_HELLO:
+                raise RemoteProtocolError(47, "client-hello", f"{whole} octets, more than {MAX_HELLO}")
+            if len(message) >= whole:
+                return _read_whole(message[:whole])
+        if at > len(data):
+            return None
+    raise RemoteProtocolError(10, "client-hello", f"more than {MAX_HELLO_RECORDS} records")
+
+
+def _read_whole(message: bytes) -> ClientHello:
+    record = bytes((HANDSHAKE_RECORD, 3, 1)) + len(message).to_bytes(2, "big") + message
+    hello = decode_client_hello(record)
+    if hello is None:
+        raise RemoteProtocolError(50, "client-hello", "it is malformed")
+    return hello
 
 
 def _decode(data: bytes) -> ClientHello | None:

@@ -25,6 +25,7 @@ from OpenSSL import SSL
 from headgate.errors import TransportError
 from headgate.net.transport import DONE, WANT_READ, WANT_WRITE, Transport
 from headgate.tls.client_hello import (
+    ALERT_UNRECOGNIZED_NAME,
     HANDSHAKE_RECORD,
     RECORD_MAX,
     ClientHello,
@@ -67,8 +68,6 @@ _HANDSHAKE: Final = 1
 _OPEN: Final = 2
 _CLOSED: Final = 3
 
-# RFC 8446 section 6: fatal(2) unrecognized_name(112), in a record of its own.
-_ALERT_UNRECOGNIZED_NAME: Final = b"\x15\x03\x03\x00\x02\x02\x70"
 _PLAIN_TEXT: Final = b"This port speaks HTTPS: the URL begins with https://\n"
 _PLAIN_ANSWER: Final = (
     b"HTTP/1.1 400 Bad Request\r\nContent-Type: text/plain; charset=utf-8\r\nConnection: close\r\n"
@@ -253,7 +252,7 @@ class TlsTransport(Transport):
             conn = self._role.begin(self._sock, hello)
         except TransportError as error:
             if error.reason == "unrecognized-name":
-                self._say(_ALERT_UNRECOGNIZED_NAME)
+                self._say(ALERT_UNRECOGNIZED_NAME)
                 self._drop_unread()
             raise self._refused(error.reason, error) from error
         self._state = _HANDSHAKE

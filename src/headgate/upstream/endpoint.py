@@ -71,6 +71,19 @@ class ConnectionWaiter:
         raise NotImplementedError
 
 
+@trait
+class TransportWaiter:
+    """Who asked for a bare transport."""
+
+    def dialled(self, transport: Transport) -> None:
+        """Here it is. Who does not want it any more closes it."""
+        raise NotImplementedError
+
+    def dial_failed(self, reason: str, detail: str) -> None:
+        """There is none; `reason` is "timeout" or says what failed."""
+        raise NotImplementedError
+
+
 class DefectSink(Protocol):
     """Where a defect is told."""
 
@@ -202,6 +215,25 @@ class Endpoint(UpstreamOwner):
     def _early_for(self, request: Request) -> Connector:
         early = self._early
         return early if early is not None and is_repeatable(request) else self._connector
+
+    def dial_transport(self, waiter: TransportWaiter) -> None:
+        """Open a connection without HTTP; the waiter hears of it."""
+        self.dialling += 1
+        self._connector.begin(f"dial {self.url}", self._dial_transport(waiter))
+
+    async def _dial_transport(self, waiter: TransportWaiter) -> None:
+        try:
+            transport = await self._connector.connect(self)
+        except HeadgateError as error:
+            waiter.dial_failed(getattr(error, "reason", "connect"), str(error))
+            return
+        except Exception as defect:
+            waiter.dial_failed("internal", repr(defect))  # nobody waits for what will not come
+            raise
+        finally:
+            self.dialling -= 1
+        self._values[UPSTREAM_CONNECTIONS] += 1
+        waiter.dialled(transport)
 
     async def _open_connection(self, connector: Connector) -> UpstreamConnection:
         transport = await connector.connect(self)

@@ -46,7 +46,8 @@ def test_a_small_file_gets_every_default():
         ),
         (
             ('mode = "https"', 'mode = "htps"'),
-            '5: listener.mode: expected one of "https", "http", "forward", got "htps"; did you mean "https"?',
+            '5: listener.mode: expected one of "https", "http", "forward", "tcp", got "htps"; '
+            'did you mean "https"?',
         ),
         (
             ('head = "10s"', "head = 10"),

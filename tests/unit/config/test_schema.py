@@ -89,7 +89,7 @@ def test_examples_fit_the_schema(path):
         ("workers = 2", "workers = true"),
         ("workers = 2", "worker = 2"),
         ("workers = 2", "workers = 2000"),
-        ('mode = "https"', 'mode = "tcp"'),
+        ('mode = "https"', 'mode = "backward"'),
         ('head = "10s"', 'head = "10"'),
         ('head = "64KiB"', "head = 3"),
         ('addresses = ["0.0.0.0:443"]', "addresses = []"),

@@ -12,10 +12,6 @@ ENDPOINTS = 'endpoints = ["http://10.0.0.1:8080"]'
     ("change", "lines"),
     [
         (
-            ('mode = "https"', 'mode = "tcp"'),
-            ['5: listener.mode: not built yet: TCP pass-through, got "tcp"'],
-        ),
-        (
             ('mode = "https"', 'protocols = ["h1", "h2", "h3"]'),
             [
                 '5: listener.protocols[1]: not built yet: HTTP/2, got "h2"',
@@ -40,8 +36,8 @@ def test_what_is_not_built_yet(change, lines):
 
 
 def test_a_variable_cannot_smuggle_one_in():
-    text = edited(('mode = "https"', 'mode = "${MODE}"'))
-    assert told(text, {"MODE": "tcp"}) == ['5: listener.mode: not built yet: TCP pass-through, got "tcp"']
+    text = edited(('mode = "https"', 'protocols = ["${VERSION}"]'))
+    assert told(text, {"VERSION": "h2"}) == ['5: listener.protocols: not built yet: HTTP/2, got "h2"']
 
 
 def test_what_is_switched_off_is_no_error():

@@ -2,7 +2,10 @@
 
 import errno
 import os
+import resource
 import socket
+import subprocess
+import sys
 
 import pytest
 
@@ -114,11 +117,33 @@ def test_a_pipe_with_octets_is_never_used_again(pair):
 
 def test_no_descriptors_no_pipe():
     here = Pipes()
-    resource = pytest.importorskip("resource")
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (os.dup(0), hard))
+    next_one = os.dup(0)
+    os.close(next_one)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (next_one, hard))
     try:
         assert here.take() is None
         assert here.made == 0
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+def test_where_the_kernel_grants_no_size_no_more_are_made():
+    """An unprivileged user beyond pipe-user-pages-soft, in a process of its own."""
+    program = (
+        "import os\n"
+        "from headgate.net.pipe import LEAST_PIPE_SIZE, Pipes\n"
+        "os.setuid(65534)\n"
+        "here = Pipes(1000)\n"
+        "taken = []\n"
+        "while (pipe := here.take()) is not None:\n"
+        "    taken.append(pipe)\n"
+        "assert here.most == here.made == len(taken), here\n"
+        "assert min(pipe.size for pipe in taken) >= LEAST_PIPE_SIZE\n"
+        "print(len(taken))\n"
+    )
+    if os.geteuid() != 0:
+        program = program.replace("os.setuid(65534)\n", "")
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert 0 <= int(done.stdout) < 1000

@@ -5,7 +5,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 from OpenSSL import SSL
 
-from headgate.tls.client_hello import RECORD_MAX, decode_client_hello, is_plain_http, missing
+from headgate.errors import RemoteProtocolError
+from headgate.tls.client_hello import (
+    MAX_HELLO,
+    MAX_HELLO_OCTETS,
+    MAX_HELLO_RECORDS,
+    RECORD_MAX,
+    decode_client_hello,
+    is_plain_http,
+    missing,
+    read_hello,
+)
 
 
 def hello_of(
@@ -141,3 +151,53 @@ def test_no_bytes_make_it_raise(noise, at, value):
 )
 def test_plain_http_is_told_from_the_rest(data, expected):
     assert is_plain_http(data) is expected
+
+
+# -- hellos that are passed on
+
+
+def cut(hello, size):
+    """Spread a hello's message over records of `size` octets."""
+    message = hello[5:]
+    pieces = [message[at : at + size] for at in range(0, len(message), size)]
+    return b"".join(b"\x16\x03\x01" + len(piece).to_bytes(2, "big") + piece for piece in pieces)
+
+
+@pytest.mark.parametrize("size", [100, 1000, 10_000])
+def test_rfc8446_5_1_a_hello_may_be_spread_over_records(size):
+    data = cut(HELLO, size)
+    for end in range(len(data)):
+        assert read_hello(data[:end]) is None
+    assert read_hello(data + b"\x17\x03\x03").server_name == b"www.example.test"
+
+
+def test_the_records_of_a_hello_are_bounded():
+    message = HELLO[5:]
+    size = -(-len(message) // MAX_HELLO_RECORDS)
+    assert read_hello(cut(HELLO, size)) is not None
+    with pytest.raises(RemoteProtocolError, match="32 records"):
+        read_hello(cut(HELLO, len(message) // (MAX_HELLO_RECORDS + 1)))
+
+
+def test_the_octets_of_a_hello_are_bounded_before_they_are_waited_for():
+    largest = b"\x16\x03\x01\x40\x00\x01" + (MAX_HELLO - 4).to_bytes(3, "big")
+    assert read_hello(largest) is None
+    with pytest.raises(RemoteProtocolError, match="more than 16384"):
+        read_hello(b"\x16\x03\x01\x40\x00\x01" + (MAX_HELLO - 3).to_bytes(3, "big"))
+    padded = record(extension(21, bytes(MAX_HELLO - 47 - 4)))
+    assert len(padded) - 5 == MAX_HELLO
+    assert read_hello(padded).server_name == b""
+    assert len(cut(padded, MAX_HELLO // MAX_HELLO_RECORDS)) == MAX_HELLO_OCTETS
+    assert read_hello(cut(padded, MAX_HELLO // MAX_HELLO_RECORDS)) is not None
+
+
+@given(st.binary(max_size=200))
+def test_whatever_comes_is_read_refused_or_waited_for(data):
+    for octets in (data, HELLO[:9] + data):
+        try:
+            read_hello(octets)
+        except RemoteProtocolError as error:
+            refused = error.reason
+        else:
+            refused = "client-hello"
+        assert refused in ("not-tls", "client-hello")
