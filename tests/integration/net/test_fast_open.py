@@ -126,7 +126,8 @@ def in_namespace(script):
     if probe.returncode:
         pytest.skip(f"needs root for `unshare -n`: {probe.stderr.strip()}")
     source = Path(__file__).parents[3] / "src"
-    path = os.pathsep.join(filter(None, [os.environ.get("PYTHONPATH"), str(source)]))
+    paths = [os.environ.get("PYTHONPATH"), str(source), str(source.parent)]
+    path = os.pathsep.join(filter(None, paths))
     done = subprocess.run(
         ["unshare", "-n", sys.executable, "-c", PROLOGUE + script],
         capture_output=True,
@@ -382,3 +383,51 @@ tell(found=found, queue=FAST_OPEN_QUEUE)
     assert off == [True, 0, False, False]
     assert without_sysctl == [False, seen["queue"], False, False]
     assert on == [True, seen["queue"], False, True]
+
+
+@pytest.mark.slow
+def test_a_gate_sends_a_request_again_whose_syn_was_eaten_and_no_other_in_a_syn():
+    seen = in_namespace("""
+from pathlib import Path
+from headgate.testing.origin import ask
+from tests.integration.gate import Gate, wait_for
+
+kernel(3)
+origin = Origin(False)
+folder = Path(tempfile.mkdtemp())
+text = f'''[[route]]
+upstream = "x"
+[upstream.x]
+endpoints = ["http://127.0.0.1:{origin.port}"]
+tcp_fast_open = true
+[upstream.x.pool]
+max_idle = 0
+'''
+with Gate(folder, text) as gate:
+    def get(method="GET"):
+        began = time.monotonic()
+        head, _ = ask(gate.http_ports[0], "/", method=method, more="Content-Length: 0\\r\\n")
+        return [head.status, time.monotonic() - began]
+    before = [get() for _ in range(4)] + [get("POST") for _ in range(3)]
+    firewall("-A", "INPUT", "-p", "tcp", "--dport", str(origin.port), "--syn", "-m", "length", "--length", "85:65535",
+             "-j", "DROP")
+    post, eaten, after = get("POST"), get(), get()
+    def counted():
+        found = {k.split('"')[1]: v for k, v in gate.metrics().items() if "upstream_fast_open_total" in k}
+        return found if found["retried"] else None
+    counts = wait_for("the counters", counted)
+    lines = wait_for("the log", lambda: len(gate.access_lines()) == 10 and gate.access_lines())
+    tell(before=before, post=post, eaten=eaten, after=after, counts=counts, asked=origin.asked,
+         retries=[line.get("retries", 0) for line in lines], defects=gate.events("defect"),
+         events=[event["detail"] for event in gate.events("fast-open-retried")])
+""")
+    assert [status for status, _ in (*seen["before"], seen["post"], seen["after"])] == [200] * 9
+    status, took = seen["eaten"]
+    assert status == 200
+    assert 0.25 <= took < 0.9
+    assert seen["counts"]["accepted"] == 2
+    assert seen["counts"]["retried"] == 1
+    assert seen["asked"] == 10, "each request once"
+    assert seen["retries"] == [0] * 8 + [1, 0]
+    assert seen["events"] == ["a SYN with data was not answered within 250 ms"]
+    assert seen["defects"] == []
