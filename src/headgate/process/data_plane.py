@@ -128,11 +128,10 @@ class DataPlane:
         outliers = self.outliers.get(name)
         if outliers is None:
             return
-        for url, verdict in verdicts.items():
-            if verdict is None:
-                outliers.forget(url)
-            else:
-                outliers.judge(url, verdict.verdict, verdict.why, self.poller.now)
+        outliers.judge(
+            {url: None if found is None else (found.verdict, found.why) for url, found in verdicts.items()},
+            self.poller.now,
+        )
 
     # -- routes
 

@@ -1,8 +1,9 @@
 """The keeper's side of health: from configuration to probes, and what becomes of their verdicts.
 
 A verdict that is new goes to the supervisor in a HEALTH message, and into `health.json`, written every few seconds
-while something changes and once a minute else, so that its age says how long nobody has looked. While the supervisor
-does not read, newer verdicts replace older ones here.
+while something changes and once a minute else, so that its age says how long nobody has looked. Once a minute all is
+repeated: by that workers know that somebody still looks. While the supervisor does not read, newer verdicts replace
+older ones here.
 """
 
 from collections.abc import Callable
@@ -21,6 +22,7 @@ from headgate.process.upstream_tls import client_tls
 from headgate.process.verdicts import BATCH, VerdictFile, encode_verdict, known_of
 from headgate.tasks import Failure
 from headgate.upstream.checks import Checks, Rules, Verdict
+from headgate.upstream.health import PENDING
 from headgate.upstream.probe import Prober, ProbeSettings, Target
 
 SAVE_SECONDS: Final = 5.0
@@ -50,7 +52,7 @@ class Probes:
         self._pending: dict[tuple[str, str], Verdict | None] = {}
         self._health: dict[str, dict[str, Json]] = {}
         self._is_dirty = False
-        self._saved_at = clock.now()
+        self._saved_at = self._repeated_at = clock.now()
         self.checks = Checks(self._publish, events.event, failed, clock, random, values)
         for name, table in config.upstream.items():
             if table.health is not None and table.health.kind != "off":
@@ -107,10 +109,19 @@ class Probes:
         }
 
     def sweep(self) -> None:
-        """Write the file, if it is time to."""
-        waited = self._clock.now() - self._saved_at
-        if self.checks.groups and waited >= (SAVE_SECONDS if self._is_dirty else REFRESH_SECONDS):
+        """Write the file and repeat what is known, if it is time to."""
+        now = self._clock.now()
+        if self.checks.groups and now >= self._saved_at + (
+            SAVE_SECONDS if self._is_dirty else REFRESH_SECONDS
+        ):
             self.save()
+        if now >= self._repeated_at + REFRESH_SECONDS:
+            self._repeated_at = now
+            for name, group in self.checks.groups.items():
+                for url, check in group.checks.items():
+                    if check.verdict != PENDING:
+                        self._pending.setdefault((name, url), Verdict(check.verdict, check.why, check.since))
+            self._published()
 
     def save(self) -> None:
         """Write what is known."""

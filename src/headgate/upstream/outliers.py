@@ -17,6 +17,7 @@ from headgate.counters import ENDPOINT_EJECTED, ENDPOINT_KEPT
 from headgate.net.poller import Poller
 from headgate.upstream.endpoint import Endpoint
 from headgate.upstream.health import (
+    DOWN,
     EJECTED,
     HALF_OPEN,
     READY,
@@ -29,6 +30,9 @@ from headgate.upstream.upstream import Upstream
 
 # A mean may be a multiple of the others' and still nothing to talk of: 3 ms against 1 ms.
 LEAST_DIFFERENCE: Final = 0.010
+# A keeper repeats every minute what it knows; so long after its last word nobody is kept out by it any more.
+STALE_SECONDS: Final = 300.0
+_UNKNOWN: Final = "no probe has said anything yet"
 
 
 @final
@@ -76,33 +80,62 @@ class Outliers(HealthOwner):
         self._compare_at = poller.now + rules.interval
         self._endpoints: dict[str, Endpoint] = {}
         self._verdicts: dict[str, tuple[int, str]] = {}
+        self._heard_at = poller.now  # something of the keeper
+        self._gathering = False  # several change: balancing looks at them afterwards
         self._room = 0  # for further ejections
         self._up = 0
         self.group_changed()
         upstream.health_owner = self
+        if unknown != UP and upstream.endpoints:
+            upstream.health_changed(upstream.endpoints[0])
 
     def __repr__(self) -> str:
         return f"<Outliers {self.upstream.name}: {self._up} of {len(self._endpoints)} up>"
 
     def group_changed(self) -> None:
-        now = self._poller.now
         self._endpoints = {endpoint.url: endpoint for endpoint in self.upstream.endpoints}
+        self._gathering = True  # who has changed the group looks at it afterwards
         for endpoint in self.upstream.endpoints:
             endpoint.health.owner = self
-            verdict, why = self._verdicts.get(endpoint.url, (self.unknown, "no probe has said anything yet"))
-            endpoint.health.judge(now, verdict, why)
+            verdict, why = self._verdicts.get(endpoint.url, (self.unknown, _UNKNOWN))
+            endpoint.health.judge(self._poller.now, verdict, why)
+        self._gathering = False
         self._count()
 
-    def judge(self, url: str, verdict: int, why: str, now: float) -> None:
-        """Take a verdict of probes, on an endpoint that is here or that may come."""
-        self._verdicts[url] = (verdict, why)
-        endpoint = self._endpoints.get(url)
-        if endpoint is not None:
-            endpoint.health.judge(now, verdict, why)
+    def judge(self, verdicts: dict[str, tuple[int, str] | None], now: float) -> None:
+        """Take verdicts of probes with their reasons, on endpoints that are here or may come; None: no probe looks at
+        this one any more. Balancing looks again once for all of them."""
+        self._heard_at = now
+        changed: Endpoint | None = None
+        self._gathering = True
+        for url, found in verdicts.items():
+            if found is None:
+                self._verdicts.pop(url, None)
+                continue
+            self._verdicts[url] = found
+            endpoint = self._endpoints.get(url)
+            if endpoint is not None and endpoint.health.verdict != found[0]:
+                endpoint.health.judge(now, found[0], found[1])
+                changed = endpoint
+        self._gathering = False
+        self._count()
+        if changed is not None:
+            self.upstream.health_changed(changed)
 
-    def forget(self, url: str) -> None:
-        """No probe looks at this one any more."""
-        self._verdicts.pop(url, None)
+    def _doubt(self, now: float) -> None:
+        """Nobody has said for long that what is known still holds: who is down for probes alone may be well."""
+        down = [url for url, (verdict, _) in self._verdicts.items() if verdict == DOWN]
+        if down:
+            self._tell(
+                "probes-silent",
+                "error",
+                limit_key=self.upstream.name,
+                upstream=self.upstream.name,
+                endpoints=len(down),
+                reason=f"the keeper has said nothing of them for {STALE_SECONDS:g} s",
+                next="they get requests again, until it does",
+            )
+        self.judge(dict.fromkeys(down, (UP, "the last verdict of probes is too old")), now)
 
     def _count(self) -> None:
         ejected = 0
@@ -133,9 +166,11 @@ class Outliers(HealthOwner):
         return self._up > 1
 
     def health_changed(self, health: EndpointHealth, state: int) -> None:
-        self._count()
         if health.state != state:
             self._tell_state(health)
+        if self._gathering:
+            return
+        self._count()
         endpoint = self._endpoints.get(health.url)
         if endpoint is not None:
             self.upstream.health_changed(endpoint)
@@ -183,6 +218,8 @@ class Outliers(HealthOwner):
             health = endpoint.health
             if health.state != READY or health.ejections or health.rests_until:
                 health.sweep(now)
+        if self._verdicts and now >= self._heard_at + STALE_SECONDS:
+            self._doubt(now)
         if self.compares and now >= self._compare_at:
             self._compare_at = now + self.rules.interval
             self._compare(now)

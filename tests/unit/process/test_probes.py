@@ -121,6 +121,16 @@ def test_the_file_is_written_soon_after_a_change_and_now_and_then_else(tmp_path)
     assert orjson.loads(room.file.read_bytes())["at"] > first["at"]
 
 
+def test_what_is_known_is_repeated_once_a_minute(tmp_path):
+    room = Room(tmp_path, known={"api": {URL: encode_verdict(ILL)}})
+    room.wait(REFRESH_SECONDS - 1)
+    room.probes.sweep()
+    assert room.probes.next_message() is None
+    room.wait(1.0)
+    room.probes.sweep()
+    assert room.probes.next_message() == {"name": "api", "endpoints": {URL: encode_verdict(ILL)}}
+
+
 def test_without_probes_no_file_is_written(tmp_path):
     room = Room(tmp_path, tables="")
     room.probes.save()

@@ -6,8 +6,8 @@ from headgate.counters import SIZE
 from headgate.net.poller import Poller
 from headgate.upstream.endpoint import Endpoint
 from headgate.upstream.health import BROKEN, DOWN, EJECTED, HALF_OPEN, PENDING, READY, UP, OutlierLimits
-from headgate.upstream.outliers import OutlierRules, Outliers, median_without
-from headgate.upstream.policies.round_robin import RoundRobin
+from headgate.upstream.outliers import STALE_SECONDS, OutlierRules, Outliers, median_without
+from headgate.upstream.policies.policy import Policy
 from headgate.upstream.upstream import Upstream
 
 
@@ -19,6 +19,16 @@ class NoConnector:
         raise AssertionError("nobody dials here")
 
 
+class Watched(Policy):
+    """A policy that writes down among how many it is told to pick."""
+
+    def __init__(self):
+        self.rebuilt = []
+
+    def rebuild(self, endpoints, weights):
+        self.rebuilt.append(len(endpoints))
+
+
 class Group:
     """An upstream of `count` endpoints with its outliers, and what was told."""
 
@@ -26,8 +36,9 @@ class Group:
         self.poller = Poller()
         self.poller.now = 0.0
         self.told = []
+        self.policy = Watched()
         self.values = [0] * SIZE
-        self.upstream = Upstream("api", [self.endpoint(i, failures) for i in range(count)], RoundRobin())
+        self.upstream = Upstream("api", [self.endpoint(i, failures) for i in range(count)], self.policy)
         self.outliers = Outliers(
             self.upstream, OutlierRules(**rules), self.tell, self.values, self.poller, unknown=unknown
         )
@@ -48,7 +59,7 @@ class Group:
         )
 
     def tell(self, name, level="info", *, limit_key="", **fields):
-        self.told.append((name, fields["endpoint"], fields))
+        self.told.append((name, fields.get("endpoint"), fields))
 
     def health(self, number):
         return self.upstream.endpoints[number].health
@@ -103,8 +114,8 @@ def test_a_single_endpoint_is_not_talked_about():
 
 def test_the_last_that_is_up_stays_whatever_the_share():
     group = Group(3, max_ejected=1.0)
-    group.outliers.judge("http://10.0.0.0", DOWN, "probe", 0.0)
-    group.outliers.judge("http://10.0.0.1", DOWN, "probe", 0.0)
+    group.outliers.judge({"http://10.0.0.0": (DOWN, "probe")}, 0.0)
+    group.outliers.judge({"http://10.0.0.1": (DOWN, "probe")}, 0.0)
     group.fail(2)
     assert group.ejected() == []
 
@@ -196,10 +207,10 @@ def test_the_median_of_the_others(means, mean, median):
 
 def test_verdicts_are_kept_for_endpoints_that_come_later():
     group = Group(1)
-    group.outliers.judge("http://10.0.0.7", DOWN, "refused", 0.0)
+    group.outliers.judge({"http://10.0.0.7": (DOWN, "refused")}, 0.0)
     group.upstream.set_endpoints([*group.upstream.endpoints, group.endpoint(7)])
     assert group.health(1).describe() == "down"
-    group.outliers.forget("http://10.0.0.7")
+    group.outliers.judge({"http://10.0.0.7": None}, 0.0)
     group.upstream.set_endpoints(group.upstream.endpoints[:1])
     group.upstream.set_endpoints([*group.upstream.endpoints, group.endpoint(7)])
     assert group.health(1).describe() == "up"
@@ -207,7 +218,7 @@ def test_verdicts_are_kept_for_endpoints_that_come_later():
 
 def test_an_endpoint_that_comes_waits_for_its_first_probe_where_that_is_asked_for():
     group = Group(1, unknown=PENDING)
-    group.outliers.judge("http://10.0.0.0", UP, "200", 0.0)
+    group.outliers.judge({"http://10.0.0.0": (UP, "200")}, 0.0)
     group.upstream.set_endpoints([*group.upstream.endpoints, group.endpoint(7)])
     assert [endpoint.url for endpoint in group.upstream.ready] == ["http://10.0.0.0"]
 
@@ -215,8 +226,31 @@ def test_an_endpoint_that_comes_waits_for_its_first_probe_where_that_is_asked_fo
 def test_endpoints_wait_for_their_first_probe_where_that_is_asked_for():
     group = Group(2, unknown=PENDING)
     assert [group.health(i).verdict for i in (0, 1)] == [PENDING, PENDING]
-    group.outliers.judge("http://10.0.0.0", UP, "200", 0.0)
+    group.outliers.judge({"http://10.0.0.0": (UP, "200")}, 0.0)
     assert [group.health(i).is_up for i in (0, 1)] == [True, False]
+
+
+def test_many_verdicts_are_looked_at_once():
+    group = Group(4)
+    seen = group.policy.rebuilt
+    seen.clear()
+    group.outliers.judge({f"http://10.0.0.{i}": (DOWN, "refused") for i in range(3)}, 1.0)
+    assert len(seen) == 1
+    group.outliers.judge({f"http://10.0.0.{i}": (DOWN, "refused") for i in range(3)}, 2.0)  # nothing new
+    assert len(seen) == 1
+
+
+def test_a_keeper_that_is_silent_for_long_keeps_nobody_out():
+    group = Group(2)
+    group.outliers.judge({"http://10.0.0.0": (DOWN, "refused")}, 1.0)
+    group.outliers.judge({"http://10.0.0.1": (UP, "200")}, 100.0)  # somebody still looks
+    group.outliers.sweep(100.0 + STALE_SECONDS - 0.1)
+    assert group.health(0).describe() == "down"
+    group.outliers.sweep(100.0 + STALE_SECONDS)
+    assert group.health(0).describe() == "up"
+    assert [name for name, _, _ in group.told] == ["probes-silent"]
+    group.outliers.judge({"http://10.0.0.0": (DOWN, "refused")}, 500.0)
+    assert group.health(0).describe() == "down"
 
 
 def test_an_ejected_endpoint_that_comes_back_is_ready_again():
