@@ -16,6 +16,7 @@ import orjson
 from headgate.clock import SystemClock
 from headgate.config.kinds import parse_address
 from headgate.config.model import Config
+from headgate.process.app_plan import plans_of
 from headgate.process.certificates import ShelfSource
 from headgate.process.channel import Json
 from headgate.process.cores import usable_cores
@@ -26,7 +27,7 @@ from headgate.process.policies import RingWatch, TicketRings, make_rings
 from headgate.process.privileges import find_account
 from headgate.process.quic_keys import QuicKeyShelf
 from headgate.process.snapshot import Snapshot, decode_staple
-from headgate.process.start import BoundAddress, KeeperMain, KeeperStart, WorkerMain, WorkerStart
+from headgate.process.start import AppMain, BoundAddress, KeeperMain, KeeperStart, WorkerMain, WorkerStart
 from headgate.process.supervisor import Supervisor
 from headgate.process.verdicts import VerdictFile
 from headgate.process.worker import worker_main as process_worker_main
@@ -123,6 +124,7 @@ def run_gate(
         account=account,
         startup_wait=config.ocsp.startup_wait,
         drain_timeout=config.drain_timeout,
+        apps=plans_of(config),
     )
     parts = Parts(
         worker_main=worker_main or worker,
@@ -140,6 +142,7 @@ def run_gate(
         quic_keys=QuicKeyShelf(config.state_dir, clock, events),
         listening=listening,
         load_keeper=lambda: load_keeper(config),
+        app_main=load_app_main() if settings.apps else None,
     )
     events.event("starting", pid=os.getpid(), workers=workers, state_dir=str(config.state_dir))
     return Supervisor(settings, parts).run()
@@ -151,6 +154,13 @@ def load_keeper(config: Config) -> None:
 
     if config.metrics is not None or config.user:
         import headgate.telemetry.metrics  # noqa: F401, PLC0415  # else when an admin asks for the first time
+
+
+def load_app_main() -> AppMain:
+    """Import what processes of applications need, before they become the configured user."""
+    from headgate.process.app_process import app_main  # noqa: PLC0415
+
+    return app_main
 
 
 def run_keeper(start: KeeperStart) -> None:

@@ -63,6 +63,7 @@ TESTED_ELSEWHERE = {
     "ocsp.report": "driven by test_stapler and admin/test_ocsp_text",
     "ocsp.sources": "driven by test_stapler",
     "tls.handshake": "a record, in test_context and test_transport",
+    "config.upstream_asgi": "a table, in test_upstream_checks",
     "config.upstream_pool": "a table, in test_model and test_loader",
     "config.forwarding": "in test_listener_forward",
     "config.upstream_tls": "a table, in test_checks and test_files",

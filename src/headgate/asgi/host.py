@@ -58,9 +58,9 @@ async def start_application(hosted: Hosted, spec: ApplicationSpec, scopes: Scope
     return lifespan
 
 
-async def stop_application(hosted: Hosted, spec: ApplicationSpec, lifespan: Lifespan) -> None:
-    """Wait for what it still does, run its shutdown, and end what is left."""
-    until = time.monotonic() + spec.stop_timeout
+async def stop_application(hosted: Hosted, spec: ApplicationSpec, lifespan: Lifespan, seconds: float) -> None:
+    """Wait for what it still does, end what is left then, and run its shutdown; in so many seconds, if it lets us."""
+    until = time.monotonic() + seconds / 2
     while hosted.calls and time.monotonic() < until:  # noqa: ASYNC110 - calls come and go without telling
         await asyncio.sleep(0.02)
     if hosted.calls:
@@ -69,7 +69,7 @@ async def stop_application(hosted: Hosted, spec: ApplicationSpec, lifespan: Life
         )
         hosted.cancel()
         await asyncio.sleep(0)
-    problem = await lifespan.stop()
+    problem = await lifespan.stop(until + seconds / 2 - time.monotonic())
     if problem:
         hosted.event("app-shutdown-failed", "warning", app=spec.target, reason=problem, next="it ends anyway")
 
@@ -153,7 +153,7 @@ class AppHost:
             if isinstance(call, WebSocketCall):
                 call.go_away()
         if self._lifespan is not None:
-            await stop_application(self.hosted, self._spec, self._lifespan)
+            await stop_application(self.hosted, self._spec, self._lifespan, self._spec.stop_timeout)
         if self._sweeper is not None:
             self._sweeper.cancel()
         if listener is not None:

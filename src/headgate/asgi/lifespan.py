@@ -43,8 +43,8 @@ class Lifespan:
         if failure:
             raise ApplicationError(f"{self._spec.target}: its startup failed: {failure}")
 
-    async def stop(self) -> str:
-        """Run its shutdown, for `stop_timeout` at most; return "" or what went wrong."""
+    async def stop(self, seconds: float) -> str:
+        """Run its shutdown, for so long at most; return "" or what went wrong."""
         task = self._task
         if task is None or not self.spoken:
             return ""
@@ -53,10 +53,10 @@ class Lifespan:
         self._outcome = asyncio.get_running_loop().create_future()
         await self._inbox.put({"type": "lifespan.shutdown"})
         try:
-            async with asyncio.timeout(self._spec.stop_timeout):
+            async with asyncio.timeout(seconds):
                 return await asyncio.shield(self._outcome)
         except TimeoutError:
-            return f"it took longer than {self._spec.stop_timeout:g} s"
+            return f"it took longer than {seconds:.1f} s"
         finally:
             task.cancel()
 

@@ -30,16 +30,22 @@ MAX_REMEMBERED_LENGTH: Final = 256
 
 @final
 class ScopeMaker:
-    """Makes the scopes of one application. `trusted` is for a process behind a gate, None on a worker's loop."""
+    """Makes the scopes of one application. `server` and `trusted` are for a process of its own, and None on a
+    worker's loop."""
 
     def __init__(
-        self, root_path: str, state: dict[str, Any], server: tuple[str, int | None], trusted: Networks | None
+        self,
+        root_path: str,
+        state: dict[str, Any],
+        server: tuple[str, int | None] | None,
+        trusted: Networks | None,
     ) -> None:
         self.root_path = root_path
         self.state = state
         self.server = server
         self.trusted = trusted
         self._paths: dict[bytes, tuple[str, bytes, bytes]] = {}
+        self._servers: dict[str, tuple[str, int | None]] = {}
         self._methods: dict[bytes, str] = {}
 
     def http(self, exchange: Exchange) -> dict[str, Any]:
@@ -66,7 +72,7 @@ class ScopeMaker:
             "root_path": self.root_path,
             "headers": request.fields.items(),
             "client": client,
-            "server": self.server,
+            "server": self.server or self._server(exchange.context.listener),
             "state": self.state.copy(),
             "extensions": HTTP_EXTENSIONS,
         }
@@ -81,6 +87,14 @@ class ScopeMaker:
         offered = b",".join(exchange.request.fields.get_all(b"sec-websocket-protocol")).decode("latin-1")
         scope["subprotocols"] = [name.strip() for name in offered.split(",") if name.strip()]
         return scope
+
+    def _server(self, listener: str) -> tuple[str, int | None]:
+        """Return a listener's address as ASGI has it."""
+        known = self._servers.get(listener)
+        if known is None:
+            host, _, port = listener.rpartition(":")
+            known = self._servers[listener] = (host.strip("[]"), int(port) if port.isdigit() else None)
+        return known
 
     def _read_target(self, target: bytes) -> tuple[str, bytes, bytes]:
         raw, _, query = target.partition(b"?")

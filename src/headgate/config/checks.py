@@ -19,6 +19,7 @@ from headgate.config.route import Route
 from headgate.config.routing import MATCHERS, check_building, matcher_of
 from headgate.config.table import Location
 from headgate.config.upstream_checks import (
+    check_asgi,
     check_balance,
     check_health,
     check_outliers,
@@ -299,6 +300,7 @@ def _check_upstreams(config: Config) -> Iterator[Finding]:
         yield from check_outliers((*location, "outliers"), upstream.outliers)
         if upstream.health is not None:
             yield from check_health((*location, "health"), upstream.health, seen, upstream.protocols)
+        yield from check_asgi(location, name, upstream, config.runtime_dir)
         if "tls" in upstream.model_fields_set:
             yield from check_upstream_tls((*location, "tls"), upstream.tls, seen)
 

@@ -22,6 +22,7 @@ _VALUE: Final = re.compile(
 )  # RFC 9110 section 5.5, without control characters
 _LABEL: Final = re.compile(r"(?!-)[a-z0-9_-]{1,63}(?<!-)")
 _NAME: Final = re.compile(r"[A-Za-z0-9._-]{1,64}")
+_APPLICATION: Final = re.compile(r"[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*:[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*", re.ASCII)
 _USER: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]*\$?")
 # These say how a message is framed or how a connection is used: they belong to Headgate (RFC 9110 section 7.6.1).
 FRAMING_FIELDS: Final = frozenset(
@@ -169,8 +170,8 @@ def _field_value(text: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """Where an endpoint is: `host` without brackets and `port`, or `path` of a Unix socket (scheme "http" then). The
-    scheme "tcp" is for octets alone."""
+    """Where an endpoint is: `host` without brackets and `port`, or `path` of a Unix socket (scheme "http" then), or
+    `path` "module:app" of a Python application (scheme "asgi"). The scheme "tcp" is for octets alone."""
 
     scheme: str
     host: str
@@ -179,10 +180,13 @@ class Origin:
 
 
 def parse_origin(text: str) -> Origin:
-    """Return what "http://host[:port]", "https://host[:port]", "tcp://host:port" or "unix:/path" names.
+    """Return what "http://host[:port]", "https://host[:port]", "tcp://host:port", "unix:/path" or "asgi:module:app"
+    names.
 
     Raises `ValueError`.
     """
+    if text.startswith("asgi:"):
+        return Origin("asgi", "", 0, _application(text.removeprefix("asgi:")))
     want = 'an origin such as "http://10.0.0.1:8080", "https://app.internal" or "unix:/run/app.sock"'
     if text.startswith("unix:"):
         path = text.removeprefix("unix:").removeprefix("//")
@@ -205,6 +209,19 @@ def parse_origin(text: str) -> Origin:
     return Origin(url.scheme, host, port or (443 if url.scheme == "https" else 80))
 
 
+def _application(text: str) -> str:
+    """Return "module:app". Whether there is such a module is asked where it is to run: importing runs its code."""
+    if _APPLICATION.fullmatch(text):
+        return text
+    want = 'an application such as "asgi:shop.main:app" (module, colon, name)'
+    hint = ""
+    if re.fullmatch(r"[\w.]+", text):
+        hint = f'did you mean "asgi:{text}:app"?'
+    elif "/" in text or text.endswith(".py"):
+        hint = "a module's name, not its file's; its folder goes into asgi.app_dir"
+    raise fault(want, hint)
+
+
 def _only_origin(url: SplitResult, want: str) -> None:
     if url.username is not None or url.password is not None:
         raise fault(want, "send credentials with set_request_headers")
@@ -215,7 +232,7 @@ def _only_origin(url: SplitResult, want: str) -> None:
 def _origin(text: str) -> str:
     origin = parse_origin(text)
     if origin.path:
-        return f"unix:{origin.path}"
+        return f"{'asgi' if origin.scheme == 'asgi' else 'unix'}:{origin.path}"
     return f"{origin.scheme}://{format_address(origin.host, origin.port)}"
 
 

@@ -53,6 +53,9 @@ def serve_config(
     ]
     lines += ["[[route]]", f'upstream = "{_UPSTREAM}"']
     lines += [f"[upstream.{_UPSTREAM}]", f"endpoints = [{_quoted(to)}]"]
+    if to.startswith("asgi:"):
+        # As with every tool that is started beside an application.
+        lines += [f"[upstream.{_UPSTREAM}.asgi]", f"app_dir = {_quoted(Path.cwd())}"]
     try:
         return loads("\n".join(lines), "headgate serve", environ)
     except ConfigProblems as error:  # nobody has seen these lines: their numbers would say nothing

@@ -7,6 +7,7 @@ from pydantic import Field, model_validator
 from headgate.config.kinds import OriginUrl
 from headgate.config.table import Count, Flag, Table
 from headgate.config.units import Duration, DurationOrZero
+from headgate.config.upstream_asgi import Asgi
 from headgate.config.upstream_balance import CookieName, HashBy, Queue
 from headgate.config.upstream_health import Health, Outliers
 from headgate.config.upstream_pool import Pool
@@ -18,8 +19,9 @@ class Endpoint(Table):
     """One address of an upstream: a URL in quotes, or a table with these keys."""
 
     url: OriginUrl
-    """`http://host:port`, `https://host:port` or `unix:/path`; `tcp://host:port` for listeners of mode "tcp". A name
-    is resolved again and again, and all of its addresses are tried."""
+    """`http://host:port`, `https://host:port`, `unix:/path`, or `asgi:module:app` for a Python application that the
+    gate runs itself; `tcp://host:port` for listeners of mode "tcp". A name is resolved again and again, and all of
+    its addresses are tried."""
     weight: Annotated[Count, Field(ge=1, le=1000)] = 1
     """Its share of the requests, compared with the other endpoints."""
     backup: Flag = False
@@ -91,3 +93,4 @@ class Upstream(Table):
     health: Health | None = None
     outliers: Outliers = Outliers()
     retries: Retries = Retries()
+    asgi: Asgi = Asgi()

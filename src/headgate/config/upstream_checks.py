@@ -1,10 +1,12 @@
-"""Checks of an upstream's health and TLS that need more than one value; each yields every fault that it sees."""
+"""Checks of an upstream's health, TLS and applications; each yields every fault that it sees."""
 
 from collections.abc import Collection, Iterator
+from pathlib import Path
 
 from headgate.config.problems import Finding
 from headgate.config.table import Location
 from headgate.config.upstream import Upstream
+from headgate.config.upstream_asgi import MAX_SOCKET, SCHEME, socket_path
 from headgate.config.upstream_health import Health, Outliers
 from headgate.config.upstream_tls import UpstreamTls
 
@@ -73,3 +75,34 @@ def check_balance(location: Location, upstream: Upstream) -> Iterator[Finding]:
         )
     if "queue" in upstream.model_fields_set and not any(limits):
         yield Finding((*location, "queue"), "has no effect without max_requests")
+
+
+def check_asgi(location: Location, name: str, upstream: Upstream, runtime_dir: Path) -> Iterator[Finding]:
+    """Yield what is wrong between an upstream's applications and their table."""
+    table, own = upstream.asgi, (*location, "asgi")
+    urls = [endpoint.url for endpoint in upstream.endpoints]
+    hosted = [url for url in urls if url.startswith(SCHEME)]
+    if not hosted:
+        if "asgi" in upstream.model_fields_set:
+            hint = 'an application is an endpoint "asgi:module:app"'
+            yield Finding(own, "has no effect without an application", hint=hint)
+        return
+    if table.in_worker:
+        yield from _check_in_worker(location, upstream)
+        return
+    path = socket_path(runtime_dir, name, len(hosted) * table.processes - 1)
+    if len(str(path).encode()) > MAX_SOCKET:
+        hint = "shorten runtime_dir or the upstream's name"
+        yield Finding(own, f"{path} is longer than the {MAX_SOCKET} octets of a socket's name", hint=hint)
+
+
+def _check_in_worker(location: Location, upstream: Upstream) -> Iterator[Finding]:
+    count = len(upstream.endpoints)
+    if count > 1:
+        hint = "a worker does not balance between itself and others"
+        where = (*location, "asgi", "in_worker")
+        yield Finding(where, f"true, and {count} endpoints", "one endpoint", hint=hint)
+    if "processes" in upstream.asgi.model_fields_set:
+        yield Finding((*location, "asgi", "processes"), "has no effect with in_worker")
+    if upstream.health is not None:
+        yield Finding((*location, "health"), "has no effect with asgi.in_worker")

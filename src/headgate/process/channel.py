@@ -49,6 +49,7 @@ class Kind(IntEnum):
     REOPEN_LOGS = 4
     STATUS = 5  # keeper: what the supervisor knows about its children
     HEALTH = 6  # {"name": upstream, "endpoints": {url: verdict or null}}: keeper → supervisor → workers
+    APPLICATION = 7  # an application's process: which one, and how (`AppPlan`)
     STAPLE = 16  # {"name": certificate, "staple": opaque}: keeper → supervisor → workers
     READY = 17  # {"snapshot": n}: that Snapshot is in use
     LISTENING = 18

@@ -92,6 +92,10 @@ class KeeperControl:
             if isinstance(slot, int):
                 pids[f"worker {slot}"] = running.get(slot, 0)
                 states[f"worker {slot}"] = worker.get("state")
+        for app in _rows(self.supervisor.get("apps")):
+            name, pid = str(app.get("name")), app.get("pid")
+            pids[name] = pid if isinstance(pid, int) else 0
+            states[name] = app.get("state")
         rows: list[dict[str, object]] = []
         for name, pid in pids.items():
             values = self._pages[name].load() if name in self._pages else None
@@ -220,7 +224,11 @@ class KeeperControl:
                 {"child": str(child.get("name")), "last_exit": str(child.get("last_exit") or "")},
                 _number(child),
             )
-            for child in (*_rows(self.supervisor.get("workers")), *_rows([self.supervisor.get("keeper")]))
+            for child in (
+                *_rows(self.supervisor.get("workers")),
+                *_rows(self.supervisor.get("apps")),
+                *_rows([self.supervisor.get("keeper")]),
+            )
         ]
         samples: dict[str, Sequence[tuple[Mapping[str, str], float]]] = {
             "staple_state": rows,

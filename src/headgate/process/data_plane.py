@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Mapping
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from headgate.clock import Clock
 from headgate.config.kinds import format_address
@@ -12,6 +12,7 @@ from headgate.config.listener import Listener as ListenerConfig
 from headgate.config.model import Config
 from headgate.config.route import Route as RouteConfig
 from headgate.config.routing import build_route
+from headgate.config.upstream import Upstream as UpstreamConfig
 from headgate.connection.accepted import Opener
 from headgate.connection.context import ConnectionContext
 from headgate.connection.exchange import Handler
@@ -25,6 +26,7 @@ from headgate.net.dialer import Dialer
 from headgate.net.poller import Poller
 from headgate.net.resolver import Resolver, ResolverSettings
 from headgate.pipeline.route import Route, Router
+from headgate.process.app_plan import spec_of
 from headgate.process.channel import Json
 from headgate.process.forward_plane import ForwardPlane
 from headgate.process.tcp_plane import build_tcp
@@ -39,6 +41,9 @@ from headgate.tls.context import ServerTls
 from headgate.upstream.checks import Verdict
 from headgate.upstream.endpoint import Endpoint
 from headgate.upstream.pool import IdleTotal
+
+if TYPE_CHECKING:
+    from headgate.process.worker_app import WorkerApp
 
 _ALLOW: Final = {"encoded-slash": ALLOW_ENCODED_SLASH, "backslash": ALLOW_BACKSLASH}
 # A tunnel without a byte in either direction for this long is over; WebSocket pings come every 20 to 60 s.
@@ -96,11 +101,18 @@ class DataPlane:
             defect=observer.crashed,
             crashed=self._crashed,
             idle_total=IdleTotal(config.limits.idle_connections),
+            runtime_dir=config.runtime_dir,
             timers=timers,
         )
         builder = UpstreamBuilder(parts, upstreams)
         self.forward = ForwardPlane(config, parts, builder)
-        self.upstreams = {name: builder.build(name, table) for name, table in config.upstream.items()}
+        self.apps: dict[str, WorkerApp] = {}
+        self.upstreams = {}
+        for name, table in config.upstream.items():
+            if table.asgi.in_worker:
+                self.apps[name] = self._worker_app(name, table)
+            else:
+                self.upstreams[name] = builder.build(name, table)
         self.outliers = builder.outliers
         self._routes = [self._route(table) for table in config.route]
         self._routers: dict[tuple[int, ...], Router] = {}
@@ -120,6 +132,12 @@ class DataPlane:
 
     def _crashed(self, name: str, error: BaseException) -> None:
         self.observer.crashed(name, error if isinstance(error, Exception) else RuntimeError(repr(error)))
+
+    def _worker_app(self, name: str, table: UpstreamConfig) -> WorkerApp:
+        from headgate.process.worker_app import WorkerApp  # noqa: PLC0415  # gates without applications spare it
+
+        spec = spec_of(name, table, table.endpoints[0].url)
+        return WorkerApp(spec, self.poller, self.counters.values, self.observer.event)
 
     # -- health
 
@@ -145,6 +163,9 @@ class DataPlane:
             return RedirectHandler(route.redirect, route.response_edits)
         if route.respond is not None:
             return RespondHandler(route.respond, route.response_edits)
+        app = self.apps.get(route.upstream)
+        if app is not None:
+            return app.handler(route.response_edits)
         upstream = self.upstreams[route.upstream]
         return ReverseProxy(
             upstream,

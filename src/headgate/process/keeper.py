@@ -262,6 +262,7 @@ class Keeper:
 
     def _make_control(self) -> KeeperControl:
         pages = {f"worker {slot}": page for slot, page in enumerate(self._start.pages)}
+        pages |= self._start.apps
         pages["keeper"] = self._start.page
         pages["supervisor"] = self._supervisor_page
         return KeeperControl(

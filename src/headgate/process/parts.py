@@ -7,12 +7,13 @@ from pathlib import Path
 from typing import Final, Protocol
 
 from headgate.clock import Clock
+from headgate.process.app_plan import AppPlan
 from headgate.process.channel import Json
 from headgate.process.notify import Notifier
 from headgate.process.privileges import Account
 from headgate.process.quic_keys import QuicKeyShelf
 from headgate.process.snapshot import Certificate, Snapshot
-from headgate.process.start import BoundAddress, KeeperMain, WorkerMain
+from headgate.process.start import AppMain, BoundAddress, KeeperMain, WorkerMain
 
 # From its fork until a worker is ready, and from LISTEN until it listens. Ten thousand certificates on a busy machine
 # take it some seconds; systemd gives a service 90 in all (DefaultTimeoutStartSec), and should hear of it here first.
@@ -51,6 +52,7 @@ class SupervisorSettings:
     drain_timeout: float = 30.0
     watch_interval: float = 2.0
     answer_timeout: float = ANSWER_TIMEOUT
+    apps: tuple[AppPlan, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +62,7 @@ class Parts:
     the htpasswd files of forward listeners, `upstreams` the authorities of upstreams, `health` what an earlier run
     knew of their endpoints; `quic_keys` are needed where an address has QUIC;
     `make_tickets` runs before any worker is forked; `load_keeper` in each new keeper, which is still who started us;
+    `app_main` is needed where applications are run;
     `listening` once, when all workers first listen."""
 
     worker_main: WorkerMain
@@ -76,4 +79,5 @@ class Parts:
     quic_keys: QuicKeyShelf | None = None
     load_keeper: Callable[[], None] = lambda: None
     health: Callable[[], dict[str, Json]] = dict
+    app_main: AppMain | None = None
     listening: Callable[[Sequence[BoundAddress], Snapshot], None] = lambda addresses, snapshot: None

@@ -16,6 +16,7 @@ from headgate.config.upstream import Upstream
 from headgate.config.upstream_health import Health, parse_statuses
 from headgate.errors import ConfigError
 from headgate.net.dialer import Dialer
+from headgate.process.app_plan import plans_of_endpoint
 from headgate.process.channel import Json
 from headgate.process.parts import Events
 from headgate.process.upstream_tls import client_tls
@@ -54,6 +55,7 @@ class Probes:
         self._is_dirty = False
         self._saved_at = self._repeated_at = clock.now()
         self.checks = Checks(self._publish, events.event, failed, clock, random, values)
+        self._runtime_dir = config.runtime_dir
         for name, table in config.upstream.items():
             if table.health is not None and table.health.kind != "off":
                 self._add(name, table, table.health, files, known_of(known, name), dialer)
@@ -82,8 +84,16 @@ class Probes:
         rules = Rules(
             health.interval, health.jitter, health.rise, health.fall, health.start == "wait-for-first-check"
         )
-        targets = [target_of(endpoint.url) for endpoint in table.endpoints]
+        targets = [
+            target for endpoint in table.endpoints for target in self._targets(name, table, endpoint.url)
+        ]
         self.checks.add(name, rules, Prober(_settings(health), dialer, tls), targets, known)
+
+    def _targets(self, name: str, table: Upstream, url: str) -> list[Target]:
+        plans = plans_of_endpoint(name, table, url, self._runtime_dir)
+        if not plans:
+            return [target_of(url)]
+        return [Target(plan.url, "http", "localhost", 0, f"unix:{plan.socket}") for plan in plans]
 
     # -- verdicts
 

@@ -1,12 +1,14 @@
-"""The spawner: a blank copy of the supervisor from which keepers are forked.
+"""The spawner: a blank copy of the supervisor from which keepers and the processes of applications are forked.
 
 The keeper talks to responders all over the world and must hold no private key, not even in a page of memory
 that it inherited. The first keeper could be forked before any key is read, a restarted one could not. So
 the supervisor forks this process at its very start; it never reads a key, a file or a peer, it only waits
-for "start" with a control socket (SCM_RIGHTS), forks a keeper and answers with its process id.
+for "start" with a control socket (SCM_RIGHTS), forks a child and answers with its process id.
 
-The fork is a double one: the keeper's parent exits at once, and the supervisor, which is a child subreaper
-(PR_SET_CHILD_SUBREAPER), inherits the keeper. So the supervisor reaps all of its children in one place.
+An application may run anything, and holds no key for the same reason.
+
+The fork is a double one: the child's parent exits at once, and the supervisor, which is a child subreaper
+(PR_SET_CHILD_SUBREAPER), inherits the child. So the supervisor reaps all of its children in one place.
 """
 
 import ctypes
@@ -14,20 +16,22 @@ import os
 import socket
 import struct
 from collections.abc import Callable
-from typing import Final, NoReturn
+from typing import Final, NoReturn, TypeAlias
 
 from headgate.errors import HeadgateError
 from headgate.process.fork import fork_child, run_child
 
 _PR_SET_CHILD_SUBREAPER: Final = 36
-_REQUEST: Final = struct.Struct(">I")  # generation of the keeper
+_REQUEST: Final = struct.Struct(">iI")  # which child (`Child.slot`), and its generation
 _REPLY: Final = struct.Struct(">i")  # its process id, or minus the errno of the fork that failed
+# What a child does: its control socket, slot and generation; returns its exit status.
+Life: TypeAlias = Callable[[socket.socket, int, int], int]
 # Forking takes milliseconds; a machine that swaps may need seconds.
 _ANSWER_TIMEOUT: Final = 10.0
 
 
 class SpawnError(HeadgateError):
-    """No keeper could be forked."""
+    """No child could be forked."""
 
 
 def become_subreaper() -> None:
@@ -40,11 +44,11 @@ def become_subreaper() -> None:
 class Spawner:
     """The supervisor's handle. Make it before anything secret is read.
 
-    `child` runs in a new keeper with its control socket and generation; `forget` runs in the spawner and
+    `child` runs in a new child with its control socket, slot and generation; `forget` runs in the spawner and
     closes what it must not keep open.
     """
 
-    def __init__(self, child: Callable[[socket.socket, int], int], forget: Callable[[], None]) -> None:
+    def __init__(self, child: Life, forget: Callable[[], None]) -> None:
         become_subreaper()
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
 
@@ -58,10 +62,10 @@ class Spawner:
         self._socket = ours
         self._socket.settimeout(_ANSWER_TIMEOUT)
 
-    def fork(self, control: socket.socket, generation: int) -> int:
-        """Fork a keeper that owns `control`; return its process id. Raises `SpawnError`."""
+    def fork(self, control: socket.socket, slot: int, generation: int) -> int:
+        """Fork a child that owns `control`; return its process id. Raises `SpawnError`."""
         try:
-            socket.send_fds(self._socket, [_REQUEST.pack(generation)], [control.fileno()])
+            socket.send_fds(self._socket, [_REQUEST.pack(slot, generation)], [control.fileno()])
             answer = self._socket.recv(_REPLY.size)
         except OSError as exc:
             raise SpawnError(f"the spawner (process {self.pid}) does not answer: {exc}") from exc
@@ -77,37 +81,38 @@ class Spawner:
         self._socket.close()
 
 
-def _serve(requests: socket.socket, child: Callable[[socket.socket, int], int]) -> int:
+def _serve(requests: socket.socket, child: Life) -> int:
     while True:
         data, descriptors, _flags, _address = socket.recv_fds(requests, _REQUEST.size, 1)
         if not data:
             return 0
         control = socket.socket(fileno=descriptors[0])
-        (generation,) = _REQUEST.unpack(data)
+        slot, generation = _REQUEST.unpack(data)
         try:
             middle = os.fork()
         except OSError as exc:
             requests.send(_REPLY.pack(-(exc.errno or 1)))
         else:
             if middle == 0:
-                _fork_keeper(requests, control, generation, child)
+                _fork_spawned(requests, control, slot, generation, child)
             os.waitpid(middle, 0)
         control.close()
 
 
-def _fork_keeper(
+def _fork_spawned(
     requests: socket.socket,
     control: socket.socket,
+    slot: int,
     generation: int,
-    child: Callable[[socket.socket, int], int],
+    child: Life,
 ) -> NoReturn:
-    """In the middle process: fork the keeper, report it, exit."""
+    """In the middle process: fork the child, report it, exit."""
     try:
         pid = os.fork()
     except OSError as exc:
         pid = -(exc.errno or 1)
     if pid == 0:
         requests.close()
-        run_child("keeper", lambda: child(control, generation))
+        run_child("keeper" if slot == -1 else "application", lambda: child(control, slot, generation))
     requests.send(_REPLY.pack(pid))
     os._exit(0)

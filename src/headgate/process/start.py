@@ -5,7 +5,7 @@ and a reload are the same for a child.
 """
 
 import socket
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, TypeAlias
 
@@ -59,7 +59,7 @@ class WorkerStart:
 @dataclass(slots=True)
 class KeeperStart:
     """The start of the keeper; `pages`, `samples` and `healths` are those of all worker slots in order, `page` its
-    own."""
+    own, `apps` those of the applications' processes by name."""
 
     generation: int
     control: socket.socket
@@ -68,7 +68,19 @@ class KeeperStart:
     supervisor_pid: int = 0
     samples: Sequence[SamplePage] = ()
     healths: Sequence[SamplePage] = ()
+    apps: Mapping[str, CounterPage] = field(default_factory=dict)
+
+
+@dataclass(slots=True)
+class AppStart:
+    """The start of an application's process; what it runs comes in its first message."""
+
+    name: str
+    generation: int
+    control: socket.socket
+    page: CounterPage
 
 
 WorkerMain: TypeAlias = Callable[[WorkerStart], None]
 KeeperMain: TypeAlias = Callable[[KeeperStart], None]
+AppMain: TypeAlias = Callable[[AppStart], int]

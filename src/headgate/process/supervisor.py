@@ -5,11 +5,12 @@ deadlines. Order of a start, and why:
 
 1. directories, lock, a probe of every address: what the operator must repair ends the start here;
 2. the spawner, from which keepers are forked: before any private key is read (see `spawner`);
-3. the keeper, which loads its libraries while we go on;
+3. the keeper, which loads its libraries while we go on, and the processes of applications;
 4. certificates; the first Snapshot goes to the keeper without keys, and its first fetches begin;
 5. ticket contexts and the mailboxes of QUIC, which workers must inherit to share them;
 6. per slot: bind, fork, close our copies, send the Snapshot;
-7. LISTEN, once the keeper has tried every must-staple certificate or `startup_wait` is over.
+7. LISTEN, once the keeper has tried every must-staple certificate and every application stands or has failed, or
+   `startup_wait` is over.
 
 A restart is steps 3 or 6 again with the Snapshot of the day, staples included. SIGTERM and SIGINT drain, a
 second one ends the drain; SIGUSR1 reopens logs; SIGHUP is not built yet and says so.
@@ -24,6 +25,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from headgate.net.udp import RECEIVE_QUEUE
+from headgate.process.app_plan import AppPlan
 from headgate.process.channel import Channel, ChannelError, Json, Kind, Message, encode_frame, socket_pair
 from headgate.process.child import Child, Input, State
 from headgate.process.directories import RUNTIME_MODE, STATE_MODE, StateLock, make_directory
@@ -33,7 +35,7 @@ from headgate.process.privileges import become
 from headgate.process.snapshot import Certificate, Snapshot
 from headgate.process.sockets import BindError, bind_slot, check_free, close_all, has_fast_open, queue_of
 from headgate.process.spawner import Spawner, SpawnError
-from headgate.process.start import BoundAddress, KeeperStart, WorkerStart
+from headgate.process.start import AppStart, BoundAddress, KeeperStart, WorkerStart
 from headgate.process.verdicts import merge
 from headgate.server.hand_over import MailRoom
 
@@ -41,6 +43,10 @@ SIGNALS: Final = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1, 
 # The keeper has no connections to finish; it gets this long to write what it holds.
 KEEPER_GRACE: Final = 3.0
 WORKER_GRACE: Final = 1.0
+# Slots of applications' processes begin here, below are those of workers.
+APP_SLOT: Final = 1 << 16
+# Beyond its stop_timeout a process gets so long to end.
+APP_GRACE: Final = 2.0
 # Between the end of a channel and the end of its process.
 EXIT_GRACE: Final = 5.0
 
@@ -57,6 +63,9 @@ class Supervisor:
         self._now = parts.clock.now
         self._workers = [Child(f"worker {slot}", slot) for slot in range(settings.workers)]
         self._keeper = Child("keeper", -1)
+        self._apps = [Child(plan.name, APP_SLOT + place) for place, plan in enumerate(settings.apps)]
+        self._apps_tried: set[str] = set()
+        self._staples_tried = False
         self._addresses: Sequence[BoundAddress] = settings.addresses
         self._snapshot = Snapshot(0, parts.settings)
         self._fingerprints: dict[str, str] = {}
@@ -72,9 +81,14 @@ class Supervisor:
         self._status_due = False
         self._listen_deadline: float | None = None
         self._drain_deadline: float | None = None
+        self._apps_deadline: float | None = None
         self._keeper_deadline: float | None = None
         self._next_watch = 0.0
         self._next_watchdog = 0.0
+
+    @property
+    def _children(self) -> Sequence[Child]:
+        return (*self._workers, *self._apps, self._keeper)
 
     # -- life
 
@@ -104,7 +118,7 @@ class Supervisor:
         signal.set_wakeup_fd(self._wake_out.fileno(), warn_on_full_buffer=False)
         # Objects of the parent are not walked in the children, so that their pages stay shared.
         gc.freeze()
-        self._spawner = Spawner(self._keeper_life, self._forget)
+        self._spawner = Spawner(self._spawned_life, self._forget)
 
     def _probe(self, addresses: Sequence[BoundAddress]) -> Sequence[BoundAddress]:
         """Prove that the addresses are free. A UDP port that is not costs QUIC there, unless it was asked for."""
@@ -145,6 +159,8 @@ class Supervisor:
 
     def _start(self) -> None:
         self._start_keeper()
+        for app in self._apps:
+            self._start_app(app)
         if self._has_quic:
             if self._parts.quic_keys is not None:
                 self._parts.quic_keys.load()
@@ -165,12 +181,12 @@ class Supervisor:
     def _finished(self) -> bool:
         if self._drain_deadline is None:
             return False
-        return all(child.state is State.DOWN for child in (*self._workers, self._keeper))
+        return all(child.state is State.DOWN for child in self._children)
 
     def _end(self) -> None:
         """Leave nothing behind, whatever happened: children of a start that failed are ended at once."""
         signal.set_wakeup_fd(-1)
-        for child in (*self._workers, self._keeper):
+        for child in self._children:
             if child.pid and not self._announced:
                 child.kill()
                 _reap(child.pid)
@@ -201,8 +217,8 @@ class Supervisor:
         self._on_deadlines()
 
     def _next_deadline(self) -> float:
-        waited = [self._listen_deadline, self._keeper_deadline or self._drain_deadline]
-        for child in (*self._workers, self._keeper):
+        waited = [self._listen_deadline, self._keeper_deadline or self._apps_deadline or self._drain_deadline]
+        for child in self._children:
             waited += (child.restart_at, child.kill_at, child.answer_by)
         if self._parts.notifier.interval:
             waited.append(self._next_watchdog)
@@ -215,27 +231,30 @@ class Supervisor:
         if self._parts.notifier.interval and now >= self._next_watchdog:
             self._next_watchdog = now + self._parts.notifier.interval
             self._parts.notifier.send("WATCHDOG=1")
-        for child in (*self._workers, self._keeper):
+        for child in self._children:
             if child.kill_at is not None and now >= child.kill_at:
                 child.kill_at = None
                 child.kill()
         if self._drain_deadline is not None:
             self._drain_further(now)
             return
-        for worker in self._workers:
-            if worker.answer_by is not None and now >= worker.answer_by:
-                self._give_up(worker)
+        for child in (*self._workers, *self._apps):
+            if child.answer_by is not None and now >= child.answer_by:
+                self._give_up(child)
         if self._listen_deadline is not None and now >= self._listen_deadline:
             self._events.event(
                 "startup-wait-over",
                 "warning",
                 seconds=self._settings.startup_wait,
-                next="listening without the staples of all must-staple certificates",
+                next=f"listening without {self._missing()}",
             )
             self._open_listeners()
         for worker in self._workers:
             if worker.restart_at is not None and now >= worker.restart_at:
                 self._start_worker(worker)
+        for app in self._apps:
+            if app.restart_at is not None and now >= app.restart_at:
+                self._start_app(app)
         if self._keeper.restart_at is not None and now >= self._keeper.restart_at:
             self._start_keeper()
             self._send_snapshot(self._keeper)
@@ -276,7 +295,7 @@ class Supervisor:
                 return
             if pid == 0:
                 return
-            for child in (*self._workers, self._keeper):
+            for child in self._children:
                 if child.pid == pid:
                     self._exited(child, status)
             if self._spawner is not None and pid == self._spawner.pid:
@@ -288,6 +307,8 @@ class Supervisor:
         self._unregister(child)
         planned = child.state is State.DRAINING
         delay = child.exited(status, self._now())
+        if child.slot >= APP_SLOT:
+            self._app_tried(child)
         self._status_due = True
         if self._drain_deadline is not None:
             child.restart_at = None
@@ -375,34 +396,54 @@ class Supervisor:
             self._send(worker, encode_frame(Kind.QLOG, {"on": True}))
 
     def _start_keeper(self) -> None:
+        self._spawn(self._keeper)
+
+    def _start_app(self, app: Child) -> None:
+        if self._spawn(app):
+            plan = self._plan(app)
+            app.answer_by = self._now() + plan.spec.start_timeout + EXIT_GRACE
+            self._send(app, encode_frame(Kind.APPLICATION, plan.to_json()))
+
+    def _plan(self, app: Child) -> AppPlan:
+        return self._settings.apps[app.slot - APP_SLOT]
+
+    def _spawn(self, child: Child) -> bool:
+        """Have a child forked that must not inherit what we hold; tell whether it was."""
         ours, theirs = socket_pair()
-        self._keeper.generation += 1
+        child.generation += 1
         try:
             assert self._spawner is not None
-            pid = self._spawner.fork(theirs, self._keeper.generation)
+            pid = self._spawner.fork(theirs, child.slot, child.generation)
         except SpawnError as exc:
             ours.close()
-            self._start_failed(self._keeper, str(exc))
-            return
+            self._start_failed(child, str(exc))
+            return False
         finally:
             theirs.close()
-        self._register(self._keeper, pid, ours)
+        self._register(child, pid, ours)
+        return True
 
-    def _keeper_life(self, control: socket.socket, generation: int) -> int:
-        """The keeper's whole life, in a process forked from the spawner."""
+    def _spawned_life(self, control: socket.socket, slot: int, generation: int) -> int:
+        """The whole life of a keeper or an application's process, which the spawner has forked."""
+        if slot != self._keeper.slot:
+            app = self._apps[slot - APP_SLOT]
+            become(self._settings.account)
+            assert self._parts.app_main is not None
+            return self._parts.app_main(AppStart(app.name, generation, control, app.page))
         self._parts.load_keeper()
         become(self._settings.account)
         pages = [worker.page for worker in self._workers]
         samples = [worker.sample for worker in self._workers]
         healths = [worker.health for worker in self._workers]
-        start = KeeperStart(generation, control, self._keeper.page, pages, self._pid, samples, healths)
+        apps = {app.name: app.page for app in self._apps}
+        start = KeeperStart(generation, control, self._keeper.page, pages, self._pid, samples, healths, apps)
         self._parts.keeper_main(start)
         return 0
 
     def _forget(self) -> None:
         """In a child: close every copy of what is the supervisor's. A control socket kept open here would
         keep another child from reading end of file when the supervisor dies."""
-        for child in (*self._workers, self._keeper):
+        for child in self._children:
             if child.channel is not None:
                 child.channel.close()
         if self._spawner is not None:
@@ -421,8 +462,11 @@ class Supervisor:
         )
 
     def _give_up(self, worker: Child) -> None:
-        """End a worker that hangs: its slot would serve nobody, and nothing else would say so."""
+        """End a child that hangs: its slot would serve nobody, and nothing else would say so."""
         worker.answer_by = None
+        patience = self._settings.answer_timeout
+        if worker.slot >= APP_SLOT:
+            patience = self._plan(worker).spec.start_timeout + EXIT_GRACE
         starting = worker.state is State.STARTING
         said = "was started and is not ready" if starting else "was told to listen and does not"
         self._events.event(
@@ -430,7 +474,7 @@ class Supervisor:
             "error",
             child=worker.name,
             pid=worker.pid,
-            reason=f"it {said} after {self._settings.answer_timeout:g} s",
+            reason=f"it {said} after {patience:g} s",
             next="it is killed and started again",
         )
         worker.kill()
@@ -480,9 +524,11 @@ class Supervisor:
             child.snapshot = message.integer("snapshot")
             if starting:
                 child.answer_by = None
-                if child is not self._keeper and self._may_listen:
+                if child.slot >= APP_SLOT:
+                    self._app_tried(child)
+                elif child is not self._keeper and self._may_listen:
                     self._tell_to_listen(child)
-        elif message.kind is Kind.LISTENING and child is not self._keeper:
+        elif message.kind is Kind.LISTENING and 0 <= child.slot < APP_SLOT:
             child.step(Input.LISTENING)
             child.answer_by = None
             if self._announced:  # a successor: the first ones are told of together
@@ -496,7 +542,8 @@ class Supervisor:
             merge(self._snapshot.health, message)
             self._send_workers(encode_frame(Kind.HEALTH, message.value))
         elif message.kind is Kind.STAPLES_TRIED and child is self._keeper:
-            self._open_listeners()
+            self._staples_tried = True
+            self._open_if_tried()
         elif message.kind is Kind.QLOG and child is self._keeper:
             self._switch_qlog(message.item("on") is True)
         else:
@@ -531,7 +578,7 @@ class Supervisor:
             self._send(worker, frame)
 
     def _send_all(self, frame: bytes) -> None:
-        for child in (*self._workers, self._keeper):
+        for child in self._children:
             self._send(child, frame)
 
     def _poll(self, child: Child, channel: Channel) -> None:
@@ -558,11 +605,27 @@ class Supervisor:
             "addresses": [{"listener": a.listener, "address": str(a)} for a in self._addresses],
             "workers": [worker.to_json() for worker in self._workers],
             "keeper": self._keeper.to_json(),
+            "apps": [app.to_json() for app in self._apps],
             "certificate_problems": problems,
             "qlog": self._qlog,
         }
 
     # -- listening, certificates, drain
+
+    def _app_tried(self, app: Child) -> None:
+        """An application stands, or its first start has failed: listening need not wait for it any more."""
+        self._apps_tried.add(app.name)
+        self._open_if_tried()
+
+    def _open_if_tried(self) -> None:
+        if self._staples_tried and len(self._apps_tried) == len(self._apps) and self._drain_deadline is None:
+            self._open_listeners()
+
+    def _missing(self) -> str:
+        """Say what the listeners would have waited for."""
+        missing = [] if self._staples_tried else ["the staples of all must-staple certificates"]
+        missing += [app.name for app in self._apps if app.name not in self._apps_tried]
+        return ", ".join(missing)
 
     def _open_listeners(self) -> None:
         self._listen_deadline = None
@@ -647,13 +710,15 @@ class Supervisor:
         if self._drain_deadline is not None:
             self._events.event("drain-cut-short", "warning", cause=cause)
             self._drain_deadline = now
+            if self._apps_deadline is not None:
+                self._apps_deadline = now
             return
         seconds = self._settings.drain_timeout
         self._drain_deadline = now + seconds
         self._listen_deadline = None
         self._events.event("draining", cause=cause, seconds=seconds)
         self._notify("STOPPING=1", f"STATUS=draining for up to {seconds:g} s")
-        for child in (*self._workers, self._keeper):
+        for child in self._children:
             child.restart_at = child.answer_by = None
         for worker in self._workers:
             if worker.state is not State.DOWN:
@@ -664,14 +729,15 @@ class Supervisor:
         self._status_due = True
 
     def _drain_further(self, now: float) -> None:
-        """Workers first; the keeper answers `headgate status` until they are gone."""
+        """Workers first, then the applications that they ask; the keeper answers `headgate status` until all are
+        gone."""
         left = [worker for worker in self._workers if worker.state is not State.DOWN]
         if left and self._drain_deadline is not None and now >= self._drain_deadline:
             for worker in left:
                 self._events.event("drain-killed", "warning", child=worker.name, pid=worker.pid)
                 worker.kill()
             self._drain_deadline = now + 1.0
-        if left or self._keeper.state is State.DOWN:
+        if left or not self._drain_apps(now) or self._keeper.state is State.DOWN:
             return
         if self._keeper_deadline is None:
             self._keeper_deadline = now + KEEPER_GRACE
@@ -680,6 +746,22 @@ class Supervisor:
         elif now >= self._keeper_deadline:
             self._keeper_deadline = now + 1.0
             self._keeper.kill()
+
+    def _drain_apps(self, now: float) -> bool:
+        """Have the applications shut down; tell whether all have."""
+        left = [app for app in self._apps if app.state is not State.DOWN]
+        if left and self._apps_deadline is None:
+            longest = max(plan.spec.stop_timeout for plan in self._settings.apps)
+            self._apps_deadline = now + longest + APP_GRACE
+            for app in left:
+                app.step(Input.DRAIN)
+                self._send(app, encode_frame(Kind.DRAIN, {"seconds": longest}))
+        elif left and self._apps_deadline is not None and now >= self._apps_deadline:
+            for app in left:
+                self._events.event("drain-killed", "warning", child=app.name, pid=app.pid)
+                app.kill()
+            self._apps_deadline = now + 1.0
+        return not left
 
 
 def _woken(number: int, frame: object) -> None:

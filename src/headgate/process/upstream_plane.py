@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
 from headgate.clock import Clock
 from headgate.config.kinds import parse_origin
@@ -19,6 +20,7 @@ from headgate.connection.stream_driver import NEVER
 from headgate.net.dialer import Dialer
 from headgate.net.fast_open import FastOpenMemory
 from headgate.net.poller import Poller
+from headgate.process.app_plan import plans_of_endpoint
 from headgate.process.channel import Json
 from headgate.process.sticky_key import sticky_key_of
 from headgate.process.upstream_tls import client_tls
@@ -57,7 +59,18 @@ class UpstreamParts:
     defect: DefectSink
     crashed: Callable[[str, BaseException], None]
     idle_total: IdleTotal
+    runtime_dir: Path
     timers: Timers | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where an endpoint is, and what it is called."""
+
+    url: str
+    scheme: str
+    host: str
+    port: int
 
 
 class UpstreamBuilder:
@@ -78,7 +91,11 @@ class UpstreamBuilder:
             fast_open = FastOpen(parts.dialer, self._fast_open_memory, parts.values, parts.event)
         connector = DialingConnector(parts.dialer, tls, parts.crashed, parts.values, fast_open)
         quic = self._quic_connector(tls) if "h3" in table.protocols and tls is not None else None
-        endpoints = [self._endpoint(item, table, connector, quic) for item in table.endpoints]
+        endpoints = [
+            self._endpoint(place, item, table, connector, quic)
+            for item in table.endpoints
+            for place in self._places(name, table, item.url)
+        ]
         upstream = Upstream(
             name,
             endpoints,
@@ -121,21 +138,30 @@ class UpstreamBuilder:
         unknown = PENDING if waits else UP
         return Outliers(upstream, rules, parts.event, parts.values, parts.poller, unknown=unknown)
 
+    def _places(self, name: str, table: UpstreamConfig, url: str) -> list[Place]:
+        """Return where an endpoint of the configuration is: at one place, or in each process of an application."""
+        plans = plans_of_endpoint(name, table, url, self._parts.runtime_dir)
+        if plans:
+            return [Place(plan.url, "http", f"unix:{plan.socket}", 0) for plan in plans]
+        origin = parse_origin(url)
+        if origin.path:
+            return [Place(url, "http", f"unix:{origin.path}", 0)]
+        return [Place(url, origin.scheme, origin.host.strip("[]"), origin.port)]
+
     def _endpoint(
         self,
+        place: Place,
         item: EndpointConfig,
         table: UpstreamConfig,
         connector: DialingConnector,
         quic: QuicConnector | None,
     ) -> Endpoint:
         parts = self._parts
-        origin = parse_origin(item.url)
-        host = f"unix:{origin.path}" if origin.scheme == "unix" else origin.host.strip("[]")
         return Endpoint(
-            item.url,
-            "http" if origin.scheme == "unix" else origin.scheme,
-            host,
-            origin.port,
+            place.url,
+            place.scheme,
+            place.host,
+            place.port,
             poller=parts.poller,
             connector=connector,
             values=parts.values,
@@ -147,10 +173,10 @@ class UpstreamBuilder:
             connect_timeout=min(table.connect_timeout, table.try_timeout or NEVER),
             pool=self._pool(table),
             tell=parts.event,
-            h3=self._h3_pool(item.url, host, origin.port, quic, table),
+            h3=self._h3_pool(place.url, place.host, place.port, quic, table),
             timers=parts.timers,
             outliers=_outlier_limits(table.outliers),
-            early=connector.early if origin.scheme == "http" else None,
+            early=connector.early if place.scheme == "http" and place.port else None,
         )
 
     def _retries(self, table: RetriesConfig) -> Retries:

@@ -19,6 +19,7 @@ from headgate.clock import SystemClock
 from headgate.config.model import Config
 from headgate.counters import MEMORY_BYTES, OPEN_FILES, STARTED_AT, WORKER_GENERATION, Counters
 from headgate.errors import HeadgateError
+from headgate.process.app_output import divert_output
 from headgate.process.certificates import decode_identity, is_identity_of
 from headgate.process.channel import AsyncChannel, Json, Kind, Message
 from headgate.process.client_files import with_client_files
@@ -91,12 +92,18 @@ class Worker:
         plane = self._build(snapshot)
         loop = asyncio.get_running_loop()
         loop.add_reader(plane.poller.fileno(), plane.poller.dispatch)
+        if plane.apps:
+            divert_output(self._events.process)
+            await asyncio.gather(*(app.start() for app in plane.apps.values()))
         channel.send(Kind.READY, {"snapshot": snapshot.number})
         sweeper = loop.create_task(self._sweep(plane), name="sweep")
         logger = loop.create_task(self._write_log(), name="access log")
         try:
             seconds = await self._obey(channel, plane)
-            await self._drain(plane, seconds)
+            # Applications have their shutdown to run: half of the time is kept for that, if they may take so long.
+            kept = min(seconds / 2, max((app.stop_timeout for app in plane.apps.values()), default=0.0))
+            await self._drain(plane, seconds - kept)
+            await asyncio.gather(*(app.stop(kept) for app in plane.apps.values()))
         finally:
             sweeper.cancel()
             logger.cancel()

@@ -226,7 +226,8 @@ class ReverseProxy(Handler, ResponseReceiver, ConnectionWaiter, RoomWaiter, Dead
         attempt = exchange.attempt
         if not isinstance(attempt, Attempt) or attempt.connection is not None:
             return
-        if reason not in _OURS:
+        hosted = attempt.endpoint.is_hosted
+        if reason not in _OURS and not hosted:
             kind = TIMED_OUT if reason == "timeout" else CONNECT_FAILED
             attempt.endpoint.health.failed(self.poller.now, kind)
         self.upstream.ended(attempt.endpoint)
@@ -241,6 +242,10 @@ class ReverseProxy(Handler, ResponseReceiver, ConnectionWaiter, RoomWaiter, Dead
         elif reason == "refused-address":
             self.values[FORWARD_REFUSED_ADDRESS] += 1
             self._answer_error(exchange, 403, "address-not-allowed", detail)
+        elif hosted:
+            # Whoever runs it knows already, and starts it again.
+            self.values[GATEWAY_UNAVAILABLE] += 1
+            self._answer_error(exchange, 503, "app-down", detail)
         elif reason == "timeout":
             self.values[GATEWAY_CONNECT_TIMEOUT] += 1
             self._answer_error(exchange, 504, "connect-timeout", detail)

@@ -119,6 +119,7 @@ class Endpoint(UpstreamOwner):
     ) -> None:
         self.url = url
         self.scheme = scheme
+        self.is_hosted = url.startswith("asgi:")  # a process that the gate itself runs
         self.host = host
         self.port = port
         self.weight = weight

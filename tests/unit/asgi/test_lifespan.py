@@ -13,7 +13,7 @@ SPEC = ApplicationSpec("shop", "shop:app", start_timeout=0.2, stop_timeout=0.2)
 async def _around(app):
     lifespan = Lifespan(app, SPEC)
     await lifespan.start()
-    return lifespan, await lifespan.stop()
+    return lifespan, await lifespan.stop(0.2)
 
 
 def around(app):
@@ -86,6 +86,6 @@ def test_one_that_ended_by_itself():
         lifespan = Lifespan(app, SPEC)
         await lifespan.start()
         await asyncio.sleep(0)
-        return await lifespan.stop()
+        return await lifespan.stop(0.2)
 
     assert asyncio.run(late()) == "it ended by itself"

@@ -20,14 +20,14 @@ def fields(*pairs):
 
 def exchange(target=b"/", *pairs, method=b"GET", version=11, asked=None):
     forwarded = Forwarder(Networks(())).connection(b"192.0.2.1", b"https", 443)
-    context = ConnectionContext("x", "192.0.2.1", 50000, b"https", forwarded)
+    context = ConnectionContext("192.0.2.9:443", "192.0.2.1", 50000, b"https", forwarded)
     made = Exchange(Downstream(), context, Request(method, target, version, fields(*pairs)), 0.0)
     made.asked = asked
     return made
 
 
 def on_worker(**rest):
-    return ScopeMaker(rest.get("root_path", ""), rest.get("state", {}), ("192.0.2.9", 443), None)
+    return ScopeMaker(rest.get("root_path", ""), rest.get("state", {}), None, None)
 
 
 def behind_gate():

@@ -87,3 +87,59 @@ def test_statuses(text, statuses):
 def test_what_is_no_status(text):
     with pytest.raises(ValueError, match="expected a status"):
         parse_statuses(text)
+
+
+def applications(endpoints, *lines):
+    return (
+        GATE + "\n[upstream.site]\nendpoints = " + endpoints + "\n[upstream.site.asgi]\n" + "\n".join(lines)
+    )
+
+
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [
+        (
+            applications('["asgi:site:app", "http://10.0.0.9:80"]', "in_worker = true"),
+            "upstream.site.asgi.in_worker: true, and 2 endpoints, expected one endpoint",
+        ),
+        (
+            applications('["asgi:site:app"]', "in_worker = true", "processes = 2"),
+            "upstream.site.asgi.processes: has no effect with in_worker",
+        ),
+        (
+            applications('["asgi:site:app"]', "in_worker = true", "[upstream.site.health]"),
+            "upstream.site.health: has no effect with asgi.in_worker",
+        ),
+        (
+            applications('["http://10.0.0.9:80"]', "processes = 2"),
+            "upstream.site.asgi: has no effect without an application",
+        ),
+        (applications('["asgi:site:app"]', "processes = 0"), "expected at least 1"),
+        (applications('["asgi:site"]'), 'did you mean "asgi:site:app"?'),
+        (applications('["asgi:site/main.py:app"]'), "its folder goes into asgi.app_dir"),
+        (applications('["asgi:"]'), "expected an application such as"),
+        (applications('["asgi:site:app:x"]'), "expected an application such as"),
+    ],
+)
+def test_applications_that_cannot_be(text, line):
+    lines = told(text)
+    assert len(lines) == 1
+    assert line in lines[0]
+
+
+@pytest.mark.parametrize("rest", [0, 1])
+def test_a_socket_of_an_application_has_a_short_name(rest):
+    """sun_path has room for 107 octets and an end."""
+    folder = "/run/" + "x" * (107 + rest - len("/run//app-site-0.sock"))
+    text = f'runtime_dir = "{folder}"\n' + applications('["asgi:site:app"]')
+    lines = told(text) if rest else []
+    assert bool(rest) == any("longer than the 107 octets of a socket's name" in line for line in lines)
+    if not rest:
+        assert config_of(text).upstream["site"].asgi.processes == 1
+
+
+def test_an_application_has_its_folder_beside_the_configuration():
+    config = config_of(applications('["asgi:site.main:app"]', "factory = true"))
+    table = config.upstream["site"]
+    assert table.endpoints[0].url == "asgi:site.main:app"
+    assert (table.asgi.factory, table.asgi.in_worker, table.asgi.app_dir) == (True, False, None)
