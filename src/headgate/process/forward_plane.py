@@ -153,17 +153,12 @@ class ForwardPlane:
     def _parents_of(self, index: int, table: ListenerForward) -> Parents | None:
         if not table.parents:
             return None
-        upstream = self._builder.build(
-            f"{self._config.listener[index].label} parents",
-            UpstreamConfig(
-                endpoints=tuple(EndpointConfig(url=url) for url in table.parents),
-                balance="round-robin",
-                connect_timeout=table.connect_timeout,
-                head_timeout=table.head_timeout,
-                body_idle=table.body_idle,
-                idle_timeout=table.idle_timeout,
-            ),
+        group = UpstreamConfig(
+            endpoints=tuple(EndpointConfig(url=url) for url in table.parents), balance="round-robin"
         )
+        times = ("connect_timeout", "head_timeout", "body_idle", "idle_timeout")
+        group = group.model_copy(update={name: getattr(table, name) for name in times})
+        upstream = self._builder.build(f"{self._config.listener[index].label} parents", group)
         self._parents.append(upstream)
         credentials = b""
         if table.parent_credentials is not None:

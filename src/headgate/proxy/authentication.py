@@ -4,14 +4,15 @@ A good hash costs milliseconds to a second, which no worker can spend between tw
 in a thread, once, and what was right is remembered for `REMEMBER_SECONDS` under a keyed digest: the password itself
 is kept nowhere, and the key is this process's own. Until the thread has an answer the exchange waits.
 
-    Proxy-Authorization -> remembered? -> goes on
+    Proxy-Authorization -> remembered? -> goes on, or 407
                         -> a check of the same words under way? -> waits for that one
                         -> an attempt left (`ATTEMPTS` for each client network)? else 429
                         -> a place in the queue (`MAX_CHECKS`)? else 503
                         -> a thread -> right: remembered, goes on, the attempt is given back
                                     -> wrong: 407, the attempt is spent
 
-Who is known goes on while somebody guesses from the same network; a new file forgets everybody.
+Who is known goes on while somebody guesses from the same network. The same wrong words again are no new guess: a job
+with an old password costs nothing, and locks nobody out. A new file forgets everything.
 """
 
 from __future__ import annotations
@@ -36,7 +37,7 @@ from headgate.counters import (
 # How long a password that was right is believed without another look: what a user notices of a changed password is
 # the file's own poll (seconds); this bounds what a worker remembers of people who left.
 REMEMBER_SECONDS: Final = 300.0
-# Users, or rather words, remembered in a worker: 200 bytes each.
+# Users, or rather words, remembered in a worker, and as many wrong ones: 200 bytes each.
 MAX_REMEMBERED: Final = 4096
 # Checks under way or waiting for a thread. With hashes of 50 ms the last one waits for 1.6 s.
 MAX_CHECKS: Final = 64
@@ -119,6 +120,7 @@ class Authenticator:
         self._values = values
         self._key = os.urandom(32)
         self._remembered: dict[bytes, tuple[bytes, float]] = {}
+        self._wrong: set[bytes] = set()
         self._checks: dict[bytes, _Check] = {}
         self._guessers: dict[str, _Guesser] = {}
 
@@ -129,6 +131,7 @@ class Authenticator:
         """Take up another file: nobody is remembered, and what is being checked is not believed any more."""
         self._users = users
         self._remembered.clear()
+        self._wrong.clear()
         self._key = os.urandom(32)
 
     def judge(self, exchange: Exchange, waiter: IdentityWaiter, now: float) -> int:
@@ -143,6 +146,8 @@ class Authenticator:
                 exchange.user = found[0]
                 return ACCEPTED
             del self._remembered[digest]
+        if digest in self._wrong:
+            return ABSENT
         check = self._checks.get(digest)
         if check is None:
             user, password = read_basic(values[0])
@@ -182,6 +187,10 @@ class Authenticator:
                 self._remembered[digest] = (check.user, now + REMEMBER_SECONDS)
             else:
                 self._values[AUTHENTICATION_WRONG] += 1
+                if users is self._users:
+                    if len(self._wrong) >= MAX_REMEMBERED:
+                        self._wrong.clear()
+                    self._wrong.add(digest)
             _tell(check, is_right)
 
     # -- guessing

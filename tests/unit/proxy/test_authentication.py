@@ -190,6 +190,23 @@ def test_checks_at_once_are_bounded(door):
     door.checks.release()
 
 
+def test_the_same_wrong_words_again_are_no_new_guess_until_the_file_changes(door):
+    for _ in range(ATTEMPTS * 3):
+        door.come(basic("alice", "old"))
+    assert door.come(basic("alice", "old")) == (ABSENT, None)
+    assert door.checks.count == 1
+    assert door.come(basic("alice", "pw")) == (WAIT, True)
+    door.auth.set_users(People(alice="old"))
+    assert door.come(basic("alice", "old")) == (WAIT, True)
+
+
+def test_what_is_remembered_as_wrong_is_bounded(door):
+    for n in range(MAX_REMEMBERED + 1):
+        door.come(basic("alice", f"no{n}"), network=f"n{n % 1000}")
+        door.now += ATTEMPT_SECONDS
+    assert len(door.auth._wrong) <= MAX_REMEMBERED
+
+
 def test_what_is_remembered_is_bounded():
     door = Door(**{f"u{n}": "pw" for n in range(MAX_REMEMBERED + 1)})
     for n in range(MAX_REMEMBERED + 1):
@@ -200,13 +217,13 @@ def test_what_is_remembered_is_bounded():
 
 def test_networks_that_guess_are_bounded_and_those_without_a_place_share_one(door):
     for n in range(MAX_GUESSERS):
-        door.come(basic("alice", "no"), network=f"n{n}")
+        door.come(basic("alice", f"no{n}"), network=f"n{n}")
     for n in range(ATTEMPTS):
-        assert door.come(basic("alice", f"no{n}"), network=f"late{n}") == (WAIT, False)
-    assert door.come(basic("alice", "no"), network="later") == (THROTTLED, None)
+        assert door.come(basic("alice", f"late{n}"), network=f"late{n}") == (WAIT, False)
+    assert door.come(basic("alice", "later"), network="later") == (THROTTLED, None)
     assert len(door.auth._guessers) <= MAX_GUESSERS + 1
     door.now += ATTEMPT_SECONDS * ATTEMPTS
-    assert door.come(basic("alice", "no"), network="later") == (WAIT, False)
+    assert door.come(basic("alice", "later"), network="later") == (WAIT, False)
     assert len(door.auth._guessers) < 10
 
 

@@ -298,7 +298,7 @@ def test_too_many_guesses_are_429_and_too_many_checks_503(make):
     assert b"Retry-After: 6\r\n" in driver.transport.outgoing
     path.checks.hold = True
     for n in range(MAX_CHECKS):
-        path.ask(request(b"GET http://1.1.1.1/ HTTP/1.1", login(password=f"no{n}")), f"192.0.2.{n + 2}")
+        path.ask(request(b"GET http://1.1.1.1/ HTTP/1.1", login(password=f"held{n}")), f"192.0.2.{n + 2}")
     driver = path.ask(request(b"GET http://1.1.1.1/ HTTP/1.1", login(password="x")), "192.0.2.200")
     assert status(driver) == 503
     path.checks.release()
