@@ -82,6 +82,7 @@ def _check_listeners(config: Config, source: Source) -> Iterator[Finding]:
                 else f"has no effect with mode {listener.mode}"
             )
             yield Finding((*location, "redirect"), what, hint='it is meant for mode = "http"')
+        yield from check_forward(location, listener)
         if listener.mode == "tcp":
             yield from _check_proxy_protocol(location, listener)
             continue  # the rest is in config/listener_tcp
@@ -91,7 +92,6 @@ def _check_listeners(config: Config, source: Source) -> Iterator[Finding]:
             yield from _check_client_auth((*location, "tls"), listener)
         yield from _check_protocols(location, listener)
         yield from _check_proxy_protocol(location, listener)
-        yield from check_forward(location, listener)
 
 
 def _check_protocols(location: Location, listener: Listener) -> Iterator[Finding]:

@@ -222,7 +222,7 @@ class DataPlane:
         """Build one listener on a bound socket; it accepts only once it is started."""
         host, port = sock.getsockname()[:2]
         table = self.config.listener[index]
-        if table.mode == "forward":
+        if table.mode in ("forward", "tcp"):
             self.forward.own.add(host, port)
         passes_on = table.mode == "tcp"
         listener = Listener(

@@ -154,7 +154,7 @@ class ForwardPlane:
         if not table.parents:
             return None
         group = UpstreamConfig(
-            endpoints=tuple(EndpointConfig(url=url) for url in table.parents), balance="round-robin"
+            endpoints=tuple(EndpointConfig(url=url) for url in table.parents), balance="first"
         )
         times = ("connect_timeout", "head_timeout", "body_idle", "idle_timeout")
         group = group.model_copy(update={name: getattr(table, name) for name in times})
