@@ -10,11 +10,12 @@ TESTS  ?=
 FUZZ_SECONDS ?= 1800
 
 .DEFAULT_GOAL := help
-.PHONY: help setup build run test check bench soak clean
+.PHONY: help setup build run test pairs check bench soak clean
 
 help:
 	@echo "make run     set everything up and start a demo: local CA, OCSP responder, origin, gate"
 	@echo "make test    set everything up and run the tests: all compiled, most again pure (TESTS=path for some)"
+	@echo "make pairs   the tests of TLS with the oldest and the newest cryptography and pyOpenSSL"
 	@echo "make check   lint, format, types, import ranks"
 	@echo "make bench   compare with the rivals that are installed; results go to bench/results/"
 	@echo "make soak    long rounds: fuzz, floods, kills"
@@ -35,6 +36,9 @@ run: setup
 
 test: setup
 	@$(BIN)/python tools/suite.py $(TESTS)
+
+pairs: setup
+	@$(BIN)/python tools/tls_pairs.py
 
 check: setup
 	@echo "headgate: ruff, mypy, house rules"

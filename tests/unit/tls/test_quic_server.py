@@ -24,6 +24,7 @@ from headgate.engine.tls13 import alerts
 from headgate.engine.tls13.client import ClientHandshake
 from headgate.engine.tls13.credential import load
 from headgate.engine.tls13.early import EarlyData
+from headgate.engine.tls13.groups import HAS_MLKEM
 from headgate.engine.tls13.messages import decode_compressed_certificate
 from headgate.engine.tls13.server import ServerHandshake
 from headgate.engine.tls13.settings import ClientSettings, FixedAnswer
@@ -220,7 +221,8 @@ def test_w2_the_wall_clock_at_the_handshake_decides(kit, root, ecdsa):
 
 
 def test_a_staple_swapped_within_a_handshake_is_sent_whole(kit, root, ecdsa):
-    """Also between a HelloRetryRequest and the second ClientHello: the newest is sent."""
+    """Also between a HelloRetryRequest and the second ClientHello: the newest is sent. Where cryptography has no
+    hybrid, P-384 is as good as any, and the first ClientHello decides."""
     clock = FakeClock()
     identity = kit.identity_of(ecdsa)
     door = Door(kit.Gate([identity], clock=clock))
@@ -229,9 +231,10 @@ def test_a_staple_swapped_within_a_handshake_is_sent_whole(kit, root, ecdsa):
         client, server = door.start(shares=(0x0018,))  # P-384: a HelloRetryRequest comes back
         for level, data in client.take_output():
             server.receive(level, data)
+        first = identity.staple
         identity.staple = staple_of(root, ecdsa, clock, life=200.0 + index)
         carry(client, server)
-        assert client.staple == identity.staple.der
+        assert client.staple == (identity.staple if HAS_MLKEM else first).der
         door.tls.finished(server)
     assert counted(door.gate) == {STAPLE_SENT: 20}
 
