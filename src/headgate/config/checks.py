@@ -72,9 +72,11 @@ def _check_listeners(config: Config, source: Source) -> Iterator[Finding]:
         )
     for index, listener in enumerate(config.listener):
         location: Location = ("listener", index)
-        if listener.mode == "https" and not source.has("certificate"):
-            hint = 'add [[certificate]] with files = "…", or mode = "http" here'
-            yield Finding(location, "a listener with mode https, and no [[certificate]] at all", hint=hint)
+        if listener.has_tls and not source.has("certificate"):
+            other = 'mode = "http"' if listener.mode == "https" else "tls = false"
+            hint = f'add [[certificate]] with files = "…", or {other} here'
+            what = "mode https" if listener.mode == "https" else "tls"
+            yield Finding(location, f"a listener with {what}, and no [[certificate]] at all", hint=hint)
         if listener.mode != "http" and listener.redirect:
             what = (
                 "redirects to itself"
@@ -86,7 +88,7 @@ def _check_listeners(config: Config, source: Source) -> Iterator[Finding]:
         if listener.mode == "tcp":
             yield from _check_proxy_protocol(location, listener)
             continue  # the rest is in config/listener_tcp
-        if listener.mode != "https" and "tls" in listener.model_fields_set:
+        if not listener.has_tls and "tls" in listener.model_fields_set:
             yield Finding((*location, "tls"), f"has no effect with mode {listener.mode}")
         else:
             yield from _check_client_auth((*location, "tls"), listener)

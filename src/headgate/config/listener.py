@@ -11,8 +11,9 @@ from headgate.config.units import Duration, Rate, RateLimit, Size, SizeOrUnlimit
 
 
 class ListenerTls(Table):
-    """How TLS is spoken on this listener; only with `mode = "https"`. A client certificate is a matter of the
-    listener and never of a host name: a session ticket that was issued under one name resumes under another."""
+    """How TLS is spoken on this listener; only with `mode = "https"`, or a forward proxy with `tls`. A client
+    certificate is a matter of the listener and never of a host name: a session ticket that was issued under one name
+    resumes under another."""
 
     min_version: Literal["1.2", "1.3"] = "1.2"
     """The lowest version of TLS that is accepted."""
@@ -110,9 +111,8 @@ class Listener(Table):
     name: Name | None = None
     """What `listeners` of a route calls it; absent: its first address."""
     mode: Literal["https", "http", "forward", "tcp"] = "https"
-    """`https` terminates TLS; `http` does not; `forward` is a proxy that clients choose themselves, without TLS of
-    its own; `tcp` passes connections on as they are, to one upstream or by the server name that their ClientHello
-    asks for."""
+    """`https` terminates TLS; `http` does not; `forward` is a proxy that clients choose themselves; `tcp` passes
+    connections on as they are, to one upstream or by the server name that their ClientHello asks for."""
     upstream: str | None = None
     """With `mode = "tcp"`: name of the upstream that all connections go to. Without it, routes that name this
     listener say where the names of their `hosts` lead; they have `hosts`, `listeners` and `upstream`, no more."""
@@ -146,6 +146,11 @@ class Listener(Table):
     quic: ListenerQuic = ListenerQuic()
     forward: ListenerForward = ListenerForward()
     tcp: ListenerTcp = ListenerTcp()
+
+    @property
+    def has_tls(self) -> bool:
+        """Return whether TLS is spoken here, with the certificates of the file."""
+        return self.mode == "https" or (self.mode == "forward" and self.forward.tls)
 
     @property
     def offered(self) -> tuple[str, ...]:

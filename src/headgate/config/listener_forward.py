@@ -85,14 +85,17 @@ class ListenerForward(Table):
     """A forward proxy; only with `mode = "forward"`. Clients name it as their proxy (`http_proxy`, `https_proxy`) and
     ask for `http://` URLs, or with CONNECT for a tunnel to an `https://` host. docs/forward-proxy.md tells more."""
 
+    tls: Flag = False
+    """Whether the way to the proxy is encrypted, with the certificates of the file and as `[listener.tls]` says;
+    clients name it `https://host:port` then. Reason for off: it needs a certificate that they trust, and old ones
+    know no such proxies."""
     clients: tuple[Network, ...] = LOCAL_NETWORKS
     """Networks whose clients are served; others get 403. Default: loopback, private, link-local and unique local.
     Reason: a proxy that serves everybody is found within hours and used for what its owner has to answer for; who
     wants that writes `["0.0.0.0/0", "::/0"]`, and should have `users`."""
     users: FileName | None = None
     """An htpasswd file (`htpasswd -B`; bcrypt, SHA-crypt, `$apr1$`, `{SHA}`); absent: nobody is asked who they are.
-    Read again when it changes. Credentials travel in plain text with `mode = "forward"`: keep it on a network you
-    trust."""
+    Read again when it changes. Credentials travel in plain text without `tls`: keep them on a network you trust."""
     realm: Annotated[str, Field(pattern=r"^[ !#-\[\]-~]{1,64}$")] = "headgate"
     """What clients show when they ask for user and password."""
     connect_ports: tuple[Ports, ...] = ("443",)

@@ -50,7 +50,7 @@ class ClientFiles:
         self._watched = []
         for index, listener in enumerate(self._config.listener):
             tls = listener.tls
-            if listener.mode == "https" and tls.client_auth != "off":
+            if listener.has_tls and tls.client_auth != "off":
                 paths = tuple(str(path) for path in (tls.client_ca, tls.client_crl) if path is not None)
                 self._watched.append(_Watched(index, paths, policy_of(self._config, index)))
         self._tell()

@@ -112,9 +112,9 @@ def policy_of(config: Config, index: int) -> TlsPolicy:
 
 
 def make_rings(config: Config, clock: Clock) -> dict[int, TicketRing]:
-    """Make the rings of all https listeners. Raises `HeadgateError`."""
-    https = [index for index, listener in enumerate(config.listener) if listener.mode == "https"]
-    return {index: TicketRing(policy_of(config, index), clock) for index in https}
+    """Make the rings of all listeners with TLS. Raises `HeadgateError`."""
+    secure = [index for index, listener in enumerate(config.listener) if listener.has_tls]
+    return {index: TicketRing(policy_of(config, index), clock) for index in secure}
 
 
 def _read(path: Path | None, index: int, key: str) -> bytes:

@@ -179,7 +179,7 @@ class Worker:
         rings = self._start.tickets
         for index, sock in self._start.sockets:
             tls = None
-            if config.listener[index].mode == "https" and isinstance(rings, TicketRings):
+            if config.listener[index].has_tls and isinstance(rings, TicketRings):
                 tls = self._tls.get(index)
                 if tls is None:
                     tls = self._tls[index] = ServerTls(

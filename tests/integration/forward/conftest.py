@@ -154,7 +154,7 @@ class Mirror:
 class Proxy:
     """A gate with one forward listener; `forward` is TOML inside [listener.forward]."""
 
-    def __init__(self, folder, forward="", *, nameserver="", users=None, **options):
+    def __init__(self, folder, forward="", *, nameserver="", users=None, tables="", **options):
         folder.mkdir(exist_ok=True)
         self.port = free_port()
         self.users = folder / "users"
@@ -163,6 +163,7 @@ class Proxy:
             forward += '\nusers = "users"'
         text = f'[[listener]]\naddresses = ["127.0.0.1:{self.port}"]\nmode = "forward"\n'
         text += f"[listener.forward]\n{forward}\n"
+        text += tables
         if nameserver:
             text += f'[resolver]\nnameservers = ["{nameserver}"]\n'
         self.gate = Gate(folder, text, http=0, **options)

@@ -32,6 +32,14 @@ def test_a_forward_listener_needs_neither_routes_nor_certificates():
     assert config.listener[0].mode == "forward"
 
 
+def test_with_tls_it_has_what_listeners_with_tls_have():
+    text = FORWARD + 'tls = true\n[listener.tls]\nmin_version = "1.3"\n[[certificate]]\nfiles = "a.pem"\n'
+    listener = loads(text, environ={}, files=False).listener[0]
+    assert listener.has_tls
+    assert listener.offered == ("h1",)
+    assert not loads(LISTENER, environ={}, files=False).listener[0].has_tls
+
+
 @pytest.mark.parametrize(
     ("text", "ports"), [("443", (443, 443)), ("1-65535", (1, 65535)), ("1024-65535", (1024, 65535))]
 )
@@ -91,6 +99,7 @@ def test_one_problem(line, message):
         (LISTENER + "redirect = true\n", "redirect: has no effect with mode forward"),
         (LISTENER + "advertise_port = 1\n", "advertise_port: has no effect with mode forward"),
         (LISTENER + 'protocols = ["h1", "h3"]\n', "h3 with mode forward"),
+        (FORWARD + "tls = true\n", "a listener with tls, and no [[certificate]] at all"),
         (LISTENER + '[listener.tls]\nmin_version = "1.3"\n', "tls: has no effect with mode forward"),
         (
             '[[listener]]\naddresses = ["127.0.0.1:80"]\nmode = "http"\n[listener.forward]\nrealm = "x"\n',
