@@ -12,7 +12,7 @@ from typing import Final
 from headgate.config.forwarding import check_forward
 from headgate.config.kinds import parse_address
 from headgate.config.listener import Listener
-from headgate.config.listener_tcp import check_tcp
+from headgate.config.listener_tcp import check_headers_out, check_tcp
 from headgate.config.model import Config
 from headgate.config.problems import Finding
 from headgate.config.route import Route
@@ -63,6 +63,7 @@ def check(config: Config, source: Source) -> Iterator[Finding]:
     yield from check_building(config, lost.union(same))
     yield from _check_upstreams(config)
     yield from check_tcp(config, source.upstreams())
+    yield from check_headers_out(config)
 
 
 def _check_listeners(config: Config, source: Source) -> Iterator[Finding]:

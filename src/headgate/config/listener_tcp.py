@@ -104,3 +104,22 @@ def _check_endpoints(location: Location, upstream: Upstream) -> Iterator[Finding
         if not endpoint.url.startswith(("tcp:", "unix:")):
             hint = "write tcp://host:port; its octets are passed on as they are"
             yield Finding((*location, place), f"{endpoint.url} with mode tcp", hint=hint)
+
+
+def check_headers_out(config: Config) -> Iterator[Finding]:
+    """Yield what the PROXY protocol towards origins does not go with."""
+    for name, upstream in config.upstream.items():
+        if upstream.proxy_protocol == "off":
+            continue
+        location: Location = ("upstream", name)
+        if "h3" in upstream.protocols:
+            hint = "QUIC has no such header"
+            yield Finding((*location, "proxy_protocol"), "beside h3 in protocols", hint=hint)
+        if any(endpoint.url.startswith("asgi:") for endpoint in upstream.endpoints):
+            hint = "an application sees its client anyway"
+            yield Finding((*location, "proxy_protocol"), "beside an asgi endpoint", hint=hint)
+        if upstream.pool.prewarm:
+            hint = "a connection is opened for its client"
+            yield Finding((*location, "pool", "prewarm"), "beside proxy_protocol", hint=hint)
+        if upstream.tcp_fast_open:
+            yield Finding((*location, "tcp_fast_open"), "beside proxy_protocol")

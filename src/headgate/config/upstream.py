@@ -88,6 +88,10 @@ class Upstream(Table):
     towards addresses that answered before; with `http://` only requests with a safe method and no content. A plain
     connect stands beside it, and takes over for ten minutes where it does no good (no cookie, a middlebox). Needs bit
     0 of the sysctl `net.ipv4.tcp_fastopen`. Reason for `false`: a SYN may arrive twice, and few roads let it pass."""
+    proxy_protocol: Literal["off", "v1", "v2"] = "off"
+    """Version of the PROXY protocol in which each new connection says first, before TLS too, who its client is and
+    where that connected to; `v2` adds the server name. Such a connection serves that client's connection alone, so
+    that origins get as many as there are clients. Probes say that they speak for nobody."""
     tls: UpstreamTls = UpstreamTls()
     pool: Pool = Pool()
     health: Health | None = None

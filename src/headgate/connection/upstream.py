@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import final
 
+from headgate.connection.context import ConnectionContext
 from headgate.connection.stream_driver import NEVER, StreamDriver
 from headgate.connection.upstream_stream import ResponseReceiver, UpstreamOwner, UpstreamStream
 from headgate.counters import (
@@ -55,6 +56,7 @@ class UpstreamConnection(StreamDriver, UpstreamStream):
         self.touched = False
         self.pooled = False
         self.expires: float = NEVER
+        self.client: ConnectionContext | None = None  # whose it is, where origins are told of clients
         values[UPSTREAM_OPEN] += 1
         self.watch(READ)
 
@@ -203,7 +205,11 @@ class UpstreamConnection(StreamDriver, UpstreamStream):
         self.deadline = when
 
     def is_due(self, now: float) -> bool:
-        return now >= self.deadline
+        if now >= self.deadline:
+            return True
+        client = self.client
+        # Nobody else may have it.
+        return client is not None and client.closed and self.receiver is None
 
     def on_deadline(self, now: float) -> None:
         self.deadline = NEVER

@@ -14,6 +14,7 @@ from headgate.config.kinds import parse_origin
 from headgate.config.model import Config
 from headgate.config.upstream import Upstream
 from headgate.config.upstream_health import Health, parse_statuses
+from headgate.connection.context import PROXY_VERSIONS, local_header
 from headgate.errors import ConfigError
 from headgate.net.dialer import Dialer
 from headgate.process.app_plan import plans_of_endpoint
@@ -87,7 +88,8 @@ class Probes:
         targets = [
             target for endpoint in table.endpoints for target in self._targets(name, table, endpoint.url)
         ]
-        self.checks.add(name, rules, Prober(_settings(health), dialer, tls), targets, known)
+        settings = _settings(health, table.proxy_protocol)
+        self.checks.add(name, rules, Prober(settings, dialer, tls), targets, known)
 
     def _targets(self, name: str, table: Upstream, url: str) -> list[Target]:
         plans = plans_of_endpoint(name, table, url, self._runtime_dir)
@@ -160,8 +162,9 @@ def target_of(url: str) -> Target:
     return Target(url, origin.scheme, host, origin.port, host)
 
 
-def _settings(health: Health) -> ProbeSettings:
+def _settings(health: Health, proxy_protocol: str) -> ProbeSettings:
     return ProbeSettings(
+        preface=local_header(PROXY_VERSIONS[proxy_protocol]),
         kind=health.kind,
         timeout=health.timeout,
         method=health.method,

@@ -15,6 +15,7 @@ from headgate.config.upstream_health import Health
 from headgate.config.upstream_health import Outliers as OutlierConfig
 from headgate.config.upstream_retries import STATUSES
 from headgate.config.upstream_retries import Retries as RetriesConfig
+from headgate.connection.context import PROXY_VERSIONS
 from headgate.connection.quic_socket import Timers
 from headgate.connection.stream_driver import NEVER
 from headgate.net.dialer import Dialer
@@ -177,6 +178,8 @@ class UpstreamBuilder:
             timers=parts.timers,
             outliers=_outlier_limits(table.outliers),
             early=connector.early if place.scheme == "http" and place.port else None,
+            introducer=connector if table.proxy_protocol != "off" else None,
+            proxy_protocol=PROXY_VERSIONS[table.proxy_protocol],
         )
 
     def _retries(self, table: RetriesConfig) -> Retries:

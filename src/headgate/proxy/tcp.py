@@ -273,7 +273,9 @@ class TcpConnection(Accepted, RelayOwner, HoldsBytes, TransportWaiter, RoomWaite
         self.relay_moved()
         early, self.early = self.early, b""
         exchange.bytes_in = len(early)
-        values[DOWNSTREAM_READ] += len(early)
+        if endpoint.proxy_protocol:
+            early = self.context.proxy_header(endpoint.proxy_protocol) + early
+        values[DOWNSTREAM_READ] += exchange.bytes_in
         values[UPSTREAM_WRITTEN] += len(early)
         self.relay.begin(early)
 

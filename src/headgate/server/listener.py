@@ -136,7 +136,7 @@ class Listener(Pollable, Introduced):
         """Make a connection of what has a place, and start it."""
         try:
             sock.setblocking(False)
-            context = self._context(peer, port, network, header)
+            context = self._context(sock, peer, port, network, header)
             connection = self._connection(sock, context)
         except BaseException:
             # What cannot become a connection never gives its place back by itself; who woke us tells the defect.
@@ -153,13 +153,16 @@ class Listener(Pollable, Introduced):
             connection.close()
             raise
 
-    def _context(self, peer: str, port: int, network: str, header: ProxyHeader | None) -> ConnectionContext:
+    def _context(
+        self, sock: socket.socket, peer: str, port: int, network: str, header: ProxyHeader | None
+    ) -> ConnectionContext:
         # Clients know the port that they connected to, which is the proxy's where there is one.
         own_port = header.destination_port if header is not None and header.source else self._port
         forwarded = self._forwarder.connection(peer.encode(), self._scheme, own_port)
         context = ConnectionContext(self.name, peer, port, self._scheme, forwarded)
         context.network = network
         context.owner = self
+        context.sock = sock
         context.alt_svc = self.alt_svc
         if header is not None:
             context.destination = header.destination
@@ -190,7 +193,7 @@ class Listener(Pollable, Introduced):
             reader = ProxyHeaderReader(
                 sock,
                 self._poller,
-                self._context(peer, port, "", None),
+                self._context(sock, peer, port, "", None),
                 self._observer,
                 self._values,
                 self._settings.handshake,

@@ -109,6 +109,8 @@ class Observer(DownstreamObserver):
         if not isinstance(connection, Accepted):
             return
         context = connection.context
+        context.closed = True
+        context.sock = None
         owner = context.owner
         if isinstance(owner, Listener):
             owner.gone(connection, context.network)

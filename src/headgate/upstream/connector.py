@@ -16,7 +16,7 @@ from typing import Any
 from headgate.counters import UPSTREAM_TLS_FAILED, UPSTREAM_TLS_FULL, UPSTREAM_TLS_RESUMED
 from headgate.errors import TransportError
 from headgate.net.dialer import Dialer
-from headgate.net.tcp import TcpTransport
+from headgate.net.tcp import TcpTransport, broken
 from headgate.net.transport import Transport
 from headgate.tasks import Failure, spawn
 from headgate.tls.client import ClientTls
@@ -48,7 +48,11 @@ class DialingConnector:
         """Run one dial in the background; what it raises is a defect and is told."""
         spawn(name, work, self._failed)
 
-    async def connect(self, endpoint: Endpoint) -> Transport:
+    def saying(self, header: bytes) -> SayingConnector:
+        """Return one that sends a header of the PROXY protocol first."""
+        return SayingConnector(self, header)
+
+    async def connect(self, endpoint: Endpoint, header: bytes = b"") -> Transport:
         """Return a connected transport. Raises `DialError` or `TransportError`, within `connect_timeout`."""
         loop = asyncio.get_running_loop()
         deadline = loop.time() + endpoint.connect_timeout
@@ -57,6 +61,8 @@ class DialingConnector:
         fast_open = self._fast_open
         if fast_open is None:
             dialed = await self._dialer.dial(endpoint.host, endpoint.port, timeout=endpoint.connect_timeout)
+            if header:
+                _say(dialed.sock, dialed.address, header)
             transport = wrap(dialed.sock, dialed.address)
         elif tls is None:
             return await fast_open.connect_plainly(endpoint, wrap, deadline)
@@ -83,6 +89,34 @@ class DialingConnector:
                 raise TransportError(error.reason, error.errno, detail) from error
             raise
         values[UPSTREAM_TLS_RESUMED if transport.resumed else UPSTREAM_TLS_FULL] += 1
+
+
+class SayingConnector:
+    """The same, with a header in front of everything else on the connection, TLS too."""
+
+    def __init__(self, connector: DialingConnector, header: bytes) -> None:
+        self._connector = connector
+        self._header = header
+
+    def begin(self, name: str, work: Coroutine[Any, Any, None]) -> None:
+        """Run one dial in the background; what it raises is a defect and is told."""
+        self._connector.begin(name, work)
+
+    async def connect(self, endpoint: Endpoint) -> Transport:
+        """Return a connected transport. Raises `DialError` or `TransportError`, within `connect_timeout`."""
+        return await self._connector.connect(endpoint, self._header)
+
+
+def _say(sock: socket.socket, address: str, header: bytes) -> None:
+    """Send what comes first: it goes out with what comes next. Raises `TransportError`."""
+    try:
+        sent = sock.send(header, socket.MSG_MORE)
+    except OSError as error:
+        sock.close()
+        raise broken(f"{address}: PROXY header", error) from error
+    if sent < len(header):  # 300 octets into an empty buffer
+        sock.close()
+        raise TransportError("proxy-header", 0, f"{address}: took {sent} of {len(header)} octets")
 
 
 class EarlyConnector:

@@ -12,6 +12,7 @@ from typing import Any, Final, Protocol, final
 
 from mypy_extensions import trait
 
+from headgate.connection.context import NO_HEADER
 from headgate.connection.exchange import Exchange
 from headgate.connection.quic_socket import Timer, Timers
 from headgate.connection.quic_upstream import Lane
@@ -55,6 +56,14 @@ class Connector(Protocol):
 
     def begin(self, name: str, work: Coroutine[Any, Any, None]) -> None:
         """Run `work` in the background."""
+        ...
+
+
+class Introducer(Protocol):
+    """Opens transports that begin with a header of the PROXY protocol."""
+
+    def saying(self, header: bytes) -> Connector:
+        """Return a connector that sends `header` first on each connection."""
         ...
 
 
@@ -116,6 +125,8 @@ class Endpoint(UpstreamOwner):
         timers: Timers | None = None,
         outliers: OutlierLimits | None = None,
         early: Connector | None = None,
+        introducer: Introducer | None = None,
+        proxy_protocol: int = NO_HEADER,
     ) -> None:
         self.url = url
         self.scheme = scheme
@@ -132,6 +143,8 @@ class Endpoint(UpstreamOwner):
         self.pool = pool if pool is not None else Pool(PoolSettings(), poller, values)
         self.health = EndpointHealth(url, outliers)
         self.h3 = h3  # where the upstream has HTTP/3
+        self.proxy_protocol = proxy_protocol  # the version in which it is told of each client
+        self._introducer = introducer
         self._early = early  # for requests that may arrive twice, with TCP Fast Open
         self._timers = timers
         self._open: set[UpstreamStream] = set()
@@ -162,7 +175,11 @@ class Endpoint(UpstreamOwner):
             if pool.is_only:
                 return None
         # What has content may be too long to be repeated: it gets no connection that is closing already.
-        connection = self.pool.take(exchange.request.body != 0)
+        careful = exchange.request.body != 0
+        if self.proxy_protocol:
+            connection = self.pool.take_of(exchange.context, careful)
+        else:
+            connection = self.pool.take(careful)
         if connection is not None:
             self._values[UPSTREAM_REUSED] += 1
             if pool is not None:
@@ -201,7 +218,13 @@ class Endpoint(UpstreamOwner):
 
     async def _dial(self, exchange: Exchange, waiter: ConnectionWaiter) -> None:
         try:
-            connection = await self._open_connection(self._early_for(exchange.request))
+            if self._introducer is not None:
+                client = exchange.context
+                connector = self._introducer.saying(client.proxy_header(self.proxy_protocol))
+                connection = await self._open_connection(connector)
+                connection.client = client
+            else:
+                connection = await self._open_connection(self._early_for(exchange.request))
         except HeadgateError as error:
             # One clause for `TransportError` and `DialError`: compiled, a name has one type for all clauses.
             waiter.connect_failed(exchange, getattr(error, "reason", "connect"), str(error))

@@ -22,6 +22,7 @@ from __future__ import annotations
 
 from typing import Final, final
 
+from headgate.connection.context import ConnectionContext
 from headgate.connection.stream_driver import NEVER
 from headgate.connection.upstream import UpstreamConnection
 from headgate.counters import POOL_CLOSED_AGE, POOL_CLOSED_ROOM, UPSTREAM_IDLE
@@ -120,12 +121,29 @@ class Pool:
             connection = idle.pop()
             connection.pooled = False
             self._values[UPSTREAM_IDLE] -= 1
-            if careful or connection.deadline - self._poller.now < self._fresh:
-                connection.on_readable()  # an end, or octets, close it
-                if connection.closed:
-                    continue
-            return connection
+            if self._stands(connection, careful):
+                return connection
         return None
+
+    def take_of(self, client: ConnectionContext, careful: bool) -> UpstreamConnection | None:
+        """The same of those that were opened for `client`: the origin was told who it is, and knows nobody else."""
+        idle = self.idle
+        place = len(idle)
+        while place > 0:
+            place -= 1
+            connection = idle[place]
+            if connection.client is client:
+                del idle[place]
+                connection.pooled = False
+                self._values[UPSTREAM_IDLE] -= 1
+                if self._stands(connection, careful):
+                    return connection
+        return None
+
+    def _stands(self, connection: UpstreamConnection, careful: bool) -> bool:
+        if careful or connection.deadline - self._poller.now < self._fresh:
+            connection.on_readable()  # an end, or octets, close it
+        return not connection.closed
 
     def keep(self, connection: UpstreamConnection) -> None:
         """Take a connection that can carry another request."""
@@ -137,7 +155,8 @@ class Pool:
                 self._values[POOL_CLOSED_AGE] += 1
                 connection.close()
                 return
-        if self.closed:
+        client = connection.client
+        if self.closed or (client is not None and client.closed):
             connection.close()
             return
         connection.deadline = until

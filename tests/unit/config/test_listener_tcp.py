@@ -138,3 +138,38 @@ def test_what_does_not_go_with_it(text, lines):
     assert len(found) == len(lines), found
     for line in lines:
         assert any(one.startswith(line) for one in found), (line, found)
+
+
+WEB_UPSTREAM = WEB + 'proxy_protocol = "v2"\n'
+
+
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [
+        (WEB_UPSTREAM + "tcp_fast_open = true\n", "upstream.web.tcp_fast_open: beside proxy_protocol"),
+        (
+            WEB_UPSTREAM + "[upstream.web.pool]\nprewarm = 1\n",
+            "upstream.web.pool.prewarm: beside proxy_protocol;",
+        ),
+        (
+            WEB_UPSTREAM.replace("http://10.0.0.1", "https://10.0.0.1") + 'protocols = ["h1", "h3"]\n',
+            "upstream.web.proxy_protocol: beside h3 in protocols;",
+        ),
+    ],
+)
+def test_what_does_not_go_with_headers_towards_origins(text, line):
+    (found,) = told(text)
+    assert found.partition(" ")[2].startswith(line), found
+
+
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [
+        ('proxy_protocol = "accept"', "listener.proxy_protocol: accept, and no proxy_protocol_from;"),
+        ('proxy_protocol_from = ["10.0.0.0/8"]', "listener.proxy_protocol_from: has no effect with"),
+    ],
+)
+@pytest.mark.parametrize("mode", [ONE, WEB])
+def test_headers_from_balancers(mode, text, line):
+    (found,) = told(mode.replace("addresses", f"{text}\naddresses", 1))
+    assert found.partition(" ")[2].startswith(line), found

@@ -5,6 +5,7 @@ import itertools
 import pytest
 from tests.unit.proxy.data_path import DataPath
 
+from headgate.connection.upstream import UpstreamConnection
 from headgate.counters import (
     POOL_CLOSED_AGE,
     POOL_CLOSED_ORIGIN,
@@ -18,6 +19,7 @@ from headgate.counters import (
     UPSTREAM_OPEN,
 )
 from headgate.errors import TransportError
+from headgate.testing.memory import MemoryTransport
 from headgate.upstream.health import DOWN, UP
 from headgate.upstream.pool import (
     CAREFUL_SECONDS,
@@ -275,3 +277,26 @@ def test_repr(make):
     fill(path, 2)
     assert repr(path.endpoints[0].pool) == "<Pool 2 idle, 0 dialled as spare>"
     assert repr(path.idle_total) == "<IdleTotal 2 of 7>"
+
+
+def test_a_connection_that_was_opened_for_a_client_is_that_clients(make):
+    path = make()
+    endpoint = path.endpoints[0]
+    pool = endpoint.pool
+    one, other = path.client().context, path.client().context
+    opened = []
+    for client in (one, other, one):
+        transport = MemoryTransport()
+        connection = UpstreamConnection(transport, path.poller, endpoint, path.values, endpoint.url, 65536)
+        connection.client = client
+        pool.keep(connection)
+        opened.append(connection)
+    assert pool.take_of(other, False) is opened[1]
+    assert pool.take_of(other, False) is None
+    assert pool.take_of(one, False) is opened[2], "the newest"
+    one.closed = True
+    assert opened[0].is_due(path.poller.now)
+    pool.keep(opened[2])
+    assert opened[2].closed, "nobody may have it"
+    for connection in opened:
+        connection.close()
