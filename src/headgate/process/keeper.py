@@ -44,7 +44,7 @@ from headgate.process.control import KeeperControl
 from headgate.process.health_view import HealthView
 from headgate.process.memory import MemoryWatch
 from headgate.process.parts import Events
-from headgate.process.probes import Probes
+from headgate.process.probes import Probes, targets_of
 from headgate.process.quic_view import QLOG_FOLDER, QuicView
 from headgate.process.snapshot import Snapshot, decode_snapshot, encode_staple
 from headgate.process.start import KeeperStart
@@ -276,7 +276,11 @@ class Keeper:
         )
 
     def _make_health_view(self) -> HealthView:
-        known = [(name, end.url) for name, table in self._config.upstream.items() for end in table.endpoints]
+        known = [
+            (name, target.url)
+            for name, table in self._config.upstream.items()
+            for target in targets_of(name, table, self._config.runtime_dir)
+        ]
         return HealthView(known, self._start.healths, self._probes.checks if self._probes else None)
 
     def _switch_qlog(self, is_on: bool) -> None:

@@ -7,12 +7,14 @@ older ones here.
 """
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Final
 
 from headgate.clock import Clock
 from headgate.config.kinds import parse_origin
 from headgate.config.model import Config
 from headgate.config.upstream import Upstream
+from headgate.config.upstream_asgi import SCHEME
 from headgate.config.upstream_health import Health, parse_statuses
 from headgate.connection.context import PROXY_VERSIONS, local_header
 from headgate.errors import ConfigError
@@ -85,17 +87,9 @@ class Probes:
         rules = Rules(
             health.interval, health.jitter, health.rise, health.fall, health.start == "wait-for-first-check"
         )
-        targets = [
-            target for endpoint in table.endpoints for target in self._targets(name, table, endpoint.url)
-        ]
+        targets = targets_of(name, table, self._runtime_dir)
         settings = _settings(health, table.proxy_protocol)
         self.checks.add(name, rules, Prober(settings, dialer, tls), targets, known)
-
-    def _targets(self, name: str, table: Upstream, url: str) -> list[Target]:
-        plans = plans_of_endpoint(name, table, url, self._runtime_dir)
-        if not plans:
-            return [target_of(url)]
-        return [Target(plan.url, "http", "localhost", 0, f"unix:{plan.socket}") for plan in plans]
 
     # -- verdicts
 
@@ -153,8 +147,19 @@ class Probes:
             )
 
 
+def targets_of(name: str, table: Upstream, runtime_dir: Path) -> list[Target]:
+    """Return the endpoints of an upstream that have addresses: each process of an application is one."""
+    found = []
+    for endpoint in table.endpoints:
+        plans = plans_of_endpoint(name, table, endpoint.url, runtime_dir)
+        found += [Target(plan.url, "http", "localhost", 0, f"unix:{plan.socket}") for plan in plans]
+        if not endpoint.url.startswith(SCHEME):  # one that runs in a worker has no address
+            found.append(target_of(endpoint.url))
+    return found
+
+
 def target_of(url: str) -> Target:
-    """Return what is probed for an endpoint of the configuration."""
+    """Return what is probed for an endpoint that has an address."""
     origin = parse_origin(url)
     if origin.path:
         return Target(url, "http", "localhost", 0, f"unix:{origin.path}")

@@ -7,7 +7,7 @@ import pytest
 
 from headgate.config.loader import loads
 from headgate.counters import SIZE
-from headgate.process.probes import REFRESH_SECONDS, SAVE_SECONDS, Probes, target_of
+from headgate.process.probes import REFRESH_SECONDS, SAVE_SECONDS, Probes, target_of, targets_of
 from headgate.process.verdicts import BATCH, decode_verdicts, encode_verdict
 from headgate.testing.clock import FakeClock
 from headgate.upstream.checks import Verdict
@@ -79,6 +79,19 @@ def test_only_those_with_a_table_are_probed(tmp_path):
 )
 def test_targets(url, target):
     assert target_of(url) == target
+
+
+@pytest.mark.parametrize(
+    ("asgi", "places"),
+    [("", ["unix"]), ("processes = 2", ["unix", "unix"]), ("in_worker = true", [])],
+)
+def test_each_process_of_an_application_is_a_target(tmp_path, asgi, places):
+    text = f'state_dir = "{tmp_path}"\nruntime_dir = "{tmp_path}"\n{TEXT}'
+    text += f'[upstream.app]\nendpoints = ["asgi:shop:app"]\n[upstream.app.asgi]\n{asgi}\n'
+    config = loads(text, environ={}, files=False)
+    found = targets_of("app", config.upstream["app"], config.runtime_dir)
+    assert [target.at.partition(":")[0] for target in found] == places
+    assert len({target.url for target in found}) == len(places)
 
 
 def test_what_is_known_is_where_probes_begin(tmp_path):
