@@ -23,6 +23,8 @@ from headgate.config.upstream_checks import (
     check_balance,
     check_health,
     check_outliers,
+    check_pool,
+    check_retries,
     check_upstream_tls,
 )
 
@@ -62,6 +64,7 @@ def check(config: Config, source: Source) -> Iterator[Finding]:
     yield from same.values()
     yield from check_building(config, lost.union(same))
     yield from _check_upstreams(config)
+    yield from _check_prewarm(config)
     yield from check_tcp(config, source.upstreams())
     yield from check_headers_out(config)
 
@@ -301,11 +304,22 @@ def _check_upstreams(config: Config) -> Iterator[Finding]:
         yield from check_balance(location, upstream)
         yield from _check_upstream_protocols((*location, "protocols"), upstream.protocols, seen)
         yield from check_outliers((*location, "outliers"), upstream.outliers)
+        yield from check_retries(location, upstream)
+        yield from check_pool(location, upstream)
         if upstream.health is not None:
             yield from check_health((*location, "health"), upstream.health, seen, upstream.protocols)
         yield from check_asgi(location, name, upstream, config.runtime_dir)
         if "tls" in upstream.model_fields_set:
             yield from check_upstream_tls((*location, "tls"), upstream.tls, seen)
+
+
+def _check_prewarm(config: Config) -> Iterator[Finding]:
+    """What is dialled ahead must find room, or it is closed and dialled again for ever."""
+    count = sum(upstream.pool.prewarm * len(upstream.endpoints) for upstream in config.upstream.values())
+    if count > config.limits.idle_connections:
+        hint = f"the pools of all upstreams want {count} in each worker (prewarm, for each endpoint)"
+        found = f"{config.limits.idle_connections} connections"
+        yield Finding(("limits", "idle_connections"), found, hint=hint)
 
 
 def _check_upstream_protocols(

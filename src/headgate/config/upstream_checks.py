@@ -77,6 +77,30 @@ def check_balance(location: Location, upstream: Upstream) -> Iterator[Finding]:
         yield Finding((*location, "queue"), "has no effect without max_requests")
 
 
+def check_retries(location: Location, upstream: Upstream) -> Iterator[Finding]:
+    """Yield what contradicts itself in the tries of one upstream and their time."""
+    retries, total = upstream.retries, upstream.total_timeout
+    if upstream.try_timeout is not None and total is not None and upstream.try_timeout > total:
+        yield Finding((*location, "try_timeout"), "is longer than total_timeout")
+    for place, word in enumerate(retries.on):
+        if word in retries.on[:place]:
+            yield Finding((*location, "retries", "on", place), f"{word} stands there twice")
+    if retries.attempts == 1:
+        for key in ("on", "budget", "budget_floor"):
+            if key in retries.model_fields_set:
+                yield Finding((*location, "retries", key), "has no effect with attempts = 1")
+
+
+def check_pool(location: Location, upstream: Upstream) -> Iterator[Finding]:
+    """Yield what contradicts itself in `[upstream.NAME.pool]`."""
+    pool = upstream.pool
+    if pool.prewarm > pool.max_idle:
+        hint = f"it would be closed at once: max_idle is {pool.max_idle}"
+        yield Finding((*location, "pool", "prewarm"), f"{pool.prewarm} connections", hint=hint)
+    if pool.prewarm and "h1" not in upstream.protocols:
+        yield Finding((*location, "pool", "prewarm"), "has no effect without h1 in protocols")
+
+
 def check_asgi(location: Location, name: str, upstream: Upstream, runtime_dir: Path) -> Iterator[Finding]:
     """Yield what is wrong between an upstream's applications and their table."""
     table, own = upstream.asgi, (*location, "asgi")

@@ -46,6 +46,27 @@ def with_tables(text):
         ('[upstream.api.health]\nhost = "app:99999"', "expected one host, with or without a port"),
         ('[upstream.api.health]\nhost = "*.app"', "expected one host, with or without a port"),
         ("[upstream.api.health]\nrise = 0", "upstream.api.health.rise: "),
+        (
+            '[upstream.api.retries]\non = ["closed", "503", "closed"]',
+            "upstream.api.retries.on[2]: closed stands there twice",
+        ),
+        ('[upstream.api.retries]\non = ["5xx"]', "upstream.api.retries.on: expected one of"),
+        ("[upstream.api.retries]\nattempts = 0", "upstream.api.retries.attempts: "),
+        ("[upstream.api.retries]\nattempts = 11", "upstream.api.retries.attempts: "),
+        ('[upstream.api.retries]\nbudget = "0.2"', 'expected a share from "1%" to "100%"'),
+        (
+            '[upstream.api.retries]\nattempts = 1\nbudget = "10%"',
+            "upstream.api.retries.budget: has no effect with attempts = 1",
+        ),
+        (
+            "[upstream.api.pool]\nprewarm = 8\nmax_idle = 7",
+            "upstream.api.pool.prewarm: 8 connections; it would be closed at once: max_idle is 7",
+        ),
+        (
+            "[upstream.api.pool]\nprewarm = 8\n[limits]\nidle_connections = 7",
+            "limits.idle_connections: 7 connections; the pools of all upstreams want 8 in each worker",
+        ),
+        ("[upstream.api.pool]\nprewarm = 257", "upstream.api.pool.prewarm: "),
     ],
 )
 def test_what_contradicts_itself_is_told(text, line):
@@ -143,3 +164,34 @@ def test_an_application_has_its_folder_beside_the_configuration():
     table = config.upstream["site"]
     assert table.endpoints[0].url == "asgi:site.main:app"
     assert (table.asgi.factory, table.asgi.in_worker, table.asgi.app_dir) == (True, False, None)
+
+
+def test_a_try_is_no_longer_than_all_of_them():
+    text = GATE.replace("[upstream.api]", '[upstream.api]\ntry_timeout = "11s"\ntotal_timeout = "10s"')
+    assert [line.partition(": ")[2] for line in told(text)] == [
+        "upstream.api.try_timeout: is longer than total_timeout"
+    ]
+
+
+def test_what_is_dialled_ahead_speaks_h1():
+    text = GATE.replace('["http://10.0.0.1:8080"]', '["https://10.0.0.1:8080"]\nprotocols = ["h3"]')
+    (line,) = told(text + "[upstream.api.pool]\nprewarm = 1\n")
+    assert line.endswith("upstream.api.pool.prewarm: has no effect without h1 in protocols")
+
+
+def test_the_words_of_retries_and_pools():
+    text = (
+        GATE
+        + """[upstream.api.retries]
+on = ["connect", "timeout", "503"]
+budget = "5%"
+budget_floor = "0"
+[upstream.api.pool]
+max_idle = 0
+max_age = "10m"
+"""
+    )
+    upstream = config_of(text).upstream["api"]
+    assert (upstream.retries.attempts, upstream.retries.budget) == (3, 0.05)
+    assert upstream.retries.budget_floor.per_second == 0
+    assert (upstream.pool.max_idle, upstream.pool.max_age, upstream.pool.prewarm) == (0, 600.0, 0)
