@@ -58,11 +58,9 @@ class ClientGone(OSError):
 class Call:
     """What runs an application once. `gone`: the client has left."""
 
-    __slots__ = ("gone", "task")
-
-    def __init__(self) -> None:
-        self.gone = False
-        self.task: asyncio.Task[None] | None = None
+    # Without slots: a WebSocket's call has a second base, which is compiled and has a layout already.
+    gone: bool
+    task: asyncio.Task[None] | None
 
     async def receive(self) -> Message:
         """Return what comes next from the client."""
@@ -101,11 +99,14 @@ class HttpCall(Call):
         "_status",
         "_trailers",
         "_values",
+        "gone",
         "stage",
+        "task",
     )
 
     def __init__(self, exchange: Exchange, poller: Poller, edits: FieldEdits, values: list[int]) -> None:
-        super().__init__()
+        self.gone = False
+        self.task = None
         self.stage = EXPECT_START
         self._values = values
         self._exchange = exchange

@@ -18,7 +18,7 @@ from typing import Any, Final, Protocol, final
 from headgate.asgi.application import Application, last_line
 from headgate.asgi.call import Call, HttpCall
 from headgate.asgi.scope import ScopeMaker
-from headgate.asgi.websocket import WebSocketCall, handshake_problem, refuse_handshake
+from headgate.asgi.websocket import WebSocketCall, WebSocketLimits, handshake_problem, refuse_handshake
 from headgate.connection.exchange import Exchange, Handler
 from headgate.counters import ASGI_RAISED, ASGI_RUNNING, GATEWAY_UNAVAILABLE
 from headgate.http.fields import Fields
@@ -47,7 +47,7 @@ class Hosted:
     ) -> None:
         self.upstream = upstream
         self.target = target
-        self.max_message = max_message
+        self.websockets = WebSocketLimits(max_message)
         self.poller = poller
         self.values = values
         self.event = event
@@ -150,7 +150,7 @@ class AsgiHandler(Handler):
             return
         hosted = self.hosted
         exchange.upstream_started = self.poller.now
-        call = WebSocketCall(exchange, self.poller, self.edits, hosted.values, hosted.max_message)
+        call = WebSocketCall(exchange, self.poller, self.edits, hosted.values, hosted.websockets)
         exchange.attempt = call
         hosted.begin(call, exchange, scopes.websocket(exchange))
 

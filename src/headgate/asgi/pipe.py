@@ -75,10 +75,11 @@ class Pipe:
 class SocketPipe(StreamDriver, Pipe):
     """Takes over the descriptor of a client's connection, whose `detach` has been called."""
 
-    def __init__(self, connection: DownstreamConnection, owner: PipeOwner) -> None:
+    def __init__(self, connection: DownstreamConnection, owner: PipeOwner, silence: float) -> None:
         super().__init__(connection.transport, connection.poller)
         self.connection = connection
         self.owner = owner
+        self.silence = silence
         self.open = True
         self.ending = False
         self.moved_in = 0
@@ -94,7 +95,7 @@ class SocketPipe(StreamDriver, Pipe):
         if not self._parked:
             self.poller.replace(self._fd, self)
         self._want(READ | WRITE if self.unsent > 0 else READ)
-        self.wait(SILENCE_SECONDS)
+        self.wait(self.silence)
 
     def write(self, data: bytes) -> bool:
         if not self.open:
@@ -148,7 +149,7 @@ class SocketPipe(StreamDriver, Pipe):
             self._over("")
             return False
         self.moved_in += len(data)
-        self.wait(SILENCE_SECONDS)
+        self.wait(self.silence)
         self.owner.pipe_data(data)
         return self.open and self.reading and self.transport.pending()
 
@@ -158,7 +159,7 @@ class SocketPipe(StreamDriver, Pipe):
         except TransportError as error:
             self._over(error.reason)
             return
-        self.wait(SILENCE_SECONDS)
+        self.wait(self.silence)
         if done:
             if self.ending:
                 self._over("")
@@ -177,7 +178,7 @@ class SocketPipe(StreamDriver, Pipe):
     def end_from_outside(self, reason: str) -> None:
         """The sweep has found silence, or somebody ends it."""
         if reason == "idle-timeout" and self.open and not self.ending and self.owner.pipe_silent():
-            self.wait(SILENCE_SECONDS)
+            self.wait(self.silence)
             return
         self._over(reason)
 
@@ -219,16 +220,19 @@ class SocketTunnel(TunnelOwner, HoldsBytes):
 class LanePipe(Handler, TunnelOwner, Pipe):
     """A stream of HTTP/3 whose extended CONNECT was answered with 200; content is what the WebSocket carries."""
 
-    def __init__(self, exchange: Exchange, lane: DownstreamLane, poller: Poller, owner: PipeOwner) -> None:
+    def __init__(
+        self, exchange: Exchange, lane: DownstreamLane, poller: Poller, owner: PipeOwner, silence: float
+    ) -> None:
         self.exchange = exchange
         self.lane = lane
         self.poller = poller
         self.owner = owner
+        self.silence = silence
         self.open = True
         self.ending = False
         exchange.handler = self
         lane.enter_tunnel(self)
-        self.wait(SILENCE_SECONDS)
+        self.wait(self.silence)
 
     def begin(self) -> None:
         """Take what the client has sent already, and what it will send."""
@@ -269,7 +273,7 @@ class LanePipe(Handler, TunnelOwner, Pipe):
         return
 
     def request_data(self, exchange: Exchange, data: bytes) -> None:
-        self.wait(SILENCE_SECONDS)
+        self.wait(self.silence)
         self.owner.pipe_data(data)
 
     def request_end(self, exchange: Exchange, trailers: Fields | None) -> None:
@@ -291,7 +295,7 @@ class LanePipe(Handler, TunnelOwner, Pipe):
         if not self.open:
             return
         if reason == "idle-timeout" and self.owner.pipe_silent():
-            self.wait(SILENCE_SECONDS)
+            self.wait(self.silence)
             return
         self.open = False
         self.exchange.handler = None

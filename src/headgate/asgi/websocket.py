@@ -16,6 +16,7 @@ import base64
 import binascii
 import time
 from collections import deque
+from dataclasses import dataclass
 from typing import Any, Final, final
 
 from wsproto.connection import Connection, ConnectionState, ConnectionType
@@ -24,7 +25,7 @@ from wsproto.utilities import RemoteProtocolError, generate_accept_token
 
 from headgate.asgi.application import Message
 from headgate.asgi.call import Call, ClientGone, HttpCall, read_fields
-from headgate.asgi.pipe import LanePipe, Pipe, PipeOwner, SocketPipe
+from headgate.asgi.pipe import SILENCE_SECONDS, LanePipe, Pipe, PipeOwner, SocketPipe
 from headgate.connection.downstream import DownstreamConnection
 from headgate.connection.exchange import Exchange
 from headgate.connection.quic_downstream import DownstreamLane
@@ -91,20 +92,34 @@ def refuse_handshake(exchange: Exchange, problem: str, edits: FieldEdits) -> Non
     exchange.downstream.flush()
 
 
+@dataclass(slots=True)
+class WebSocketLimits:
+    """What one client may do: `message` in octets, `silence` in seconds."""
+
+    message: int
+    silence: float = SILENCE_SECONDS
+
+
 @final
 class WebSocketCall(Call, PipeOwner):
     """One WebSocket."""
 
     def __init__(
-        self, exchange: Exchange, poller: Poller, edits: FieldEdits, values: list[int], max_message: int
+        self,
+        exchange: Exchange,
+        poller: Poller,
+        edits: FieldEdits,
+        values: list[int],
+        limits: WebSocketLimits,
     ) -> None:
-        Call.__init__(self)
+        self.gone = False
+        self.task = None
         self.stage = NEW
         self._exchange = exchange
         self._poller = poller
         self._edits = edits
         self._values = values
-        self._max = max_message
+        self._limits = limits
         self._pipe: Pipe | None = None
         self._frames = Connection(ConnectionType.SERVER)
         self._queue: deque[Message] = deque()
@@ -209,7 +224,7 @@ class WebSocketCall(Call, PipeOwner):
         if isinstance(downstream, DownstreamLane):
             downstream.respond(agreement(response))
             downstream.flush()
-            lane = self._pipe = LanePipe(exchange, downstream, self._poller, self)
+            lane = self._pipe = LanePipe(exchange, downstream, self._poller, self, self._limits.silence)
             lane.begin()
         elif isinstance(downstream, DownstreamConnection):
             downstream.respond(response)
@@ -217,7 +232,7 @@ class WebSocketCall(Call, PipeOwner):
             if downstream.closed:
                 self._ended(ABNORMAL, "")
                 return
-            self._pipe = SocketPipe(downstream, self)
+            self._pipe = SocketPipe(downstream, self, self._limits.silence)
             if early:
                 self.pipe_data(early)
 
@@ -309,7 +324,7 @@ class WebSocketCall(Call, PipeOwner):
             return True  # we have said Close: what still comes is for nobody
         self._parts.append(event.data)
         self._size += len(event.data)
-        if self._size > self._max:
+        if self._size > self._limits.message:
             self._fail(TOO_BIG, "message-too-big", ASGI_MESSAGE_TOO_BIG)
             return False
         if event.message_finished:

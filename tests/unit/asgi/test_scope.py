@@ -4,11 +4,20 @@ import pytest
 
 from headgate.asgi.scope import MAX_REMEMBERED, ScopeMaker, believed_client
 from headgate.connection.context import ConnectionContext
-from headgate.connection.exchange import Downstream, Exchange
+from headgate.connection.downstream import DownstreamConnection
+from headgate.connection.exchange import Exchange, Handler
+from headgate.connection.observer import DownstreamObserver
+from headgate.connection.settings import ConnectionSettings
+from headgate.counters import SIZE
 from headgate.engine.events import Request
 from headgate.http.fields import Fields
 from headgate.http.forwarded import ForwardedInfo, Forwarder
 from headgate.http.networks import Networks
+from headgate.net.poller import Poller
+from headgate.testing.memory import MemoryTransport
+
+TRANSPORT = MemoryTransport()
+POLLER = Poller()
 
 
 def fields(*pairs):
@@ -21,7 +30,10 @@ def fields(*pairs):
 def exchange(target=b"/", *pairs, method=b"GET", version=11, asked=None):
     forwarded = Forwarder(Networks(())).connection(b"192.0.2.1", b"https", 443)
     context = ConnectionContext("192.0.2.9:443", "192.0.2.1", 50000, b"https", forwarded)
-    made = Exchange(Downstream(), context, Request(method, target, version, fields(*pairs)), 0.0)
+    connection = DownstreamConnection(
+        TRANSPORT, POLLER, Handler(), DownstreamObserver(), ConnectionSettings(), [0] * SIZE, context
+    )
+    made = Exchange(connection, context, Request(method, target, version, fields(*pairs)), 0.0)
     made.asked = asked
     return made
 

@@ -10,7 +10,6 @@ import pytest
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import unix_connect
 
-from headgate.asgi import pipe
 from headgate.counters import (
     ASGI_BAD_FRAME,
     ASGI_MESSAGE_TOO_BIG,
@@ -96,8 +95,8 @@ def test_pings_are_answered(echoing):
         assert sock.ping().wait(10)
 
 
-def test_a_silent_client_is_pinged_and_given_up(echoing, monkeypatch):
-    monkeypatch.setattr(pipe, "SILENCE_SECONDS", 0.1)
+def test_a_silent_client_is_pinged_and_given_up(echoing):
+    echoing.host.hosted.websockets.silence = 0.1
     with connect(echoing) as sock:
         # It answers by itself, for as long as somebody reads.
         with pytest.raises(TimeoutError):
