@@ -35,7 +35,8 @@ class Profile:
     routes: int = 1
     h3: bool = False
     origin_tls: bool = False
-    # What the first port does instead of HTTP: "connect" (a forward proxy; of rivals a relay of TCP).
+    # What the first port does instead of HTTP: "tcp" (passes connections on), or "connect" (a forward proxy; rivals
+    # pass connections on).
     relay: str = ""
 
 
@@ -273,13 +274,19 @@ def headgate_config(job: Job) -> str:
 
 def headgate_relay(job: Job, limits: str) -> str:
     """Return the rest of headgate.toml for `Profile.relay`; an https listener keeps the second port."""
+    if job.profile.relay == "tcp":
+        mode = 'mode = "tcp"\nupstream = "origin"'
+        tables = f'[upstream.origin]\nendpoints = ["tcp://127.0.0.1:{job.origin_port}"]'
+    else:
+        mode = 'mode = "forward"'
+        limits += (
+            f'\n[listener.forward]\nconnect_ports = ["{job.origin_port}"]\nallow_networks = ["127.0.0.0/8"]'
+        )
+        tables = ""
     return f"""[[listener]]
 addresses = ["127.0.0.1:{job.port}"]
-mode = "forward"
+{mode}
 {limits}
-[listener.forward]
-connect_ports = ["{job.origin_port}"]
-allow_networks = ["127.0.0.0/8"]
 [[listener]]
 addresses = ["127.0.0.1:{job.tls_port}"]
 mode = "https"
@@ -288,6 +295,7 @@ protocols = ["h1"]
 files = "{job.certificates}/*.pem"
 [[route]]
 respond = {{ status = 204 }}
+{tables}
 """
 
 
@@ -371,7 +379,8 @@ backend origin
   maxconn 4000
 defaults
   mode tcp
-  option splice-auto
+  option splice-request
+  option splice-response
   timeout client 60s
   timeout server 60s
   timeout connect 5s

@@ -24,6 +24,7 @@ ROWS: Final[tuple[Row, ...]] = (
     Requests("h1-fields", "h1, 15 fields, access log", goal=1.5, busy=True),
     Requests("h1-tls-fields", "h1 TLS, 15 fields, access log", goal=1.5, busy=True, tls=True),
     Requests("https-origin", "h1, TLS to the origin", goal=1.3, origin_tls=True),
+    Relay("tcp-1g", "1 GiB through a tcp listener", "tcp"),
     Relay("connect-1g", "1 GiB through CONNECT (rivals: TCP)", "connect"),
     IdleTls(),
     ManyRoutes(1000),
