@@ -24,8 +24,6 @@ import os
 from collections.abc import Coroutine
 from typing import Any, Final, Protocol, final
 
-from mypy_extensions import trait
-
 from headgate.connection.exchange import Exchange
 from headgate.counters import (
     AUTHENTICATION_BUSY,
@@ -78,13 +76,12 @@ class Checker(Protocol):
         ...
 
 
-@trait
-class IdentityWaiter:
+class IdentityWaiter(Protocol):
     """Who waits for the end of a check."""
 
     def user_known(self, exchange: Exchange, is_right: bool) -> None:
         """The exchange may go on (`exchange.user` is set), or may not. It may be over meanwhile."""
-        raise NotImplementedError
+        ...
 
 
 @final

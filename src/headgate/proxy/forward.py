@@ -47,7 +47,6 @@ from headgate.proxy.authentication import (
     THROTTLED,
     WAIT,
     Authenticator,
-    IdentityWaiter,
 )
 from headgate.proxy.connect import ConnectProxy, Parents
 from headgate.proxy.destinations import Destinations
@@ -133,7 +132,7 @@ class FallBack(Handler):
 
 
 @final
-class ForwardProxy(Handler, IdentityWaiter):
+class ForwardProxy(Handler):
     """The first handler of every exchange of one forward listener."""
 
     def __init__(

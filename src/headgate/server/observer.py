@@ -40,7 +40,8 @@ class Observer(DownstreamObserver):
             self.event(
                 "upstream-failed",
                 "warning",
-                limit_key=exchange.endpoint,
+                # What a client of a forward proxy asks for is its own choice: it shall not make keys.
+                limit_key=exchange.endpoint if exchange.upstream else exchange.context.network,
                 upstream=exchange.upstream,
                 endpoint=exchange.endpoint,
                 reason=exchange.reason or "failed-over",

@@ -11,7 +11,7 @@ import time
 
 import pytest
 from tests.integration.forward.conftest import Proxy
-from tests.integration.gate import free_port, wait_for
+from tests.integration.gate import free_port
 
 PUBLIC = "203.0.113.7"
 CURL = ("curl", "-s", "--noproxy", "", "--max-time", "10", "-w", "\n%{http_code} %{http_connect}")
@@ -231,18 +231,3 @@ def test_redirects_are_not_followed(network):
 
 def test_the_proxy_does_not_lead_to_itself(network):
     assert network.get(f"http://127.0.0.1:{network.proxy.port}/")[0] == 403
-
-
-def test_refusals_are_counted_and_logged_with_their_reason_and_the_address(network):
-    network.get("http://inside.test:8080/")
-    events = wait_for(
-        "the event",
-        lambda: [e for e in network.gate.events("upstream-failed") if "inside.test" in e["endpoint"]],
-    )
-    assert events[0]["reason"] == "address-not-allowed"
-    assert "127.0.0.1:8080" in events[0]["detail"]
-    line = wait_for(
-        "its line",
-        lambda: [one for one in network.gate.access_lines() if one["host"] == "inside.test:8080"],
-    )[0]
-    assert line["reason"] == "address-not-allowed"

@@ -129,6 +129,23 @@ def test_costly_hashes_of_others_delay_nobody(own, mirror, tmp_path):
                 guess.wait(30)
 
 
+def test_refusals_are_told_with_their_addresses_and_a_flood_of_them_is_summed_up(own, mirror):
+    mirror.names.add("inside.test", "A", "10.1.2.3")
+    with own() as proxy:
+        assert proxy.curl("http://inside.test/", user="bob", password="b").status == 403
+        event = wait_for("the event", lambda: proxy.gate.events("upstream-failed"))[0]
+        assert event["reason"] == "address-not-allowed"
+        assert event["endpoint"] == "http://inside.test:80"
+        assert "10.1.2.3:80" in event["detail"]
+        many = [f"http://10.0.0.{n}/" for n in range(100)]
+        assert proxy.curl(*many, user="bob", password="b").status == 403
+        wait_for("all lines", lambda: len(proxy.gate.access_lines()) == 101)
+        assert {line["reason"] for line in proxy.gate.access_lines()} == {"address-not-allowed"}
+        assert len(proxy.gate.events("upstream-failed")) < 50
+        metric = 'headgate_forward_refused_total{reason="address-not-allowed"}'
+        wait_for("the counter", lambda: proxy.gate.metrics().get(metric) == 101)
+
+
 def test_bytes_of_a_user_add_up_over_requests_and_tunnels(own, mirror):
     with own() as proxy:
         for _ in range(3):

@@ -30,7 +30,6 @@ from headgate.proxy.authentication import (
     THROTTLED,
     WAIT,
     Authenticator,
-    IdentityWaiter,
     read_basic,
 )
 
@@ -39,7 +38,7 @@ def basic(user, password):
     return b"Basic " + base64.b64encode(f"{user}:{password}".encode())
 
 
-class Waiter(IdentityWaiter):
+class Waiter:
     def __init__(self):
         self.heard = []
 
@@ -246,7 +245,7 @@ def test_what_is_remembered_has_no_password_in_it(door):
 
 
 def test_a_defect_of_one_waiter_leaves_nobody_waiting(door):
-    class Broken(IdentityWaiter):
+    class Broken:
         def user_known(self, exchange, is_right):
             raise RuntimeError("broken")
 
