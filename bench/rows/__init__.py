@@ -2,6 +2,8 @@
 
 from typing import Final
 
+from bench.load import FIFTEEN_FIELDS
+from bench.rows.asgi import Asgi
 from bench.rows.base import Row
 from bench.rows.h3 import Garbage, H3Handshake, H3Requests, IdleH3
 from bench.rows.handshakes import Connections, Handshake, HandshakeManyCertificates, Resumed
@@ -26,6 +28,8 @@ ROWS: Final[tuple[Row, ...]] = (
     Requests("https-origin", "h1, TLS to the origin", goal=1.3, origin_tls=True),
     Relay("tcp-1g", "1 GiB through a tcp listener", "tcp"),
     Relay("connect-1g", "1 GiB through CONNECT (rivals: TCP)", "connect"),
+    Asgi("asgi", "ASGI hello-world, in the worker"),
+    Asgi("asgi-fields", "the same with 15 request fields", FIFTEEN_FIELDS),
     IdleTls(),
     ManyRoutes(1000),
     HandshakeManyCertificates(1000),

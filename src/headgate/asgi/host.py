@@ -40,8 +40,9 @@ from headgate.server.sweep import SWEEP_SECONDS, sweep
 
 # The gate ends what takes too long, here nothing may end before: a day.
 WIDE: Final = 86_400.0
-# A gate lets 64 KiB of fields through and adds its own.
+# A gate lets 64 KiB in 128 fields through and adds its own.
 MAX_HEAD: Final = 128 * 1024
+MAX_LINES: Final = 256
 SOCKET_MODE: Final = 0o600
 _CLIENT_LEFT: Final = frozenset(("hung-up", "epipe", "econnreset"))
 
@@ -132,7 +133,12 @@ class AppHost:
             handler=AsgiHandler(self.hosted, FieldEdits()),
             observer=self._observer,
             settings=ConnectionSettings(
-                head=WIDE, body_idle=WIDE, write_idle=WIDE, keep_alive=WIDE, max_head=MAX_HEAD
+                head=WIDE,
+                body_idle=WIDE,
+                write_idle=WIDE,
+                keep_alive=WIDE,
+                max_head=MAX_HEAD,
+                max_fields=MAX_LINES,
             ),
             limits=ConnectionLimits(self.counters.values, 0, 0, 0.0, 0.0),
             forwarder=Forwarder(Networks(())),

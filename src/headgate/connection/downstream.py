@@ -74,7 +74,7 @@ class DownstreamConnection(Accepted, Downstream):
         context: ConnectionContext,
     ) -> None:
         super().__init__(transport, poller, context)
-        self.engine = ServerEngine(settings.max_head)
+        self.engine = ServerEngine(settings.max_head, settings.max_fields)
         self.handler = handler
         self.observer = observer
         self.settings = settings

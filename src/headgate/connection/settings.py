@@ -2,6 +2,8 @@
 
 from typing import final
 
+from headgate.engine.h1.grammar import MAX_FIELDS
+
 
 @final
 class ConnectionSettings:
@@ -17,6 +19,7 @@ class ConnectionSettings:
         keep_alive: float = 60.0,
         max_head: int = 64 * 1024,
         max_body: int = 0,
+        max_fields: int = MAX_FIELDS,
         server_name: str = "headgate",
     ) -> None:
         self.handshake = handshake
@@ -26,4 +29,5 @@ class ConnectionSettings:
         self.keep_alive = keep_alive
         self.max_head = max_head
         self.max_body = max_body
+        self.max_fields = max_fields
         self.server_name = server_name

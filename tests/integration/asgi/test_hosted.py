@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from tests.integration.asgi.conftest import ask
 from tests.integration.gate import wait_for
+from websockets.sync.client import connect
 
 APP = """
 import asyncio, os, time, logging
@@ -268,3 +269,12 @@ def test_it_ends_with_its_supervisor(hosted):
     gate.process = None
     wait_for("the end", lambda: not os.path.exists(f"/proc/{pid}"))
     assert any(event["process"] == "app app" for event in gate.events("supervisor-gone"))
+
+
+def test_the_example_runs(hosted, where):
+    text = (Path(__file__).parents[3] / "examples/asgi/site_example.py").read_text()
+    gate = hosted(text, where)
+    assert ask(gate.http_ports[0], "/a/path").body == b"GET /a/path for 127.0.0.1, up for 0 s\n"
+    with connect(f"ws://127.0.0.1:{gate.http_ports[0]}/") as sock:
+        sock.send("hello")
+        assert sock.recv(10) == "hello"

@@ -8,7 +8,7 @@ import stat
 import pytest
 
 from headgate.asgi.application import ApplicationError
-from headgate.asgi.host import MAX_HEAD, bind_socket
+from headgate.asgi.host import MAX_HEAD, MAX_LINES, bind_socket
 
 
 async def app(scope, receive, send):
@@ -106,4 +106,11 @@ def test_limit_of_the_head(serve, size, status):
     head += b"\r\nx: "
     head += b"a" * (size - len(head))
     response = serve(app).ask(head + b"\r\n\r\n")
+    assert response.startswith(b"HTTP/1.1 %d " % status)
+
+
+@pytest.mark.parametrize(("count", "status"), [(MAX_LINES, 200), (MAX_LINES + 1, 431)])
+def test_limit_of_fields(serve, count, status):
+    lines = b"".join(b"x-%d: 1\r\n" % number for number in range(count - 2))
+    response = serve(app).ask(b"GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n" + lines + b"\r\n")
     assert response.startswith(b"HTTP/1.1 %d " % status)
