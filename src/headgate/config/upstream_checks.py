@@ -97,6 +97,8 @@ def check_pool(location: Location, upstream: Upstream) -> Iterator[Finding]:
     if pool.prewarm > pool.max_idle:
         hint = f"it would be closed at once: max_idle is {pool.max_idle}"
         yield Finding((*location, "pool", "prewarm"), f"{pool.prewarm} connections", hint=hint)
+    if pool.prewarm and any(endpoint.url.startswith("tcp:") for endpoint in upstream.endpoints):
+        yield Finding((*location, "pool", "prewarm"), "has no effect with tcp:// endpoints")
     if pool.prewarm and "h1" not in upstream.protocols:
         yield Finding((*location, "pool", "prewarm"), "has no effect without h1 in protocols")
 

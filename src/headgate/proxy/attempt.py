@@ -36,6 +36,9 @@ MAX_REPLAY_TOTAL: Final = 32 * 1024 * 1024
 MAX_READ_AWAY: Final = 64 * 1024
 # The origin is done with a connection, in one way or another.
 ENDED: Final = frozenset(("closed", "econnreset", "epipe", "enotconn"))
+# The same over TLS, by the many that send no close_notify; and a stream of HTTP/3 that was reset.
+CLOSING: Final = ENDED | {"eof-without-close-notify"}
+BROKEN_OFF: Final = CLOSING | {"reset"}
 NOBODY: Final[list[Endpoint]] = []
 
 
@@ -104,9 +107,9 @@ class Attempt:
         """Return which kind of failure this is (see `upstream/retries`)."""
         if reason == REFUSED or not connection.touched:
             return UNTOUCHED
-        if reason not in ENDED or connection.answered:
+        if reason not in BROKEN_OFF or connection.answered:
             return INVALID
-        return REUSED if self.reused and not self.repeated else CLOSED
+        return REUSED if self.reused and not self.repeated and reason in CLOSING else CLOSED
 
     def after(
         self, kind: int, exchange: Exchange, upstream: Upstream, now: float, values: list[int]

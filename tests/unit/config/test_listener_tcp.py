@@ -68,6 +68,10 @@ def test_routes_by_name_beside_routes_of_requests():
             ONE.replace('upstream = "db"\n', ""),
             ["1: listener: a listener with mode tcp that leads nowhere;"],
         ),
+        (
+            ONE + "[upstream.db.pool]\nprewarm = 1\n",
+            ["9: upstream.db.pool.prewarm: has no effect with tcp:// endpoints"],
+        ),
         (ONE.replace("[upstream.db]", "[upstream.dc]"), ['4: listener.upstream: there is no upstream "db";']),
         (
             ONE.replace("tcp://10.0.0.5:5432", "http://10.0.0.5:5432"),

@@ -41,6 +41,7 @@ from headgate.upstream.retries import (
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
 BUSY = b"HTTP/1.1 503 Busy\r\nContent-Length: 4\r\n\r\nbusy"
 RESET = TransportError("econnreset", 104, "read")
+NO_CLOSE_NOTIFY = TransportError("eof-without-close-notify", 0, "TLS read")
 ALL = frozenset((CONNECT, CLOSED, TIMEOUT, INVALID))
 METHODS = (b"GET", b"HEAD", b"OPTIONS", b"TRACE", b"PUT", b"DELETE", b"POST", b"PATCH", b"MKCOL", b"X-OWN")
 
@@ -231,7 +232,7 @@ def test_an_answer_that_was_passed_on_is_final(make, method, end):
 
 @pytest.mark.parametrize("content", [b"", b"content"])
 @pytest.mark.parametrize("method", METHODS)
-@pytest.mark.parametrize("end", [b"", RESET])
+@pytest.mark.parametrize("end", [b"", RESET, NO_CLOSE_NOTIFY])
 def test_a_reused_connection_that_was_closing_costs_one_repetition_of_any_method(make, method, content, end):
     path = make(endpoints=1)
     client = path.client()
@@ -480,7 +481,7 @@ def test_interim_answers_of_a_try_do_not_bind_the_client(make):
 
 def resting(make, endpoints=3):
     path = make(endpoints=endpoints)
-    path.outliers = Outliers(path.upstream, OutlierRules(), path.tell, path.values, path.poller.now)
+    path.outliers = Outliers(path.upstream, OutlierRules(), path.tell, path.values, path.poller)
     return path
 
 
