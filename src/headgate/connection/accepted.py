@@ -23,6 +23,10 @@ class Accepted(StreamDriver):
         """Begin; `secure`: with a TLS handshake."""
         raise NotImplementedError
 
+    def buffered(self) -> int:
+        """Return how many octets are held of which nobody knows yet what they say."""
+        return 0
+
     def drain(self) -> None:
         """End as soon as nothing is under way."""
         raise NotImplementedError

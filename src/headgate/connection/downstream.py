@@ -585,6 +585,9 @@ class DownstreamConnection(Accepted, Downstream):
         self.close_transport()
         self.observer.connection_closed(self)
 
+    def buffered(self) -> int:
+        return self.engine.buffered
+
     def drain(self) -> None:
         """Close as soon as nothing is under way; an answer that is still to come says Connection: close."""
         self.draining = True

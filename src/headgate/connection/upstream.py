@@ -56,12 +56,21 @@ class UpstreamConnection(StreamDriver, UpstreamStream):
         self.touched = False
         self.pooled = False
         self.expires: float = NEVER
-        self.client: ConnectionContext | None = None  # whose it is, where origins are told of clients
+        # Whose it is, where origins are told of clients, and what they were told: over QUIC a client may move.
+        self.client: ConnectionContext | None = None
+        self.told_peer = ""
+        self.told_port = 0
         values[UPSTREAM_OPEN] += 1
         self.watch(READ)
 
     def __repr__(self) -> str:
         return f"<UpstreamConnection {self.address} uses={self.uses} {self.engine!r}>"
+
+    def belong_to(self, client: ConnectionContext, peer: str, port: int) -> None:
+        """The origin was told that this is for `client`, who was at this address then."""
+        self.client = client
+        self.told_peer = peer
+        self.told_port = port
 
     # -- sending
 

@@ -301,7 +301,10 @@ class TcpConnection(Accepted, RelayOwner, HoldsBytes, TransportWaiter, RoomWaite
         return self.relay.client.held if self.relay is not None else 0
 
     def held_for_origin(self) -> int:
-        return self.relay.origin.held if self.relay is not None else len(self.early)
+        return self.relay.origin.held if self.relay is not None else 0
+
+    def buffered(self) -> int:
+        return len(self.early)
 
     # -- ends
 

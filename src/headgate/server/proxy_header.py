@@ -103,6 +103,9 @@ class ProxyHeaderReader(Accepted):
         self.observer.crashed("PROXY header", error)
         self.close()
 
+    def buffered(self) -> int:
+        return len(self._data)
+
     def drain(self) -> None:
         """Nothing is under way here."""
         self.close()

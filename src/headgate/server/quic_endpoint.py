@@ -622,6 +622,7 @@ class QuicEndpoint(Pollable):
         values[QUIC_OPEN] -= 1
         values[CONNECTIONS_OPEN] -= 1
         self.limits.leave(driver.context.network)
+        driver.context.closed = True
         self._settle(driver)
         tls = driver.quic.tls
         if not driver.quic.is_complete and isinstance(tls, ServerHandshake):

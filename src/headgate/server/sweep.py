@@ -46,10 +46,10 @@ def sweep(listeners: list[Listener], endpoints: list[Endpoint], values: list[int
                 except Exception as error:
                     connection.on_crash(error)  # one defect must not keep everybody else's deadlines
             elif not connection.closed:
+                heads += connection.buffered()
                 held += connection.unsent
                 tunnel: object = connection
                 if isinstance(connection, DownstreamConnection):
-                    heads += connection.engine.buffered
                     tunnel = connection.tunnel
                 if isinstance(tunnel, HoldsBytes):
                     held += tunnel.held_for_client()

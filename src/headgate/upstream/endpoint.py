@@ -220,9 +220,10 @@ class Endpoint(UpstreamOwner):
         try:
             if self._introducer is not None:
                 client = exchange.context
+                peer, port = client.peer, client.port
                 connector = self._introducer.saying(client.proxy_header(self.proxy_protocol))
                 connection = await self._open_connection(connector)
-                connection.client = client
+                connection.belong_to(client, peer, port)
             else:
                 connection = await self._open_connection(self._early_for(exchange.request))
         except HeadgateError as error:

@@ -132,7 +132,11 @@ class Pool:
         while place > 0:
             place -= 1
             connection = idle[place]
-            if connection.client is client:
+            if (
+                connection.client is client
+                and connection.told_peer == client.peer
+                and connection.told_port == client.port
+            ):
                 del idle[place]
                 connection.pooled = False
                 self._values[UPSTREAM_IDLE] -= 1

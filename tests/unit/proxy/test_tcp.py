@@ -337,7 +337,11 @@ def test_what_is_held_is_told_to_the_sweep(make):
     hello = hello_of(b"a.test")
     client.sendall(hello)
     passage.poller.dispatch()
-    assert connection.held_for_origin() == len(hello)
+    assert connection.buffered() == len(hello)
     passage.dials.release()
-    assert (connection.held_for_origin(), connection.held_for_client()) == (0, 0)
+    assert (connection.buffered(), connection.held_for_origin(), connection.held_for_client()) == (0, 0, 0)
+    passage.origin.take = 0
+    client.sendall(b"waits")
+    passage.poller.dispatch()
+    assert (connection.held_for_origin(), connection.held_for_client()) == (5, 0)
     end(passage, connection)

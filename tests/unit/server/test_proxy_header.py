@@ -157,6 +157,7 @@ def test_a_header_that_does_not_come_in_time(make):
     door = make()
     client = send(door, b"PROXY ")
     reader = only(door)
+    assert reader.buffered() == 6
     assert reader.deadline == pytest.approx(door.poller.now + 10.0, abs=5.0)
     reader.on_deadline(reader.deadline)
     assert gone(client)

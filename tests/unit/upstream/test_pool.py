@@ -288,11 +288,16 @@ def test_a_connection_that_was_opened_for_a_client_is_that_clients(make):
     for client in (one, other, one):
         transport = MemoryTransport()
         connection = UpstreamConnection(transport, path.poller, endpoint, path.values, endpoint.url, 65536)
-        connection.client = client
+        connection.belong_to(client, client.peer, client.port)
         pool.keep(connection)
         opened.append(connection)
     assert pool.take_of(other, False) is opened[1]
     assert pool.take_of(other, False) is None
+    one.port += 1
+    assert pool.take_of(one, False) is None, (
+        "a client of QUIC that moved: the origin was told another address"
+    )
+    one.port -= 1
     assert pool.take_of(one, False) is opened[2], "the newest"
     one.closed = True
     assert opened[0].is_due(path.poller.now)
