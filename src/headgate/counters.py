@@ -210,6 +210,10 @@ _RESOLVE_DROPPED = "What the resolver's limits dropped, by limit."
 RESOLVE_DROPPED_ADDRESSES: Final = _counter("resolve_dropped_total", _RESOLVE_DROPPED, limit="addresses")
 RESOLVE_DROPPED_ENTRIES: Final = _counter("resolve_dropped_total", _RESOLVE_DROPPED, limit="cache-entries")
 
+_NAMES = "Answers of name servers on what an upstream consists of, by what was done with them."
+NAMES_ANSWERED: Final = _counter("upstream_names_total", _NAMES, outcome="taken")
+NAMES_KEPT: Final = _counter("upstream_names_total", _NAMES, outcome="failed-last-kept")
+
 # -- upstream failures as seen by clients
 _GATEWAY = "Responses that Headgate made because the origin gave none, by reason."
 GATEWAY_CONNECT: Final = _counter("gateway_errors_total", _GATEWAY, reason="connect")

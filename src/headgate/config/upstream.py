@@ -24,6 +24,11 @@ class Endpoint(Table):
     its addresses are tried."""
     weight: Annotated[Count, Field(ge=1, le=1000)] = 1
     """Its share of the requests, compared with the other endpoints."""
+    resolve: Literal["off", "each", "srv"] = "off"
+    """`off`: one endpoint, whatever addresses its name has. `each`: one for each address of the name; `srv`: one for
+    each SRV record of a name such as `http://_http._tcp.api.internal`, with its port and weight, those of lesser
+    priority as backups. The name is asked again when its TTL is over (1 s at least, 5 minutes at most); an answer
+    that fails or is empty changes nothing. Certificates must carry the URL's name (of `srv` without `_http._tcp`)."""
     backup: Flag = False
     """Whether it gets requests only while not enough of the others are up."""
     max_requests: Annotated[Count, Field(ge=0, le=1_000_000)] | None = None

@@ -2,13 +2,15 @@
 
 from collections.abc import Collection, Iterator
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from headgate.config.problems import Finding
 from headgate.config.table import Location
-from headgate.config.upstream import Upstream
+from headgate.config.upstream import Endpoint, Upstream
 from headgate.config.upstream_asgi import MAX_SOCKET, SCHEME, socket_path
 from headgate.config.upstream_health import Health, Outliers
 from headgate.config.upstream_tls import UpstreamTls
+from headgate.net.addresses import parse_ip
 
 
 def check_outliers(location: Location, outliers: Outliers) -> Iterator[Finding]:
@@ -73,8 +75,12 @@ def check_balance(location: Location, upstream: Upstream) -> Iterator[Finding]:
             "first without max_requests",
             hint="the first endpoint would get everything; say how much it takes",
         )
-    if "queue" in upstream.model_fields_set and not any(limits):
+    named = [endpoint.resolve != "off" for endpoint in upstream.endpoints]
+    if "queue" in upstream.model_fields_set and not any(limits) and not any(named):
         yield Finding((*location, "queue"), "has no effect without max_requests")
+    for place, endpoint in enumerate(upstream.endpoints):
+        if endpoint.resolve != "off":
+            yield from _check_name((*location, "endpoints", place), upstream, endpoint)
 
 
 def check_retries(location: Location, upstream: Upstream) -> Iterator[Finding]:
@@ -132,3 +138,18 @@ def _check_in_worker(location: Location, upstream: Upstream) -> Iterator[Finding
         yield Finding((*location, "asgi", "processes"), "has no effect with in_worker")
     if upstream.health is not None:
         yield Finding((*location, "health"), "has no effect with asgi.in_worker")
+
+
+def _check_name(location: Location, upstream: Upstream, endpoint: Endpoint) -> Iterator[Finding]:
+    """Yield what keeps the endpoints of a name from being used as the file says."""
+    host = urlsplit(endpoint.url).hostname or ""
+    if not host or parse_ip(host) is not None:
+        yield Finding((*location, "resolve"), f"{endpoint.url} has no name to resolve")
+    elif (endpoint.resolve == "srv") != host.startswith("_"):
+        hint = 'such as "http://_http._tcp.api.internal"' if endpoint.resolve == "srv" else 'for "srv"'
+        yield Finding((*location, "resolve"), f"{endpoint.resolve} of {host}", hint=hint)
+    if "h3" in upstream.protocols:
+        yield Finding((*location, "resolve"), "not built yet: HTTP/3 to endpoints from DNS")
+    if upstream.health is not None and upstream.health.kind != "off":
+        hint = "outliers are found without"
+        yield Finding((*location, "resolve"), "not built yet: probes of endpoints from DNS", hint=hint)

@@ -106,6 +106,16 @@ class _Known:
     expires: float
 
 
+@dataclass(frozen=True, slots=True)
+class Watched:
+    """What a name stands for now, for who keeps asking: the addresses of each family, None where the question for
+    that family failed, and in how many seconds it is worth while to ask again. `problem` is what went wrong."""
+
+    addresses: dict[Family, tuple[Address, ...] | None]
+    seconds: float
+    problem: str = ""
+
+
 _Key = tuple[str, str]
 
 
@@ -179,6 +189,60 @@ class Resolver:
             return [(host.lower(), "system")]
         names = _candidates(_checked_name(host), self._configuration(host))
         return [(name.to_text().lower(), family) for name in names for family in _RECORDS]
+
+    async def watch(self, host: str, *, timeout: float) -> Watched:
+        """Return all addresses of `host` once both families have answered. Raises `ResolveError` as `lookup` does."""
+        if (addresses := self._at_hand(host)) is not None:
+            return Watched(_by_family(addresses), SYSTEM_TTL)
+        asked: list[Question] = []
+        try:
+            name = _checked_name(host)
+            async with asyncio.timeout(timeout):
+                if self._settings.system:
+                    key = (host.lower(), "system")
+                    known = self._kept(key) or await self._shared(key, lambda: self._ask_system(key, host))
+                    if not known.addresses:
+                        raise ResolveError(host, known.reason, known.note)
+                    return Watched(_by_family(known.addresses), known.expires - self._clock.now())
+                return await self._watch_families(host, name, asked)
+        except TimeoutError:
+            raise ResolveError(host, "timeout", _timeout_detail(timeout, asked)) from None
+
+    async def _watch_families(self, host: str, name: dns.name.Name, asked: list[Question]) -> Watched:
+        conf = self._configuration(host)
+        notes: list[str] = []
+        reason = "not-found"
+        for candidate in _candidates(name, conf):
+            both = await asyncio.gather(*(self._one(candidate, family, conf, asked) for family in _RECORDS))
+            said = [known.note for known in both if known.reason == "failure"]
+            if any(known.addresses for known in both):
+                addresses = {
+                    family: None if known.reason == "failure" else known.addresses
+                    for family, known in zip(_RECORDS, both, strict=True)
+                }
+                seconds = min(known.expires for known in both if known.addresses) - self._clock.now()
+                return Watched(addresses, seconds, "; ".join(said))
+            notes += [known.note for known in both]
+            reason = max(reason, *(known.reason for known in both), key=_GRAVITY.index)
+        raise ResolveError(host, reason, "; ".join(notes))
+
+    async def records(self, host: str, record: dns.rdatatype.RdataType, *, timeout: float) -> Answer:
+        """Ask the nameservers for other records than addresses, of a full name; nothing is kept.
+
+        Raises `ResolveError` when none of them answers within `timeout`."""
+        name = _checked_name(host)
+        question = Question(name if name.is_absolute() else name.concatenate(dns.name.root), record)
+        settings = self._settings
+        servers = self._configuration(host).nameservers
+        try:
+            async with asyncio.timeout(timeout):
+                return await ask(
+                    question, list(servers), stagger=settings.stagger, timeout=settings.try_timeout
+                )
+        except NoAnswer:
+            raise ResolveError(host, "failure", question.story(0.0)) from None
+        except TimeoutError:
+            raise ResolveError(host, "timeout", _timeout_detail(timeout, [question])) from None
 
     async def close(self) -> None:
         """Give up what is being asked; who waits for it gets a `ResolveError`."""
@@ -359,6 +423,10 @@ class Resolver:
 # Of several reasons the last one in this order is told: it says most about what to do.
 _GRAVITY: Final = ("not-found", "no-address", "failure")
 _EAI_NOT_FOUND: Final = (socket.EAI_NONAME, socket.EAI_NODATA)
+
+
+def _by_family(addresses: tuple[Address, ...]) -> dict[Family, tuple[Address, ...] | None]:
+    return {family: tuple(one for one in addresses if one.family == family) for family in _RECORDS}
 
 
 def _deliver_both(addresses: tuple[Address, ...], deliver: Deliver) -> None:

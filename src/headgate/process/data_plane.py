@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import socket
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Final
@@ -37,6 +38,7 @@ from headgate.proxy.reverse import ReverseProxy
 from headgate.server.limits import ConnectionLimits
 from headgate.server.listener import Listener
 from headgate.server.observer import Observer
+from headgate.tasks import spawn
 from headgate.tls.context import ServerTls
 from headgate.upstream.checks import Verdict
 from headgate.upstream.endpoint import Endpoint
@@ -93,6 +95,7 @@ class DataPlane:
         self.dialer = Dialer(self.resolver, counters=counters, prefer=names.prefer)
         self.listeners: list[Listener] = []
         parts = UpstreamParts(
+            resolver=self.resolver,
             dialer=self.dialer,
             poller=self.poller,
             values=counters.values,
@@ -114,6 +117,7 @@ class DataPlane:
             else:
                 self.upstreams[name] = builder.build(name, table)
         self.outliers = builder.outliers
+        self.names = builder.names
         self._routes = [self._route(table) for table in config.route]
         self._routers: dict[tuple[int, ...], Router] = {}
         self.forwarder = Forwarder(Networks(config.trusted_proxies))
@@ -245,6 +249,10 @@ class DataPlane:
     def _tcp(self, index: int) -> Opener:
         values = self.counters.values
         return build_tcp(self.config, index, self.upstreams, self.poller, self.observer, values)
+
+    def watch_names(self) -> list[asyncio.Task[None]]:
+        """Begin to ask for the endpoints that come from DNS; cancel these tasks at the end."""
+        return [spawn(name, watch, self._crashed) for names in self.names for name, watch in names.watches()]
 
     def announce(self, address: str, alt_svc: bytes) -> None:
         """Tell the clients of the listener at an address, host and port, where HTTP/3 is (RFC 7838)."""

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from headgate.clock import Clock
-from headgate.config.kinds import parse_origin
+from headgate.config.kinds import format_address, parse_origin
 from headgate.config.upstream import Endpoint as EndpointConfig
 from headgate.config.upstream import Upstream as UpstreamConfig
 from headgate.config.upstream_health import Health
@@ -21,6 +21,7 @@ from headgate.connection.stream_driver import NEVER
 from headgate.net.dialer import Dialer
 from headgate.net.fast_open import FastOpenMemory
 from headgate.net.poller import Poller
+from headgate.net.resolver import Resolver
 from headgate.process.app_plan import plans_of_endpoint
 from headgate.process.channel import Json
 from headgate.process.sticky_key import sticky_key_of
@@ -33,6 +34,7 @@ from headgate.upstream.fast_open import FastOpen
 from headgate.upstream.h3_pool import H3Pool, Tell
 from headgate.upstream.hash_key import CLIENT, COOKIE, HEADER, PATH, HashKey
 from headgate.upstream.health import PENDING, UP, OutlierLimits
+from headgate.upstream.names import Member, Names, Source
 from headgate.upstream.outliers import OutlierRules, Outliers
 from headgate.upstream.policies.first import First
 from headgate.upstream.policies.least_requests import LeastRequests
@@ -52,6 +54,7 @@ from headgate.upstream.upstream import Balance, Upstream
 class UpstreamParts:
     """What the upstreams of a worker share. `crashed` hears of background work that ended with a defect."""
 
+    resolver: Resolver
     dialer: Dialer
     poller: Poller
     values: list[int]
@@ -82,6 +85,7 @@ class UpstreamBuilder:
         self._files = files
         self._fast_open_memory = FastOpenMemory()
         self.outliers: dict[str, Outliers] = {}  # the health of each upstream
+        self.names: list[Names] = []  # of those with endpoints from DNS
 
     def build(self, name: str, table: UpstreamConfig) -> Upstream:
         """Return the upstream of this name."""
@@ -92,14 +96,16 @@ class UpstreamBuilder:
             fast_open = FastOpen(parts.dialer, self._fast_open_memory, parts.values, parts.event)
         connector = DialingConnector(parts.dialer, tls, parts.crashed, parts.values, fast_open)
         quic = self._quic_connector(tls) if "h3" in table.protocols and tls is not None else None
-        endpoints = [
-            self._endpoint(place, item, table, connector, quic)
-            for item in table.endpoints
-            for place in self._places(name, table, item.url)
-        ]
+        group: list[Endpoint | Source] = []
+        for item in table.endpoints:
+            if item.resolve != "off":
+                group.append(self._source(item, table, connector))
+            else:
+                places = self._places(name, table, item.url)
+                group.extend([self._endpoint(place, item, table, connector, quic) for place in places])
         upstream = Upstream(
             name,
-            endpoints,
+            [entry for entry in group if isinstance(entry, Endpoint)],
             _policy(table),
             head_timeout=table.head_timeout,
             body_idle=table.body_idle,
@@ -110,10 +116,23 @@ class UpstreamBuilder:
             poller=self._parts.poller,
         )
         self.outliers[name] = self._outliers(upstream, table.outliers, table.health)
+        if any(isinstance(entry, Source) for entry in group):
+            self.names.append(
+                Names(
+                    upstream,
+                    group,
+                    parts.resolver,
+                    values=parts.values,
+                    tell=parts.event,
+                    defect=parts.defect,
+                )
+            )
         return upstream
 
     def _balance(self, table: UpstreamConfig) -> Balance:
-        limited = table.max_requests or any(endpoint.max_requests for endpoint in table.endpoints)
+        limited = table.max_requests or any(
+            endpoint.max_requests or endpoint.resolve != "off" for endpoint in table.endpoints
+        )
         return Balance(
             hash_key=_hash_key(table.hash_by) if table.balance == "ring-hash" else None,
             sticky=Sticky(table.sticky_cookie, sticky_key_of(self._files))
@@ -149,6 +168,22 @@ class UpstreamBuilder:
             return [Place(url, "http", f"unix:{origin.path}", 0)]
         return [Place(url, origin.scheme, origin.host.strip("[]"), origin.port)]
 
+    def _source(self, item: EndpointConfig, table: UpstreamConfig, connector: DialingConnector) -> Source:
+        """Return the name that endpoints come from."""
+        origin = parse_origin(item.url)
+        is_srv = item.resolve == "srv"
+        # RFC 6125 section 6.2.1: what was asked for is the name in the file; what DNS made of it proves nothing.
+        name = _without_service(origin.host) if is_srv else origin.host
+
+        def make(member: Member) -> Endpoint:
+            place = Place(url_of(member), origin.scheme, member.host, member.port)
+            return self._endpoint(place, item, table, connector, None, name)
+
+        def url_of(member: Member) -> str:
+            return f"{origin.scheme}://{format_address(member.host, member.port)}"
+
+        return Source(origin.host, origin.port, is_srv, make, url_of, item.weight, item.backup)
+
     def _endpoint(
         self,
         place: Place,
@@ -156,6 +191,7 @@ class UpstreamBuilder:
         table: UpstreamConfig,
         connector: DialingConnector,
         quic: QuicConnector | None,
+        name: str = "",
     ) -> Endpoint:
         parts = self._parts
         return Endpoint(
@@ -167,6 +203,7 @@ class UpstreamBuilder:
             connector=connector,
             values=parts.values,
             defect=parts.defect,
+            name=name,
             weight=item.weight,
             is_backup=item.backup,
             max_requests=(table.max_requests if item.max_requests is None else item.max_requests)
@@ -253,3 +290,11 @@ def _policy(table: UpstreamConfig) -> Policy:
 def _hash_key(text: str) -> HashKey:
     kind, _, name = text.partition(":")
     return HashKey({"client": CLIENT, "path": PATH, "header": HEADER, "cookie": COOKIE}[kind], name.encode())
+
+
+def _without_service(host: str) -> str:
+    """Return "api.internal" of "_http._tcp.api.internal"."""
+    labels = host.split(".")
+    while len(labels) > 1 and labels[0].startswith("_"):
+        labels.pop(0)
+    return ".".join(labels)

@@ -96,6 +96,7 @@ class Worker:
             divert_output(self._events.process)
             await asyncio.gather(*(app.start() for app in plane.apps.values()))
         channel.send(Kind.READY, {"snapshot": snapshot.number})
+        watches = plane.watch_names()
         sweeper = loop.create_task(self._sweep(plane), name="sweep")
         logger = loop.create_task(self._write_log(), name="access log")
         try:
@@ -105,6 +106,8 @@ class Worker:
             await self._drain(plane, seconds - kept)
             await asyncio.gather(*(app.stop(kept) for app in plane.apps.values()))
         finally:
+            for watch in watches:
+                watch.cancel()
             sweeper.cancel()
             logger.cancel()
             loop.remove_reader(plane.poller.fileno())

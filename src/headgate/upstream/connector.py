@@ -143,6 +143,6 @@ def _plain(sock: socket.socket, address: str) -> Transport:
 
 
 def _secure(tls: ClientTls, endpoint: Endpoint, sock: socket.socket, address: str) -> Transport:
-    transport = tls.connect(sock, endpoint.host, endpoint.port)
+    transport = tls.connect(sock, endpoint.name, endpoint.port)
     transport.peer = address
     return transport

@@ -115,6 +115,7 @@ class Endpoint(UpstreamOwner):
         connector: Connector,
         values: list[int],
         defect: DefectSink,
+        name: str = "",
         weight: int = 1,
         is_backup: bool = False,
         max_requests: int = UNLIMITED,
@@ -133,6 +134,7 @@ class Endpoint(UpstreamOwner):
         self.is_hosted = url.startswith("asgi:")  # a process that the gate itself runs
         self.host = host
         self.port = port
+        self.name = name or host  # whom the certificate must name
         self.weight = weight
         self.is_backup = is_backup
         self.max_requests = max_requests

@@ -78,7 +78,8 @@ class Client:
         values = self.counters.values
         fast = FastOpen(self.dialer, self.memory, values, self.tell)
         self.connector = DialingConnector(self.dialer, self.tls, print, values, fast)
-        self.endpoint = SimpleNamespace(url="x", scheme="https" if tls else "http", host="app.example", port=port,
+        self.endpoint = SimpleNamespace(url="x", scheme="https" if tls else "http", host="app.example",
+                                        name="app.example", port=port,
                                         connect_timeout=timeout)
 
     def tell(self, name, level="info", *, limit_key="", **fields):

@@ -42,6 +42,30 @@ def test_what_cannot_be_hashed(text):
         (TWO + '\nbalance = "first"', "balance: first without max_requests"),
         (ENDPOINTS + "\n[upstream.api.queue]\nsize = 5", "queue: has no effect without max_requests"),
         ('endpoints = [{ url = "http://a", backup = true }]', "endpoints: all of them are backups"),
+        (
+            'endpoints = [{ url = "http://10.0.0.1", resolve = "each" }]',
+            "endpoints.resolve: http://10.0.0.1:80",
+        ),
+        (
+            'endpoints = [{ url = "unix:/run/a", resolve = "each" }]',
+            "endpoints.resolve: unix:/run/a has no",
+        ),
+        (
+            'endpoints = [{ url = "http://api.test", resolve = "srv" }]',
+            "endpoints.resolve: srv of api.test",
+        ),
+        (
+            'endpoints = [{ url = "http://_http._tcp.a", resolve = "each" }]',
+            "endpoints.resolve: each of _http",
+        ),
+        (
+            'endpoints = [{ url = "https://a.test", resolve = "each" }]\nprotocols = ["h3"]',
+            "endpoints.resolve: not built yet: HTTP/3",
+        ),
+        (
+            'endpoints = [{ url = "http://a.test", resolve = "each" }]\n[upstream.api.health]',
+            "endpoints.resolve: not built yet: probes",
+        ),
         (ENDPOINTS + '\nsticky_cookie = "a b"', "sticky_cookie: expected the name of a cookie"),
     ],
 )

@@ -530,3 +530,54 @@ def test_hanging_getaddrinfo_delays_neither_us_nor_the_exit(make, monkeypatch):
         assert all(t.daemon for t in threading.enumerate() if t.name.startswith("getaddrinfo"))
     finally:
         release.set()
+
+
+# -- who keeps asking
+
+
+def watch(resolver, name, timeout=10.0):
+    async def run():
+        try:
+            return await resolver.watch(name, timeout=timeout)
+        finally:
+            await resolver.close()
+
+    return asyncio.run(run())
+
+
+def test_a_watched_name_says_for_how_long_it_is_good(make, server):
+    server.add("both.test", "A", "192.0.2.1", "192.0.2.2", ttl=30)
+    server.add("both.test", "AAAA", "2001:db8::1", ttl=90)
+    watched = watch(make(server.address, clock=HandClock()), "both.test")
+    assert watched.addresses["ipv6"] == (v6("2001:db8::1"),)
+    assert set(watched.addresses["ipv4"]) == {v4("192.0.2.1"), v4("192.0.2.2")}
+    assert (watched.seconds, watched.problem) == (30.0, "")
+
+
+def test_a_watched_name_tells_a_family_that_failed_from_one_that_is_empty(make, server):
+    server.add("half.test", "A", "192.0.2.1")
+    assert watch(make(server.address), "half.test").addresses["ipv6"] == ()
+    server.fault("AAAA", rcode="SERVFAIL")
+    watched = watch(make(server.address), "half.test")
+    assert watched.addresses == {"ipv6": None, "ipv4": (v4("192.0.2.1"),)}
+    assert "SERVFAIL" in watched.problem
+
+
+@pytest.mark.parametrize(("name", "reason"), [("absent.test", "not-found"), ("empty.test", "no-address")])
+def test_a_watched_name_without_addresses(make, server, name, reason):
+    server.add("empty.test", "TXT", "x")
+    with pytest.raises(ResolveError) as caught:
+        watch(make(server.address), name)
+    assert caught.value.reason == reason
+
+
+def test_a_watched_name_of_silence(make, server):
+    server.fault(silent=True)
+    with pytest.raises(ResolveError) as caught:
+        watch(make(server.address), "x.test", timeout=0.2)
+    assert caught.value.reason == "timeout"
+
+
+def test_a_watched_literal_and_localhost(make):
+    assert watch(make(), "192.0.2.7").addresses == {"ipv6": (), "ipv4": (v4("192.0.2.7"),)}
+    assert watch(make(), "localhost").addresses == {"ipv6": (v6("::1"),), "ipv4": (v4("127.0.0.1"),)}
