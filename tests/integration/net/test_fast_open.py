@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+import headgate
+
 PROLOGUE = """
 import asyncio, json, socket, ssl, subprocess, sys, tempfile, threading, time
 from types import SimpleNamespace
@@ -126,8 +128,12 @@ def in_namespace(script):
     probe = subprocess.run(["unshare", "-n", "true"], capture_output=True, text=True, timeout=20)
     if probe.returncode:
         pytest.skip(f"needs root for `unshare -n`: {probe.stderr.strip()}")
-    source = Path(__file__).parents[3] / "src"
-    paths = [os.environ.get("PYTHONPATH"), str(source), str(source.parent)]
+    # The package that is under test, compiled or not, and the root for the tests' own gate.
+    paths = [
+        os.environ.get("PYTHONPATH"),
+        str(Path(headgate.__file__).parents[1]),
+        str(Path(__file__).parents[3]),
+    ]
     path = os.pathsep.join(filter(None, paths))
     done = subprocess.run(
         ["unshare", "-n", sys.executable, "-c", PROLOGUE + script],

@@ -2,6 +2,7 @@
 
 import asyncio
 import errno
+import select
 import socket
 
 import pytest
@@ -19,6 +20,7 @@ from headgate.net.fast_open import (
     connect_now,
     failure,
     has_answered,
+    is_waiting,
 )
 from headgate.testing.clock import FakeClock
 
@@ -120,12 +122,28 @@ def test_a_reset_without_a_byte_is_closed_too(pair):
     assert told == [(RETRIED, "read: ECONNRESET (Connection reset by peer)")]
 
 
-def test_a_syn_that_nobody_answers_is_given_up_and_wakes_whoever_reads(pair, monkeypatch):
-    client, _ = pair
+@pytest.fixture
+def unanswered():
+    """A socket whose SYN is dropped, since the listener's queue is full."""
+    with socket.create_server(("127.0.0.1", 0), backlog=0) as listener:
+        waiting = []
+        for _ in range(9):
+            sock = socket.socket()
+            waiting.append(sock)
+            sock.setblocking(False)
+            sock.connect_ex(listener.getsockname())
+            if is_waiting(sock):
+                break
+        assert is_waiting(waiting[-1])
+        yield waiting[-1]
+        for sock in waiting:
+            sock.close()
+
+
+def test_a_syn_that_nobody_answers_is_given_up_and_wakes_whoever_reads(unanswered):
     told, timers = Told(), Timers()
-    transport = SynTransport(client, told, timers, 0.25)
-    transport.write(b"hi")
-    monkeypatch.setattr("headgate.net.fast_open.is_waiting", lambda sock: True)
+    transport = SynTransport(unanswered, told, timers, 0.25)
+    assert transport.write(b"hi") == 0
 
     async def run():
         await timers.advance(0.24)
@@ -134,6 +152,7 @@ def test_a_syn_that_nobody_answers_is_given_up_and_wakes_whoever_reads(pair, mon
 
     asyncio.run(run())
     assert told == [(RETRIED, "a SYN with data was not answered within 250 ms")]
+    assert select.select([unanswered], [], [], 5)[0], "it wakes whoever waits for an answer"
     for _ in range(2):
         with pytest.raises(TransportError, match="closed: a SYN with data was not answered") as caught:
             transport.read(10)

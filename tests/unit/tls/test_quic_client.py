@@ -231,6 +231,35 @@ def test_rfc8446_c4_a_session_is_used_once(gate, root):
     assert tls.take_session("other.test", 0.0) is None
 
 
+@pytest.mark.parametrize("resumption", [True, False])
+def test_without_resumption_no_session_is_kept(gate, root, resumption):
+    tls = QuicClientTls(ClientTls(ClientTlsSettings(authorities=root.pem, resumption=resumption)))
+    tls.keep("origin.test", [session()])
+    assert (tls.take_session("origin.test", 1.0) is not None) == resumption
+
+
+def test_a_session_is_resumed_while_what_it_was_believed_by_holds(kit, root):
+    until = time.time() + 3600
+    gate = kit.Gate([kit.identity_of(root.leaf("origin.test", not_after=until))])
+    verdicts = []
+
+    def judge(chain, staple):
+        verdicts.append(len(chain))
+        if len(verdicts) > 2:
+            raise alerts.refusal(alerts.CERTIFICATE_REVOKED, "revoked since")
+
+    tls = QuicClientTls(ClientTls(ClientTlsSettings(authorities=root.pem), judge))
+    client, _ = over_quic(gate, tls, "origin.test", tickets=TicketKeys((b"k" * 32,), b"p" * 32, 1))
+    sessions = client.take_sessions()
+    assert len(sessions) == 2
+    tls.keep("origin.test", sessions)
+    assert tls.take_session("origin.test", until + 1) is None, "the certificate has expired"
+    tls.keep("origin.test", sessions)
+    assert tls.take_session("origin.test", time.time()) is not None
+    assert tls.take_session("origin.test", time.time()) is None, "the staple is looked at again"
+    assert verdicts == [2, 2, 2]
+
+
 def test_sessions_of_a_host_at_the_limit_and_one_more(root):
     tls = QuicClientTls(ClientTls(ClientTlsSettings(authorities=root.pem)))
     held = [session() for _ in range(MAX_SESSIONS + 1)]
