@@ -376,6 +376,13 @@ def resets_an_idle_connection_as_a_post_reuses_it(world, name):
     world.upstream(name, world.origin(once_then(Wire.reset), name).url)
 
 
+@row(200, client=twice, counter=RETRIED, retries=1)
+def tls_ends_an_idle_connection_as_it_is_reused(world, name):
+    """Without close_notify, as servers do that have had enough of a connection."""
+    origin = world.tls_origin(once_then(closes), world.root.leaf("127.0.0.1"), name)
+    world.upstream(name, f"https://{origin.address}")
+
+
 def twice_with_a_pause(gate: Gate, name: str, _world: World) -> Seen:
     """The second once the gate has dropped what the origin spoke on unasked."""
     assert get(gate, name).status == 200

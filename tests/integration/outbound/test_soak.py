@@ -60,8 +60,11 @@ def test_random_faults_leave_nothing_behind(world, record_property):
         grown = resident(pid) - before
         judge(told, 3)
         check_log(gate, told)
+        counted = {key: value for key, value in gate.metrics().items() if "retr" in key and value}
     record_property("outcomes", dict(told.outcomes.most_common()))
-    print(f"{REQUESTS} requests, seed {seed}: {grown >> 10} KiB grown; {told.outcomes.most_common()}")
+    print(
+        f"{REQUESTS} requests, seed {seed}: {grown >> 10} KiB grown; {told.outcomes.most_common()}; {counted}"
+    )
     assert told.wrong == []
     assert grown < MARGIN, f"{grown} bytes"
     assert told.outcomes["200"] > REQUESTS * 0.6
