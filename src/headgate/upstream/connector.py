@@ -59,7 +59,7 @@ class DialingConnector:
         tls = self._tls if endpoint.scheme == "https" else None
         wrap = _plain if tls is None else functools.partial(_secure, tls, endpoint)
         fast_open = self._fast_open
-        if fast_open is None:
+        if fast_open is None or header:  # what says who the client is goes to nobody that is not there
             dialed = await self._dialer.dial(endpoint.host, endpoint.port, timeout=endpoint.connect_timeout)
             if header:
                 _say(dialed.sock, dialed.address, header)
