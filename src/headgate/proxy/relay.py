@@ -16,7 +16,7 @@ from __future__ import annotations
 import errno
 from typing import Final, final
 
-from mypy_extensions import trait
+from mypy_extensions import mypyc_attr
 
 from headgate.connection.stream_driver import READ_MIN, StreamDriver
 from headgate.counters import (
@@ -38,7 +38,7 @@ BULK: Final = READ_MIN
 MAX_SPLICES: Final = 2
 
 
-@trait
+@mypyc_attr(allow_interpreted_subclasses=True)
 class RelayOwner:
     """Who relays: hears what becomes of it."""
 

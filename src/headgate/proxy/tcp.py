@@ -96,7 +96,24 @@ class TcpProxy(Opener):
 
 
 @final
-class TcpConnection(Accepted, RelayOwner, HoldsBytes, TransportWaiter, RoomWaiter):
+class Passage(RelayOwner):
+    """What a connection's relay tells, for the connection (compiled, a class has one base that is no trait)."""
+
+    def __init__(self, connection: TcpConnection) -> None:
+        self.connection = connection
+
+    def relay_moved(self) -> None:
+        self.connection.relay_moved()
+
+    def relay_over(self, reason: str) -> None:
+        self.connection.relay_over(reason)
+
+    def relay_crashed(self, error: Exception) -> None:
+        self.connection.relay_crashed(error)
+
+
+@final
+class TcpConnection(Accepted, HoldsBytes, TransportWaiter, RoomWaiter):
     """One connection. `early` is what the client sent before there was anybody to send it to."""
 
     def __init__(self, sock: socket.socket, proxy: TcpProxy, context: ConnectionContext) -> None:
@@ -140,8 +157,8 @@ class TcpConnection(Accepted, RelayOwner, HoldsBytes, TransportWaiter, RoomWaite
                 return
             self.early += data
             hello = read_hello(self.early)
-        except TransportError as error:
-            self._end(error.reason)
+        except TransportError as broken:  # compiled, a name has one type for all clauses
+            self._end(broken.reason)
         except RemoteProtocolError as error:
             self.values[REFUSED_HELLO] += 1
             self._refuse(error.reason, error.detail)
@@ -269,7 +286,7 @@ class TcpConnection(Accepted, RelayOwner, HoldsBytes, TransportWaiter, RoomWaite
         values[TCP_OPEN] += 1
         values[UPSTREAM_OPEN] += 1
         client = RelayHalf(self.transport, self.poller, self)
-        self.relay = Relay(client, RelayHalf(transport, self.poller), self, values)
+        self.relay = Relay(client, RelayHalf(transport, self.poller), Passage(self), values)
         self.relay_moved()
         early, self.early = self.early, b""
         exchange.bytes_in = len(early)
@@ -280,9 +297,11 @@ class TcpConnection(Accepted, RelayOwner, HoldsBytes, TransportWaiter, RoomWaite
         self.relay.begin(early)
 
     def relay_moved(self) -> None:
+        """The silence begins anew."""
         self.deadline = self.poller.now + self.proxy.idle
 
     def relay_over(self, reason: str) -> None:
+        """Nothing more is relayed; both sides are closed next."""
         self.phase = OVER
         self.values[TCP_OPEN] -= 1
         self.values[UPSTREAM_OPEN] -= 1
@@ -295,6 +314,7 @@ class TcpConnection(Accepted, RelayOwner, HoldsBytes, TransportWaiter, RoomWaite
         self._leave_endpoint()
 
     def relay_crashed(self, error: Exception) -> None:
+        """A defect of ours."""
         self.proxy.observer.crashed("relay", error)
 
     def held_for_client(self) -> int:

@@ -28,7 +28,7 @@ class TunnelPlace:
 
 
 @final
-class Tunnel(TunnelOwner, HoldsBytes, RelayOwner):
+class Tunnel(RelayOwner, TunnelOwner, HoldsBytes):
     """Relays between a client's connection, whose `detach` returned `early`, and `origin`, from which came `late`."""
 
     def __init__(

@@ -3,12 +3,14 @@
 import pytest
 
 from headgate.proxy.server_names import ServerNames, TcpRoute
+from headgate.upstream.policies.round_robin import RoundRobin
+from headgate.upstream.upstream import Upstream
 
 
 def table(*patterns):
     names = ServerNames()
     for hosts in patterns:
-        names.add(hosts, TcpRoute(",".join(hosts) or "*", None))
+        names.add(hosts, TcpRoute(",".join(hosts) or "*", Upstream("u", [], RoundRobin())))
     return names
 
 
