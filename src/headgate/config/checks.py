@@ -21,6 +21,7 @@ from headgate.config.table import Location
 from headgate.config.upstream_checks import (
     check_asgi,
     check_balance,
+    check_fast_open,
     check_health,
     check_outliers,
     check_pool,
@@ -309,6 +310,7 @@ def _check_upstreams(config: Config) -> Iterator[Finding]:
         if upstream.health is not None:
             yield from check_health((*location, "health"), upstream.health, seen, upstream.protocols)
         yield from check_asgi(location, name, upstream, config.runtime_dir)
+        yield from check_fast_open((*location, "tcp_fast_open"), upstream, seen)
         if "tls" in upstream.model_fields_set:
             yield from check_upstream_tls((*location, "tls"), upstream.tls, seen)
 

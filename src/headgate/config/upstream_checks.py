@@ -57,6 +57,12 @@ def check_upstream_tls(location: Location, tls: UpstreamTls, urls: Collection[st
         yield Finding((*location, "key"), "a key, and no certificate beside it")
 
 
+def check_fast_open(location: Location, upstream: Upstream, urls: Collection[str]) -> Iterator[Finding]:
+    """Yield why nothing of an upstream would go in a SYN."""
+    if upstream.tcp_fast_open and not any(url.startswith(("http:", "https:")) for url in urls):
+        yield Finding(location, "has no effect: no endpoint begins with http:// or https://")
+
+
 def check_balance(location: Location, upstream: Upstream) -> Iterator[Finding]:
     """Yield what contradicts itself in how the requests of one upstream are shared out."""
     if "hash_by" in upstream.model_fields_set and upstream.balance != "ring-hash":

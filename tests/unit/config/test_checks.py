@@ -127,6 +127,10 @@ def added(text):
             "23: upstream.api.tls: has no effect: no endpoint begins with https://",
         ),
         (
+            edited(('"http://10.0.0.1:8080"', '"unix:/run/app"')) + "tcp_fast_open = true\n",
+            "23: upstream.api.tcp_fast_open: has no effect: no endpoint begins with http:// or https://",
+        ),
+        (
             HTTPS_GATE + 'tls = { verify = false, ca = "ca.pem" }\n',
             "23: upstream.api.tls.ca: has no effect with verify = false",
         ),
