@@ -83,6 +83,9 @@ def check_files(config: Config) -> Iterator[Finding]:
             yield from _check_users(location, listener.forward.users)
     for name, upstream in config.upstream.items():
         yield from _check_upstream_tls(("upstream", name, "tls"), upstream.tls)
+        place = upstream.asgi.app_dir
+        if place is not None and not place.is_dir():
+            yield Finding(("upstream", name, "asgi", "app_dir"), f"there is no folder {place}")
     yield from _check_user(config.user)
     if config.log.access not in ("stdout", "off"):
         folder = Path(config.log.access).parent

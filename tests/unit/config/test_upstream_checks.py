@@ -3,6 +3,7 @@
 import pytest
 from gate_text import GATE, config_of, told
 
+from headgate.config.files import check_files
 from headgate.config.upstream_health import parse_statuses
 
 
@@ -157,6 +158,17 @@ def test_a_socket_of_an_application_has_a_short_name(rest):
     assert bool(rest) == any("longer than the 107 octets of a socket's name" in line for line in lines)
     if not rest:
         assert config_of(text).upstream["site"].asgi.processes == 1
+
+
+def test_the_folder_of_an_application_is_there(tmp_path):
+    text = GATE + ('\n[upstream.site]\nendpoints = ["asgi:site:app"]\n[upstream.site.asgi]\napp_dir = "{}"\n')
+    for name, there in (("absent", False), ("present", True)):
+        folder = tmp_path / name
+        if there:
+            folder.mkdir()
+        config = config_of(text.replace("{}", str(folder)))
+        found = [finding.what for finding in check_files(config) if finding.location[-1] == "app_dir"]
+        assert found == ([] if there else [f"there is no folder {folder}"])
 
 
 def test_an_application_has_its_folder_beside_the_configuration():
