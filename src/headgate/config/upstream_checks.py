@@ -156,6 +156,3 @@ def _check_name(location: Location, upstream: Upstream, endpoint: Endpoint) -> I
         yield Finding((*location, "resolve"), f"{endpoint.resolve} of {host}", hint=hint)
     if "h3" in upstream.protocols:
         yield Finding((*location, "resolve"), "not built yet: HTTP/3 to endpoints from DNS")
-    if upstream.health is not None and upstream.health.kind != "off":
-        hint = "outliers are found without"
-        yield Finding((*location, "resolve"), "not built yet: probes of endpoints from DNS", hint=hint)

@@ -1,6 +1,6 @@
 """A look at endpoints, for `headgate status` and the metrics: each worker's own picture, put beside what probes say.
 
-Every two seconds a worker writes a row for each endpoint into its page, which is shared with the keeper (see
+Every second a worker writes a row for each endpoint into its page, which is shared with the keeper (see
 `quic_sample` for how pages are written); those that had a request or are not up come first, and of more than
 `MAX_ROWS` the rest is left out. The keeper adds them up when somebody asks: the words of all workers, and the sum of
 their counts, which begin anew with each worker.
@@ -15,7 +15,7 @@ from headgate.upstream.checks import Check, Checks
 from headgate.upstream.health import UP, VERDICTS, EndpointHealth
 from headgate.upstream.outliers import Outliers
 
-HEALTH_SECONDS: Final = 2.0
+HEALTH_SECONDS: Final = 1.0
 MAX_ROWS: Final = 1000
 PAGE_SIZE: Final = 512 * 1024  # of which only what is written costs memory
 _WHY: Final = 200
@@ -24,7 +24,8 @@ _WORDS: Final = ("up", "resting", "half-open", "ejected", "pending", "down")
 
 
 def rows_of(groups: Iterable[Outliers], now: float, wall: float) -> list[Json]:
-    """Return what a worker writes: [upstream, url, word, since, why, active, requests, failures, server errors]."""
+    """Return what a worker writes: [upstream, url, word, since, why, active, requests, failures, server errors,
+    name]."""
     found: list[Json] = []
     quiet: list[Json] = []
     for outliers in groups:
@@ -40,6 +41,7 @@ def rows_of(groups: Iterable[Outliers], now: float, wall: float) -> list[Json]:
                 health.requests,
                 health.failures,
                 health.server_errors,
+                endpoint.name,
             ]
             (quiet if health.is_up and not health.requests else found).append(row)
     found += quiet
@@ -63,7 +65,7 @@ class _Sum:
         self.server_errors = 0
 
     def add(self, row: list[Json]) -> None:
-        word, since, why, *numbers = row[2:]
+        word, since, why, *numbers = row[2:9]
         before = self.word()
         self.workers[str(word)] = self.workers.get(str(word), 0) + 1
         if isinstance(since, float) and (since > self.since or self.word() != before) and self.word() == word:
@@ -96,11 +98,22 @@ class HealthView:
     def describe(self, running: Mapping[int, int]) -> list[dict[str, object]]:
         """Return a row for each endpoint; only workers that run (slot → process id) are asked."""
         sums: dict[tuple[str, str], _Sum] = {place: _Sum() for place in self._known}
-        for slot, page in enumerate(self._pages):
-            for row in page.load() if slot in running else ():
-                if isinstance(row, list) and len(row) == 9:
-                    sums.setdefault((str(row[0]), str(row[1])), _Sum()).add(row)
+        for row in self._rows(running):
+            sums.setdefault((str(row[0]), str(row[1])), _Sum()).add(row)
         return [self._row(upstream, url, found) for (upstream, url), found in sums.items()]
+
+    def places(self, running: Mapping[int, int]) -> list[tuple[str, str, str]]:
+        """Return the endpoints of all workers: upstream, URL, and the name that their certificate must carry."""
+        return [(str(row[0]), str(row[1]), str(row[9])) for row in self._rows(running)]
+
+    def _rows(self, running: Mapping[int, int]) -> list[list[Json]]:
+        return [
+            row
+            for slot, page in enumerate(self._pages)
+            if slot in running
+            for row in page.load()
+            if isinstance(row, list) and len(row) == 10
+        ]
 
     def _row(self, upstream: str, url: str, found: _Sum) -> dict[str, object]:
         check = self._check(upstream, url)

@@ -261,6 +261,7 @@ class Keeper:
         self._events.event("defect", "error", where=f"keeper: {name}", error=error, next="it is probed again")
 
     def _make_control(self) -> KeeperControl:
+        self._health = self._make_health_view()
         pages = {f"worker {slot}": page for slot, page in enumerate(self._start.pages)}
         pages |= self._start.apps
         pages["keeper"] = self._start.page
@@ -271,7 +272,7 @@ class Keeper:
             self._clock,
             self._start.supervisor_pid,
             self._staples_revoked,
-            health=self._make_health_view(),
+            health=self._health,
             quic=QuicView(self._start.samples, self._switch_qlog, self._config.state_dir / QLOG_FOLDER),
         )
 
@@ -348,7 +349,7 @@ class Keeper:
         demanding = [certificate.name for certificate in certificates if certificate.must_staple]
         await self._stapler.first_round(demanding)
         if self._probes is not None:
-            await self._probes.checks.first_round()
+            await self._probes.first_round()
         await self._flush()
         self._channel.send(Kind.STAPLES_TRIED)
 
@@ -397,6 +398,8 @@ class Keeper:
                 self._measure()
                 watch.look(self._control.worker_pids())
                 if self._probes is not None:
+                    if self._probes.follows:
+                        self._probes.follow(self._health.places(self._control.worker_pids()))
                     self._probes.sweep()
             except Exception as exc:
                 # Figures are worth less than staples.

@@ -2,11 +2,14 @@
 
 A verdict that is new goes to the supervisor in a HEALTH message, and into `health.json`, written every few seconds
 while something changes and once a minute else, so that its age says how long nobody has looked. Once a minute all is
-repeated: by that workers know that somebody still looks. While the supervisor does not read, newer verdicts replace
-older ones here.
+repeated: by that workers know that somebody still looks. Endpoints of names are those that workers show in their
+pages: one place asks DNS, and what is probed is what gets requests. While the supervisor does not read, newer
+verdicts replace older ones here.
 """
 
-from collections.abc import Callable
+import asyncio
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
@@ -31,6 +34,10 @@ from headgate.upstream.probe import Prober, ProbeSettings, Target
 
 SAVE_SECONDS: Final = 5.0
 REFRESH_SECONDS: Final = 60.0
+# Workers do not agree for a moment when an answer changes, and one that starts has no answer yet.
+FORGET_SECONDS: Final = 30.0
+# Endpoints of names in one upstream; each is probed.
+MAX_FOLLOWED: Final = 1000
 
 
 class Probes:
@@ -59,6 +66,9 @@ class Probes:
         self._saved_at = self._repeated_at = clock.now()
         self.checks = Checks(self._publish, events.event, failed, clock, random, values)
         self._runtime_dir = config.runtime_dir
+        self._targets: dict[str, list[Target]] = {}  # of the configuration
+        self._followed: dict[str, _Followed] = {}
+        self._came = asyncio.Event()
         for name, table in config.upstream.items():
             if table.health is not None and table.health.kind != "off":
                 self._add(name, table, table.health, files, known_of(known, name), dialer)
@@ -87,9 +97,56 @@ class Probes:
         rules = Rules(
             health.interval, health.jitter, health.rise, health.fall, health.start == "wait-for-first-check"
         )
-        targets = targets_of(name, table, self._runtime_dir)
+        targets = self._targets[name] = targets_of(name, table, self._runtime_dir)
+        if any(endpoint.resolve != "off" for endpoint in table.endpoints):
+            self._followed[name] = _Followed(known, dict.fromkeys(known, self._clock.now()))
         settings = _settings(health, table.proxy_protocol)
         self.checks.add(name, rules, Prober(settings, dialer, tls), targets, known)
+        for url in known.keys() - self.checks.groups[name].checks.keys():
+            if name not in self._followed:
+                self._publish(name, url, None)
+
+    # -- endpoints from DNS
+
+    @property
+    def follows(self) -> bool:
+        """Tell whether there are names whose endpoints are probed."""
+        return bool(self._followed)
+
+    def follow(self, places: Iterable[tuple[str, str, str]]) -> None:
+        """Probe what workers found under the names of the configuration: (upstream, url, name that it must have)."""
+        now = self._clock.now()
+        for upstream, url, host in places:
+            followed = self._followed.get(upstream)
+            if followed is not None and (url in followed.seen or len(followed.seen) < MAX_FOLLOWED):
+                followed.seen[url] = now
+                if url not in followed.targets:
+                    followed.targets[url] = named_target(url, host)
+        for upstream, followed in self._followed.items():
+            for url in [url for url, when in followed.seen.items() if now >= when + FORGET_SECONDS]:
+                del followed.seen[url]
+                followed.targets.pop(url, None)
+                if (
+                    followed.known.pop(url, None) is not None
+                    and url not in self.checks.groups[upstream].checks
+                ):
+                    self._publish(upstream, url, None)
+            targets = {
+                target.url: target for target in (*self._targets[upstream], *followed.targets.values())
+            }
+            if targets.keys() != self.checks.groups[upstream].checks.keys():
+                self.checks.set_targets(upstream, targets.values(), followed.known)
+                self._came.set()
+
+    async def first_round(self) -> None:
+        """Wait until each endpoint that must not have requests before has had its first probe, those of names too."""
+        while any(
+            group.rules.is_awaited and not group.checks and name in self._followed
+            for name, group in self.checks.groups.items()
+        ):
+            self._came.clear()
+            await self._came.wait()
+        await self.checks.first_round()
 
     # -- verdicts
 
@@ -147,10 +204,28 @@ class Probes:
             )
 
 
+@dataclass(slots=True)
+class _Followed:
+    """An upstream with names: what was known of it, when a worker last had each URL, and what is probed."""
+
+    known: dict[str, Verdict]
+    seen: dict[str, float]
+    targets: dict[str, Target] = field(default_factory=dict)
+
+
+def named_target(url: str, host: str) -> Target:
+    """Return what is probed for an endpoint that a name stands for: its address, and that name."""
+    origin = parse_origin(url)
+    return Target(url, origin.scheme, host, origin.port, origin.host.strip("[]"))
+
+
 def targets_of(name: str, table: Upstream, runtime_dir: Path) -> list[Target]:
-    """Return the endpoints of an upstream that have addresses: each process of an application is one."""
+    """Return the endpoints of an upstream whose addresses stand in the configuration: each process of an application
+    is one."""
     found = []
     for endpoint in table.endpoints:
+        if endpoint.resolve != "off":
+            continue
         plans = plans_of_endpoint(name, table, endpoint.url, runtime_dir)
         found += [Target(plan.url, "http", "localhost", 0, f"unix:{plan.socket}") for plan in plans]
         if not endpoint.url.startswith(SCHEME):  # one that runs in a worker has no address

@@ -158,10 +158,8 @@ class Checks:
         known: Mapping[str, Verdict] | None = None,
     ) -> None:
         """Probe the endpoints of one upstream, beginning with the verdicts that are known."""
-        group = self.groups[name] = Group(name, rules, probe)
+        self.groups[name] = Group(name, rules, probe)
         self.set_targets(name, targets, known)
-        for url in (known or {}).keys() - group.checks.keys():
-            self._publish(name, url, None)
 
     def set_targets(
         self, name: str, targets: Iterable[Target], known: Mapping[str, Verdict] | None = None

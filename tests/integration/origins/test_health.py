@@ -8,6 +8,7 @@ import socket
 import pytest
 from tests.integration.gate import Gate, wait_for
 
+from headgate.testing.dns import DnsServer
 from headgate.testing.origin import Origin
 from headgate.testing.relay import Refusing
 
@@ -15,19 +16,21 @@ from headgate.testing.relay import Refusing
 class Patient:
     """An origin that answers /healthz with `health` and everything else with `status`, and counts the latter."""
 
-    def __init__(self, name):
+    def __init__(self, name, host="127.0.0.1", port=0):
         self.name = name
+        self.hosts = set()  # that probes asked for
         self.health = 200
         self.status = 200
         self.asked = 0
         self.probed = 0
-        self.origin = Origin(self._serve)
+        self.origin = Origin(self._serve, host=host, port=port)
 
     def _serve(self, wire):
         while head := wire.read_head():
             wire.read_content(head)
             if head.target.startswith("/healthz"):
                 self.probed += 1
+                self.hosts.add(head.get("host"))
                 status = self.health
             else:
                 self.asked += 1
@@ -153,6 +156,29 @@ def test_nobody_is_asked_before_the_first_probe_where_that_is_awaited(tmp_path, 
             assert not gate.events("upstream-failed")
             assert state(gate, f"http://127.0.0.1:{closed.port}") == "down"
             assert patients[0].probed >= 1
+
+
+def test_endpoints_from_dns_are_probed_under_their_name(tmp_path):
+    first = Patient("a")
+    port = int(first.url.rpartition(":")[2])
+    second = Patient("b", "127.0.0.2", port)
+    second.health = 503
+    text = f'[[route]]\nupstream = "api"\n[upstream.api]\nendpoints = [{{ url = "http://app.test:{port}", '
+    text += f'resolve = "each" }}]\n{PROBES}start = "wait-for-first-check"\n'
+    with (
+        DnsServer() as dns,
+        Gate(tmp_path, f'{text}[resolver]\nnameservers = ["{dns.address}"]\n', start=False) as gate,
+    ):
+        dns.add("app.test", "A", "127.0.0.1", "127.0.0.2")
+        try:
+            gate.start()
+            assert ask(gate, 20) == [200] * 20
+            assert (first.asked, second.asked) == (20, 0)
+            assert first.hosts == second.hosts == {f"app.test:{port}"}
+            assert state(gate, second.url) == "down"
+        finally:
+            first.close()
+            second.close()
 
 
 def test_when_most_are_down_all_are_asked(tmp_path, patients):

@@ -62,10 +62,6 @@ def test_what_cannot_be_hashed(text):
             'endpoints = [{ url = "https://a.test", resolve = "each" }]\nprotocols = ["h3"]',
             "endpoints.resolve: not built yet: HTTP/3",
         ),
-        (
-            'endpoints = [{ url = "http://a.test", resolve = "each" }]\n[upstream.api.health]',
-            "endpoints.resolve: not built yet: probes",
-        ),
         (ENDPOINTS + '\nsticky_cookie = "a b"', "sticky_cookie: expected the name of a cookie"),
     ],
 )

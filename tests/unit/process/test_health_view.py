@@ -9,7 +9,7 @@ API = ("api", "http://10.0.0.1:80")
 
 
 def row(word="up", since=0.0, why="", counts=(0, 0, 0, 0), place=API):
-    return [*place, word, since, why, *counts]
+    return [*place, word, since, why, *counts, "10.0.0.1"]
 
 
 def page(*rows):
@@ -53,6 +53,12 @@ def test_endpoints_that_came_later_are_shown_too():
     assert [one["endpoint"] for one in found] == [API[1], "http://10.0.0.9:80"]
 
 
+def test_places_have_the_name_that_was_asked_for():
+    view = HealthView([], [page(row()), page(row(place=("api", "http://10.0.0.9:80")))], None)
+    assert view.places({0: 1}) == [(*API, "10.0.0.1")]
+    assert len(view.places({0: 1, 1: 1})) == 2
+
+
 def test_rows_of_another_shape_are_left_out():
     (found,) = described(page("x", [1, 2], {"a": 1}))
     assert found["workers"] == {}
@@ -82,6 +88,7 @@ class Endpoint:
         self.url = f"http://10.0.0.{number}:80"
         self.health = Health(**health)
         self.active = 0
+        self.name = "api.internal"
 
 
 class Group:

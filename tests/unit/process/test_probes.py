@@ -7,9 +7,17 @@ import pytest
 
 from headgate.config.loader import loads
 from headgate.counters import SIZE
-from headgate.process.probes import REFRESH_SECONDS, SAVE_SECONDS, Probes, target_of, targets_of
+from headgate.process.probes import (
+    FORGET_SECONDS,
+    MAX_FOLLOWED,
+    REFRESH_SECONDS,
+    SAVE_SECONDS,
+    Probes,
+    target_of,
+    targets_of,
+)
 from headgate.process.verdicts import BATCH, decode_verdicts, encode_verdict
-from headgate.testing.clock import FakeClock
+from headgate.testing.clock import FakeClock, settle
 from headgate.upstream.checks import Verdict
 from headgate.upstream.health import DOWN, PENDING, UP
 from headgate.upstream.probe import Target
@@ -99,6 +107,66 @@ def test_what_is_known_is_where_probes_begin(tmp_path):
     checks = room.probes.checks.groups["api"].checks
     assert [check.verdict for check in checks.values()] == [DOWN, PENDING]
     assert room.probes.next_message() is None
+
+
+def test_who_is_known_and_gone_is_taken_back(tmp_path):
+    room = Room(tmp_path, known={"api": {"http://10.0.0.9:80": encode_verdict(ILL)}})
+    assert room.probes.next_message() == {"name": "api", "endpoints": {"http://10.0.0.9:80": None}}
+
+
+NAMED = """
+[upstream.named]
+endpoints = [{ url = "https://app.internal:8443", resolve = "each" }, "https://10.0.0.5"]
+[upstream.named.health]
+start = "wait-for-first-check"
+"""
+FOUND = "https://10.1.0.1:8443"
+
+
+def test_endpoints_of_names_are_those_that_workers_have(tmp_path):
+    room = Room(tmp_path, NAMED, known={"named": {FOUND: encode_verdict(ILL)}})
+    checks = room.probes.checks.groups["named"].checks
+    assert list(checks) == ["https://10.0.0.5:443"]
+    assert room.probes.next_message() is None  # what is known of others is kept until they show up
+    room.probes.follow([("named", FOUND, "app.internal"), ("api", "http://10.9.9.9:80", "x")])
+    assert checks[FOUND].target == Target(FOUND, "https", "app.internal", 8443, "10.1.0.1")
+    assert checks[FOUND].verdict == DOWN
+    assert "api" not in room.probes.checks.groups
+
+
+def test_an_endpoint_that_no_worker_has_is_forgotten_after_a_while(tmp_path):
+    room = Room(tmp_path, NAMED, known={"named": {FOUND: encode_verdict(ILL)}})
+    room.probes.follow([("named", FOUND, "app.internal")])
+    room.wait(FORGET_SECONDS - 1)
+    room.probes.follow([])
+    assert FOUND in room.probes.checks.groups["named"].checks
+    room.wait(1.0)
+    room.probes.follow([])
+    assert FOUND not in room.probes.checks.groups["named"].checks
+    assert room.probes.next_message() == {"name": "named", "endpoints": {FOUND: None}}
+
+
+def test_endpoints_of_names_at_the_limit_and_one_more(tmp_path):
+    room = Room(tmp_path, NAMED)
+    places = [f"https://10.2.{n // 256}.{n % 256}:8443" for n in range(MAX_FOLLOWED + 1)]
+    room.probes.follow([("named", url, "app.internal") for url in places])
+    assert len(room.probes.checks.groups["named"].checks) == MAX_FOLLOWED + 1  # and the one without a name
+
+
+def test_the_first_round_waits_until_names_stand_for_somebody(tmp_path):
+    async def scenario():
+        room = Room(tmp_path, NAMED.replace(', "https://10.0.0.5"', ""))
+        round_ = asyncio.ensure_future(room.probes.first_round())
+        await settle()
+        assert not round_.done()
+        room.probes.follow([("named", FOUND, "app.internal")])
+        await settle()
+        assert not round_.done()  # it is known now, and not probed yet
+        room.probes.checks.set_targets("named", [])
+        await settle()
+        round_.cancel()
+
+    asyncio.run(scenario())
 
 
 def test_verdicts_are_sent_in_batches_by_upstream_and_newer_replace_older(tmp_path):

@@ -146,14 +146,6 @@ def test_what_was_known_is_turned_like_any_other_verdict():
     run(scenario)
 
 
-def test_who_is_known_and_gone_is_taken_back():
-    async def scenario(room):
-        room.add(known={"http://10.0.0.9:80": Verdict(DOWN, "refused", 5.0)})
-        assert room.published == [("api", "http://10.0.0.9:80", None)]
-
-    run(scenario)
-
-
 def test_intervals_are_a_little_longer_or_shorter():
     async def scenario(room):
         room.checks._random = iter([0.0, 0.0, 1.0, 0.5, 0.5, 0.5]).__next__
