@@ -488,3 +488,83 @@ def name_vanishes(world, name):
     world.dns.add(f"{name}.internal", "A", "127.0.0.1", ttl=0)
     origin = world.origin(saying(OK_AND_CLOSE, closes), name)
     world.upstream(name, f"http://{name}.internal:{origin.port}")
+
+
+def resolved_anew(world: World, name: str) -> None:
+    """Wait until the nameserver was asked about a name once more, and its answer was used."""
+    before = world.dns.questions(f"{name}.internal", "A")
+    wait_for("two more questions", lambda: world.dns.questions(f"{name}.internal", "A") >= before + 2)
+
+
+def kept(gate: Gate, name: str, world: World) -> Seen:
+    world.dns.remove(f"{name}.internal")
+    resolved_anew(world, name)
+    return get(gate, name)
+
+
+@row(200, client=kept)
+def endpoints_of_a_name_vanish(world, name):
+    world.dns.add(f"{name}.internal", "A", "127.0.0.1", ttl=0)
+    origin = world.origin(good, name)
+    world.upstream(name, f'{{ url = "http://{name}.internal:{origin.port}", resolve = "each" }}')
+
+
+def replaced(gate: Gate, name: str, world: World) -> Seen:
+    assert world.reached[get(gate, name).identifier] == ["old"]
+    world.dns.add(f"{name}.internal", "A", "127.0.0.2", ttl=0)
+    resolved_anew(world, name)
+    seen = get(gate, name)
+    assert world.reached[seen.identifier] == ["new"]
+    return seen
+
+
+@row(200, client=replaced)
+def endpoints_of_a_name_change(world, name):
+    socks = bind_same_port("127.0.0.1", "127.0.0.2")
+    for sock, which in zip(socks, ("old", "new"), strict=True):
+        world.keep(Relay(("127.0.0.1", world.origin(good, which).port), sock=sock))
+    world.dns.add(f"{name}.internal", "A", "127.0.0.1", ttl=0)
+    port = socks[0].getsockname()[1]
+    world.upstream(name, f'{{ url = "http://{name}.internal:{port}", resolve = "each" }}')
+
+
+# -- health
+
+PROBES = (
+    'health = { path = "/healthz", interval = "200ms", timeout = "150ms", fall = 1, panic_threshold = "0%" }'
+)
+
+
+def sick(wire: Wire) -> None:
+    """Well enough to answer, but not when it is asked how it is."""
+    while head := wire.read_head():
+        wire.send(b"HTTP/1.1 503 No\r\nContent-Length: 0\r\n\r\n" if head.target == "/healthz" else OK)
+
+
+def down(gate: Gate, name: str, count: int) -> bool:
+    """Whether probes have found so many of an upstream's endpoints to be down."""
+    key = f'upstream="{name}"'
+    seen = [value for label, value in gate.metrics().items() if "_endpoint_up{" in label and key in label]
+    return seen.count(0.0) == count
+
+
+def while_down(gate: Gate, name: str, _world: World) -> Seen:
+    wait_for("the probes", lambda: down(gate, name, 1))
+    return get(gate, name)
+
+
+@row(200, client=while_down)
+def all_endpoints_unhealthy(world, name):
+    world.upstream(name, world.origin(sick, name).url, more=PROBES)
+
+
+def past_the_sick(gate: Gate, name: str, world: World) -> Seen:
+    wait_for("the probes", lambda: down(gate, name, 1))
+    seen = [get(gate, name) for _ in range(6)]
+    assert all(world.reached[one.identifier] == ["well"] for one in seen)
+    return seen[-1]
+
+
+@row(200, client=past_the_sick)
+def one_endpoint_unhealthy(world, name):
+    world.upstream(name, world.origin(sick, "sick").url, world.origin(good, "well").url, more=PROBES)

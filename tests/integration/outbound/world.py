@@ -127,7 +127,7 @@ class World:
 hosts = ["{name}.test"]
 upstream = "{name}"
 [upstream.{name}]
-endpoints = {json.dumps(urls)}
+endpoints = [{", ".join(url if url.startswith("{") else json.dumps(url) for url in urls)}]
 connect_timeout = "{patience}"
 head_timeout = "{patience}"
 body_idle = "{patience}"
@@ -265,7 +265,8 @@ def at_work(gate: Gate) -> dict[str, float]:
     return {
         key: value
         for key, value in gate.metrics().items()
-        if value and (key.partition("{")[0].endswith(("_open", "_queue_requests")) or "held_bytes" in key)
+        if value
+        and (key.partition("{")[0].endswith(("_open", "_queue_requests", "_active")) or "held_bytes" in key)
     }
 
 
