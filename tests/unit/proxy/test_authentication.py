@@ -1,7 +1,7 @@
 import base64
 
 import pytest
-from tests.unit.proxy.forward_path import Checks, People
+from tests.unit.proxy.forward_path import Checks, ForwardPath, People
 
 from headgate.connection.context import ConnectionContext
 from headgate.connection.exchange import Exchange
@@ -46,7 +46,18 @@ class Waiter:
         self.heard.append((exchange, is_right))
 
 
+@pytest.fixture(scope="module", autouse=True)
+def client():
+    """A client's connection, which compiled exchanges want to have; nothing is answered on it."""
+    path = ForwardPath()
+    Door.client = path.client()
+    yield
+    path.close()
+
+
 class Door:
+    client = None
+
     def __init__(self, **people):
         self.values = [0] * SIZE
         self.checks = Checks()
@@ -61,7 +72,7 @@ class Door:
         fields = Fields([], [])
         for value in values:
             fields.add(b"proxy-authorization", value, b"Proxy-Authorization")
-        return Exchange(None, context, Request(b"GET", b"/", 11, fields), self.now)
+        return Exchange(self.client, context, Request(b"GET", b"/", 11, fields), self.now)
 
     def come(self, *values, network="192.0.2.1"):
         """Return the verdict, and in the end whether it was right (None: nobody was asked)."""
