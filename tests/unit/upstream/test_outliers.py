@@ -7,7 +7,7 @@ from headgate.net.poller import Poller
 from headgate.upstream.endpoint import Endpoint
 from headgate.upstream.health import BROKEN, DOWN, EJECTED, HALF_OPEN, PENDING, READY, UP, OutlierLimits
 from headgate.upstream.outliers import STALE_SECONDS, OutlierRules, Outliers, median_without
-from headgate.upstream.policies.policy import Policy
+from headgate.upstream.policies.round_robin import RoundRobin
 from headgate.upstream.upstream import Upstream
 
 
@@ -19,16 +19,6 @@ class NoConnector:
         raise AssertionError("nobody dials here")
 
 
-class Watched(Policy):
-    """A policy that writes down among how many it is told to pick."""
-
-    def __init__(self):
-        self.rebuilt = []
-
-    def rebuild(self, endpoints, weights):
-        self.rebuilt.append(len(endpoints))
-
-
 class Group:
     """An upstream of `count` endpoints with its outliers, and what was told."""
 
@@ -36,9 +26,8 @@ class Group:
         self.poller = Poller()
         self.poller.now = 0.0
         self.told = []
-        self.policy = Watched()
         self.values = [0] * SIZE
-        self.upstream = Upstream("api", [self.endpoint(i, failures) for i in range(count)], self.policy)
+        self.upstream = Upstream("api", [self.endpoint(i, failures) for i in range(count)], RoundRobin())
         self.outliers = Outliers(
             self.upstream, OutlierRules(**rules), self.tell, self.values, self.poller, unknown=unknown
         )
@@ -230,14 +219,14 @@ def test_endpoints_wait_for_their_first_probe_where_that_is_asked_for():
     assert [group.health(i).is_up for i in (0, 1)] == [True, False]
 
 
-def test_many_verdicts_are_looked_at_once():
+def test_many_verdicts_are_taken_at_a_time_and_nothing_new_changes_nothing():
     group = Group(4)
-    seen = group.policy.rebuilt
-    seen.clear()
-    group.outliers.judge({f"http://10.0.0.{i}": (DOWN, "refused") for i in range(3)}, 1.0)
-    assert len(seen) == 1
-    group.outliers.judge({f"http://10.0.0.{i}": (DOWN, "refused") for i in range(3)}, 2.0)  # nothing new
-    assert len(seen) == 1
+    verdicts = {f"http://10.0.0.{i}": (DOWN, "refused") for i in range(3)}
+    group.outliers.judge(verdicts, 1.0)
+    ready = group.upstream.ready
+    assert [endpoint.url for endpoint in ready] == ["http://10.0.0.3"]
+    group.outliers.judge(verdicts, 2.0)
+    assert group.upstream.ready is ready
 
 
 def test_a_keeper_that_is_silent_for_long_keeps_nobody_out():
