@@ -81,6 +81,12 @@ def check_balance(location: Location, upstream: Upstream) -> Iterator[Finding]:
             "first without max_requests",
             hint="the first endpoint would get everything; say how much it takes",
         )
+    if any(endpoint.url.startswith("tcp:") for endpoint in upstream.endpoints):
+        if upstream.balance == "ring-hash" and upstream.hash_by != "client":
+            hint = "a connection of tcp has a client and nothing else"
+            yield Finding((*location, "hash_by"), f"{upstream.hash_by} with tcp:// endpoints", hint=hint)
+        if upstream.sticky_cookie is not None:
+            yield Finding((*location, "sticky_cookie"), "has no effect with tcp:// endpoints")
     named = [endpoint.resolve != "off" for endpoint in upstream.endpoints]
     if "queue" in upstream.model_fields_set and not any(limits) and not any(named):
         yield Finding((*location, "queue"), "has no effect without max_requests")

@@ -37,7 +37,7 @@ class HashKey:
     def value(self, exchange: Exchange) -> bytes:
         """Return the octets that are hashed."""
         kind = self.kind
-        if kind == PATH:
+        if kind == PATH and exchange.request.target:
             return exchange.request.target
         if kind == HEADER:
             found = exchange.request.fields.get(self.name)

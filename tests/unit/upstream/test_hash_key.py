@@ -47,6 +47,10 @@ def test_the_client_is_the_one_that_is_believed():
     assert HashKey(CLIENT).value(asked) == b"198.51.100.7"
 
 
+def test_a_connection_of_tcp_has_no_path():
+    assert HashKey(PATH).value(exchange(target=b"")) == b"192.0.2.9"
+
+
 def test_keys_are_the_same_everywhere_and_fit():
     key = HashKey(PATH).of(exchange())
     assert key == HashKey(PATH).of(exchange(peer="192.0.2.10")) == 330231686270280886
