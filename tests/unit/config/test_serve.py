@@ -62,3 +62,11 @@ def test_a_missing_file_is_told_without_a_line_that_nobody_wrote(tmp_path):
     with pytest.raises(ConfigProblems) as caught:
         serve_config("http://127.0.0.1:1", tmp_path / "a", tmp_path / "a", environ={})
     assert str(caught.value).splitlines()[0].startswith("headgate serve: certificate.")
+
+
+def test_an_application_is_imported_from_where_we_stand(pair, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    config = serve_config("asgi:site.main:app", *pair, environ={})
+    (upstream,) = config.upstream.values()
+    assert upstream.endpoints[0].url == "asgi:site.main:app"
+    assert upstream.asgi.app_dir == tmp_path
