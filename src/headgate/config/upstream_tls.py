@@ -27,5 +27,5 @@ class UpstreamTls(Table):
     the certificate promises must come; nobody else is asked. `require`: it must come in any case. Reason for
     `ignore`: most origins staple nothing."""
     resumption: Flag = True
-    """Whether sessions are resumed: a third of the CPU of a full handshake, on both sides. A session is used for the
-    host and port that gave it, one of TLS 1.3 once, and only while its certificates and its staple are valid."""
+    """Whether sessions are resumed: no chain is sent and verified, and the origin signs nothing. A session is used
+    for the host and port that gave it, one of TLS 1.3 once, while its certificates and its staple are valid."""
