@@ -48,7 +48,6 @@ from headgate.proxy.switch import may_switch, switch
 from headgate.upstream.deadlines import DeadlineOwner
 from headgate.upstream.endpoint import MAX_DIALLING, ConnectionWaiter, Endpoint
 from headgate.upstream.health import BROKEN, CONNECT_FAILED, TIMED_OUT
-from headgate.upstream.queue import RoomWaiter
 from headgate.upstream.retries import CONNECT, STATUS, TIMEOUT, UNTOUCHED
 from headgate.upstream.sticky import Sticky
 from headgate.upstream.upstream import Upstream
@@ -58,7 +57,7 @@ _OURS: Final = frozenset(("descriptors", "upgrade", "internal", "refused-address
 
 
 @final
-class ReverseProxy(Handler, ResponseReceiver, ConnectionWaiter, RoomWaiter, DeadlineOwner):
+class ReverseProxy(Handler, ResponseReceiver, ConnectionWaiter, DeadlineOwner):
     """Answers every exchange from one upstream."""
 
     def __init__(

@@ -46,7 +46,6 @@ from headgate.server.sweep import HoldsBytes
 from headgate.tls.client_hello import ALERT_UNRECOGNIZED_NAME, MAX_HELLO_OCTETS, read_hello
 from headgate.upstream.endpoint import MAX_DIALLING, Endpoint, TransportWaiter
 from headgate.upstream.health import CONNECT_FAILED, TIMED_OUT
-from headgate.upstream.queue import RoomWaiter
 from headgate.upstream.retries import CONNECT
 
 HELLO: Final = 0
@@ -113,7 +112,7 @@ class Passage(RelayOwner):
 
 
 @final
-class TcpConnection(Accepted, HoldsBytes, TransportWaiter, RoomWaiter):
+class TcpConnection(Accepted, HoldsBytes, TransportWaiter):
     """One connection. `early` is what the client sent before there was anybody to send it to."""
 
     def __init__(self, sock: socket.socket, proxy: TcpProxy, context: ConnectionContext) -> None:

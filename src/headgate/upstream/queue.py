@@ -9,9 +9,7 @@ looks at no more than it ends.
 from __future__ import annotations
 
 from collections import OrderedDict
-from typing import Final, final
-
-from mypy_extensions import trait
+from typing import Final, Protocol, final
 
 from headgate.connection.exchange import Exchange
 from headgate.counters import UPSTREAM_QUEUED, UPSTREAM_WAITING
@@ -23,17 +21,16 @@ QUEUE_SIZE: Final = 1024
 QUEUE_TIMEOUT: Final = 5.0
 
 
-@trait
-class RoomWaiter:
+class RoomWaiter(Protocol):
     """Who asked for room, and is told once: by one of these, unless the exchange leaves before."""
 
     def room_found(self, exchange: Exchange, endpoint: Endpoint) -> None:
         """This endpoint has room for it, now."""
-        raise NotImplementedError
+        ...
 
     def room_timeout(self, exchange: Exchange) -> None:
         """It has waited long enough."""
-        raise NotImplementedError
+        ...
 
 
 @final

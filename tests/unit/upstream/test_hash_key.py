@@ -1,6 +1,9 @@
 """What a request is hashed by, and what stands in when that is missing."""
 
+import functools
+
 import pytest
+from tests.unit.proxy.data_path import DataPath
 
 from headgate.connection.context import ConnectionContext
 from headgate.connection.exchange import Exchange
@@ -19,10 +22,16 @@ def fields(*pairs):
     return made
 
 
+@functools.cache
+def downstream():
+    """Return the driver of a client, for exchanges that are not answered."""
+    return DataPath().client()
+
+
 def exchange(*pairs, target=b"/a?b", peer="192.0.2.9"):
     forwarded = Forwarder(Networks(())).connection(peer.encode(), b"http", 80)
     context = ConnectionContext("test", peer, 4000, b"http", forwarded)
-    return Exchange(None, context, Request(b"GET", target, 11, fields(*pairs), 0), 1.0)
+    return Exchange(downstream(), context, Request(b"GET", target, 11, fields(*pairs), 0), 1.0)
 
 
 @pytest.mark.parametrize(

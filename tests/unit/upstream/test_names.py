@@ -3,6 +3,7 @@
 import asyncio
 
 import pytest
+from tests.unit.upstream.test_hash_key import exchange
 from tests.unit.upstream.test_policies import NoConnector
 
 from headgate.counters import NAMES_ANSWERED, NAMES_KEPT, SIZE
@@ -266,11 +267,11 @@ def test_srv_may_weigh_anew_and_promote_a_backup(make, server):
     world = make(name=SERVICE, is_srv=True)
     world.ask()
     first, second = world.upstream.endpoints
-    assert {world.upstream.pick(None, []) for _ in range(8)} == {first}
+    assert {world.upstream.pick(exchange(), []) for _ in range(8)} == {first}
     server.add(SERVICE, "SRV", "10 1 80 a.test.", "10 3 80 b.test.")
     world.ask()
     assert world.upstream.endpoints == [first, second]
-    assert [world.upstream.pick(None, []) for _ in range(8)].count(second) == 6
+    assert [world.upstream.pick(exchange(), []) for _ in range(8)].count(second) == 6
     server.add(SERVICE, "SRV", "0 0 0 .")
     world.ask()
     assert world.upstream.endpoints == [first, second]

@@ -3,15 +3,14 @@
 import gc
 import time
 
+from tests.unit.upstream.test_hash_key import exchange
+
+from headgate.connection.exchange import Exchange
 from headgate.counters import SIZE, UPSTREAM_QUEUED, UPSTREAM_WAITING
-from headgate.upstream.queue import RoomQueue, RoomWaiter
+from headgate.upstream.queue import RoomQueue
 
 
-class Asker:
-    """Stands for an exchange: the queue only tells one from another."""
-
-
-class Waiter(RoomWaiter):
+class Waiter:
     def __init__(self):
         self.late = []
 
@@ -29,7 +28,7 @@ def queue(**settings):
 
 def test_in_order_and_no_more_than_its_size():
     waiting, values, waiter = queue(size=3)
-    askers = [Asker() for _ in range(4)]
+    askers = [exchange() for _ in range(4)]
     assert [waiting.enter(asker, waiter, 1.0) for asker in askers] == [True, True, True, False]
     assert values[UPSTREAM_WAITING] == len(waiting) == 3
     order = []
@@ -43,7 +42,7 @@ def test_in_order_and_no_more_than_its_size():
 
 def test_each_is_told_when_its_time_is_over_and_nobody_earlier():
     waiting, values, waiter = queue(timeout=5.0)
-    early, late = Asker(), Asker()
+    early, late = exchange(), exchange()
     waiting.enter(early, waiter, 100.0)
     waiting.enter(late, waiter, 102.0)
     waiting.expire(104.9)
@@ -58,7 +57,7 @@ def test_each_is_told_when_its_time_is_over_and_nobody_earlier():
 def leaving_cost(count):
     """Return the seconds that it takes `count` clients to give up in order, looking at the head after each."""
     waiting, _, waiter = queue(size=count)
-    askers = [Asker() for _ in range(count)]
+    askers = [exchange() for _ in range(count)]
     for asker in askers:
         waiting.enter(asker, waiter, 1.0)
     began = time.process_time()
@@ -74,16 +73,21 @@ def test_giving_up_costs_the_same_however_many_wait():
     assert min(leaving_cost(20_000) for _ in range(3)) < 40 * min(leaving_cost(2000) for _ in range(3))
 
 
+def exchanges():
+    gc.collect()
+    return len([held for held in gc.get_objects() if isinstance(held, Exchange)])
+
+
 def test_nothing_stays_of_ten_thousand_who_gave_up():
+    before = exchanges()
     waiting, values, waiter = queue(size=10_000)
-    askers = [Asker() for _ in range(10_000)]
+    askers = [exchange() for _ in range(10_000)]
     for asker in askers:
         assert waiting.enter(asker, waiter, 1.0)
-    assert not waiting.enter(Asker(), waiter, 1.0)
+    assert not waiting.enter(exchange(), waiter, 1.0)
     for asker in reversed(askers):
         waiting.leave(asker)
     del asker
     askers.clear()
-    gc.collect()
-    assert not [held for held in gc.get_objects() if isinstance(held, Asker)]
+    assert exchanges() == before
     assert (len(waiting), waiting.first(), values[UPSTREAM_WAITING]) == (0, None, 0)

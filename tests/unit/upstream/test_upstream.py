@@ -11,7 +11,7 @@ from headgate.upstream.health import DOWN, UP
 from headgate.upstream.policies.first import First
 from headgate.upstream.policies.ring_hash import RingHash
 from headgate.upstream.policies.round_robin import RoundRobin
-from headgate.upstream.queue import RoomQueue, RoomWaiter
+from headgate.upstream.queue import RoomQueue
 from headgate.upstream.upstream import Balance, Upstream
 
 
@@ -41,37 +41,37 @@ def judge(group, verdict, *places):
 
 
 def picked(group, count=60):
-    return {group.endpoints.index(group.pick(None, [])) for _ in range(count)}
+    return {group.endpoints.index(group.pick(exchange(), [])) for _ in range(count)}
 
 
 def test_an_upstream_of_one():
     group = upstream(1)
     only = group.endpoints[0]
-    assert group.pick(None, []) is only
-    assert group.pick(None, [only]) is None
+    assert group.pick(exchange(), []) is only
+    assert group.pick(exchange(), [only]) is None
     group.began(only)
     assert repr(group) == "<Upstream u: 1 endpoints, 1 active>"
     only.max_requests = 1
-    assert group.pick(None, []) is None
+    assert group.pick(exchange(), []) is None
     group.ended(only)
-    assert group.pick(None, []) is only
+    assert group.pick(exchange(), []) is only
 
 
 def test_what_was_tried_is_not_picked_again():
     group = upstream(1, 1000, 1)
     tried = []
     for _ in range(3):
-        found = group.pick(None, tried)
+        found = group.pick(exchange(), tried)
         assert found not in tried
         tried.append(found)
-    assert group.pick(None, tried) is None
+    assert group.pick(exchange(), tried) is None
 
 
 def test_the_next_try_of_first_is_the_next():
     group = upstream(1, 1, 1, policy=First())
     tried = group.endpoints[:1]
-    assert group.pick(None, tried) is group.endpoints[1]
-    assert group.pick(None, [*tried, group.endpoints[1]]) is group.endpoints[2]
+    assert group.pick(exchange(), tried) is group.endpoints[1]
+    assert group.pick(exchange(), [*tried, group.endpoints[1]]) is group.endpoints[2]
 
 
 def test_ring_hash_goes_by_its_key():
@@ -139,7 +139,7 @@ def test_below_the_panic_threshold_backups_help_first():
 
 
 def share(group, place, count=2000):
-    found = [group.endpoints.index(group.pick(None, [])) for _ in range(count)]
+    found = [group.endpoints.index(group.pick(exchange(), [])) for _ in range(count)]
     return found.count(place) / count
 
 
@@ -174,7 +174,7 @@ def test_a_request_may_end_after_its_endpoint_left():
     gone, stays = group.endpoints
     group.began(gone)
     group.set_endpoints([stays])
-    assert group.pick(None, []) is stays
+    assert group.pick(exchange(), []) is stays
     assert group.leaving == [gone]
     group.sweep(1.0)
     assert group.leaving == [gone]
@@ -186,13 +186,13 @@ def test_a_request_may_end_after_its_endpoint_left():
 def test_nobody_is_there():
     group = upstream(1)
     group.set_endpoints([])
-    assert group.pick(None, []) is None
+    assert group.pick(exchange(), []) is None
 
 
 # -- who waits for room
 
 
-class Waiter(RoomWaiter):
+class Waiter:
     """Takes what it is given, and ends it at once where `fails` says so."""
 
     def __init__(self, group=None):
