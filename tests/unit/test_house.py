@@ -61,7 +61,7 @@ IMPURE = frozenset(
 TESTED_ELSEWHERE = {
     "http.fetch": "declares shapes; upstream/test_fetch.py drives them",
     "ocsp.report": "driven by test_stapler and admin/test_ocsp_text",
-    "ocsp.sources": "driven by test_stapler",
+    "ocsp.sources": "driven by test_stapler_sources",
     "tls.handshake": "a record, in test_context and test_transport",
     "config.upstream_asgi": "a table, in test_upstream_checks",
     "config.upstream_pool": "a table, in test_model and test_loader",

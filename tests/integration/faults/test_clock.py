@@ -49,7 +49,7 @@ def test_clock_jumps_beyond_the_end_of_a_staple_and_back(tmp_path, clock):
             clock(2 * 3600.0)
             assert handshake(gate.https_ports[0], "a").staple is None
             wait_for("the counter", lambda: metric(gate, 'stapled_total{result="expired"}') >= 1)
-            # By itself it looks every 30 seconds (tests/unit/ocsp/test_stapler.py, on a fake clock); asking wakes it.
+            # By itself it looks every 30 seconds (test_stapler_clocks.py, on a fake clock); asking wakes it.
             gate.run("ocsp", "refresh", "a.pem")
             jumped = wait_for("the keeper to notice", lambda: gate.events("clock-jumped"))[0]
             assert jumped["level"] == "warning"
