@@ -1,13 +1,14 @@
 """Upstreams: named groups of endpoints."""
 
+from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, ValidationInfo, model_validator
 
 from headgate.config.kinds import OriginUrl
 from headgate.config.table import Count, Flag, Table
 from headgate.config.units import Duration, DurationOrZero
-from headgate.config.upstream_asgi import Asgi
+from headgate.config.upstream_asgi import SCHEME, Asgi
 from headgate.config.upstream_balance import CookieName, HashBy, Queue
 from headgate.config.upstream_health import Health, Outliers
 from headgate.config.upstream_pool import Pool
@@ -103,3 +104,13 @@ class Upstream(Table):
     outliers: Outliers = Outliers()
     retries: Retries = Retries()
     asgi: Asgi = Asgi()
+
+    @model_validator(mode="after")
+    def _applications_beside_the_file(self, info: ValidationInfo) -> "Upstream":
+        """Import applications from the folder of the configuration file where nothing else is said."""
+        base = info.context.get("base") if isinstance(info.context, dict) else None
+        if base is None or self.asgi.app_dir is not None:
+            return self
+        if not any(endpoint.url.startswith(SCHEME) for endpoint in self.endpoints):
+            return self
+        return self.model_copy(update={"asgi": self.asgi.model_copy(update={"app_dir": Path(base)})})

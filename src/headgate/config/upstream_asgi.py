@@ -25,7 +25,7 @@ class Asgi(Table):
     no socket between, and an application that blocks or leaks takes the worker with it. For small applications that
     never block; the endpoint must be the only one of its upstream."""
     app_dir: FileName | None = None
-    """A folder to import from, in front of Python's own path."""
+    """A folder to import from, in front of Python's own path; absent: the one of the configuration file."""
     factory: Flag = False
     """Whether `app` is a function that returns the application."""
     root_path: str = ""

@@ -1,5 +1,7 @@
 """Checks of an upstream's health, and the words of its tables."""
 
+from pathlib import Path
+
 import pytest
 from gate_text import GATE, config_of, told
 
@@ -175,7 +177,8 @@ def test_an_application_has_its_folder_beside_the_configuration():
     config = config_of(applications('["asgi:site.main:app"]', "factory = true"))
     table = config.upstream["site"]
     assert table.endpoints[0].url == "asgi:site.main:app"
-    assert (table.asgi.factory, table.asgi.in_worker, table.asgi.app_dir) == (True, False, None)
+    assert (table.asgi.factory, table.asgi.in_worker, table.asgi.app_dir) == (True, False, Path.cwd())
+    assert config_of(GATE).upstream["api"].asgi.app_dir is None
 
 
 def test_a_try_is_no_longer_than_all_of_them():
