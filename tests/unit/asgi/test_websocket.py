@@ -83,8 +83,8 @@ def test_many_messages_at_once_come_in_order(echoing):
 def test_limit_of_a_message(echoing, pieces):
     """At the limit: test_messages_both_ways."""
     with connect(echoing) as sock:
-        sock.send(pieces)
         with pytest.raises(ConnectionClosed) as closed:
+            sock.send(pieces)  # whose last octets may meet the end already
             sock.recv(10)
     assert closed.value.rcvd.code == 1009
     assert echoing.counters.values[ASGI_MESSAGE_TOO_BIG] == 1
