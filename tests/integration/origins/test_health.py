@@ -175,7 +175,7 @@ def test_endpoints_from_dns_are_probed_under_their_name(tmp_path):
             assert ask(gate, 20) == [200] * 20
             assert (first.asked, second.asked) == (20, 0)
             assert first.hosts == second.hosts == {f"app.test:{port}"}
-            assert state(gate, second.url) == "down"
+            wait_for("its verdict to be shown", lambda: state(gate, second.url) == "down")
         finally:
             first.close()
             second.close()
