@@ -56,8 +56,6 @@ def load_application(spec: ApplicationSpec) -> Application:
         if spec.factory:
             found = found() if callable(found) else found
     except BaseException as error:
-        if isinstance(error, KeyboardInterrupt):
-            raise
         raise ApplicationError(f"import of {spec.target} failed: {last_line(error)}") from error
     if not callable(found):
         raise ApplicationError(f"{spec.target} is {type(found).__name__}, which nobody can call")

@@ -82,7 +82,10 @@ class Hosted:
             if application is not None:
                 await application(scope, call.receive, call.send)
             reason = ""
-        except Exception as error:
+        except (asyncio.CancelledError, GeneratorExit):
+            raise
+        except BaseException as error:
+            # SystemExit and KeyboardInterrupt too: a task raises them out of the loop, and its worker would end.
             reason = "app-error"
             if not call.gone or not isinstance(error, OSError):
                 self.failed(exchange, error)
@@ -91,7 +94,7 @@ class Hosted:
             self.values[ASGI_RUNNING] -= 1
             call.over(reason)
 
-    def failed(self, exchange: Exchange, error: Exception) -> None:
+    def failed(self, exchange: Exchange, error: BaseException) -> None:
         """Tell what the application raised."""
         self.values[ASGI_RAISED] += 1
         where = last_line(error)

@@ -65,9 +65,16 @@ class Lifespan:
         failure = ""
         try:
             await self._application(scope, self._inbox.get, self._send)
-        except Exception as error:
-            # Before it said anything that means "lifespan? never heard of it" (the protocol's own words).
-            failure = last_line(error) if self.spoken else ""
+        except GeneratorExit:
+            raise
+        except BaseException as error:
+            # Before it said anything that means "lifespan? never heard of it" (the protocol's own words). Not so
+            # SystemExit and KeyboardInterrupt, which a task would raise out of the loop, and a cancellation.
+            unheard = isinstance(error, Exception) and not self.spoken
+            failure = "" if unheard else last_line(error)
+            if isinstance(error, asyncio.CancelledError):
+                self._end(failure)
+                raise
         self._end(failure)
 
     async def _send(self, message: Message) -> None:

@@ -147,6 +147,10 @@ def test_a_worker_that_is_killed_finds_its_application_again(hosted):
             "    await send({'type': 'lifespan.startup.failed', 'message': 'no database'})\n",
             "its startup failed: no database",
         ),
+        (
+            "async def app(scope, receive, send):\n    raise SystemExit(3)\n",
+            "its startup failed: SystemExit: 3",
+        ),
     ],
 )
 def test_one_that_does_not_start_is_told_and_costs_nobody_else(hosted, text, reason, where):
@@ -201,6 +205,20 @@ def test_what_it_raises_is_told_with_its_place(hosted, where):
     assert event["request"] == "GET /raise"
     assert event["error"].startswith("ValueError: in the application (")
     assert "site_under_test.py:" in event["error"]
+
+
+def test_an_exit_is_an_error_of_its_request_alone(hosted, where):
+    gate = hosted(
+        "async def app(scope, receive, send):\n"
+        "    if scope['type'] == 'lifespan':\n        raise ValueError\n"
+        "    raise {'/exit': SystemExit, '/interrupt': KeyboardInterrupt}[scope['path']]\n",
+        where,
+    )
+    for path, error in (("/exit", "SystemExit"), ("/interrupt", "KeyboardInterrupt")):
+        answer = ask(gate.http_ports[0], path)
+        assert (answer.status, answer.body) == (500, b"500 Internal Server Error\napp-error\n")
+        assert gate.events("app-error")[-1]["error"].startswith(error)
+    assert gate.events("child-exited") == []
 
 
 def test_a_drain_finishes_requests_and_runs_the_shutdown(hosted, where):

@@ -53,6 +53,27 @@ def test_startup_failed():
         around(app)
 
 
+@pytest.mark.parametrize("error", [SystemExit, KeyboardInterrupt, asyncio.CancelledError])
+def test_what_is_no_exception_is_a_failed_startup(error):
+    async def app(scope, receive, send):
+        await receive()
+        raise error
+
+    with pytest.raises(ApplicationError, match=f"its startup failed: .*{error.__name__}"):
+        around(app)
+
+
+@pytest.mark.parametrize("error", [SystemExit, KeyboardInterrupt, asyncio.CancelledError])
+def test_what_is_no_exception_is_a_failed_shutdown(error):
+    async def app(scope, receive, send):
+        await receive()
+        await send({"type": "lifespan.startup.complete"})
+        await receive()
+        raise error
+
+    assert error.__name__ in around(app)[1]
+
+
 def test_startup_takes_too_long():
     async def app(scope, receive, send):
         await asyncio.Event().wait()

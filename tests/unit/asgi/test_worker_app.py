@@ -75,6 +75,22 @@ def test_one_that_fails_is_told_and_named(made):
     asyncio.run(life())
 
 
+@pytest.mark.parametrize("error", [SystemExit, KeyboardInterrupt, asyncio.CancelledError])
+def test_one_that_ends_its_process_fails_alone(made, error):
+    async def leaves(scope, receive, send):
+        await receive()
+        raise error
+
+    async def life():
+        app, events = made(leaves)
+        await asyncio.wait_for(app.start(), 10)
+        assert app.hosted.broken == "app-failed"
+        assert [name for name, _ in events] == ["app-failed"]
+        await app.stop(1.0)
+
+    asyncio.run(life())
+
+
 def test_one_that_takes_its_time_is_not_waited_for(made, monkeypatch):
     monkeypatch.setattr(worker_app, "START_WAIT", 0.01)
 
