@@ -7,13 +7,14 @@ say something else a second later (DNS rebinding). What is judged is each addres
 right before it is dialled, and what was judged is what is dialled (`Dialer.dial(allow=...)`): nothing resolves twice.
 
 Refused by default, after the special-purpose registries (RFC 6890): of IPv4 "this network", private, shared (CGNAT),
-loopback, link-local, protocol assignments, benchmarking, multicast, reserved and broadcast; of IPv6 everything
+loopback, link-local, protocol assignments, documentation, the old 6to4 relays, benchmarking, multicast, reserved and
+broadcast; of IPv6 everything
 but global unicast (2000::/3) without Teredo, 6to4, documentation and the like. An IPv4 address in IPv6 clothes,
 mapped (::ffff:0:0/96) or through a NAT64 (64:ff9b::/96, RFC 6052), is judged as that IPv4 address. Other spellings
 (0x7f.1, 2130706433, 0177.0.0.1) never come so far: `http/target` takes an IPv4 address in its one usual form.
 
-Never dialled, whatever `allow_networks` says: the addresses of our own forward and TCP listeners (a loop), and that
-of our metrics.
+Never dialled, whatever `allow_networks` says: the addresses of our own forward and TCP listeners (a loop), that
+of our metrics, and the unspecified addresses, 0.0.0.0 and ::, which Linux takes for loopback when it connects.
 """
 
 import socket
@@ -31,8 +32,12 @@ REFUSED_NETWORKS: Final = (
     "169.254.0.0/16",
     "172.16.0.0/12",
     "192.0.0.0/24",
+    "192.0.2.0/24",
+    "192.88.99.0/24",
     "192.168.0.0/16",
     "198.18.0.0/15",
+    "198.51.100.0/24",
+    "203.0.113.0/24",
     "224.0.0.0/4",
     "240.0.0.0/4",
     "::/3",
@@ -154,12 +159,11 @@ class Guard:
     def allows(self, address: str, port: int) -> bool:
         """Tell whether this very address may be dialled."""
         packed = pack_address(address.encode())
-        if not packed:
-            return False
-        if self._own.has(format_address(packed).decode(), port):
-            return False
-        if self._allowed.contains(address.encode()):
-            return True
         if packed.startswith(_NAT64) and len(packed) == 16:
-            return self.allows(socket.inet_ntoa(packed[12:]), port)
-        return not self._refused.contains(address.encode())
+            packed = packed[12:]
+        if not any(packed):
+            return False  # no address, or an unspecified one
+        text = format_address(packed)
+        if self._own.has(text.decode(), port):
+            return False
+        return self._allowed.contains(text) or not self._refused.contains(text)

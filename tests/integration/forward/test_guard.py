@@ -10,7 +10,7 @@ import sys
 import pytest
 from tests.integration.forward.conftest import Proxy
 
-PUBLIC = "203.0.113.7"
+PUBLIC = "9.9.9.9"
 CURL = ("curl", "-s", "--noproxy", "", "--max-time", "10", "-w", "\n%{http_code} %{http_connect}")
 # In the namespace: an origin on the public address, one on loopback, and the names; all in one process.
 WORLD = """
