@@ -166,7 +166,11 @@ def _decode_v2(data: bytes) -> ProxyHeader | None:
 
 
 def _check_tlvs(data: bytes, at: int, end: int) -> None:
-    """Go over the TLVs: they must fill what is left, and a checksum among them must be right."""
+    """Go over the TLVs: they must fill what is left, and a checksum among them must be right.
+
+    One checksum: 4 KiB could hold some 580, and each costs a pass over all of it.
+    """
+    checked = False
     while at < end:
         if at + 3 > end or at + 3 + (data[at + 1] << 8 | data[at + 2]) > end:
             raise ProxyHeaderError("version 2: a TLV goes beyond the header")
@@ -174,6 +178,9 @@ def _check_tlvs(data: bytes, at: int, end: int) -> None:
         if data[at] == _TYPE_CRC32C:
             if size != 4:
                 raise ProxyHeaderError(f"version 2: a checksum of {size} octets")
+            if checked:
+                raise ProxyHeaderError("version 2: a second checksum")
+            checked = True
             told = int.from_bytes(data[at + 3 : at + 7], "big")
             if crc32c(data[: at + 3] + bytes(4) + data[at + 7 : end]) != told:
                 raise ProxyHeaderError("version 2: the checksum is wrong")

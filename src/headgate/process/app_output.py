@@ -6,12 +6,16 @@ somebody else between them. Programs that an application starts write to standar
 
 from __future__ import annotations
 
+import codecs
 import io
 import sys
 import threading
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from headgate.telemetry.event_log import EventLog
+
+if TYPE_CHECKING:
+    from _typeshed import ReadableBuffer
 
 # More than the 20 a minute of other events, for this is a log of its own: some 160 lines a second.
 OUTPUT_BURST: Final = 10_000
@@ -33,7 +37,9 @@ class LineStream(io.TextIOBase):
         self._stream = stream
         self._fd = fd
         self._line = ""
-        self._lock = threading.Lock()
+        # A signal handler or a __del__ may print within `write`, in the thread that writes.
+        self._lock = threading.RLock()
+        self.buffer = OctetStream(self)
 
     encoding = "utf-8"
 
@@ -57,3 +63,27 @@ class LineStream(io.TextIOBase):
 
     def flush(self) -> None:
         """Lines go out when they are whole."""
+
+    def reconfigure(self, **settings: object) -> None:
+        """Encoding, line ends and buffering are those of events."""
+
+
+class OctetStream(io.RawIOBase):
+    """The `buffer` of a `LineStream`: what is written there is text in UTF-8."""
+
+    def __init__(self, lines: LineStream) -> None:
+        self._lines = lines
+        self._decoder = codecs.getincrementaldecoder("utf-8")("backslashreplace")
+        self._lock = threading.RLock()
+
+    def writable(self) -> bool:
+        return True
+
+    def fileno(self) -> int:
+        return self._lines.fileno()
+
+    def write(self, data: ReadableBuffer) -> int:
+        octets = bytes(data)
+        with self._lock:
+            self._lines.write(self._decoder.decode(octets))
+        return len(octets)

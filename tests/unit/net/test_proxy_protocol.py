@@ -186,6 +186,15 @@ def test_what_version_2_sends():
     assert addresses(mixed) == ("192.0.2.1", 1, "2001:db8::1", 2)
 
 
+def test_limit_of_checksums():
+    first = 28 + 3
+    whole = bytearray(v2(V4 + (b"\x03\x00\x04" + bytes(4)) * 2))
+    # The first one is right: its own octets count as zero, those of the second as they stand.
+    whole[first : first + 4] = crc32c(bytes(whole)).to_bytes(4, "big")
+    with pytest.raises(ProxyHeaderError, match="a second checksum"):
+        decode(bytes(whole))
+
+
 def test_the_checksum_is_castagnoli():
     assert crc32c(b"123456789") == 0xE3069283  # the check value of the CRC catalogue
     assert crc32c(bytes(32)) == 0x8A9136AA  # RFC 3720 appendix B.4

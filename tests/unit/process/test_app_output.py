@@ -50,6 +50,45 @@ def test_threads_do_not_mix_their_lines(pipe):
     assert sorted(texts) == sorted([c * 20 for c in "abcd"] * 50)
 
 
+def test_octets_are_text(pipe):
+    stream = LineStream("app shop", "stdout", pipe[0])
+    octets = "gr\u00fcn\n".encode()
+    assert stream.buffer.write(octets[:3]) == 3
+    stream.buffer.write(memoryview(octets[3:]))
+    stream.buffer.write(b"\xff\n")
+    stream.buffer.flush()
+    lines = pipe[1]().splitlines()
+    assert ["gr\u00fcn" in lines[0], "xff" in lines[1], len(lines)] == [True, True, 2]
+
+
+def test_reconfigure_changes_nothing(pipe):
+    stream = LineStream("app shop", "stdout", pipe[0])
+    stream.reconfigure(encoding="latin-1", line_buffering=True)
+    stream.write("\u2713\n")
+    assert "\u2713" in pipe[1]()
+
+
+class Chatty(str):
+    """Text that prints while it is written, as a signal handler or a __del__ may."""
+
+    def __radd__(self, before):
+        self.stream.write("within\n")
+        return before + str(self)
+
+
+def test_who_prints_within_a_write_does_not_wait_for_itself(pipe):
+    stream = LineStream("app shop", "stdout", pipe[0])
+    text = Chatty("around\n")
+    text.stream = stream
+    writer = threading.Thread(target=stream.write, args=(text,), daemon=True)
+    writer.start()
+    writer.join(10)
+    assert not writer.is_alive()
+    shown = pipe[1]()
+    assert '"text":"within"' in shown
+    assert '"text":"around"' in shown
+
+
 def test_print_and_logging_are_diverted(pipe, monkeypatch):
     monkeypatch.setattr(sys, "stdout", sys.stdout)
     monkeypatch.setattr(sys, "stderr", sys.stderr)
