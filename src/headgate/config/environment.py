@@ -6,12 +6,16 @@ are not expanded. An error about such a string shows it as it stands in the file
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, MutableMapping
 from typing import Final
 
 from headgate.config.table import Expanded
 
 _ITEM: Final = re.compile(r"\$\$\{|\$\{([^}]*)(\}?)")
+# What programs cannot do without, and what is no secret.
+_COMMON: Final = frozenset(("HOME", "LANG", "LOGNAME", "PATH", "PWD", "SHELL", "TMPDIR", "TZ", "USER"))
+# The variables whose values this process has taken, for `hide_expanded` in its children.
+_expanded: Final[set[str]] = set()
 _NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
 
@@ -47,4 +51,11 @@ def _replacement(match: re.Match[str], environ: Mapping[str, str]) -> str:
     if value is None:
         hint = f"a default would be ${{{name}:-…}}"
         raise ExpansionError(f"the environment variable {name} is not set", hint)
+    _expanded.add(name)
     return value
+
+
+def hide_expanded(environ: MutableMapping[str, str]) -> None:
+    """Take out what the configuration was filled with: an application and its programs have no use for it."""
+    for name in _expanded - _COMMON:
+        environ.pop(name, None)

@@ -5,6 +5,8 @@ and no fresh interpreter, because then it is a child like the others: the same c
 restarts, its counters in the same pages, and Headgate's own code is loaded and shared already. What
 a fresh interpreter would have for itself is given back here: signals are not ignored (programs that the application
 starts would inherit that), and standard output is standard error, for the access log may go to standard output.
+Variables that the configuration was filled with are taken out of the environment; its values stay in the memory that
+was forked (docs/asgi.md says what an application can reach).
 
 What the application writes there becomes events (`app_output`).
 """
@@ -22,6 +24,7 @@ import uvloop
 
 from headgate.asgi.application import ApplicationError
 from headgate.asgi.host import AppHost
+from headgate.config.environment import hide_expanded
 from headgate.counters import MEMORY_BYTES, OPEN_FILES, STARTED_AT, WORKER_GENERATION, Counters
 from headgate.process.app_output import divert_output
 from headgate.process.app_plan import AppPlan, decode_plan
@@ -40,6 +43,7 @@ def app_main(start: AppStart) -> int:
     for number in _SIGNALS:
         # They go to whole groups, and the supervisor says when to end. A handler, unlike SIG_IGN, ends with exec.
         signal.signal(number, _ignore)
+    hide_expanded(os.environ)
     events = EventLog(process=start.name)
     divert_output(start.name)
     os.dup2(2, 1)

@@ -279,6 +279,24 @@ def test_it_has_no_private_key_and_no_ear_on_the_gate(hosted):
     assert not any("headgate.lock" in link for link in links)
 
 
+def test_its_environment_has_no_variable_of_the_configuration(hosted):
+    gate = hosted(
+        "import json, os, subprocess\n"
+        "async def app(scope, receive, send):\n"
+        "    if scope['type'] == 'lifespan':\n        raise ValueError\n"
+        "    body = json.dumps([sorted(os.environ), subprocess.check_output(['env']).decode()]).encode()\n"
+        "    await send({'type': 'http.response.start', 'status': 200})\n"
+        "    await send({'type': 'http.response.body', 'body': body})\n",
+        'root_path = "${SECRET_OF_GATE}"',
+        environ={"SECRET_OF_GATE": "/s3cret", "OTHER_OF_GATE": "seen"},
+    )
+    names, inherited = ask(gate.http_ports[0]).json
+    assert "SECRET_OF_GATE" not in names
+    assert "s3cret" not in inherited
+    assert "OTHER_OF_GATE" in names
+    assert "OTHER_OF_GATE=seen" in inherited
+
+
 def test_it_ends_with_its_supervisor(hosted):
     gate = hosted(APP)
     [pid] = app_pids(gate)

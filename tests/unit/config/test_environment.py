@@ -2,7 +2,7 @@
 
 import pytest
 
-from headgate.config.environment import ExpansionError, expand
+from headgate.config.environment import ExpansionError, expand, hide_expanded
 from headgate.config.table import Expanded
 
 ENVIRON = {"A": "x", "EMPTY": "", "NESTED": "${A}", "_a1": "y"}
@@ -45,3 +45,10 @@ def test_what_is_no_variable(text):
 def test_an_unset_variable_is_named():
     with pytest.raises(ExpansionError, match="the environment variable NOPE is not set"):
         expand("${A}${NOPE}", ENVIRON)
+
+
+def test_what_was_expanded_is_hidden_but_for_what_all_programs_need():
+    environ = {"TEST_SECRET": "s", "TEST_FALLBACK": "f", "TEST_OTHER": "o", "HOME": "/root"}
+    expand("${TEST_SECRET} ${TEST_FALLBACK:-x} ${HOME} $${TEST_OTHER}", environ)
+    hide_expanded(environ)
+    assert environ == {"TEST_OTHER": "o", "HOME": "/root"}
