@@ -70,8 +70,9 @@ class Htpasswd:
             raise HtpasswdError(f"{len(self._hashes)} users, more than {MAX_USERS}")
         if not self._hashes:
             raise HtpasswdError("there is no user in it")
-        # Who is not there costs as much as who is: else the time of an answer tells which names exist.
-        self._decoy = next(iter(self._hashes.values()))
+        # Who is not there costs as much as the most costly who is: else the time of an answer tells which names
+        # exist. It still tells those with cheaper hashes: what helps is a file with hashes of one kind.
+        self._decoy = max(self._hashes.values(), key=_cost)
 
     def __repr__(self) -> str:
         return f"<Htpasswd {len(self._hashes)} users>"
@@ -96,6 +97,15 @@ def _problem_of(hashed: bytes) -> str:
     else:
         return "a hash that is none of bcrypt, SHA-crypt, $apr1$ and {SHA}; htpasswd -B makes one"
     return "" if _is_known(hashed[:3]) else "a hash that the libcrypt of this system does not know"
+
+
+def _cost(hashed: bytes) -> int:
+    """Return about how many microseconds a check of this hash takes."""
+    if bcrypt := _BCRYPT.fullmatch(hashed):
+        return 60 << int(bcrypt[1])
+    if sha_crypt := _SHA_CRYPT.fullmatch(hashed):
+        return max(1000, int(sha_crypt[1] or 5000))
+    return 1000 if _APR1.fullmatch(hashed) else 1
 
 
 @lru_cache(maxsize=8)

@@ -96,8 +96,11 @@ def test_passwords_beyond_what_crypt_takes_and_with_nul_are_wrong():
     assert not users.verify(b"a", b"Hello world!\0")
 
 
-def test_who_is_not_there_takes_as_long_as_who_is():
-    users = Htpasswd(b"alice:$6$rounds=60000$saltstring$" + SHA512[-86:])
+@pytest.mark.parametrize(
+    "others", [b"", b"a:" + SHA1 + b"\nb:" + APR1 + b"\nc:" + SHA512 + b"\nd:" + BCRYPT + b"\n"]
+)
+def test_who_is_not_there_takes_as_long_as_the_most_costly_who_is(others):
+    users = Htpasswd(others + b"alice:$6$rounds=60000$saltstring$" + SHA512[-86:])
 
     def took(user):
         began = time.thread_time()
