@@ -10,6 +10,7 @@ is kept nowhere, and the key is this process's own. Until the thread has an answ
                         -> a place in the queue (`MAX_CHECKS`)? else 503
                         -> a thread -> right: remembered, goes on, the attempt is given back
                                     -> wrong: 407, the attempt is spent
+                                    -> not checked, or against a file of before: 407, the attempt is given back
 
 Who is known goes on while somebody guesses from the same network. The same wrong words again are no new guess: a job
 with an old password costs nothing, and locks nobody out. A new file forgets everything.
@@ -94,6 +95,19 @@ class _Guesser:
         self.left = float(ATTEMPTS)
         self.at = at
 
+    def take(self, now: float) -> bool:
+        """Spend an attempt; False when there is none."""
+        self.left = min(float(ATTEMPTS), self.left + (now - self.at) / ATTEMPT_SECONDS)
+        self.at = now
+        if self.left < 1.0:
+            return False
+        self.left -= 1.0
+        return True
+
+    def give_back(self) -> None:
+        """What was taken was no wrong guess."""
+        self.left += 1.0
+
 
 @final
 class _Check:
@@ -150,44 +164,48 @@ class Authenticator:
             user, password = read_basic(values[0])
             if not user:
                 return ABSENT
-            if not self._take_attempt(exchange.context.network, now):
+            guesser = self._guesser(exchange.context.network, now)
+            if not guesser.take(now):
                 self._values[AUTHENTICATION_THROTTLED] += 1
                 return THROTTLED
             if len(self._checks) >= MAX_CHECKS:
-                self._give_attempt_back(exchange.context.network)
+                guesser.give_back()
                 self._values[AUTHENTICATION_BUSY] += 1
                 return BUSY
             check = self._checks[digest] = _Check(user)
             check.exchanges.append(exchange)
             check.waiters.append(waiter)
-            work = self._verify(digest, check, password, exchange.context.network, now)
+            work = self._verify(digest, check, password, guesser, now)
             self._checker.begin("proxy authentication", work)
             return WAIT
         check.exchanges.append(exchange)
         check.waiters.append(waiter)
         return WAIT
 
-    async def _verify(self, digest: bytes, check: _Check, password: bytes, network: str, now: float) -> None:
+    async def _verify(
+        self, digest: bytes, check: _Check, password: bytes, guesser: _Guesser, now: float
+    ) -> None:
         users = self._users
+        is_checked = False
         is_right = False
         try:
             is_right = await self._checker.check(users, check.user, password)
-            # A file that came meanwhile knows better.
-            is_right = is_right and users is self._users
+            self._values[AUTHENTICATION_CHECKED] += 1
+            is_checked = users is self._users  # a file that came meanwhile knows better
+            is_right = is_right and is_checked
         finally:
             del self._checks[digest]
-            self._values[AUTHENTICATION_CHECKED] += 1
             if is_right:
-                self._give_attempt_back(network)
                 if len(self._remembered) >= MAX_REMEMBERED:
                     self._remembered.clear()
                 self._remembered[digest] = (check.user, now + REMEMBER_SECONDS)
-            else:
+            elif is_checked:
                 self._values[AUTHENTICATION_WRONG] += 1
-                if users is self._users:
-                    if len(self._wrong) >= MAX_REMEMBERED:
-                        self._wrong.clear()
-                    self._wrong.add(digest)
+                if len(self._wrong) >= MAX_REMEMBERED:
+                    self._wrong.clear()
+                self._wrong.add(digest)
+            if is_right or not is_checked:
+                guesser.give_back()
             _tell(check, is_right)
 
     # -- guessing
@@ -203,20 +221,6 @@ class Authenticator:
             if guesser is None:
                 guesser = self._guessers[network] = _Guesser(now)
         return guesser
-
-    def _take_attempt(self, network: str, now: float) -> bool:
-        guesser = self._guesser(network, now)
-        guesser.left = min(float(ATTEMPTS), guesser.left + (now - guesser.at) / ATTEMPT_SECONDS)
-        guesser.at = now
-        if guesser.left < 1.0:
-            return False
-        guesser.left -= 1.0
-        return True
-
-    def _give_attempt_back(self, network: str) -> None:
-        guesser = self._guessers.get(network)
-        if guesser is not None:
-            guesser.left += 1.0
 
     def forget(self, now: float) -> None:
         """Drop networks that have all their attempts again; called when the table is full."""

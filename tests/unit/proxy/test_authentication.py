@@ -249,6 +249,43 @@ def test_another_file_forgets_everybody_and_what_is_under_way(door):
     assert door.come(basic("alice", "new")) == (WAIT, True)
 
 
+def test_right_ones_cost_no_attempt_of_those_who_share_one_allowance():
+    door = Door(**{f"u{n}": "pw" for n in range(ATTEMPTS * 2)})
+    for n in range(MAX_GUESSERS):
+        door.come(basic("u0", f"no{n}"), network=f"n{n}")
+    for n in range(ATTEMPTS * 2):
+        assert door.come(basic(f"u{n}", "pw"), network=f"late{n}") == (WAIT, True)
+
+
+def test_a_check_that_fails_is_no_wrong_password():
+    class Fails:
+        def verify(self, user, password):
+            if broken:
+                raise OSError("no memory")
+            return True
+
+    broken = True
+    door = Door()
+    door.auth.set_users(Fails())
+    for n in range(ATTEMPTS * 2):
+        with pytest.raises(OSError, match="no memory"):
+            door.come(basic("alice", f"pw{n}"))
+    assert [right for _, right in door.waiter.heard] == [False] * ATTEMPTS * 2
+    assert door.values[AUTHENTICATION_CHECKED] == door.values[AUTHENTICATION_WRONG] == 0
+    broken = False
+    assert door.come(basic("alice", "pw0")) == (WAIT, True)
+
+
+def test_a_file_that_changes_meanwhile_costs_no_attempt(door):
+    for n in range(ATTEMPTS * 2):
+        door.checks.hold = True
+        assert door.come(basic("alice", "pw")) == (WAIT, None), n
+        door.auth.set_users(People(alice="pw"))
+        door.checks.release()
+    assert door.values[AUTHENTICATION_CHECKED] == ATTEMPTS * 2
+    assert door.values[AUTHENTICATION_WRONG] == 0
+
+
 def test_what_is_remembered_has_no_password_in_it(door):
     door.come(basic("alice", "pw"))
     assert b"pw" not in repr(door.auth._remembered).encode()
