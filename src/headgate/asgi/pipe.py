@@ -66,6 +66,10 @@ class Pipe:
         """Allow so many seconds of silence from now."""
         raise NotImplementedError
 
+    def close_within(self, seconds: float) -> None:
+        """End after so many seconds, whatever the client sends meanwhile."""
+        raise NotImplementedError
+
     def end(self, reason: str) -> None:
         """Close once everything is written; `reason` is for the log."""
         raise NotImplementedError
@@ -82,6 +86,7 @@ class SocketPipe(StreamDriver, Pipe):
         self.silence = silence
         self.open = True
         self.ending = False
+        self.closing = False
         self.moved_in = 0
         self.moved_out = 0
         self._fd = connection._fd
@@ -119,6 +124,11 @@ class SocketPipe(StreamDriver, Pipe):
     def wait(self, seconds: float) -> None:
         self.connection.deadline = self.poller.now + seconds
 
+    def close_within(self, seconds: float) -> None:
+        self.closing = True
+        self.silence = seconds  # what is still to be written may take longer, as long as it moves
+        self.wait(seconds)
+
     def end(self, reason: str) -> None:
         exchange = self.connection.exchange
         if exchange is not None:
@@ -149,7 +159,8 @@ class SocketPipe(StreamDriver, Pipe):
             self._over("")
             return False
         self.moved_in += len(data)
-        self.wait(self.silence)
+        if not self.closing and not self.ending and self.unsent == 0:
+            self.wait(self.silence)  # a client that sends and never reads is silent too
         self.owner.pipe_data(data)
         return self.open and self.reading and self.transport.pending()
 
@@ -230,6 +241,7 @@ class LanePipe(Handler, TunnelOwner, Pipe):
         self.silence = silence
         self.open = True
         self.ending = False
+        self.closing = False
         exchange.handler = self
         lane.enter_tunnel(self)
         self.wait(self.silence)
@@ -255,6 +267,10 @@ class LanePipe(Handler, TunnelOwner, Pipe):
     def wait(self, seconds: float) -> None:
         self.lane.wait_until(self.poller.now + seconds)
 
+    def close_within(self, seconds: float) -> None:
+        self.closing = True
+        self.wait(seconds)
+
     def end(self, reason: str) -> None:
         if not self.open:
             return
@@ -273,7 +289,8 @@ class LanePipe(Handler, TunnelOwner, Pipe):
         return
 
     def request_data(self, exchange: Exchange, data: bytes) -> None:
-        self.wait(self.silence)
+        if not self.closing:
+            self.wait(self.silence)
         self.owner.pipe_data(data)
 
     def request_end(self, exchange: Exchange, trailers: Fields | None) -> None:

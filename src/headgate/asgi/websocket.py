@@ -2,7 +2,8 @@
 
 wsproto speaks the frames, `pipe` carries them. The application decides: until it accepts, the request is a request
 like any other and may be denied (403, or the answer that it gives: `websocket.http.response`). Its messages come one
-at a time, whole: while one waits to be received, nothing more is read from the client. A message that grows beyond
+at a time, whole: while one waits to be received, no further frame is looked at, and nothing more is read from the
+client. The same holds while the client does not take our Pong. A message that grows beyond
 `websocket_message` closes the WebSocket (1009, counted). permessage-deflate is not offered: a few octets could
 become a thousand times as many before anybody counts them.
 
@@ -14,10 +15,11 @@ from __future__ import annotations
 import asyncio
 import base64
 import binascii
+import re
 import time
 from collections import deque
 from dataclasses import dataclass
-from typing import Any, Final, final
+from typing import Final, final
 
 from wsproto.connection import Connection, ConnectionState, ConnectionType
 from wsproto.events import BytesMessage, CloseConnection, Ping, TextMessage
@@ -59,6 +61,10 @@ TOO_BIG: Final = 1009
 INTERNAL: Final = 1011
 # How long a client has to answer a Close of ours.
 CLOSE_SECONDS: Final = 2.0
+# In how many frames one message may come: frames without content cost time, and no octet of `websocket_message`.
+MAX_FRAMES: Final = 65_536
+
+_is_token: Final = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+").fullmatch  # RFC 9110 section 5.6.2
 
 
 def handshake_problem(exchange: Exchange) -> str:
@@ -123,8 +129,9 @@ class WebSocketCall(Call, PipeOwner):
         self._pipe: Pipe | None = None
         self._frames = Connection(ConnectionType.SERVER)
         self._queue: deque[Message] = deque()
-        self._parts: list[Any] = []
-        self._size = 0
+        self._message = bytearray()
+        self._frame_count = 0
+        self._choked = False  # a Pong waits for the client to read
         self._code = ABNORMAL
         self._reason = ""
         self._has_room = True
@@ -152,8 +159,9 @@ class WebSocketCall(Call, PipeOwner):
         while not self._queue:
             if self.stage == OVER or self.gone or (self._denial is not None and self._denial.is_over):
                 return {"type": "websocket.disconnect", "code": self._code, "reason": self._reason}
-            if self._pipe is not None:
-                self._pipe.unpause()
+            if self._pipe is not None and not self._choked:
+                self._poller.now = time.monotonic()
+                self._go_on()
                 if self._queue or self.stage == OVER:
                     continue
             await self._wait()
@@ -189,11 +197,11 @@ class WebSocketCall(Call, PipeOwner):
         if (text is None) == (octets is None):
             raise RuntimeError("websocket.send takes either text or bytes")
         event = TextMessage(data=text) if text is not None else BytesMessage(data=bytes(octets or b""))
-        self._has_room = self._write(self._frames.send(event))
-        return self._has_room
+        return self._write(self._frames.send(event))
 
     def _write(self, data: bytes) -> bool:
-        return self._pipe is None or self._pipe.write(bytes(data))
+        self._has_room = self._pipe is None or self._pipe.write(bytes(data))
+        return self._has_room
 
     async def _drain(self) -> None:
         while not self._has_room and self.stage == OPEN:
@@ -210,7 +218,7 @@ class WebSocketCall(Call, PipeOwner):
             strip_response(fields, b"")
         subprotocol = message.get("subprotocol")
         if subprotocol is not None:
-            fields.set(b"sec-websocket-protocol", str(subprotocol).encode("ascii"))
+            fields.set(b"sec-websocket-protocol", self._chosen(subprotocol))
         key = exchange.request.fields.get(b"sec-websocket-key") or b""
         fields.add(b"connection", b"Upgrade", b"Connection")
         fields.add(b"upgrade", b"websocket", b"Upgrade")
@@ -235,6 +243,16 @@ class WebSocketCall(Call, PipeOwner):
             self._pipe = SocketPipe(downstream, self, self._limits.silence)
             if early:
                 self.pipe_data(early)
+
+    def _chosen(self, subprotocol: object) -> bytes:
+        """Return the application's choice, which must be one of the client's (RFC 6455 section 4.2.2)."""
+        if not isinstance(subprotocol, str) or _is_token(subprotocol) is None:
+            raise ValueError(f"subprotocol {subprotocol!r} is not a token")
+        octets = subprotocol.encode("ascii")
+        offered = b",".join(self._exchange.request.fields.get_all(b"sec-websocket-protocol"))
+        if octets not in [name.strip() for name in offered.split(b",")]:
+            raise ValueError(f"subprotocol {subprotocol!r} was not offered")
+        return octets
 
     def _deny(self) -> None:
         self.stage = OVER
@@ -282,8 +300,8 @@ class WebSocketCall(Call, PipeOwner):
         if self._frames.state is ConnectionState.CLOSED:
             pipe.end("")
         else:
-            pipe.unpause()
-            pipe.wait(CLOSE_SECONDS)
+            pipe.close_within(CLOSE_SECONDS)
+            self._go_on()
 
     def _ended(self, code: int, reason: str) -> None:
         """From here on nothing goes to or comes from the application."""
@@ -294,48 +312,68 @@ class WebSocketCall(Call, PipeOwner):
             self._code = code
             self._reason = reason
             self.gone = code == ABNORMAL
-            self._parts.clear()
+            self._message.clear()
         self._event.set()
 
     # -- what the pipe reports
 
     def pipe_data(self, data: bytes) -> None:
-        self._pinged = False
+        if self._has_room:
+            self._pinged = False  # else it has yet to show that it reads
+        if self._frames.state not in (ConnectionState.OPEN, ConnectionState.LOCAL_CLOSING):
+            return  # both have said Close: only our last octets are on their way
+        self._frames.receive_data(data)
+        self._parse()
+
+    def _go_on(self) -> None:
+        """Look at the frames that were left, then at what the client sends."""
+        self._parse()
+        if self._pipe is not None and not (self.stage == OPEN and (self._queue or self._choked)):
+            self._pipe.unpause()
+
+    def _parse(self) -> None:
+        """Take frames until a message waits for the application, or a Pong for the client."""
         try:
-            self._frames.receive_data(data)
             for event in self._frames.events():
                 if isinstance(event, TextMessage | BytesMessage):
                     if not self._take(event):
                         return
                 elif isinstance(event, Ping):
-                    self._write(self._frames.send(event.response()))
+                    self._pong(event)
                 elif isinstance(event, CloseConnection):
                     self._client_closes(event)
                     return
+                if self.stage == OPEN and (self._queue or self._choked):
+                    break
         except RemoteProtocolError:
             self._fail(PROTOCOL_ERROR, "bad-frame", ASGI_BAD_FRAME)
             return
-        if self._queue and self._pipe is not None:
-            self._pipe.pause()  # one that waits is enough
+        if self.stage == OPEN and (self._queue or self._choked) and self._pipe is not None:
+            self._pipe.pause()
+
+    def _pong(self, ping: Ping) -> None:
+        if (
+            self._frames.state is ConnectionState.OPEN
+        ):  # after our Close nothing follows (RFC 6455 section 5.5.1)
+            self._choked = not self._write(self._frames.send(ping.response()))
 
     def _take(self, event: TextMessage | BytesMessage) -> bool:
         """Add a piece of a message, and queue it when it is whole."""
         if self.stage != OPEN:
             return True  # we have said Close: what still comes is for nobody
-        self._parts.append(event.data)
-        self._size += len(event.data)
-        if self._size > self._limits.message:
+        message = self._message
+        message += event.data.encode() if isinstance(event, TextMessage) else event.data
+        self._frame_count += event.frame_finished
+        if len(message) > self._limits.message or self._frame_count > MAX_FRAMES:
             self._fail(TOO_BIG, "message-too-big", ASGI_MESSAGE_TOO_BIG)
             return False
         if event.message_finished:
             if isinstance(event, TextMessage):
-                self._queue.append({"type": "websocket.receive", "text": "".join(self._parts), "bytes": None})
+                self._queue.append({"type": "websocket.receive", "text": message.decode(), "bytes": None})
             else:
-                self._queue.append(
-                    {"type": "websocket.receive", "bytes": b"".join(self._parts), "text": None}
-                )
-            self._parts.clear()
-            self._size = 0
+                self._queue.append({"type": "websocket.receive", "bytes": bytes(message), "text": None})
+            message.clear()
+            self._frame_count = 0
             self._event.set()
         return True
 
@@ -363,6 +401,10 @@ class WebSocketCall(Call, PipeOwner):
 
     def pipe_room(self) -> None:
         self._has_room = True
+        self._pinged = False
+        if self._choked:
+            self._choked = False
+            self._go_on()
         self._event.set()
 
     def pipe_silent(self) -> bool:

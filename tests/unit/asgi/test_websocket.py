@@ -6,11 +6,13 @@ import contextlib
 import os
 import socket
 import struct
+import time
 
 import pytest
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import unix_connect
 
+from headgate.asgi.websocket import MAX_FRAMES
 from headgate.counters import (
     ASGI_BAD_FRAME,
     ASGI_MESSAGE_TOO_BIG,
@@ -407,3 +409,109 @@ def test_half_closed_is_over(echoing):
     with _handshake(echoing) as sock:
         sock.shutdown(socket.SHUT_WR)
         assert sock.recv(1000) == b""
+
+
+PING = b"\x89\xfd\x00\x00\x00\x00" + bytes(125)
+
+
+def test_a_client_that_pings_and_does_not_read_is_stopped(echoing):
+    with _handshake(echoing) as sock:
+        sock.settimeout(0.3)
+        sent = 0
+        with contextlib.suppress(TimeoutError):
+            while sent < 200_000 * len(PING):
+                sent += sock.send((PING * 1000)[sent % len(PING) :])
+        assert sent < 50_000 * len(PING)
+        sock.settimeout(10)
+        expected = sent // len(PING) * 127
+        while expected > 0:  # and goes on when it reads
+            expected -= len(sock.recv(1 << 20))
+        assert expected == 0
+
+
+@pytest.mark.parametrize("frame", [PING, b"\x81\x80abcd", b"\x82\xfe\x10\x00\x00\x00\x00\x00" + bytes(4096)])
+def test_a_client_that_never_reads_is_given_up(echoing, frame):
+    echoing.host.hosted.websockets.silence = 0.2
+    until = time.monotonic() + 20
+    with _handshake(echoing) as sock, contextlib.suppress(ConnectionError):
+        while time.monotonic() < until:
+            sock.sendall(frame * 100)
+    assert echoing.counters.values[ASGI_SILENT] == 1
+
+
+@pytest.mark.parametrize("beyond", [False, True])
+def test_frames_of_a_message_are_bounded(echoing, beyond):
+    frames = b"\x01\x80abcd" + b"\x00\x80abcd" * (MAX_FRAMES - 2 + beyond) + b"\x80\x80abcd"
+    with _handshake(echoing) as sock:
+        sock.sendall(frames)
+        data = sock.recv(1000)
+    if beyond:
+        assert data[0] == 0x88
+        assert struct.unpack(">H", data[2:4])[0] == 1009
+    else:
+        assert data == b"\x81\x00"
+    assert echoing.counters.values[ASGI_MESSAGE_TOO_BIG] == beyond
+
+
+def test_one_message_waits_and_the_others_are_not_looked_at(serve):
+    seen = []
+
+    @websocket
+    async def app(scope, receive, send):
+        await receive()
+        await send({"type": "websocket.accept"})
+        while (await receive())["type"] == "websocket.receive":
+            seen.append(served.counters.values[ASGI_BAD_FRAME])
+
+    served = serve(app)
+    with _handshake(served) as sock:
+        sock.sendall(b"\x81\x80abcd" * 1000 + b"\x83\x80abcd")
+        assert sock.recv(1000)[0] == 0x88
+    assert len(seen) == 1000
+    assert not any(seen[:-1])
+
+
+@websocket
+async def closes(scope, receive, send):
+    await receive()
+    await send({"type": "websocket.accept"})
+    await send({"type": "websocket.close"})
+
+
+def test_rfc6455_section_5_5_1_nothing_follows_our_close(serve):
+    served = serve(closes)
+    with _handshake(served) as sock:
+        assert sock.recv(4) == b"\x88\x02\x03\xe8"
+        sock.sendall(PING + b"\x88\x82\x00\x00\x00\x00\x03\xe8")
+        assert sock.recv(1000) == b""
+    assert [name for name, _ in served.events] == ["app-without-lifespan"]
+
+
+def test_a_client_that_talks_on_does_not_put_off_the_end(serve):
+    until = time.monotonic() + 8
+    with _handshake(serve(closes)) as sock:
+        assert sock.recv(4) == b"\x88\x02\x03\xe8"
+        sock.settimeout(0.1)
+        ended = False
+        while not ended and time.monotonic() < until:
+            try:
+                sock.sendall(b"\x8a\x80abcd")
+                ended = sock.recv(1) == b""
+            except TimeoutError:
+                continue
+            except ConnectionError:
+                ended = True
+        assert ended
+
+
+@pytest.mark.parametrize("subprotocol", ["a\r\nX-Bad: 1", "c", "", "a, b"])
+def test_a_subprotocol_that_was_not_offered_is_the_applications_error(serve, subprotocol):
+    @websocket
+    async def app(scope, receive, send):
+        await receive()
+        await send({"type": "websocket.accept", "subprotocol": subprotocol})
+
+    with pytest.raises(InvalidStatus) as refused:
+        connect(serve(app), subprotocols=["a", "b"])
+    assert refused.value.response.status_code == 500
+    assert "x-bad" not in refused.value.response.headers
