@@ -352,9 +352,8 @@ class WebSocketCall(Call, PipeOwner):
             self._pipe.pause()
 
     def _pong(self, ping: Ping) -> None:
-        if (
-            self._frames.state is ConnectionState.OPEN
-        ):  # after our Close nothing follows (RFC 6455 section 5.5.1)
+        # After our Close nothing follows (RFC 6455 section 5.5.1).
+        if self._frames.state is ConnectionState.OPEN:
             self._choked = not self._write(self._frames.send(ping.response()))
 
     def _take(self, event: TextMessage | BytesMessage) -> bool:

@@ -123,8 +123,10 @@ def test_a_websocket(client):
 
 
 def test_a_client_that_resets_its_stream_has_left(client):
-    stream, reply = begin(client, b"CONNECT", b"/chat", upgrade=b"websocket", sec_websocket_version=b"13")
+    lines = {"sec_websocket_version": b"13", "sec_websocket_protocol": b"chat"}
+    stream, reply = begin(client, b"CONNECT", b"/chat", upgrade=b"websocket", **lines)
     client.run_until(lambda: reply.status, "the answer")
+    assert reply.status == 200
     push(client, stream, frame(b"\x03\xe8", 8), fin=True)
     client.run_until(lambda: reply.is_over, "the end")
     gate = client.gate
