@@ -54,7 +54,7 @@ class Attempt:
     def __init__(self, endpoint: Endpoint, now: float) -> None:
         self.endpoint = endpoint
         self.connection: UpstreamStream | None = None
-        self.started = now  # the try under way
+        self.started = now  # the try under way; with content, the wait for its answer once all is sent
         self.tries = 1
         self.tried = NOBODY  # those that failed
         self.reused = False

@@ -115,6 +115,9 @@ class ReverseProxy(Handler, ResponseReceiver, ConnectionWaiter, DeadlineOwner):
 
     def room_timeout(self, exchange: Exchange) -> None:
         exchange.accepting = True
+        if not self.upstream.ready:
+            self._nobody_there(exchange)
+            return
         self.values[GATEWAY_QUEUE_TIMEOUT] += 1
         queue = self.upstream.queue
         seconds = queue.timeout if queue is not None else 0.0
@@ -124,13 +127,16 @@ class ReverseProxy(Handler, ResponseReceiver, ConnectionWaiter, DeadlineOwner):
         """Nobody has room, and there is no place to wait for it."""
         queue = self.upstream.queue
         if not self.upstream.ready:
-            self.values[GATEWAY_NO_ENDPOINT] += 1
-            self._answer_error(exchange, 503, "no-endpoint", f"{self.upstream.name} has no endpoint")
+            self._nobody_there(exchange)
             return
         self.values[GATEWAY_QUEUE_FULL] += 1
         size = len(queue) if queue is not None else 0
         detail = f"all endpoints have max_requests, and {size} requests wait already"
         self._try_later(exchange, "queue-full", detail, queue.timeout if queue is not None else 1.0)
+
+    def _nobody_there(self, exchange: Exchange) -> None:
+        self.values[GATEWAY_NO_ENDPOINT] += 1
+        self._answer_error(exchange, 503, "no-endpoint", f"{self.upstream.name} has no endpoint")
 
     def _try_later(self, exchange: Exchange, reason: str, detail: str, seconds: float) -> None:
         """Answer 503. When one timeout of the queue has passed, everybody who waits now is served or gone."""
@@ -294,6 +300,7 @@ class ReverseProxy(Handler, ResponseReceiver, ConnectionWaiter, DeadlineOwner):
     def _request_sent(self, attempt: Attempt, connection: UpstreamStream) -> None:
         """The answer is waited for from now on; what its content took is the client's time."""
         attempt.sent_all = True
+        attempt.started = self.poller.now
         connection.wait_until(self.poller.now + min(self.upstream.head_timeout, self.upstream.try_timeout))
 
     def upstream_drained(self, connection: UpstreamStream) -> None:
@@ -324,8 +331,7 @@ class ReverseProxy(Handler, ResponseReceiver, ConnectionWaiter, DeadlineOwner):
             attempt.forget(self.values)
         if exchange.is_connect and response.status < 300:
             # To a client of extended CONNECT any 2xx would be its tunnel (RFC 9220 section 3).
-            connection.close()
-            self.upstream_failed(connection, "not-switched", "the origin answered and did not switch")
+            self._not_switched(exchange, connection, response)
             return
         fields = response.fields
         if self.learns:
@@ -427,6 +433,18 @@ class ReverseProxy(Handler, ResponseReceiver, ConnectionWaiter, DeadlineOwner):
 
     # -- what goes wrong
 
+    def _not_switched(self, exchange: Exchange, connection: UpstreamStream, response: Response) -> None:
+        """Answer in place of the origin. That it answers is no fault of it: the client chose where to ask."""
+        attempt = exchange.attempt
+        connection.close()
+        if isinstance(attempt, Attempt):
+            now = self.poller.now
+            attempt.endpoint.health.succeeded(now, now - exchange.upstream_started, response.status)
+            self.upstream.ended(attempt.endpoint)
+            self._finish(exchange, attempt)
+        self.values[GATEWAY_PROTOCOL] += 1
+        self._give_up(exchange, 502, "upstream-not-switched", "the origin answered and did not switch")
+
     def upstream_failed(self, connection: UpstreamStream, reason: str, detail: str) -> None:
         exchange = connection.exchange
         if not isinstance(exchange, Exchange):
@@ -470,11 +488,17 @@ class ReverseProxy(Handler, ResponseReceiver, ConnectionWaiter, DeadlineOwner):
 
     def total_timeout(self, exchange: Exchange) -> None:
         attempt = exchange.attempt
-        detail = ""
+        total = self.deadlines.seconds if self.deadlines is not None else 0.0
         if isinstance(attempt, Attempt):
             detail = f"{attempt.endpoint.url} was the last of {exchange.retries + 1} tries"
+            now = self.poller.now
+            # Silence says something of an endpoint that had most of the time: not of one that was asked at the end of
+            # it, after others or by a client whose content took long.
+            if attempt.sent_all and now - attempt.started >= total / 2:
+                attempt.endpoint.health.failed(now, TIMED_OUT)
             self._let_go(exchange, attempt)
         else:
+            detail = f"no endpoint of {self.upstream.name} had room within {total:g} s"
             self.upstream.leave(exchange)
         exchange.accepting = True
         self.values[GATEWAY_TOTAL_TIMEOUT] += 1

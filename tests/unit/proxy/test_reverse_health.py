@@ -85,3 +85,41 @@ def test_a_client_that_leaves_says_nothing_of_the_endpoint(path):
     path.send(client, POST)
     client.close()
     assert counts(path) == (0, 0, 0)
+
+
+def test_an_answer_to_an_extended_connect_is_told_as_the_answer_that_it_is(path):
+    client = path.client()
+    path.send(client, b"GET / HTTP/1.1\r\nHost: x\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\r\n")
+    client.exchange.is_connect = True
+    path.send(path.origin(), answer(200))
+    assert client.transport.outgoing.startswith(b"HTTP/1.1 502")
+    assert path.seen.exchanges[-1].reason == "upstream-not-switched"
+    assert (counts(path), path.active) == ((1, 0, 0), [0])
+
+
+def hurried():
+    return DataPath(upstream={"total_timeout": 2.0})
+
+
+def test_an_origin_that_is_silent_for_the_total_timeout_is_told():
+    path = hurried()
+    client = path.client()
+    path.send(client, GET)
+    path.pass_time(2.0)
+    assert client.transport.outgoing.startswith(b"HTTP/1.1 504")
+    assert (counts(path), path.active) == ((1, 1, 0), [0])
+    path.close()
+
+
+@pytest.mark.parametrize("content", [b"", b"c"])
+def test_one_that_was_asked_when_the_total_timeout_was_nearly_over_is_not(content):
+    path = hurried()
+    client = path.client()
+    path.send(client, POST[:-1])
+    path.pass_time(1.5)
+    if content:
+        path.send(client, content)
+    path.pass_time(0.5)
+    assert client.transport.outgoing.startswith(b"HTTP/1.1 504")
+    assert counts(path) == (0, 0, 0)
+    path.close()

@@ -202,6 +202,29 @@ def test_who_waits_is_bound_by_the_total_timeout_too(make):
     assert (path.active, path.values[UPSTREAM_WAITING], len(path.upstream.deadlines)) == ([0], 0, 0)
 
 
+def test_who_found_no_room_in_the_total_timeout_is_told_so_in_the_log(make):
+    path = make(timeout=60.0)
+    path.proxy.deadlines = path.upstream.deadlines = Deadlines(3.0)
+    path.ask()
+    path.send(path.origin(), b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n")
+    path.ask()
+    path.poller.now += 3.0
+    path.upstream.sweep(path.poller.now)
+    assert [each.detail for each in path.seen.exchanges] == ["no endpoint of u had room within 3 s"]
+
+
+def test_who_waited_where_nobody_came_is_told_so(make):
+    path = make(timeout=5.0)
+    path.upstream.set_endpoints([])
+    path.upstream.is_expected = True  # by the first answer of a name server
+    client = path.ask()
+    path.poller.now += 5.0
+    path.upstream.sweep(path.poller.now)
+    assert client.transport.outgoing.startswith(b"HTTP/1.1 503")
+    assert b"no-endpoint" in client.transport.outgoing
+    assert (path.values[GATEWAY_NO_ENDPOINT], path.values[GATEWAY_QUEUE_TIMEOUT]) == (1, 0)
+
+
 def test_who_was_told_to_come_back_has_no_deadline_left(make):
     path = make(size=0)
     path.proxy.deadlines = path.upstream.deadlines = Deadlines(3.0)
