@@ -343,8 +343,12 @@ class Endpoint(UpstreamOwner):
     def crashed(self, where: str, error: Exception) -> None:
         self._defect(where, error)
 
+    def open(self) -> None:
+        """It is in its group again: connections are kept."""
+        self.pool.open()
+
     def close(self) -> None:
-        """Close every idle connection; busy ones end with their exchanges, and are kept no more."""
+        """Close every idle connection; busy ones end with their exchanges, and are kept no more until `open`."""
         self.pool.close()
         if self.h3 is not None:
             self.h3.close()

@@ -6,7 +6,8 @@ with its connections, its health and its counts; who is new is made; who is gone
 
 Names fail, and lie. An answer that fails, or is empty, changes nothing: the last good one holds, which is told once.
 So does what is known of one family while only the question for the other is answered. Addresses that nobody can be
-at are left out. A source that fails is asked again after a second, then after twice as long, up to `MAX_DELAY`.
+at are left out, and an answer of nothing else changes nothing either. A source that fails is asked again after a
+second, then after twice as long, up to `MAX_DELAY`.
 
 One task for each source and worker, between whose questions nothing runs.
 """
@@ -150,14 +151,21 @@ class Names:
             )
         watched = await self._resolver.watch(source.name, timeout=TIMEOUT)
         problem = watched.problem
+        answers: dict[Family, list[Member]] = {}
+        lies = 0
         for family, addresses in watched.addresses.items():
             if addresses is None:
                 continue  # what was known of this family holds
             # In an order of our own: servers turn theirs, and `first` must mean the same one in every worker.
             good = sorted([each for each in addresses if is_somewhere(each)], key=lambda each: each.host)
-            if len(good) < len(addresses):
-                problem = problem or f"{len(addresses) - len(good)} addresses where nobody can be"
-            source.families[family] = [Member(address.host, source.port) for address in good]
+            lies += len(addresses) - len(good)
+            if good or not addresses:
+                answers[family] = [Member(address.host, source.port) for address in good]
+        if lies:
+            problem = problem or f"{lies} addresses where nobody can be"
+            if not any(answers.values()):
+                return [], 0.0, problem
+        source.families.update(answers)
         found = [member for family in (IPV6, IPV4) for member in source.families.get(family, ())]
         return found, watched.seconds, problem
 
@@ -185,6 +193,8 @@ class Names:
         source.endpoints = now
         if came or held or reweighed:
             self._regroup()
+        for endpoint in held.values():
+            endpoint.close()  # one that another entry's stood before was not in the group to leave it
         if came or held:
             self._tell(
                 "upstream-dns-changed",

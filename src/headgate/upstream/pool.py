@@ -194,12 +194,18 @@ class Pool:
             connection.expires = self._poller.now + max_age * (1.0 - SPREAD * (self._opened * GOLDEN % 1.0))
 
     def close(self) -> None:
-        """Close all; what comes back from now on is closed as well, and nothing is dialled as spare."""
+        """Close all; what comes back until `open` is closed as well, and nothing is dialled as spare."""
         if not self.closed:
             self.closed = True
             self._total.pools.remove(self)
         for connection in self.idle[:]:
             connection.close()
+
+    def open(self) -> None:
+        """Keep connections again: its endpoint is back in its group."""
+        if self.closed:
+            self.closed = False
+            self._total.pools.append(self)
 
     # -- spare connections
 

@@ -202,8 +202,12 @@ class Upstream:
         self._rebuild()
 
     def set_endpoints(self, endpoints: list[Endpoint]) -> None:
-        """The group is another. Who stays is the same object; who leaves gets nothing new and ends what it has."""
+        """The group is another. Who stays is the same object; who leaves gets nothing new and ends what it has, and
+        may come back."""
         staying = set(endpoints)
+        self.leaving = [endpoint for endpoint in self.leaving if endpoint not in staying]
+        for endpoint in staying.difference(self.endpoints):
+            endpoint.open()
         for endpoint in self.endpoints:
             if endpoint not in staying:
                 endpoint.close()

@@ -14,6 +14,7 @@ from headgate.testing.dns import DnsServer
 from headgate.upstream.endpoint import Endpoint
 from headgate.upstream.names import CEILING, FLOOR, MAX_DELAY, Member, Names, Source, is_somewhere
 from headgate.upstream.policies.round_robin import RoundRobin
+from headgate.upstream.pool import IdleTotal, Pool, PoolSettings
 from headgate.upstream.upstream import Upstream
 
 NAME = "api.test"
@@ -23,16 +24,19 @@ SERVICE = "_http._tcp.api.test"
 class World:
     """A DNS server, a resolver that keeps nothing for long, and an upstream of one name."""
 
-    def __init__(self, server, name=NAME, is_srv=False, static=()):
+    def __init__(self, server, name=NAME, is_srv=False, static=(), dns_first=False):
         self.server = server
         self.poller = Poller()
         self.values = [0] * SIZE
         self.told = []
         self.defects = []
+        self.idle_total = IdleTotal()
         self.time = 1000.0
         self.resolver = Resolver(ResolverSettings(nameservers=(server.address,)), clock=self)
         source = Source(name, 80, is_srv, self.make, lambda member: f"http://{member.host}:{member.port}")
         group = [*(self.make(Member(host, 80)) for host in static), source]
+        if dns_first:
+            group.reverse()
         self.upstream = Upstream(
             "u", [entry for entry in group if isinstance(entry, Endpoint)], RoundRobin(), poller=self.poller
         )
@@ -61,6 +65,7 @@ class World:
             connector=NoConnector(),
             values=self.values,
             defect=lambda where, error: None,
+            pool=Pool(PoolSettings(), self.poller, self.values, self.idle_total),
         )
 
     def tell(self, name, level="info", *, limit_key="", **told):
@@ -245,6 +250,54 @@ def test_names_stand_beside_addresses_of_the_file(make, server):
     server.add(NAME, "A", "192.0.2.2")
     world.ask()
     assert world.urls == ["192.0.2.1:80", "192.0.2.5:80", "192.0.2.2:80"]
+
+
+def test_an_address_of_the_file_that_dns_has_for_a_while_keeps_connections_again_afterwards(make, server):
+    server.add(NAME, "A", "192.0.2.1", "192.0.2.2")
+    world = make(static=("192.0.2.1",), dns_first=True)
+    (static,) = world.upstream.endpoints
+    world.upstream.began(static)
+    world.ask()
+    assert static not in world.upstream.endpoints
+    assert static.pool.closed
+    assert world.upstream.leaving == [static]
+    server.add(NAME, "A", "192.0.2.2")
+    world.ask()
+    assert static in world.upstream.endpoints
+    assert not static.pool.closed
+    assert static not in world.upstream.leaving
+    assert len(world.idle_total.pools) == 2
+    world.upstream.ended(static)
+
+
+def test_who_was_never_in_the_group_leaves_no_pool_behind(make, server):
+    """An address of the file stands before the same one from DNS, which comes and goes unseen."""
+    world = make(static=("192.0.2.1",))
+    for _ in range(3):
+        server.add(NAME, "A", "192.0.2.1", "192.0.2.2")
+        world.ask()
+        server.add(NAME, "A", "192.0.2.2")
+        world.ask()
+    assert world.urls == ["192.0.2.1:80", "192.0.2.2:80"]
+    assert world.idle_total.pools == [endpoint.pool for endpoint in world.upstream.endpoints]
+
+
+@pytest.mark.parametrize("other", [("2001:db8::2",), ()], ids=["good", "empty"])
+def test_lies_alone_do_not_replace_what_is_known_of_a_family(make, server, other):
+    server.add(NAME, "A", "192.0.2.1")
+    server.add(NAME, "AAAA", "2001:db8::1")
+    world = make()
+    world.ask()
+    server.add(NAME, "A", "0.0.0.0")
+    server.add(NAME, "AAAA", *other)
+    world.ask()
+    assert "nobody can be" in world.told[-1][1]["reason"] or other
+    expected = other[0] if other else "2001:db8::1"  # the lie makes the whole answer worth nothing
+    assert sorted(world.urls) == ["192.0.2.1:80", f"{expected}:80"]
+    server.fault("A", rcode="SERVFAIL")
+    server.add(NAME, "AAAA", "2001:db8::3")
+    world.ask()
+    assert sorted(world.urls) == ["192.0.2.1:80", "2001:db8::3:80"]
 
 
 # -- SRV
