@@ -170,13 +170,14 @@ class EndpointHealth:
         self.failures_in_row = 0
         if status < 500:
             self.server_errors_in_row = 0
-            if self.state == HALF_OPEN:
-                self._trial_passed(now)
-            return
-        self.server_errors += 1
-        self.server_errors_in_row += 1
-        if self.limits.server_errors:
-            self._failed(now, self.server_errors_in_row >= self.limits.server_errors, f"status {status}")
+        else:
+            self.server_errors += 1
+            if self.limits.server_errors:
+                self.server_errors_in_row += 1
+                self._failed(now, self.server_errors_in_row >= self.limits.server_errors, f"status {status}")
+                return
+        if self.state == HALF_OPEN:
+            self._trial_passed(now)
 
     def failed(self, now: float, kind: int) -> None:
         """None came: `kind` is CONNECT_FAILED, TIMED_OUT or BROKEN."""

@@ -6,7 +6,7 @@ above a bound, or a multiple of the median of the others', is an outlier. Means 
 from `min_requests` responses at least, and the median of the others is not moved by one more slow endpoint.
 
 Never everything: no more than `max_ejected` of the endpoints are out at once (one at least, where there are two), and
-the last one that is up stays.
+the last one that is up stays. Who is on trial is still out in this: it may be ejected again without being asked for.
 """
 
 from __future__ import annotations
@@ -17,7 +17,6 @@ from headgate.counters import ENDPOINT_EJECTED, ENDPOINT_KEPT
 from headgate.net.poller import Poller
 from headgate.upstream.endpoint import Endpoint
 from headgate.upstream.health import (
-    DOWN,
     EJECTED,
     HALF_OPEN,
     READY,
@@ -123,30 +122,32 @@ class Outliers(HealthOwner):
             self.upstream.health_changed(changed)
 
     def _doubt(self, now: float) -> None:
-        """Nobody has said for long that what is known still holds: who is down for probes alone may be well."""
-        down = [url for url, (verdict, _) in self._verdicts.items() if verdict == DOWN]
-        if down:
+        """Nobody has said for long that what is known still holds: who is down for probes alone may be well, and who
+        waits for its first probe may wait for ever."""
+        out = [url for url, (verdict, _) in self._verdicts.items() if verdict != UP]
+        out += [url for url in self._endpoints if url not in self._verdicts and self.unknown != UP]
+        if out:
             self._tell(
                 "probes-silent",
                 "error",
                 limit_key=self.upstream.name,
                 upstream=self.upstream.name,
-                endpoints=len(down),
+                endpoints=len(out),
                 reason=f"the keeper has said nothing of them for {STALE_SECONDS:g} s",
                 next="they get requests again, until it does",
             )
-        self.judge(dict.fromkeys(down, (UP, "the last verdict of probes is too old")), now)
+        self.judge(dict.fromkeys(out, (UP, "probes have said nothing for too long")), now)
 
     def _count(self) -> None:
-        ejected = 0
+        out = 0
         up = 0
         for endpoint in self._endpoints.values():
-            if endpoint.health.state == EJECTED:
-                ejected += 1
-            if endpoint.health.is_up:
+            if endpoint.health.state != READY:
+                out += 1
+            elif endpoint.health.is_up:
                 up += 1
         self._up = up
-        self._room = self._allowed() - ejected
+        self._room = self._allowed() - out
 
     def _allowed(self) -> int:
         count = len(self._endpoints)
@@ -218,7 +219,7 @@ class Outliers(HealthOwner):
             health = endpoint.health
             if health.state != READY or health.ejections or health.rests_until:
                 health.sweep(now)
-        if self._verdicts and now >= self._heard_at + STALE_SECONDS:
+        if (self._verdicts or self.unknown != UP) and now >= self._heard_at + STALE_SECONDS:
             self._doubt(now)
         if self.compares and now >= self._compare_at:
             self._compare_at = now + self.rules.interval

@@ -157,6 +157,13 @@ def test_one_trial_that_fails_ejects_it_for_twice_as_long(how):
     assert (health.state, health.until) == (EJECTED, 110.0)
 
 
+def test_a_server_error_passes_a_trial_where_they_are_no_failures():
+    health = half_open(made(server_errors=0, trials=2))
+    health.succeeded(40.0, 0.1, 500)
+    health.succeeded(40.0, 0.1, 503)
+    assert (health.state, health.server_errors) == (READY, 2)
+
+
 def test_ejections_grow_up_to_the_ceiling():
     health = made(ejection=30.0, max_ejection=100.0)
     lengths = []

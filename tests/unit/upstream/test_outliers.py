@@ -115,7 +115,30 @@ def test_room_is_made_by_one_that_comes_back():
     group.outliers.sweep(30.0)
     assert group.health(0).state == HALF_OPEN
     group.fail(1)
+    assert group.ejected() == []  # who is on trial is not back yet
+    group.answer(0, 0.01, 3)
+    group.fail(1)
     assert group.ejected() == [1]
+
+
+def test_trials_make_no_room_for_the_others():
+    """What is out and on trial together is never more than may be out, whoever fails when."""
+    group = Group(4, max_ejected=0.5)
+    for number in (0, 1):
+        group.fail(number)
+    group.outliers.sweep(30.0)
+    for number in (2, 3, 0, 1):
+        group.fail(number, now=31.0)
+    assert group.ejected() == [0, 1]
+
+
+def test_the_last_that_is_up_is_not_one_on_trial():
+    group = Group(3, max_ejected=1.0)
+    group.fail(0)
+    group.outliers.sweep(30.0)
+    group.outliers.judge({"http://10.0.0.1": (DOWN, "probe")}, 30.0)
+    group.fail(2, now=31.0)
+    assert group.ejected() == []
 
 
 def test_every_step_says_what_why_and_what_next():
@@ -240,6 +263,22 @@ def test_a_keeper_that_is_silent_for_long_keeps_nobody_out():
     assert [name for name, _, _ in group.told] == ["probes-silent"]
     group.outliers.judge({"http://10.0.0.0": (DOWN, "refused")}, 500.0)
     assert group.health(0).describe() == "down"
+
+
+def test_who_waits_for_its_first_probe_does_not_wait_for_a_silent_keeper():
+    group = Group(2, unknown=PENDING)
+    group.outliers.judge({"http://10.0.0.0": (PENDING, "no probe yet")}, 1.0)
+    group.outliers.sweep(STALE_SECONDS + 0.9)
+    assert [group.health(i).describe() for i in (0, 1)] == ["pending", "pending"]
+    group.outliers.sweep(STALE_SECONDS + 1.0)
+    assert [group.health(i).describe() for i in (0, 1)] == ["up", "up"]
+    assert [(name, fields["endpoints"]) for name, _, fields in group.told] == [("probes-silent", 2)]
+
+
+def test_a_keeper_that_never_says_anything_keeps_nobody_out():
+    group = Group(1, unknown=PENDING)
+    group.outliers.sweep(STALE_SECONDS)
+    assert group.health(0).describe() == "up"
 
 
 def test_an_ejected_endpoint_that_comes_back_is_ready_again():
