@@ -42,7 +42,8 @@ class Transport:
         return False
 
     def write(self, data: bytes) -> int:
-        """Take bytes from the front of `data`; return how many. 0: would block, wait for writability."""
+        """Take bytes from the front of `data`; return how many. 0: would block, wait for writability. Raises only if
+        nothing of `data` can have arrived: who may not send it twice sends it again then."""
         raise NotImplementedError
 
     def shutdown(self) -> None:

@@ -169,7 +169,7 @@ class ReverseProxy(Handler, ResponseReceiver, ConnectionWaiter, DeadlineOwner):
             self._answer_error(exchange, 503, "unavailable", detail)
             return
         exchange.accepting = False
-        endpoint.dial(exchange, self)
+        endpoint.dial(exchange, self, attempt.repeated)
 
     def _send_head(self, exchange: Exchange, attempt: Attempt, connection: UpstreamStream) -> None:
         request = exchange.request

@@ -353,7 +353,10 @@ class TlsTransport(Transport):
         while taken < size:
             more: int = ssl_write(ssl, start + taken, size - taken)
             if more <= 0:
-                self._not_written(more)
+                try:
+                    self._not_written(more)
+                except TransportError:
+                    pass  # records went out before, which is to be told first; the next call fails again
                 break
             taken += more
         return taken

@@ -200,8 +200,9 @@ class Endpoint(UpstreamOwner):
         else:
             connection.close()  # one stream of many: the next is as fresh
 
-    def dial(self, exchange: Exchange, waiter: ConnectionWaiter) -> None:
-        """Open a connection for `exchange`; the waiter hears of it."""
+    def dial(self, exchange: Exchange, waiter: ConnectionWaiter, once: bool = False) -> None:
+        """Open a connection for `exchange`; the waiter hears of it. `once`: not one on which a request may be lost
+        and has to be sent again."""
         pool = self.h3
         if pool is not None:
             if exchange.request.upgrade:
@@ -209,16 +210,16 @@ class Endpoint(UpstreamOwner):
                     waiter.connect_failed(exchange, "upgrade", f"{self.url}: HTTP/3 knows no Upgrade")
                     return
             elif pool.is_wanted:
-                SideBySide(self, pool, exchange, waiter).begin(self._timers)
+                SideBySide(self, pool, exchange, waiter, once).begin(self._timers)
                 return
-        self.dial_tcp(exchange, waiter)
+        self.dial_tcp(exchange, waiter, once)
 
-    def dial_tcp(self, exchange: Exchange, waiter: ConnectionWaiter) -> None:
+    def dial_tcp(self, exchange: Exchange, waiter: ConnectionWaiter, once: bool) -> None:
         """Open a connection of HTTP/1.1."""
         self.dialling += 1
-        self._connector.begin(f"dial {self.url}", self._dial(exchange, waiter))
+        self._connector.begin(f"dial {self.url}", self._dial(exchange, waiter, once))
 
-    async def _dial(self, exchange: Exchange, waiter: ConnectionWaiter) -> None:
+    async def _dial(self, exchange: Exchange, waiter: ConnectionWaiter, once: bool) -> None:
         try:
             if self._introducer is not None:
                 client = exchange.context
@@ -227,7 +228,9 @@ class Endpoint(UpstreamOwner):
                 connection = await self._open_connection(connector)
                 connection.belong_to(client, peer, port)
             else:
-                connection = await self._open_connection(self._early_for(exchange.request))
+                connection = await self._open_connection(
+                    self._connector if once else self._early_for(exchange.request)
+                )
         except HeadgateError as error:
             # One clause for `TransportError` and `DialError`: compiled, a name has one type for all clauses.
             waiter.connect_failed(exchange, getattr(error, "reason", "connect"), str(error))
@@ -368,12 +371,13 @@ class SideBySide(ConnectionWaiter, LaneWaiter):
     """
 
     def __init__(
-        self, endpoint: Endpoint, pool: H3Pool, exchange: Exchange, waiter: ConnectionWaiter
+        self, endpoint: Endpoint, pool: H3Pool, exchange: Exchange, waiter: ConnectionWaiter, once: bool
     ) -> None:
         self.endpoint = endpoint
         self.pool = pool
         self.exchange = exchange
         self.waiter = waiter
+        self.once = once
         self.timer: Timer | None = None
         self.is_over = False
         self.is_tcp_begun = False
@@ -390,7 +394,7 @@ class SideBySide(ConnectionWaiter, LaneWaiter):
         """HTTP/3 is late, or has failed."""
         if not self.is_over and not self.is_tcp_begun:
             self.is_tcp_begun = True
-            self.endpoint.dial_tcp(self.exchange, self)
+            self.endpoint.dial_tcp(self.exchange, self, self.once)
 
     def _end(self) -> bool:
         """Tell whether this was not over before."""

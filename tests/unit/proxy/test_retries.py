@@ -5,7 +5,7 @@ is sent as often as is safe and no oftener.
 """
 
 import pytest
-from tests.unit.proxy.data_path import DataPath
+from tests.unit.proxy.data_path import DataPath, Dials
 
 from headgate.counters import (
     ENDPOINT_RESTED,
@@ -279,6 +279,30 @@ def test_what_waits_for_the_end_of_a_round_does_not_go_out_when_its_connection_b
     assert stale.transport.outgoing.count(b"POST") == 0
     assert path.values[RETRIED_FIRST + UNTOUCHED] == 1
     answer(path, data=OK)
+    assert client.transport.outgoing.endswith(b"ok")
+
+
+class EarlyDials(Dials):
+    """Dials that are done with the first octets."""
+
+    async def connect(self, endpoint):
+        transport = await Dials.connect(self, endpoint)
+        transport.early = True
+        return transport
+
+
+def test_the_one_repetition_is_not_sent_early_again(make):
+    """A road that loses what is sent with SYN loses it the second time too."""
+    path = make(endpoints=1)
+    early = EarlyDials()
+    path.endpoints[0]._early = early
+    client = path.client()
+    path.send(client, request_(b"GET"))
+    assert (len(early.dialled), len(path.dials.dialled)) == (1, 0)
+    (lost,) = path.endpoints[0].connections
+    break_off(lost)
+    assert (len(early.dialled), len(path.dials.dialled)) == (1, 1)
+    answer(path)
     assert client.transport.outgoing.endswith(b"ok")
 
 

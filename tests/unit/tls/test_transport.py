@@ -273,6 +273,21 @@ def test_a_full_socket_takes_part_and_the_rest_later(opened, kit):
     assert bytes(got) == data
 
 
+def test_what_went_out_before_a_failure_is_told_first(opened):
+    """The first record meets a closed socket, whose reset the second one finds."""
+    server, client = opened
+    with pytest.raises(SSL.WantReadError):
+        client.recv(1)  # tickets: closed with something unread it would reset at once
+    client._socket.close()
+    data = b"POST" * 10_000
+    taken = server.write(data)
+    assert 0 < taken < len(data)
+    for _ in range(2):
+        with pytest.raises(TransportError) as caught:
+            server.write(data[taken:])
+        assert caught.value.reason in ("closed", "econnreset", "epipe")  # as the release has it
+
+
 # -- the end
 
 
