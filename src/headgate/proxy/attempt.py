@@ -55,6 +55,7 @@ class Attempt:
         self.endpoint = endpoint
         self.connection: UpstreamStream | None = None
         self.started = now  # the try under way; with content, the wait for its answer once all is sent
+        self.trial = 0  # what `Upstream.began` returned
         self.tries = 1
         self.tried = NOBODY  # those that failed
         self.reused = False

@@ -133,6 +133,7 @@ class ConnectAttempt:
         self.port = port
         self.place = place
         self.endpoint: Endpoint | None = None
+        self.trial = 0  # what `Upstream.began` returned
         self.connection: UpstreamStream | None = None
         self.tried: list[Endpoint] = []
 
@@ -250,7 +251,7 @@ class ConnectProxy(Handler, ResponseReceiver, ConnectionWaiter):
         exchange.upstream = parents.upstream.name
         exchange.endpoint = endpoint.url
         exchange.upstream_started = self.poller.now
-        parents.upstream.began(endpoint)
+        attempt.trial = parents.upstream.began(endpoint)
         endpoint.dial(exchange, self)
 
     def _leave_parent(self, attempt: ConnectAttempt) -> None:
@@ -258,7 +259,7 @@ class ConnectProxy(Handler, ResponseReceiver, ConnectionWaiter):
         parents = self.parents
         if endpoint is not None and parents is not None:
             attempt.tried.append(endpoint)
-            parents.upstream.ended(endpoint)
+            parents.upstream.ended(endpoint, attempt.trial)
 
     def connected(self, exchange: Exchange, connection: UpstreamStream) -> None:
         attempt = exchange.attempt

@@ -146,7 +146,7 @@ class ReverseProxy(Handler, ResponseReceiver, ConnectionWaiter, DeadlineOwner):
     def _begin(self, exchange: Exchange, attempt: Attempt) -> None:
         endpoint = attempt.endpoint
         exchange.endpoint = endpoint.url
-        self.upstream.began(endpoint)
+        attempt.trial = self.upstream.began(endpoint)
         connection = None if attempt.repeated else endpoint.take(exchange)
         attempt.reused = connection is not None
         if connection is None:
@@ -159,7 +159,7 @@ class ReverseProxy(Handler, ResponseReceiver, ConnectionWaiter, DeadlineOwner):
     def _dial(self, exchange: Exchange, attempt: Attempt) -> None:
         endpoint = attempt.endpoint
         if endpoint.dialling >= MAX_DIALLING:
-            self.upstream.ended(endpoint)
+            self.upstream.ended(endpoint, attempt.trial)
             detail = f"{endpoint.url}: {MAX_DIALLING} connections are being opened already"
             if self._try_next(exchange, attempt, CONNECT, detail):
                 return
@@ -234,8 +234,8 @@ class ReverseProxy(Handler, ResponseReceiver, ConnectionWaiter, DeadlineOwner):
         hosted = attempt.endpoint.is_hosted
         if reason not in _OURS and not hosted:
             kind = TIMED_OUT if reason == "timeout" else CONNECT_FAILED
-            attempt.endpoint.health.failed(self.poller.now, kind)
-        self.upstream.ended(attempt.endpoint)
+            attempt.endpoint.health.failed(self.poller.now, kind, attempt.trial)
+        self.upstream.ended(attempt.endpoint, attempt.trial)
         if self._try_next(exchange, attempt, CONNECT, detail):
             return
         self._finish(exchange, attempt)
@@ -384,9 +384,9 @@ class ReverseProxy(Handler, ResponseReceiver, ConnectionWaiter, DeadlineOwner):
                 attempt.forget(self.values)
             endpoint = attempt.endpoint
             waited = exchange.upstream_head - exchange.upstream_started
-            endpoint.health.succeeded(self.poller.now, waited, exchange.status)
+            endpoint.health.succeeded(self.poller.now, waited, exchange.status, attempt.trial)
             endpoint.give_back(connection)
-            self.upstream.ended(endpoint)  # who waits for room finds the connection there
+            self.upstream.ended(endpoint, attempt.trial)  # who waits for room finds the connection there
         exchange.handler = None
         exchange.accepting = True
         downstream = exchange.downstream
@@ -427,8 +427,8 @@ class ReverseProxy(Handler, ResponseReceiver, ConnectionWaiter, DeadlineOwner):
         attempt = exchange.attempt
         if isinstance(attempt, Attempt):
             self._finish(exchange, attempt)
-            attempt.endpoint.health.succeeded(self.poller.now, 0.0, 101)
-            self.upstream.ended(attempt.endpoint)
+            attempt.endpoint.health.succeeded(self.poller.now, 0.0, 101, attempt.trial)
+            self.upstream.ended(attempt.endpoint, attempt.trial)
         switch(exchange, connection, response, self.tunnel_idle)
 
     # -- what goes wrong
@@ -439,8 +439,10 @@ class ReverseProxy(Handler, ResponseReceiver, ConnectionWaiter, DeadlineOwner):
         connection.close()
         if isinstance(attempt, Attempt):
             now = self.poller.now
-            attempt.endpoint.health.succeeded(now, now - exchange.upstream_started, response.status)
-            self.upstream.ended(attempt.endpoint)
+            attempt.endpoint.health.succeeded(
+                now, now - exchange.upstream_started, response.status, attempt.trial
+            )
+            self.upstream.ended(attempt.endpoint, attempt.trial)
             self._finish(exchange, attempt)
         self.values[GATEWAY_PROTOCOL] += 1
         self._give_up(exchange, 502, "upstream-not-switched", "the origin answered and did not switch")
@@ -461,8 +463,8 @@ class ReverseProxy(Handler, ResponseReceiver, ConnectionWaiter, DeadlineOwner):
             attempt.repeat(self.poller.now)
             self._dial(exchange, attempt)  # in the room that it has
             return
-        attempt.endpoint.health.failed(self.poller.now, BROKEN)
-        self.upstream.ended(attempt.endpoint)
+        attempt.endpoint.health.failed(self.poller.now, BROKEN, attempt.trial)
+        self.upstream.ended(attempt.endpoint, attempt.trial)
         if self._try_next(exchange, attempt, kind, detail):
             return
         self._finish(exchange, attempt)
@@ -478,8 +480,8 @@ class ReverseProxy(Handler, ResponseReceiver, ConnectionWaiter, DeadlineOwner):
         connection.close()
         attempt = exchange.attempt
         if isinstance(attempt, Attempt):
-            attempt.endpoint.health.failed(self.poller.now, TIMED_OUT)
-            self.upstream.ended(attempt.endpoint)
+            attempt.endpoint.health.failed(self.poller.now, TIMED_OUT, attempt.trial)
+            self.upstream.ended(attempt.endpoint, attempt.trial)
             if self._try_next(exchange, attempt, TIMEOUT, detail):
                 return
             self._finish(exchange, attempt)
@@ -495,7 +497,7 @@ class ReverseProxy(Handler, ResponseReceiver, ConnectionWaiter, DeadlineOwner):
             # Silence says something of an endpoint that had most of the time: not of one that was asked at the end of
             # it, after others or by a client whose content took long.
             if attempt.sent_all and now - attempt.started >= total / 2:
-                attempt.endpoint.health.failed(now, TIMED_OUT)
+                attempt.endpoint.health.failed(now, TIMED_OUT, attempt.trial)
             self._let_go(exchange, attempt)
         else:
             detail = f"no endpoint of {self.upstream.name} had room within {total:g} s"
@@ -536,9 +538,9 @@ class ReverseProxy(Handler, ResponseReceiver, ConnectionWaiter, DeadlineOwner):
         if other is None:
             return False
         endpoint = attempt.endpoint
-        endpoint.health.succeeded(now, now - exchange.upstream_started, status)
+        endpoint.health.succeeded(now, now - exchange.upstream_started, status, attempt.trial)
         READ_AWAY.begin(connection, response, attempt.sent_all, now + self.upstream.body_idle)
-        self.upstream.ended(endpoint)
+        self.upstream.ended(endpoint, attempt.trial)
         self._move(exchange, attempt, other, f"status {status}")
         return True
 
@@ -570,6 +572,6 @@ class ReverseProxy(Handler, ResponseReceiver, ConnectionWaiter, DeadlineOwner):
     def _let_go(self, exchange: Exchange, attempt: Attempt) -> None:
         """Nobody waits for the answer any more."""
         self._finish(exchange, attempt)
-        self.upstream.ended(attempt.endpoint)
+        self.upstream.ended(attempt.endpoint, attempt.trial)
         if attempt.connection is not None:
             attempt.connection.close()

@@ -124,6 +124,7 @@ class TcpConnection(Accepted, HoldsBytes, TransportWaiter):
         self.route: TcpRoute | None = None
         self.endpoint: Endpoint | None = None
         self.tried: list[Endpoint] = _NOBODY
+        self.trial = 0  # what `Upstream.began` returned
         self.dials = 0
         self.relay: Relay | None = None
         request = Request(b"", b"", TCP, Fields([], []))
@@ -227,7 +228,7 @@ class TcpConnection(Accepted, HoldsBytes, TransportWaiter):
             self._unavailable(f"{endpoint.url}: {MAX_DIALLING} connections are being opened already")
             return
         self.phase = DIALLING
-        route.upstream.began(endpoint)
+        self.trial = route.upstream.began(endpoint)
         self.endpoint = endpoint
         self.dials += 1
         exchange.upstream_started = self.poller.now
@@ -239,7 +240,7 @@ class TcpConnection(Accepted, HoldsBytes, TransportWaiter):
             return  # the client left meanwhile
         if reason not in _OURS:
             kind = TIMED_OUT if reason == "timeout" else CONNECT_FAILED
-            endpoint.health.failed(self.poller.now, kind)
+            endpoint.health.failed(self.poller.now, kind, self.trial)
         self._leave_endpoint()
         self.tried = [*self.tried, endpoint]
         exchange = self.exchange
@@ -260,7 +261,7 @@ class TcpConnection(Accepted, HoldsBytes, TransportWaiter):
         route, endpoint = self.route, self.endpoint
         self.endpoint = None
         if route is not None and endpoint is not None:
-            route.upstream.ended(endpoint)
+            route.upstream.ended(endpoint, self.trial)
 
     def _fail(self, reason: str, detail: str) -> None:
         """Nobody is there: a reset says more than an end, which could be a server's that has nothing to say."""
@@ -278,7 +279,7 @@ class TcpConnection(Accepted, HoldsBytes, TransportWaiter):
         exchange = self.exchange
         now = self.poller.now
         exchange.upstream_head = now
-        endpoint.health.succeeded(now, now - exchange.upstream_started, 0)
+        endpoint.health.succeeded(now, now - exchange.upstream_started, 0, self.trial)
         self.phase = RELAYING
         values = self.values
         values[TCP_RELAYED] += 1

@@ -5,7 +5,8 @@ this worker's own requests drive, a table of three states:
 
     READY      gets its share of the requests
     EJECTED    failed too often in a row, or answers far slower than the others: gets none until its time is over
-    HALF_OPEN  gets a bounded number of requests on trial; all of them succeed, or it is ejected for longer
+    HALF_OPEN  gets a bounded number of requests on trial; all of them succeed, or it is ejected for longer. What was
+               under way before decides nothing: `began` gives a request on trial the number of its round
 
 `is_up` is what balancing looks at, and no more than that: when nobody is left who is up, balancing asks everybody
 (the panic threshold), so that health never makes an outage where there was a bad hour.
@@ -138,6 +139,7 @@ class EndpointHealth:
         self.until = 0.0  # the end of the ejection
         self.rests_until = 0.0  # it asked to be left alone until then (Retry-After); 0.0: it did not
         self.ejections = 0  # in a row
+        self.round = 0  # of trials; the number of the last one
         self.trials_active = 0
         self.trials_passed = 0
         self.requests = 0
@@ -162,8 +164,8 @@ class EndpointHealth:
 
     # -- what requests met
 
-    def succeeded(self, now: float, seconds: float, status: int) -> None:
-        """A whole response came, its head after `seconds`."""
+    def succeeded(self, now: float, seconds: float, status: int, trial: int = 0) -> None:
+        """A whole response came, its head after `seconds`; `trial` is what `began` returned."""
         self.requests += 1
         self.timed += 1
         self.seconds += seconds
@@ -174,21 +176,22 @@ class EndpointHealth:
             self.server_errors += 1
             if self.limits.server_errors:
                 self.server_errors_in_row += 1
-                self._failed(now, self.server_errors_in_row >= self.limits.server_errors, f"status {status}")
+                is_enough = self.server_errors_in_row >= self.limits.server_errors
+                self._failed(now, is_enough, f"status {status}", trial)
                 return
-        if self.state == HALF_OPEN:
+        if trial and self._is_on_trial(trial):
             self._trial_passed(now)
 
-    def failed(self, now: float, kind: int) -> None:
-        """None came: `kind` is CONNECT_FAILED, TIMED_OUT or BROKEN."""
+    def failed(self, now: float, kind: int, trial: int = 0) -> None:
+        """None came: `kind` is CONNECT_FAILED, TIMED_OUT or BROKEN; `trial` is what `began` returned."""
         self.requests += 1
         self.failures += 1
         self.failures_in_row += 1
         if self.limits.failures:
-            self._failed(now, self.failures_in_row >= self.limits.failures, FAILURES[kind])
+            self._failed(now, self.failures_in_row >= self.limits.failures, FAILURES[kind], trial)
 
-    def _failed(self, now: float, is_enough: bool, what: str) -> None:
-        if self.state == HALF_OPEN:
+    def _failed(self, now: float, is_enough: bool, what: str, trial: int) -> None:
+        if self._is_on_trial(trial):
             self.step(now, Event.TRIAL_FAILED, f"a request on trial failed: {what}")
         elif is_enough and self.state == READY:
             count = max(self.failures_in_row, self.server_errors_in_row)
@@ -218,17 +221,22 @@ class EndpointHealth:
 
     # -- trials: who counts what is under way calls these while `state` is not READY
 
-    def began(self) -> None:
-        """A request was given to it."""
-        if self.state == HALF_OPEN:
-            self.trials_active += 1
-            self._weigh()
+    def began(self) -> int:
+        """A request was given to it: return the number of the trials it belongs to, 0 when it is on none."""
+        if self.state != HALF_OPEN:
+            return 0
+        self.trials_active += 1
+        self._weigh()
+        return self.round
 
-    def ended(self) -> None:
+    def ended(self, trial: int) -> None:
         """A request is over, however it ended."""
-        if self.trials_active:
+        if self.trials_active and self._is_on_trial(trial):
             self.trials_active -= 1
             self._weigh()
+
+    def _is_on_trial(self, trial: int) -> bool:
+        return trial == self.round and self.state == HALF_OPEN
 
     def _trial_passed(self, now: float) -> None:
         self.trials_passed += 1
@@ -249,6 +257,8 @@ class EndpointHealth:
         if self.state == EJECTED:
             self.until = now + self._ejection()
             self.ejections += 1
+        elif self.state == HALF_OPEN:
+            self.round += 1
         self.failures_in_row = 0
         self.server_errors_in_row = 0
         self._changed(now, why, before)

@@ -1,7 +1,8 @@
 """An upstream: a named group of endpoints, who of them is ready, and the policy that picks one.
 
-Whoever uses an endpoint says so: `pick`, then `began`, and `ended` exactly once. When there is nobody to pick, `wait`
-puts the request into a bounded queue, which `ended` serves.
+Whoever uses an endpoint says so: `pick`, then `began`, and `ended` exactly once, with the number that `began` gave
+(`upstream/health` has the trials). When there is nobody to pick, `wait` puts the request into a bounded queue, which
+`ended` serves.
 
 Policies pick from `ready`, which is built anew when health or the group changes, so that a pick looks at nobody who
 is out. In it are
@@ -145,18 +146,18 @@ class Upstream:
                 return endpoint
         return None
 
-    def began(self, endpoint: Endpoint) -> None:
-        """An attempt at it begins."""
+    def began(self, endpoint: Endpoint) -> int:
+        """An attempt at it begins; return the number of the trials it belongs to, 0 when it is on none."""
         endpoint.active += 1
-        if endpoint.health.state != READY:
-            endpoint.health.began()
+        trial = endpoint.health.began() if endpoint.health.state != READY else 0
         self.policy.began(endpoint)
+        return trial
 
-    def ended(self, endpoint: Endpoint) -> None:
+    def ended(self, endpoint: Endpoint, trial: int = 0) -> None:
         """An attempt at it is over, however it ended."""
         endpoint.active -= 1
-        if endpoint.health.trials_active:
-            endpoint.health.ended()
+        if trial:
+            endpoint.health.ended(trial)
         self.policy.ended(endpoint)
         queue = self.queue
         if queue is not None and len(queue):

@@ -4,6 +4,8 @@ import pytest
 from tests.unit.proxy.data_path import DataPath
 
 from headgate.errors import TransportError
+from headgate.upstream.health import BROKEN, EJECTED, HALF_OPEN, READY
+from headgate.upstream.outliers import OutlierRules, Outliers
 
 GET = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"
 POST = b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\n\r\nc"
@@ -122,4 +124,47 @@ def test_one_that_was_asked_when_the_total_timeout_was_nearly_over_is_not(conten
     path.pass_time(0.5)
     assert client.transport.outgoing.startswith(b"HTTP/1.1 504")
     assert counts(path) == (0, 0, 0)
+    path.close()
+
+
+def on_trial():
+    """Return a path whose only endpoint is on trial, and the health of that."""
+    path = DataPath(endpoints=2)
+    outliers = Outliers(path.upstream, OutlierRules(), path.tell, path.values, path.poller)
+    health = path.endpoints[0].health
+    for _ in range(health.limits.failures):
+        health.failed(path.poller.now, BROKEN)
+    path.poller.now = health.until
+    outliers.sweep(path.poller.now)
+    path.upstream.set_endpoints(path.endpoints[:1])
+    return path, health
+
+
+def test_requests_on_trial_are_counted_while_they_run_and_decide_it():
+    path, health = on_trial()
+    for number in range(health.limits.trials):
+        assert (health.state, health.trials_passed) == (HALF_OPEN, number)
+        path.send(path.client(), GET)
+        assert health.trials_active == 1
+        path.send(path.origin(), answer(200))
+        assert health.trials_active == 0
+    assert health.state == READY
+    path.close()
+
+
+def test_a_request_on_trial_that_breaks_off_ejects_again():
+    path, health = on_trial()
+    path.send(path.client(), GET)
+    path.send(path.origin(), b"HTTP/1.1 200 X\r\nContent-Length: 9\r\n\r\nc")
+    path.send(path.origin(), b"")
+    assert health.state == EJECTED
+    path.close()
+
+
+def test_a_client_that_leaves_a_trial_makes_room_for_another():
+    path, health = on_trial()
+    client = path.client()
+    path.send(client, GET)
+    client.close()
+    assert (health.state, health.trials_active, health.trials_passed) == (HALF_OPEN, 0, 0)
     path.close()

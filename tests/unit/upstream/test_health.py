@@ -128,39 +128,39 @@ def test_so_many_requests_are_on_trial_at_once_and_not_one_more():
     health = half_open(made(trials=2))
     health.began()
     assert health.is_up
-    health.began()
+    trial = health.began()
     assert not health.is_up
-    health.ended()  # the client left: nothing is known, another may try
+    health.ended(trial)  # the client left: nothing is known, another may try
     assert health.is_up
 
 
 def test_trials_that_all_succeed_end_the_matter():
     health = half_open(made(trials=2))
     for _ in range(2):
-        health.began()
-    health.succeeded(40.0, 0.1, 200)
-    health.ended()
+        trial = health.began()
+    health.succeeded(40.0, 0.1, 200, trial)
+    health.ended(trial)
     assert (health.state, health.is_up) == (HALF_OPEN, False)  # one has passed, one is under way
-    health.succeeded(40.0, 0.1, 200)
-    health.ended()
+    health.succeeded(40.0, 0.1, 200, trial)
+    health.ended(trial)
     assert (health.state, health.is_up) == (READY, True)
 
 
 @pytest.mark.parametrize("how", ["failed", "server error"])
 def test_one_trial_that_fails_ejects_it_for_twice_as_long(how):
     health = half_open(made(ejection=30.0))
-    health.began()
+    trial = health.began()
     if how == "failed":
-        health.failed(50.0, TIMED_OUT)
+        health.failed(50.0, TIMED_OUT, trial)
     else:
-        health.succeeded(50.0, 0.1, 500)
+        health.succeeded(50.0, 0.1, 500, trial)
     assert (health.state, health.until) == (EJECTED, 110.0)
 
 
 def test_a_server_error_passes_a_trial_where_they_are_no_failures():
     health = half_open(made(server_errors=0, trials=2))
-    health.succeeded(40.0, 0.1, 500)
-    health.succeeded(40.0, 0.1, 503)
+    health.succeeded(40.0, 0.1, 500, health.began())
+    health.succeeded(40.0, 0.1, 503, health.began())
     assert (health.state, health.server_errors) == (READY, 2)
 
 
@@ -173,13 +173,13 @@ def test_ejections_grow_up_to_the_ceiling():
         lengths.append(health.until - now)
         now = health.until
         health.sweep(now)
-        health.failed(now, BROKEN)
+        health.failed(now, BROKEN, health.began())
     assert lengths == [30.0, 60.0, 100.0, 100.0]
 
 
 def test_old_ejections_are_forgotten():
     health = half_open(made(trials=1, max_ejection=300.0))
-    health.succeeded(40.0, 0.1, 200)
+    health.succeeded(40.0, 0.1, 200, health.began())
     health.sweep(339.9)
     assert health.ejections == 1
     health.sweep(340.0)
@@ -226,6 +226,25 @@ def test_a_verdict_down_outlasts_an_ejection():
     health.judge(1.0, DOWN, "probe: refused")
     health.sweep(1000.0)
     assert (health.state, health.is_up, health.describe()) == (HALF_OPEN, False, "down")
+
+
+def test_only_requests_on_trial_decide_a_trial():
+    health = made(trials=1)
+    before = health.began()
+    half_open(health)
+    health.succeeded(40.0, 0.1, 200, before)
+    health.failed(40.0, BROKEN, before)
+    assert health.state == HALF_OPEN
+    trial = health.began()
+    health.ended(before)
+    assert not health.is_up
+    health.failed(40.0, BROKEN, trial)
+    late = trial
+    health.sweep(health.until)
+    assert health.state == HALF_OPEN
+    health.succeeded(200.0, 0.1, 200, late)  # on trial, but not in this round
+    health.failed(200.0, BROKEN, late)
+    assert health.state == HALF_OPEN
 
 
 def test_late_answers_of_an_ejected_one_change_nothing():

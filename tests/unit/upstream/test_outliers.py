@@ -55,14 +55,14 @@ class Group:
 
     def fail(self, number, times=3, now=0.0):
         for _ in range(times):
-            self.health(number).failed(now, BROKEN)
+            self.health(number).failed(now, BROKEN, self.health(number).round)
 
     def ejected(self):
         return [i for i in range(len(self.upstream.endpoints)) if self.health(i).state == EJECTED]
 
     def answer(self, number, seconds, times=20):
         for _ in range(times):
-            self.health(number).succeeded(0.0, seconds, 200)
+            self.health(number).succeeded(0.0, seconds, 200, self.health(number).round)
 
 
 @pytest.mark.parametrize(
@@ -121,6 +121,21 @@ def test_room_is_made_by_one_that_comes_back():
     assert group.ejected() == [1]
 
 
+def test_requests_from_before_an_ejection_make_no_room_for_trials():
+    group = Group(2)
+    endpoint = group.upstream.endpoints[0]
+    old = [group.upstream.began(endpoint) for _ in range(50)]
+    group.fail(0)
+    group.outliers.sweep(30.0)
+    trials = 0
+    for trial in old:
+        while group.health(0).is_up:
+            group.upstream.began(endpoint)
+            trials += 1
+        group.upstream.ended(endpoint, trial)
+    assert trials == group.health(0).limits.trials
+
+
 def test_trials_make_no_room_for_the_others():
     """What is out and on trial together is never more than may be out, whoever fails when."""
     group = Group(4, max_ejected=0.5)
@@ -146,7 +161,7 @@ def test_every_step_says_what_why_and_what_next():
     group.fail(0)
     group.outliers.sweep(30.0)
     for _ in range(3):
-        group.health(0).succeeded(31.0, 0.01, 200)
+        group.health(0).succeeded(31.0, 0.01, 200, group.health(0).began())
     assert [name for name, _, _ in group.told] == ["endpoint-ejected", "endpoint-on-trial", "endpoint-back"]
     ejected = group.told[0][2]
     assert ejected["next"] == "no requests for 30 s, then 3 requests on trial"
@@ -286,5 +301,5 @@ def test_an_ejected_endpoint_that_comes_back_is_ready_again():
     group.fail(0)
     group.outliers.sweep(30.0)
     for _ in range(3):
-        group.health(0).succeeded(31.0, 0.01, 200)
+        group.health(0).succeeded(31.0, 0.01, 200, group.health(0).began())
     assert group.health(0).state == READY
