@@ -219,6 +219,7 @@ class Upstream:
             self.health_owner.group_changed()
         if self.sticky is not None:
             self.sticky.set_endpoints(endpoints)
+        self.policy.set_group(endpoints)
         self._rebuild()
 
     def _rebuild(self) -> None:

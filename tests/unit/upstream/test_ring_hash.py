@@ -70,6 +70,35 @@ def test_who_comes_back_as_another_object_is_found():
     assert {id(policy.pick(key)) for key in wanted} == {id(endpoint) for endpoint in again}
 
 
+def test_who_gets_another_weight_gets_another_share():
+    """SRV may weigh anew; a worker that starts then and one that ran before must agree."""
+    group = endpoints(1, 1, 1)
+    policy = built(RingHash(), group)
+    group[0].weight = 10
+    built(policy, group)
+    wanted = some_keys(3000)
+    assert owners(policy, wanted) == owners(built(RingHash(), group), wanted)
+    shares = ring_shares(policy, group)
+    assert shares[0] / sum(shares) == pytest.approx(10 / 12, rel=0.1)
+
+
+def test_the_ring_is_that_of_the_group_whoever_is_ready():
+    """One worker saw the heavy one go down, another began without it, and a third saw its group shrink."""
+    group = endpoints(1, 1, 1, 1, 60)
+    wanted = some_keys(3000)
+    running, late = RingHash(), RingHash()
+    running.set_group(group)
+    late.set_group(group)
+    whole = owners(built(running, group), wanted)
+    after = owners(without(running, group, 4), wanted)
+    assert after == owners(without(late, group, 4), wanted)
+    assert owners(built(late, group), wanted) == whole
+    group[4].slot = -1
+    running.set_group(group[:4])
+    assert owners(built(running, group[:4]), wanted) == owners(built(RingHash(), group[:4]), wanted)
+    assert len(running._ring) == 4 * POINTS
+
+
 def test_those_who_are_gone_for_good_leave_the_ring():
     group = endpoints(*[1] * 100)
     policy = built(RingHash(), group)

@@ -301,3 +301,13 @@ def test_where_nobody_is_expected_nobody_waits(poller):
 
 def test_without_a_queue_nobody_waits(poller):
     assert not upstream(1, poller=poller).wait(exchange(), Waiter())
+
+
+def test_the_keys_of_others_stay_where_they_are_while_the_heaviest_is_down(poller):
+    """The ring is that of the whole group, not of those that are ready."""
+    group = upstream(1, 1, 1, 1, 60, policy=RingHash(), poller=poller)
+    wanted = [key << 48 for key in range(4096)]
+    before = [group.policy.pick(key) for key in wanted]
+    judge(group, DOWN, 4)
+    after = [group.policy.pick(key) for key in wanted]
+    assert {old for old, new in zip(before, after, strict=True) if old is not new} == {group.endpoints[4]}

@@ -13,6 +13,9 @@ from headgate.upstream.endpoint import Endpoint
 class Policy:
     """Base of all policies."""
 
+    def set_group(self, endpoints: list[Endpoint]) -> None:
+        """These are all there are, ready or not; `rebuild` follows."""
+
     def rebuild(self, endpoints: list[Endpoint], weights: list[float]) -> None:
         """Pick from these from now on, whose slots are set; `weights` are above 0. The list may be empty."""
         raise NotImplementedError

@@ -1,9 +1,9 @@
 """Consistent hashing with bounded loads: the same key goes to the same endpoint, whoever comes and goes.
 
-Each endpoint has points on a ring, made from its URL alone, so that every worker, every run and every gate makes the
-same ring; a key belongs to the next point at or after it (Karger 1997). Who leaves gives up its own keys and nobody
-else's move. Endpoints that are down for a while keep their points and are passed over, which comes to the same and
-costs no sorting.
+Each endpoint has points on a ring, made from its URL and as many as its weight says, so that every worker, every run
+and every gate makes the same ring; a key belongs to the next point at or after it (Karger 1997). Who leaves gives up
+its own keys and nobody else's move. All of the group are on the ring, ready or not: who is not is passed over, which
+comes to the same and costs no sorting. So the ring follows from the group and its weights alone.
 
 No endpoint gets more than 1.25 times its share of what is under way, by weight; what would be more goes on along the
 ring (Mirrokni, Thorup and Zadimoghaddam 2016, "consistent hashing with bounded loads"). Below `SLACK` requests
@@ -42,12 +42,18 @@ class RingHash(Policy):
     """One ring. Keys have 60 bits, evenly spread."""
 
     def __init__(self) -> None:
-        self._endpoints: list[Endpoint] = []
+        self._group: list[Endpoint] = []  # all there are
+        self._endpoints: list[Endpoint] = []  # those that are ready
         self._shares: list[float] = []  # by slot: of the whole weight, times BOUND
         self._under_way = 0  # at those
         self._free = 0  # how many of them have room
         self._members: list[Endpoint] = []  # whose points are on the ring, some of them out
+        self._weights: list[int] = []  # theirs, as the ring has them
+        self._unit = 0.0  # the weight of an endpoint with `POINTS`
         self._ring: list[int] = []
+
+    def set_group(self, endpoints: list[Endpoint]) -> None:
+        self._group = endpoints
 
     def rebuild(self, endpoints: list[Endpoint], weights: list[float]) -> None:
         self._endpoints = endpoints
@@ -55,32 +61,36 @@ class RingHash(Policy):
         self._shares = [BOUND * weight / total for weight in weights]
         self._under_way = sum(endpoint.active for endpoint in endpoints)
         self._free = len([1 for endpoint in endpoints if endpoint.active < endpoint.max_requests])
-        if not self._take_places():
-            self._build()
+        members = self._group or endpoints
+        if members and not self._take_places(members):
+            self._build(members)
 
-    def _take_places(self) -> bool:
-        """Tell whether the ring has a place for everybody; who came back under the same URL takes its old one."""
-        if len(self._members) > 2 * len(self._endpoints) + 16:
+    def _take_places(self, members: list[Endpoint]) -> bool:
+        """Tell whether the ring has the right place for everybody; who came back under the same URL takes its old
+        one."""
+        if len(self._members) > 2 * len(members) + 16:
             return False  # too many of them are gone for good
+        if _unit([endpoint.weight for endpoint in members]) != self._unit:
+            return False
         places = {endpoint.url: number for number, endpoint in enumerate(self._members)}
-        for endpoint in self._endpoints:
+        for endpoint in members:
             number = places.get(endpoint.url, -1)
-            if number < 0:
+            if number < 0 or self._weights[number] != endpoint.weight:
                 return False
             self._members[number] = endpoint
         return True
 
-    def _build(self) -> None:
-        members = list(self._endpoints)
-        if not members:
-            return
-        unit = _unit([endpoint.weight for endpoint in members])
+    def _build(self, members: list[Endpoint]) -> None:
+        weights = [endpoint.weight for endpoint in members]
+        unit = _unit(weights)
         ring: list[int] = []
         for number, endpoint in enumerate(members):
             count = min(max(round(POINTS * endpoint.weight / unit), 1), MAX_POINTS)
             ring.extend([point << _OWNER_BITS | number for point in points_of(endpoint.url, count)])
         ring.sort()
-        self._members = members
+        self._members = list(members)
+        self._weights = weights
+        self._unit = unit
         self._ring = ring
 
     def pick(self, key: int) -> Endpoint | None:
