@@ -105,6 +105,14 @@ def test_an_endpoint_that_comes_late_gets_its_place(make):
     assert len(first.connections) == 14
 
 
+def test_where_an_eighth_is_nothing_several_pools_make_room_at_once(make):
+    """A look at all pools is not for one connection only."""
+    path = make(endpoints=129, idle_total=IdleTotal(128))
+    fill(path, 129)
+    assert idle(path) == [0, 0, *[1] * 127]
+    assert path.values[POOL_CLOSED_ROOM] == 2
+
+
 def test_a_connection_ends_at_its_age_idle_or_not(make):
     path = make(pool=PoolSettings(max_age=100.0, idle_timeout=60.0))
     for _ in range(5):  # never idle for long
