@@ -264,7 +264,7 @@ class DownstreamConnection(Accepted, Downstream):
                 return
             if self.closed or self.phase != HTTP:
                 return
-        if self.exchange is not None and engine.buffered > 0:
+        if self.exchange is not None and engine.buffered > 0 and engine.receiving == DONE:
             self.pause_reading()  # a pipelined request waits its turn; its bytes are bounded by one read
         elif self.exchange is None and engine.buffered > 0 and self._deadline_counter == TIMEOUT_KEEP_ALIVE:
             # The first byte of a head starts its clock; later bytes do not wind it again.
