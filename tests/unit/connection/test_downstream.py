@@ -233,6 +233,20 @@ def test_a_client_that_may_not_send_is_not_late(make):
     assert client.handler.ends == 1
 
 
+CHUNKS = b"4\r\nabcd\r\n10\r\n0123456789abcdef\r\n0\r\nX-Sum: 1\r\n\r\n"
+
+
+@pytest.mark.parametrize("at", range(1, len(CHUNKS)))
+def test_chunks_may_be_cut_anywhere(make, at):
+    """RFC 9112 section 7.1: half of a chunk's size is no pipelined request, whose turn it is not yet."""
+    client = make()
+    client.send(b"POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n")
+    client.send(CHUNKS[:at])
+    assert client.driver.reading
+    client.send(CHUNKS[at:])
+    assert (client.handler.content, client.handler.ends) == (b"abcd0123456789abcdef", 1)
+
+
 @pytest.mark.parametrize(("size", "refused"), [(10, False), (11, True)])
 @pytest.mark.parametrize("chunked", [False, True])
 def test_content_at_its_limit(make, size, refused, chunked):
