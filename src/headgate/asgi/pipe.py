@@ -23,8 +23,6 @@ from headgate.server.sweep import HoldsBytes
 
 # How long a client may say nothing before it is asked, and then again before it is given up (uvicorn: 20 s each).
 SILENCE_SECONDS: Final = 20.0
-# How long octets of a client are read away behind our end: a reset would overtake what we said (RFC 9112 section 9.6).
-LINGER_SECONDS: Final = 2.0
 
 
 @mypyc_attr(allow_interpreted_subclasses=True)
@@ -89,7 +87,6 @@ class SocketPipe(StreamDriver, Pipe):
         self.open = True
         self.ending = False
         self.closing = False
-        self.lingering = False
         self.moved_in = 0
         self.moved_out = 0
         self._fd = connection._fd
@@ -138,15 +135,7 @@ class SocketPipe(StreamDriver, Pipe):
             exchange.reason = exchange.reason or reason
         self.ending = True
         if self.unsent == 0:
-            self._linger()
-
-    def _linger(self) -> None:
-        """Say the end, and read away what still comes until the client ends too."""
-        if self.open and not self.lingering:
-            self.lingering = True
-            self.transport.shutdown()
-            self.wait(LINGER_SECONDS)
-            self.resume_reading()
+            self._part()
 
     # -- being woken
 
@@ -170,8 +159,6 @@ class SocketPipe(StreamDriver, Pipe):
             self._over("")
             return False
         self.moved_in += len(data)
-        if self.lingering:
-            return self.transport.pending()
         if not self.closing and not self.ending and self.unsent == 0:
             self.wait(self.silence)  # a client that sends and never reads is silent too
         self.owner.pipe_data(data)
@@ -186,7 +173,7 @@ class SocketPipe(StreamDriver, Pipe):
         self.wait(self.silence)
         if done:
             if self.ending:
-                self._linger()
+                self._part()
             else:
                 self.owner.pipe_room()
 
@@ -201,17 +188,29 @@ class SocketPipe(StreamDriver, Pipe):
 
     def end_from_outside(self, reason: str) -> None:
         """The sweep has found silence, or somebody ends it."""
-        if self.lingering:
-            reason = ""
         if reason == "idle-timeout" and self.open and not self.ending and self.owner.pipe_silent():
             self.wait(self.silence)
             return
         self._over(reason)
 
+    def _part(self) -> None:
+        """All is written: the connection says the end, and reads away what the client still sends."""
+        if self._let_go(""):
+            self.connection.end_tunnel(is_parked=self._parked)
+            self.owner.pipe_over("")
+
     def _over(self, reason: str) -> None:
+        if self._let_go(reason):
+            self.transport.shutdown()
+            self.connection.close()  # the same transport
+            self.owner.pipe_over(reason)
+
+    def _let_go(self, reason: str) -> bool:
+        """Stop being a pipe; tell whether this still was one."""
         if not self.open:
-            return
+            return False
         self.open = False
+        self.closed = True
         exchange = self.connection.exchange
         if exchange is not None:
             exchange.reason = exchange.reason or reason
@@ -219,10 +218,7 @@ class SocketPipe(StreamDriver, Pipe):
             exchange.bytes_out += self.moved_out
         self._unsent = b""
         self._unsent_at = 0
-        self.closed = True
-        self.transport.shutdown()
-        self.connection.close()  # the same transport
-        self.owner.pipe_over(reason)
+        return True
 
 
 @final

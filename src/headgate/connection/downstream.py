@@ -400,6 +400,17 @@ class DownstreamConnection(Accepted, Downstream):
             exchange.handler = None
         return self.engine.take_rest()
 
+    def end_tunnel(self, *, is_parked: bool) -> None:
+        """Take the descriptor back from a tunnel that has ended in good order: what is left is to part."""
+        self.tunnel = None
+        if self.exchange is not None:
+            self._end_exchange(self.exchange)
+        self._interest = 0
+        self._parked = is_parked
+        if not is_parked:
+            self.poller.replace(self._fd, self)
+        self._linger()
+
     # -- ends
 
     def _drained(self) -> None:

@@ -20,6 +20,7 @@ from headgate.counters import (
     ASGI_SILENT,
     ASGI_UNANSWERED,
     ASGI_WEBSOCKETS,
+    CONNECTIONS_OPEN,
 )
 
 LIMIT = 100_000
@@ -92,6 +93,27 @@ def test_limit_of_a_message(echoing, pieces):
             sock.recv(10)
     assert closed.value.rcvd.code == 1009
     assert echoing.counters.values[ASGI_MESSAGE_TOO_BIG] == 1
+
+
+def test_what_a_client_still_sends_does_not_overtake_our_close(echoing):
+    """RFC 9112 section 9.6, and the same for a WebSocket: closing on octets that nobody has read is a reset."""
+    with _handshake(echoing) as sock:
+        sock.settimeout(10)
+        head = b"\x82\xff" + struct.pack(">Q", LIMIT + 1) + bytes(4)
+        sock.sendall(head + bytes(LIMIT + 1) + bytes(4 * LIMIT))
+        data = b"".join(iter(lambda: sock.recv(1000), b""))
+        sock.sendall(bytes(LIMIT))  # is read away
+    assert data[:4] == b"\x88\x11\x03\xf1"  # 1009, message-too-big
+    echoing.thread.call(_until(lambda: echoing.counters.values[CONNECTIONS_OPEN] == 0))
+
+
+def test_a_client_that_never_ends_is_not_waited_for_longer(echoing):
+    with _handshake(echoing) as sock:
+        sock.settimeout(10)
+        sock.sendall(b"\x81\x01a")  # not masked
+        while sock.recv(1000):
+            pass
+        echoing.thread.call(_until(lambda: echoing.counters.values[CONNECTIONS_OPEN] == 0))
 
 
 def test_pings_are_answered(echoing):
