@@ -78,6 +78,23 @@ class Handler:
         raise NotImplementedError
 
 
+@mypyc_attr(allow_interpreted_subclasses=True)
+class HeadHandler(Handler):
+    """Base of handlers that act on the head alone: they answer at once, or hand the exchange on to another."""
+
+    def request_data(self, exchange: Exchange, data: bytes) -> None:
+        return
+
+    def request_end(self, exchange: Exchange, trailers: Fields | None) -> None:
+        return
+
+    def downstream_drained(self, exchange: Exchange) -> None:
+        return
+
+    def downstream_closed(self, exchange: Exchange) -> None:
+        return
+
+
 @trait
 class TunnelOwner:
     """Who a downstream connection belongs to once it has left HTTP."""

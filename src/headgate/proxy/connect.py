@@ -14,7 +14,7 @@ from collections.abc import Coroutine
 from typing import Any, Final, Protocol, final
 
 from headgate.connection.downstream import DownstreamConnection
-from headgate.connection.exchange import Exchange, Handler
+from headgate.connection.exchange import Exchange, HeadHandler
 from headgate.connection.upstream import UpstreamConnection
 from headgate.connection.upstream_stream import ResponseReceiver, UpstreamStream
 from headgate.counters import (
@@ -139,7 +139,7 @@ class ConnectAttempt:
 
 
 @final
-class ConnectProxy(Handler, ResponseReceiver, ConnectionWaiter):
+class ConnectProxy(HeadHandler, ResponseReceiver, ConnectionWaiter):
     """Opens the tunnels of one listener."""
 
     def __init__(
@@ -362,12 +362,3 @@ class ConnectProxy(Handler, ResponseReceiver, ConnectionWaiter):
             self._leave_parent(attempt)
             if attempt.connection is not None:
                 attempt.connection.close()
-
-    def request_data(self, exchange: Exchange, data: bytes) -> None:
-        return
-
-    def request_end(self, exchange: Exchange, trailers: Fields | None) -> None:
-        return
-
-    def downstream_drained(self, exchange: Exchange) -> None:
-        return

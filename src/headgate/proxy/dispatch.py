@@ -13,12 +13,12 @@ from typing import final
 from mypy_extensions import mypyc_attr
 
 from headgate.connection.context import ConnectionContext
-from headgate.connection.exchange import Exchange, Handler
+from headgate.connection.exchange import Exchange, Handler, HeadHandler
 from headgate.counters import REFUSED_MISDIRECTED
 from headgate.engine.events import Request
 from headgate.engine.h1.grammar import list_tokens
 from headgate.errors import RemoteProtocolError
-from headgate.http.fields import HOPS_LEFT, HOST, Fields
+from headgate.http.fields import HOPS_LEFT, HOST
 from headgate.http.hop_by_hop import add_upgrade, add_via, strip_request
 from headgate.http.target import STRICT, parse_authority, parse_target
 from headgate.pipeline.route import MISDIRECTED, Router
@@ -57,7 +57,7 @@ class HostPolicy:
 
 
 @final
-class Dispatcher(Handler):
+class Dispatcher(HeadHandler):
     """The first handler of every exchange of one listener. `allow` is what `parse_target` lets through in paths."""
 
     def __init__(
@@ -125,15 +125,3 @@ class Dispatcher(Handler):
         add_via(fields, request.version)
         exchange.handler = handler
         handler.handle(exchange)
-
-    def request_data(self, exchange: Exchange, data: bytes) -> None:
-        return
-
-    def request_end(self, exchange: Exchange, trailers: Fields | None) -> None:
-        return
-
-    def downstream_drained(self, exchange: Exchange) -> None:
-        return
-
-    def downstream_closed(self, exchange: Exchange) -> None:
-        return

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final, final
 
-from headgate.connection.exchange import Exchange, Handler
-from headgate.http.fields import Fields
+from headgate.connection.exchange import Exchange, HeadHandler
 from headgate.http.target import STRICT, parse_authority, parse_target
 from headgate.pipeline.middleware.headers import FieldEdits
 from headgate.pipeline.middleware.redirect import HttpsRedirect, Redirect
@@ -20,24 +19,8 @@ _NOBODY: Final = -1
 _ELSEWHERE: Final = -2
 
 
-class FixedHandler(Handler):
-    """Base of handlers whose answer does not wait for the request's content."""
-
-    def request_data(self, exchange: Exchange, data: bytes) -> None:
-        return
-
-    def request_end(self, exchange: Exchange, trailers: Fields | None) -> None:
-        return
-
-    def downstream_drained(self, exchange: Exchange) -> None:
-        return
-
-    def downstream_closed(self, exchange: Exchange) -> None:
-        return
-
-
 @final
-class RespondHandler(FixedHandler):
+class RespondHandler(HeadHandler):
     """A route with `respond`."""
 
     def __init__(self, respond: Respond, edits: FieldEdits) -> None:
@@ -49,7 +32,7 @@ class RespondHandler(FixedHandler):
 
 
 @final
-class RedirectHandler(FixedHandler):
+class RedirectHandler(HeadHandler):
     """A route with `redirect`."""
 
     def __init__(self, redirect: Redirect, edits: FieldEdits) -> None:
@@ -64,7 +47,7 @@ class RedirectHandler(FixedHandler):
 
 
 @final
-class HttpsRedirectHandler(FixedHandler):
+class HttpsRedirectHandler(HeadHandler):
     """A listener with `redirect = true`: 308 to the https listener that has routes for the host; others get 404.
 
     `targets` are the https listeners as (router, port). One that names the host goes before one that takes any, or a

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from typing import Final, final
 
-from headgate.connection.exchange import Exchange, Handler
+from headgate.connection.exchange import Exchange, HeadHandler
 from headgate.counters import (
     AUTHENTICATION_MISSING,
     FORWARD_PLAIN,
@@ -69,7 +69,7 @@ _WAITING: Final = _Waiting()
 
 
 @final
-class DirectProxy(Handler):
+class DirectProxy(HeadHandler):
     """Hands plain requests to their origins, dialled from here."""
 
     def __init__(self, destinations: Destinations, poller: Poller, values: list[int]) -> None:
@@ -92,21 +92,9 @@ class DirectProxy(Handler):
         exchange.handler = proxy
         proxy.handle(exchange)
 
-    def request_data(self, exchange: Exchange, data: bytes) -> None:
-        return
-
-    def request_end(self, exchange: Exchange, trailers: Fields | None) -> None:
-        return
-
-    def downstream_drained(self, exchange: Exchange) -> None:
-        return
-
-    def downstream_closed(self, exchange: Exchange) -> None:
-        return
-
 
 @final
-class FallBack(Handler):
+class FallBack(HeadHandler):
     """Takes over from the parents when none can be reached: from here, or not at all."""
 
     def __init__(self, direct: DirectProxy) -> None:
@@ -118,21 +106,9 @@ class FallBack(Handler):
         exchange.upstream = ""
         self.direct.handle(exchange)
 
-    def request_data(self, exchange: Exchange, data: bytes) -> None:
-        return
-
-    def request_end(self, exchange: Exchange, trailers: Fields | None) -> None:
-        return
-
-    def downstream_drained(self, exchange: Exchange) -> None:
-        return
-
-    def downstream_closed(self, exchange: Exchange) -> None:
-        return
-
 
 @final
-class ForwardProxy(Handler):
+class ForwardProxy(HeadHandler):
     """The first handler of every exchange of one forward listener."""
 
     def __init__(
@@ -297,15 +273,6 @@ class ForwardProxy(Handler):
         answer(exchange, status, reason, reply.body, reply.fields)
 
     # -- while somebody is being checked
-
-    def request_data(self, exchange: Exchange, data: bytes) -> None:
-        return
-
-    def request_end(self, exchange: Exchange, trailers: Fields | None) -> None:
-        return
-
-    def downstream_drained(self, exchange: Exchange) -> None:
-        return
 
     def downstream_closed(self, exchange: Exchange) -> None:
         exchange.attempt = None
