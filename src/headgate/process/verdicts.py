@@ -9,13 +9,12 @@ import errno
 import os
 import stat
 from collections.abc import Collection
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, final
 
 import orjson
 
-from headgate.ocsp.store import replace_file
+from headgate.ocsp.store import StoreProblem, problem_of, replace_file
 from headgate.process.channel import ChannelError, Json, Message
 from headgate.upstream.checks import Verdict
 from headgate.upstream.health import PENDING, VERDICTS
@@ -78,16 +77,6 @@ def merge(health: dict[str, Json], message: Message) -> None:
             known[url] = item
 
 
-@dataclass(frozen=True, slots=True)
-class FileProblem:
-    """What could not be done with the file."""
-
-    doing: str
-    path: str
-    errno: int
-    error: str
-
-
 @final
 class VerdictFile:
     """`health.json` in `state_dir`, whole or not at all; its content is believed for `MAX_AGE_SECONDS`."""
@@ -98,22 +87,22 @@ class VerdictFile:
     def __repr__(self) -> str:
         return f"<VerdictFile {self.path}>"
 
-    def save(self, health: dict[str, Json], wall: float) -> FileProblem | None:
+    def save(self, health: dict[str, Json], wall: float) -> StoreProblem | None:
         """Write what is known; return what went wrong, or None."""
         try:
             replace_file(self.path, orjson.dumps({"at": wall, "upstreams": health}) + b"\n")
         except OSError as error:
-            return self._problem("write", error)
+            return problem_of("write", self.path, error)
         return None
 
-    def load(self, upstreams: Collection[str], wall: float) -> tuple[dict[str, Json], FileProblem | None]:
+    def load(self, upstreams: Collection[str], wall: float) -> tuple[dict[str, Json], StoreProblem | None]:
         """Return what an earlier run knew of these upstreams, {} when that is too long ago or cannot be read."""
         try:
             data = self._read()
         except FileNotFoundError:
             return {}, None
         except OSError as error:
-            return {}, self._problem("read", error)
+            return {}, problem_of("read", self.path, error)
         try:
             tree = orjson.loads(data)
             age = wall - float(tree["at"])
@@ -123,7 +112,7 @@ class VerdictFile:
                 if name in upstreams
             }
         except (ValueError, TypeError, KeyError, AttributeError, ChannelError) as error:
-            return {}, FileProblem("read", str(self.path), errno.EINVAL, f"{type(error).__name__}: {error}")
+            return {}, StoreProblem("read", str(self.path), errno.EINVAL, f"{type(error).__name__}: {error}")
         if not -_AHEAD <= age <= MAX_AGE_SECONDS:
             return {}, None
         return found, None
@@ -139,9 +128,6 @@ class VerdictFile:
                 return file.read(MAX_FILE)
         finally:
             os.close(descriptor)
-
-    def _problem(self, doing: str, error: OSError) -> FileProblem:
-        return FileProblem(doing, str(self.path), error.errno or errno.EIO, error.strerror or str(error))
 
 
 def _is_worth_keeping(item: Json) -> bool:
