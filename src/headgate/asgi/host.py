@@ -60,7 +60,11 @@ async def start_application(hosted: Hosted, spec: ApplicationSpec, scopes: Scope
 
 
 async def stop_application(hosted: Hosted, spec: ApplicationSpec, lifespan: Lifespan, seconds: float) -> None:
-    """Wait for what it still does, end what is left then, and run its shutdown; in so many seconds, if it lets us."""
+    """Tell its WebSockets, wait for what it still does, end what is left then, and run its shutdown; in so many
+    seconds, if it lets us."""
+    for call in list(hosted.calls):
+        if isinstance(call, WebSocketCall):
+            call.go_away()
     until = time.monotonic() + seconds / 2
     while hosted.calls and time.monotonic() < until:  # noqa: ASYNC110 - calls come and go without telling
         await asyncio.sleep(0.02)
@@ -155,9 +159,6 @@ class AppHost:
             self.path.unlink(missing_ok=True)
             for connection in list(listener.connections):
                 connection.drain()
-        for call in list(self.hosted.calls):
-            if isinstance(call, WebSocketCall):
-                call.go_away()
         if self._lifespan is not None:
             await stop_application(self.hosted, self._spec, self._lifespan, self._spec.stop_timeout)
         if self._sweeper is not None:

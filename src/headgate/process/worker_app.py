@@ -14,7 +14,6 @@ from headgate.asgi.handler import AsgiHandler, Event, Hosted
 from headgate.asgi.host import start_application, stop_application
 from headgate.asgi.lifespan import Lifespan
 from headgate.asgi.scope import ScopeMaker
-from headgate.asgi.websocket import WebSocketCall
 from headgate.net.poller import Poller
 from headgate.pipeline.middleware.headers import FieldEdits
 
@@ -67,8 +66,5 @@ class WorkerApp:
         """Finish what is under way and shut it down, in so many seconds."""
         if self._starting is not None:
             self._starting.cancel()
-        for call in list(self.hosted.calls):
-            if isinstance(call, WebSocketCall):
-                call.go_away()
         if self._lifespan is not None:
             await stop_application(self.hosted, self._spec, self._lifespan, seconds)
