@@ -165,7 +165,7 @@ class HttpCall(Call):
         self._wake()
 
     def over(self, reason: str) -> None:
-        if self.stage == COMPLETE or self.gone:
+        if self.is_over:
             return
         exchange = self._exchange
         begun = self.stage >= IN_CONTENT
@@ -209,7 +209,7 @@ class HttpCall(Call):
             self._ask_for_content()
             if not self._pieces and not self._ended and not self.gone:
                 await self._wait()
-        while self.stage != COMPLETE and not self.gone:
+        while not self.is_over:
             await self._wait()
         return {"type": "http.disconnect"}
 
@@ -246,17 +246,14 @@ class HttpCall(Call):
             raise RuntimeError(f"{kind!r} is out of turn here")
 
     async def _drain(self) -> None:
-        """Wait until the client takes bytes again."""
-        await self._wait_for_room()
-        if self.gone:
-            raise ClientGone("the client has left")
-
-    async def _wait_for_room(self) -> None:
+        """Wait until the client takes bytes again. Raises `ClientGone`."""
         # A wake-up may be about content that came: only a flush knows whether there is room.
-        while not self.gone and self.stage != COMPLETE:
+        while not self.is_over:
             await self._wait()
             if self.gone or self._exchange.downstream.flush():
-                return
+                break
+        if self.gone:
+            raise ClientGone("the client has left")
 
     def _start(self, message: Message) -> None:
         status = message["status"]
