@@ -5,7 +5,7 @@ from typing import Annotated
 
 from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema
 
-from headgate.config.kinds import FileName, HostPattern, Network, parse_origin
+from headgate.config.kinds import FileName, HostPattern, Network, format_address, parse_origin
 from headgate.config.table import Count, Flag, Table
 from headgate.config.units import Duration, fault
 
@@ -39,8 +39,7 @@ def _parent(text: str) -> str:
         raise fault(want, "its user and password go into parent_credentials" if "@" in text else "") from None
     if origin.scheme != "http" or origin.path:
         raise fault(want)
-    host = f"[{origin.host}]" if ":" in origin.host else origin.host
-    return f"http://{host}:{origin.port}"
+    return f"http://{format_address(origin.host, origin.port)}"
 
 
 def _credentials(text: str) -> str:

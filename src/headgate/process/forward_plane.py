@@ -8,7 +8,7 @@ from collections.abc import Coroutine
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-from headgate.config.kinds import parse_address
+from headgate.config.kinds import format_address, parse_address
 from headgate.config.listener_forward import ListenerForward, parse_ports
 from headgate.config.model import Config
 from headgate.config.upstream import Endpoint as EndpointConfig
@@ -68,7 +68,7 @@ class Origins(DestinationMaker):
         parts, table = self._parts, self._table
         settings = PoolSettings(idle_timeout=table.idle_timeout)
         endpoint = Endpoint(
-            f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}",
+            f"http://{format_address(host, port)}",
             "http",
             host,
             port,

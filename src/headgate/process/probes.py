@@ -216,7 +216,7 @@ class _Followed:
 def named_target(url: str, host: str) -> Target:
     """Return what is probed for an endpoint that a name stands for: its address, and that name."""
     origin = parse_origin(url)
-    return Target(url, origin.scheme, host, origin.port, origin.host.strip("[]"))
+    return Target(url, origin.scheme, host, origin.port, origin.host)
 
 
 def targets_of(name: str, table: Upstream, runtime_dir: Path) -> list[Target]:
@@ -238,8 +238,7 @@ def target_of(url: str) -> Target:
     origin = parse_origin(url)
     if origin.path:
         return Target(url, "http", "localhost", 0, f"unix:{origin.path}")
-    host = origin.host.strip("[]")
-    return Target(url, origin.scheme, host, origin.port, host)
+    return Target(url, origin.scheme, origin.host, origin.port, origin.host)
 
 
 def _settings(health: Health, proxy_protocol: str) -> ProbeSettings:

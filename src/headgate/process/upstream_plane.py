@@ -166,7 +166,7 @@ class UpstreamBuilder:
         origin = parse_origin(url)
         if origin.path:
             return [Place(url, "http", f"unix:{origin.path}", 0)]
-        return [Place(url, origin.scheme, origin.host.strip("[]"), origin.port)]
+        return [Place(url, origin.scheme, origin.host, origin.port)]
 
     def _source(self, item: EndpointConfig, table: UpstreamConfig, connector: DialingConnector) -> Source:
         """Return the name that endpoints come from."""
