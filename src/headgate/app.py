@@ -207,11 +207,7 @@ def report_start(
 
 def _known_health(config: Config, events: Events, wall: float) -> dict[str, Json]:
     """Return what an earlier run knew of the endpoints that are probed."""
-    probed = [
-        name
-        for name, table in config.upstream.items()
-        if table.health is not None and table.health.kind != "off"
-    ]
+    probed = [name for name, table in config.upstream.items() if table.probed is not None]
     if not probed:
         return {}
     found, problem = VerdictFile(config.state_dir).load(probed, wall)

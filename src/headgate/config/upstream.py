@@ -105,6 +105,11 @@ class Upstream(Table):
     retries: Retries = Retries()
     asgi: Asgi = Asgi()
 
+    @property
+    def probed(self) -> Health | None:
+        """Return how the endpoints are probed, None where they are not."""
+        return None if self.health is None or self.health.kind == "off" else self.health
+
     @model_validator(mode="after")
     def _applications_beside_the_file(self, info: ValidationInfo) -> "Upstream":
         """Import applications from the folder of the configuration file where nothing else is said."""

@@ -70,8 +70,8 @@ class Probes:
         self._followed: dict[str, _Followed] = {}
         self._came = asyncio.Event()
         for name, table in config.upstream.items():
-            if table.health is not None and table.health.kind != "off":
-                self._add(name, table, table.health, files, known_of(known, name), dialer)
+            if table.probed is not None:
+                self._add(name, table, table.probed, files, known_of(known, name), dialer)
 
     def __repr__(self) -> str:
         return f"<Probes {self.checks!r}>"

@@ -115,7 +115,7 @@ class UpstreamBuilder:
             balance=self._balance(table),
             poller=self._parts.poller,
         )
-        self.outliers[name] = self._outliers(upstream, table.outliers, table.health)
+        self.outliers[name] = self._outliers(upstream, table.outliers, table.probed)
         if any(isinstance(entry, Source) for entry in group):
             self.names.append(
                 Names(
@@ -145,7 +145,7 @@ class UpstreamBuilder:
             panic=table.health.panic_threshold if table.health is not None else 0.0,
         )
 
-    def _outliers(self, upstream: Upstream, table: OutlierConfig, health: Health | None) -> Outliers:
+    def _outliers(self, upstream: Upstream, table: OutlierConfig, probed: Health | None) -> Outliers:
         rules = OutlierRules(
             max_ejected=table.max_ejected,
             interval=table.interval,
@@ -154,7 +154,7 @@ class UpstreamBuilder:
             slower_than_others=table.slower_than_others,
         )
         parts = self._parts
-        waits = health is not None and health.kind != "off" and health.start == "wait-for-first-check"
+        waits = probed is not None and probed.start == "wait-for-first-check"
         unknown = PENDING if waits else UP
         return Outliers(upstream, rules, parts.event, parts.values, parts.poller, unknown=unknown)
 
