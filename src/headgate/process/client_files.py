@@ -29,7 +29,7 @@ class _Watched:
     def __init__(self, index: int, paths: tuple[str, ...], policy: TlsPolicy) -> None:
         self.index = index
         self.paths = paths
-        self.seen = tuple(_look(path) for path in paths)
+        self.seen = tuple(look(path) for path in paths)
         self.policy = policy
         self.verifier = ClientVerifier(policy)
 
@@ -59,7 +59,7 @@ class ClientFiles:
         """Look for changes; tell whether something else is to be served."""
         changed = False
         for watched in self._watched:
-            seen = tuple(_look(path) for path in watched.paths)
+            seen = tuple(look(path) for path in watched.paths)
             if seen != watched.seen:
                 watched.seen = seen
                 changed |= self._read(watched)
@@ -120,7 +120,8 @@ def _text(value: Json, key: str) -> bytes:
     return Message(Kind.SNAPSHOT, value).text(key).encode("latin-1")
 
 
-def _look(path: str) -> tuple[int, int, int]:
+def look(path: str) -> tuple[int, int, int]:
+    """Return what is another when a file has changed."""
     try:
         found = os.stat(path)
     except OSError:

@@ -4,17 +4,14 @@ A worker runs as the configured user, who need not be able to read them. What ca
 the start; later, what was read before goes on, and the file and the reason are told. The keeper never sees them.
 """
 
-import os
 from pathlib import Path
-from typing import Final
 
 from headgate.config.model import Config
 from headgate.errors import ConfigError
 from headgate.process.channel import Json, Kind, Message
+from headgate.process.client_files import look
 from headgate.process.parts import Events
 from headgate.proxy.htpasswd import Htpasswd, HtpasswdError
-
-_ABSENT: Final = (0, 0, 0)
 
 
 class UserFiles:
@@ -34,7 +31,7 @@ class UserFiles:
     def load(self) -> None:
         """Read everything. Raises `ConfigError` for what cannot be used."""
         for index, path in self._paths.items():
-            self._seen[index] = _look(path)
+            self._seen[index] = look(str(path))
             try:
                 self._texts[index] = _read(path)
             except HtpasswdError as error:
@@ -44,7 +41,7 @@ class UserFiles:
         """Look for changes; tell whether somebody else is to be let in."""
         changed = False
         for index, path in self._paths.items():
-            seen = _look(path)
+            seen = look(str(path))
             if seen == self._seen.get(index):
                 continue
             self._seen[index] = seen
@@ -109,11 +106,3 @@ def _read(path: Path) -> str:
         raise HtpasswdError(f"{error.strerror} (errno {error.errno})") from error
     Htpasswd(content)
     return content.decode("latin-1")
-
-
-def _look(path: Path) -> tuple[int, int, int]:
-    try:
-        found = os.stat(path)
-    except OSError:
-        return _ABSENT
-    return (found.st_mtime_ns, found.st_size, found.st_ino)
