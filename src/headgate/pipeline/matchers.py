@@ -13,6 +13,7 @@ A wildcard "*.example.com" takes every name below example.com, however many labe
 what DNS wildcards and most proxies do; one label only is a rule for certificates (RFC 9525), not for names.
 """
 
+from collections.abc import Iterable
 from typing import Final, final
 
 import re2
@@ -253,6 +254,49 @@ class HostTable:
                 except BadPattern as error:
                     problems.append((paths.last_regex(), str(error)))
         return problems
+
+
+@final
+class HostPatterns:
+    """Host patterns without paths, as a checked configuration has them: "example.com", "*.example.com", an address.
+
+    Each stands for an entry; where nobody asks which, it is 0.
+    """
+
+    __slots__ = ("_exact", "_suffixes", "texts")
+
+    def __init__(self, patterns: Iterable[str] = ()) -> None:
+        self.texts: list[str] = []
+        self._exact: dict[bytes, int] = {}
+        self._suffixes: dict[bytes, int] = {}
+        for pattern in patterns:
+            self.add(pattern, 0)
+
+    def __repr__(self) -> str:
+        return f"<HostPatterns {', '.join(self.texts) or 'none'}>"
+
+    def add(self, pattern: str, entry: int) -> None:
+        """Add a pattern in lower case; of two that are the same the last one stands."""
+        self.texts.append(pattern)
+        text = pattern.encode()
+        if text.startswith(b"*."):
+            self._suffixes[text[1:]] = entry
+        else:
+            self._exact[text] = entry
+
+    def find(self, host: bytes) -> int:
+        """Return the entry of the most specific pattern for a host (lower case; IPv6 in brackets), or NOTHING."""
+        entry = self._exact.get(host, NOTHING)
+        if entry < 0 and self._suffixes:
+            at = host.find(b".")
+            while at >= 0 and entry < 0:
+                entry = self._suffixes.get(host[at:], NOTHING)
+                at = host.find(b".", at + 1)
+        return entry
+
+    def match(self, host: bytes) -> bool:
+        """Tell whether one of them names `host`."""
+        return self.find(host) >= 0
 
 
 def read_host(pattern: str) -> tuple[bool, bytes]:

@@ -14,6 +14,7 @@ from headgate.config.model import Config
 from headgate.config.upstream import Endpoint as EndpointConfig
 from headgate.config.upstream import Upstream as UpstreamConfig
 from headgate.http.networks import Networks
+from headgate.pipeline.matchers import HostPatterns
 from headgate.pipeline.middleware.headers import FieldEdits
 from headgate.process.channel import Json
 from headgate.process.upstream_plane import UpstreamBuilder, UpstreamParts
@@ -22,7 +23,7 @@ from headgate.proxy.authentication import CHECK_THREADS, Authenticator, Users
 from headgate.proxy.connect import ConnectProxy, Parents, TunnelCounts
 from headgate.proxy.destinations import Destination, DestinationMaker, Destinations
 from headgate.proxy.forward import DirectProxy, FallBack, ForwardProxy
-from headgate.proxy.guard import Guard, HostPatterns, OwnAddresses
+from headgate.proxy.guard import Guard, OwnAddresses
 from headgate.proxy.guarded import GuardedConnector
 from headgate.proxy.reverse import ReverseProxy
 from headgate.tasks import Failure, spawn

@@ -34,8 +34,8 @@ from headgate.http.hop_by_hop import add_via, strip_request
 from headgate.http.target import parse_authority
 from headgate.net.poller import Poller
 from headgate.net.transport import Transport
+from headgate.pipeline.matchers import HostPatterns
 from headgate.proxy.answers import answer_error
-from headgate.proxy.guard import HostPatterns
 from headgate.proxy.relay import RelayHalf
 from headgate.proxy.tunnel import Tunnel, TunnelPlace
 from headgate.upstream.endpoint import ConnectionWaiter, Endpoint

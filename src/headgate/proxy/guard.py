@@ -23,6 +23,7 @@ from typing import Final, final
 
 from headgate.http.networks import Networks, format_address, pack_address
 from headgate.net.addresses import is_localhost
+from headgate.pipeline.matchers import HostPatterns
 
 REFUSED_NETWORKS: Final = (
     "0.0.0.0/8",
@@ -50,37 +51,6 @@ REFUSED_NETWORKS: Final = (
 )
 _NAT64: Final = bytes.fromhex("0064ff9b") + bytes(8)
 _ANY: Final = ("0.0.0.0", "::")
-
-
-@final
-class HostPatterns:
-    """Hosts as configurations name them: "example.com", "*.example.com" (every name below it), or an address."""
-
-    def __init__(self, patterns: Iterable[str]) -> None:
-        self.texts: tuple[str, ...] = tuple(patterns)
-        self._exact: set[bytes] = set()
-        self._suffixes: set[bytes] = set()
-        for pattern in self.texts:
-            text = pattern.encode()
-            if text.startswith(b"*."):
-                self._suffixes.add(text[1:])
-            else:
-                self._exact.add(text)
-
-    def __repr__(self) -> str:
-        return f"<HostPatterns {', '.join(self.texts) or 'none'}>"
-
-    def match(self, host: bytes) -> bool:
-        """Tell whether one of them names `host` (lower case; IPv6 in brackets)."""
-        if host in self._exact:
-            return True
-        if self._suffixes:
-            at = host.find(b".")
-            while at >= 0:
-                if host[at:] in self._suffixes:
-                    return True
-                at = host.find(b".", at + 1)
-        return False
 
 
 @final

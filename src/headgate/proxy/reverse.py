@@ -195,9 +195,8 @@ class ReverseProxy(Handler, ResponseReceiver, ConnectionWaiter, DeadlineOwner):
             self._spare(connection)
             return
         if isinstance(connection, UpstreamConnection) and connection.transport.early:
-            attempt.reused = (
-                True  # it may end unanswered like one that lay idle: the request is repeated then
-            )
+            # It may end unanswered like one that lay idle: the request is repeated then.
+            attempt.reused = True
         self._take_up(exchange, attempt, connection)
 
     def _take_up(self, exchange: Exchange, attempt: Attempt, connection: UpstreamStream) -> None:

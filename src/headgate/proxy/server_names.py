@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import final
 
+from headgate.pipeline.matchers import HostPatterns
 from headgate.upstream.upstream import Upstream
 
 
@@ -26,35 +27,25 @@ class ServerNames:
     """The routes of one listener."""
 
     def __init__(self) -> None:
-        self._exact: dict[bytes, TcpRoute] = {}
-        self._below: dict[bytes, TcpRoute] = {}  # by the suffix, its dot included
+        self._patterns = HostPatterns()
+        self._routes: list[TcpRoute] = []
         self._any: TcpRoute | None = None
 
     def __repr__(self) -> str:
-        return f"<ServerNames {len(self._exact)} names, {len(self._below)} wildcards>"
+        return f"<ServerNames {self._patterns!r}>"
 
     def add(self, hosts: Sequence[str], route: TcpRoute) -> None:
         """Add a route for host patterns in lower case; for none: for any name, and without one."""
         if not hosts:
             self._any = route
         for host in hosts:
-            if host.startswith("*"):
-                self._below[host[1:].encode()] = route
-            else:
-                self._exact[host.encode()] = route
+            self._patterns.add(host, len(self._routes))
+        self._routes.append(route)
 
     def find(self, name: bytes) -> TcpRoute | None:
         """Return the route for a server name (b"" without one), or None."""
         name = name.lower()
         if name.endswith(b"."):
             name = name[:-1]
-        route = self._exact.get(name)
-        if route is not None:
-            return route
-        at = name.find(b".")
-        while at >= 0:
-            route = self._below.get(name[at:])
-            if route is not None:
-                return route
-            at = name.find(b".", at + 1)
-        return self._any
+        entry = self._patterns.find(name)
+        return self._any if entry < 0 else self._routes[entry]

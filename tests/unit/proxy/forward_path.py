@@ -10,12 +10,13 @@ from headgate.errors import HeadgateError
 from headgate.http.forwarded import Forwarder
 from headgate.http.networks import Networks
 from headgate.net.poller import Poller
+from headgate.pipeline.matchers import HostPatterns
 from headgate.pipeline.middleware.headers import FieldEdits
 from headgate.proxy.authentication import Authenticator
 from headgate.proxy.connect import ConnectProxy, Parents, TunnelCounts
 from headgate.proxy.destinations import Destination, DestinationMaker, Destinations
 from headgate.proxy.forward import DirectProxy, FallBack, ForwardProxy
-from headgate.proxy.guard import Guard, HostPatterns
+from headgate.proxy.guard import Guard
 from headgate.proxy.reverse import ReverseProxy
 from headgate.testing.memory import MemoryTransport
 from headgate.upstream.endpoint import Endpoint

@@ -5,7 +5,8 @@ import pytest
 
 from headgate.errors import RemoteProtocolError
 from headgate.http.target import parse_authority
-from headgate.proxy.guard import Guard, HostPatterns, OwnAddresses
+from headgate.pipeline.matchers import HostPatterns
+from headgate.proxy.guard import Guard, OwnAddresses
 
 HTTPS = [(443, 443)]
 PLAIN = [(80, 80), (1024, 65535)]
