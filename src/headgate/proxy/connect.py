@@ -31,7 +31,6 @@ from headgate.engine.events import Response
 from headgate.errors import HeadgateError
 from headgate.http.fields import Fields
 from headgate.http.hop_by_hop import add_via, strip_request
-from headgate.http.target import parse_authority
 from headgate.net.poller import Poller
 from headgate.net.transport import Transport
 from headgate.pipeline.matchers import HostPatterns
@@ -163,21 +162,19 @@ class ConnectProxy(HeadHandler, ResponseReceiver, ConnectionWaiter):
 
     # -- opening
 
-    def handle(self, exchange: Exchange) -> None:
-        """Begin; the request was checked, and carries no content."""
+    def open(self, exchange: Exchange, host: bytes, port: int, parents: Parents | None) -> None:
+        """Begin: through `parents`, or from here. The request was checked, and carries no content."""
         place = self.counts.take(exchange.context.network, exchange.user)
         if place is None:
             self.values[FORWARD_REFUSED_TUNNELS] += 1
             answer_error(exchange, 429, "too-many-tunnels")
             return
         self.values[FORWARD_CONNECT] += 1
-        host, port = parse_authority(exchange.request.target)
         attempt = ConnectAttempt(host.strip(b"[]").decode(), port, place)
         exchange.attempt = attempt
         exchange.accepting = False  # what comes now is the origin's
         exchange.handler = self
-        parents = self.parents
-        if parents is None or parents.bypass.match(host):
+        if parents is None:
             self._dial(exchange, attempt)
             return
         fields = exchange.request.fields

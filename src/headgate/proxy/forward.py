@@ -225,7 +225,7 @@ class ForwardProxy(HeadHandler):
         else:
             parents = None
         if is_connect:
-            self.connect.handle(exchange)
+            self.connect.open(exchange, host, port, parents)
         else:
             self._forward(exchange, parents)
 
