@@ -12,7 +12,7 @@ one question; it goes on when its asker gives up, so that the next one finds the
 import asyncio
 import socket
 from collections import OrderedDict
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass
 from typing import Final, Protocol
 
@@ -111,7 +111,7 @@ class Watched:
     """What a name stands for now, for who keeps asking: the addresses of each family, None where the question for
     that family failed, and in how many seconds it is worth while to ask again. `problem` is what went wrong."""
 
-    addresses: dict[Family, tuple[Address, ...] | None]
+    addresses: Mapping[Family, tuple[Address, ...] | None]
     seconds: float
     problem: str = ""
 
@@ -164,7 +164,9 @@ class Resolver:
             name = _checked_name(host)
             async with asyncio.timeout(timeout):
                 if self._settings.system:
-                    return await self._by_system(host, deliver)
+                    known = await self._known_by_system(host)
+                    _deliver_both(known.addresses, deliver)
+                    return ()
                 return await self._by_dns(host, name, deliver, asked)
         except TimeoutError:
             self._counters.values[RESOLVE_FAILED] += 1
@@ -186,7 +188,7 @@ class Resolver:
 
     def _keys(self, host: str) -> list[_Key]:
         if self._settings.system:
-            return [(host.lower(), "system")]
+            return [_system_key(host)]
         names = _candidates(_checked_name(host), self._configuration(host))
         return [(name.to_text().lower(), family) for name in names for family in _RECORDS]
 
@@ -199,10 +201,7 @@ class Resolver:
             name = _checked_name(host)
             async with asyncio.timeout(timeout):
                 if self._settings.system:
-                    key = (host.lower(), "system")
-                    known = self._kept(key) or await self._shared(key, lambda: self._ask_system(key, host))
-                    if not known.addresses:
-                        raise ResolveError(host, known.reason, known.note)
+                    known = await self._known_by_system(host)
                     return Watched(_by_family(known.addresses), known.expires - self._clock.now())
                 return await self._watch_families(host, name, asked)
         except TimeoutError:
@@ -373,13 +372,13 @@ class Resolver:
 
     # -- getaddrinfo
 
-    async def _by_system(self, host: str, deliver: Deliver) -> tuple[str, ...]:
-        key = (host.lower(), "system")
+    async def _known_by_system(self, host: str) -> _Known:
+        """Return the addresses of `host`. Raises `ResolveError` when there are none."""
+        key = _system_key(host)
         known = self._kept(key) or await self._shared(key, lambda: self._ask_system(key, host))
         if not known.addresses:
             raise ResolveError(host, known.reason, known.note)
-        _deliver_both(known.addresses, deliver)
-        return ()
+        return known
 
     async def _ask_system(self, key: _Key, host: str) -> _Known:
         try:
@@ -425,13 +424,17 @@ _GRAVITY: Final = ("not-found", "no-address", "failure")
 _EAI_NOT_FOUND: Final = (socket.EAI_NONAME, socket.EAI_NODATA)
 
 
-def _by_family(addresses: tuple[Address, ...]) -> dict[Family, tuple[Address, ...] | None]:
+def _system_key(host: str) -> _Key:
+    return (host.lower(), "system")
+
+
+def _by_family(addresses: tuple[Address, ...]) -> dict[Family, tuple[Address, ...]]:
     return {family: tuple(one for one in addresses if one.family == family) for family in _RECORDS}
 
 
 def _deliver_both(addresses: tuple[Address, ...], deliver: Deliver) -> None:
-    for family in _RECORDS:
-        deliver(family, tuple(address for address in addresses if address.family == family))
+    for family, found in _by_family(addresses).items():
+        deliver(family, found)
 
 
 def _checked_name(host: str) -> dns.name.Name:
