@@ -31,9 +31,9 @@ from headgate.tls.quic_client import QuicClientTls
 from headgate.upstream.connector import DialingConnector
 from headgate.upstream.endpoint import UNLIMITED, DefectSink, Endpoint
 from headgate.upstream.fast_open import FastOpen
-from headgate.upstream.h3_pool import H3Pool, Tell
+from headgate.upstream.h3_pool import H3Pool
 from headgate.upstream.hash_key import CLIENT, COOKIE, HEADER, PATH, HashKey
-from headgate.upstream.health import PENDING, UP, OutlierLimits
+from headgate.upstream.health import PENDING, UP, OutlierLimits, Tell
 from headgate.upstream.names import Member, Names, Source
 from headgate.upstream.outliers import OutlierRules, Outliers
 from headgate.upstream.policies.first import First

@@ -31,8 +31,8 @@ from headgate.engine.events import Request
 from headgate.errors import HeadgateError
 from headgate.net.poller import Poller
 from headgate.net.transport import Transport
-from headgate.upstream.h3_pool import H3Pool, LaneWaiter, Tell
-from headgate.upstream.health import EndpointHealth, OutlierLimits
+from headgate.upstream.h3_pool import H3Pool, LaneWaiter
+from headgate.upstream.health import EndpointHealth, OutlierLimits, Tell
 from headgate.upstream.pool import Pool, PoolSettings
 from headgate.upstream.retries import MAX_REST
 

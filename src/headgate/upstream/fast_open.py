@@ -42,7 +42,7 @@ from headgate.net.fast_open import (
 from headgate.net.transport import DONE, WANT_WRITE, Transport
 from headgate.tls.transport import TlsTransport
 from headgate.upstream.endpoint import Endpoint
-from headgate.upstream.h3_pool import Tell
+from headgate.upstream.health import Tell
 from headgate.upstream.readiness import ready
 
 # From a connected socket, and the address that it leads to, to a transport.

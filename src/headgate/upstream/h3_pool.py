@@ -28,6 +28,7 @@ from headgate.errors import HeadgateError
 from headgate.http.alt_svc import parse_alt_svc
 from headgate.http.fields import ALT_SVC, Fields
 from headgate.net.poller import Poller
+from headgate.upstream.health import Tell
 
 # QUIC connections to one endpoint from one worker; each carries a hundred requests or more (RFC 9114 section 6.1).
 MAX_H3_CONNECTIONS: Final = 64
@@ -50,12 +51,6 @@ class H3Connector(Protocol):
     def forget(self, driver: QuicUpstream) -> None:
         """A connection is over: keep what resumes its session."""
         ...
-
-
-class Tell(Protocol):
-    """Where events go."""
-
-    def __call__(self, name: str, level: str = "info", *, limit_key: str = "", **fields: object) -> None: ...
 
 
 @trait

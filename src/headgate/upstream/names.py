@@ -25,7 +25,7 @@ from headgate.net.addresses import IPV4, IPV6, Address, Family
 from headgate.net.resolver import MAX_POSITIVE_TTL, ResolveError, Resolver
 from headgate.net.srv import lookup_srv
 from headgate.upstream.endpoint import DefectSink, Endpoint
-from headgate.upstream.h3_pool import Tell
+from headgate.upstream.health import Tell
 from headgate.upstream.upstream import Upstream
 
 # An answer is used for a second at least: a TTL of 0 must not become a busy loop. Envoy has 5 s, nginx no floor.
