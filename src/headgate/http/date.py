@@ -12,7 +12,7 @@ from headgate.http.fields import DATE, Fields
 
 # Not strftime's: those follow the locale, and RFC 9110 section 5.6.7 has these.
 _DAYS: Final[list[bytes]] = [b"Mon", b"Tue", b"Wed", b"Thu", b"Fri", b"Sat", b"Sun"]
-_MONTHS: Final[list[bytes]] = [
+MONTHS: Final[list[bytes]] = [
     b"Jan",
     b"Feb",
     b"Mar",
@@ -48,7 +48,7 @@ def format_date(second: int) -> bytes:
     return b"%b, %02d %b %04d %02d:%02d:%02d GMT" % (
         _DAYS[at.tm_wday],
         at.tm_mday,
-        _MONTHS[at.tm_mon - 1],
+        MONTHS[at.tm_mon - 1],
         at.tm_year,
         at.tm_hour,
         at.tm_min,

@@ -8,7 +8,8 @@ import calendar
 import re
 from typing import Final
 
-_MONTHS: Final[list[bytes]] = b"Jan Feb Mar Apr May Jun Jul Aug Sep Oct Nov Dec".split()
+from headgate.http.date import MONTHS
+
 _CLOCK: Final = rb"(\d\d):(\d\d):(\d\d)"
 # Day, month and year in the order of each form; what day of the week it was is nobody's question.
 _IMF_FIXDATE: Final = re.compile(rb"[A-Z][a-z]{2}, (\d\d) ([A-Z][a-z]{2}) (\d{4}) " + _CLOCK + rb" GMT")
@@ -50,9 +51,9 @@ def parse_date(value: bytes, wall: float) -> float:
 
 
 def _seconds(year: bytes, month: bytes, day: bytes, hour: bytes, minute: bytes, second: bytes) -> float:
-    if month not in _MONTHS:
+    if month not in MONTHS:
         return 0.0
     parts = (int(day), int(hour), int(minute), int(second))
     if not 1 <= parts[0] <= 31 or parts[1] > 23 or parts[2] > 59 or parts[3] > 60 or int(year) < 1970:
         return 0.0
-    return float(calendar.timegm((int(year), _MONTHS.index(month) + 1, *parts)))
+    return float(calendar.timegm((int(year), MONTHS.index(month) + 1, *parts)))
