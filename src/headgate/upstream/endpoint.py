@@ -34,7 +34,7 @@ from headgate.net.transport import Transport
 from headgate.upstream.h3_pool import H3Pool, LaneWaiter
 from headgate.upstream.health import EndpointHealth, OutlierLimits, Tell
 from headgate.upstream.pool import Pool, PoolSettings
-from headgate.upstream.retries import MAX_REST
+from headgate.upstream.retries import MAX_REST, SAFE
 
 # Connections being opened at once, each of which holds a descriptor for connect_timeout at worst; Envoy has 1024.
 MAX_DIALLING: Final = 1024
@@ -42,7 +42,6 @@ MAX_DIALLING: Final = 1024
 MAX_RESPONSE_HEAD: Final = 64 * 1024
 # No bound of its own on the requests under way: connections are bounded where they are dialled.
 UNLIMITED: Final = 1 << 30
-SAFE: Final = frozenset((b"GET", b"HEAD", b"OPTIONS", b"TRACE"))
 # How long HTTP/3 goes alone before TCP is dialled beside it: RFC 8305's delay between two attempts.
 RACE_DELAY: Final = 0.25
 

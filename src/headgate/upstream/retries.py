@@ -35,8 +35,9 @@ STATUS: Final = 6
 # The words of the configuration for those that can be chosen.
 WORDS: Final = {"connect": CONNECT, "closed": CLOSED, "timeout": TIMEOUT, "invalid": INVALID}
 
-# RFC 9110 section 9.2.2. CONNECT, POST, PATCH and whatever we do not know may do their work twice.
-IDEMPOTENT: Final = frozenset((b"GET", b"HEAD", b"OPTIONS", b"TRACE", b"PUT", b"DELETE"))
+# RFC 9110 sections 9.2.1 and 9.2.2. CONNECT, POST, PATCH and whatever we do not know may do their work twice.
+SAFE: Final = frozenset((b"GET", b"HEAD", b"OPTIONS", b"TRACE"))
+IDEMPOTENT: Final = SAFE | frozenset((b"PUT", b"DELETE"))
 
 # How long a token lasts, on average (the time constant of its fading); finagle and linkerd have 10 s.
 WINDOW: Final = 10.0
