@@ -21,6 +21,7 @@ import sys
 from collections.abc import Callable
 from typing import Final, Protocol, final
 
+from headgate.clock import Timer
 from headgate.errors import TransportError
 from headgate.net.addresses import Address
 from headgate.net.tcp import TcpTransport
@@ -49,12 +50,6 @@ MAX_PLACES: Final = 1024
 LEFT_ALONE: Final = 600.0
 
 
-class Timer(Protocol):
-    """What can be cancelled."""
-
-    def cancel(self) -> None: ...
-
-
 class Timers(Protocol):
     """The event loop's clock."""
 
@@ -80,6 +75,11 @@ def is_waiting(sock: socket.socket) -> bool:
 def is_data_taken(sock: socket.socket) -> bool:
     """Tell whether the server acknowledged the data of the SYN together with it."""
     return _info(sock)[5] & _SYN_DATA != 0
+
+
+def outcome_of(sock: socket.socket) -> tuple[int, str]:
+    """Return how data in a SYN that was answered came out, and in words what is wrong with that."""
+    return (ACCEPTED, "") if is_data_taken(sock) else (REFUSED, "the data of the SYN had to be sent again")
 
 
 def has_answered(sock: socket.socket) -> bool:
@@ -181,12 +181,8 @@ class SynTransport(Transport):
             self._over(RETRIED, error.detail)
             raise TransportError("closed", error.errno, error.detail) from error
         if data is not None:
-            if not data:
-                self._over(RETRIED, "it ended without a byte")
-            elif is_data_taken(self._sock):
-                self._over(ACCEPTED, "")
-            else:
-                self._over(REFUSED, "the data of the SYN had to be sent again")
+            outcome, detail = outcome_of(self._sock) if data else (RETRIED, "it ended without a byte")
+            self._over(outcome, detail)
         return data
 
     def write(self, data: bytes) -> int:

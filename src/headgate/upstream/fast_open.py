@@ -37,7 +37,7 @@ from headgate.net.fast_open import (
     connect_now,
     failure,
     has_answered,
-    is_data_taken,
+    outcome_of,
 )
 from headgate.net.transport import DONE, WANT_WRITE, Transport
 from headgate.tls.transport import TlsTransport
@@ -240,10 +240,7 @@ class _Attempt:
         if not self._carries:
             self._owner.settle(self._endpoint, self.text, COOKIE, "")
         elif isinstance(transport, TlsTransport):
-            outcome, detail = ACCEPTED, ""
-            if not is_data_taken(sock):
-                outcome, detail = REFUSED, "the data of the SYN had to be sent again"
-            self._owner.settle(self._endpoint, self.text, outcome, detail)
+            self._owner.settle(self._endpoint, self.text, *outcome_of(sock))
         refusal = self._refusal
         if refusal is not None:
             transport.close()
