@@ -85,8 +85,8 @@ class Outliers(HealthOwner):
         self._up = 0
         self.group_changed()
         upstream.health_owner = self
-        if unknown != UP and upstream.endpoints:
-            upstream.health_changed(upstream.endpoints[0])
+        if unknown != UP:
+            upstream.health_changed()
 
     def __repr__(self) -> str:
         return f"<Outliers {self.upstream.name}: {self._up} of {len(self._endpoints)} up>"
@@ -105,7 +105,7 @@ class Outliers(HealthOwner):
         """Take verdicts of probes with their reasons, on endpoints that are here or may come; None: no probe looks at
         this one any more. Balancing looks again once for all of them."""
         self._heard_at = now
-        changed: Endpoint | None = None
+        changed = False
         self._gathering = True
         for url, found in verdicts.items():
             if found is None:
@@ -115,11 +115,11 @@ class Outliers(HealthOwner):
             endpoint = self._endpoints.get(url)
             if endpoint is not None and endpoint.health.verdict != found[0]:
                 endpoint.health.judge(now, found[0], found[1])
-                changed = endpoint
+                changed = True
         self._gathering = False
         self._count()
-        if changed is not None:
-            self.upstream.health_changed(changed)
+        if changed:
+            self.upstream.health_changed()
 
     def _doubt(self, now: float) -> None:
         """Nobody has said for long that what is known still holds: who is down for probes alone may be well, and who
@@ -172,12 +172,11 @@ class Outliers(HealthOwner):
         if self._gathering:
             return
         self._count()
-        endpoint = self._endpoints.get(health.url)
-        if endpoint is not None:
-            self.upstream.health_changed(endpoint)
+        if health.url in self._endpoints:
+            self.upstream.health_changed()
 
     def kept(self, health: EndpointHealth, why: str) -> None:
-        if len(self._endpoints) < 2 or self.rules.max_ejected <= 0.0:
+        if not self._allowed():
             return  # nothing that the operator could expect
         self._values[ENDPOINT_KEPT] += 1
         self._tell(

@@ -198,8 +198,8 @@ class Upstream:
 
     # -- who is there
 
-    def health_changed(self, endpoint: Endpoint) -> None:
-        """Look again who is ready."""
+    def health_changed(self) -> None:
+        """The health of somebody in the group is another: look again who is ready."""
         self._rebuild()
 
     def set_endpoints(self, endpoints: list[Endpoint]) -> None:

@@ -83,12 +83,12 @@ def test_no_room_at_all_is_a_connection_for_each_request(make):
 
 def down(path, endpoint):
     endpoint.health.judge(path.poller.now, DOWN, "probed")
-    path.upstream.health_changed(endpoint)
+    path.upstream.health_changed()
 
 
 def up(path, endpoint):
     endpoint.health.judge(path.poller.now, UP, "probed")
-    path.upstream.health_changed(endpoint)
+    path.upstream.health_changed()
 
 
 def test_an_endpoint_that_comes_late_gets_its_place(make):

@@ -62,7 +62,7 @@ def test_who_is_down_or_unknown_is_replaced_with_a_new_cookie():
     first = group.endpoints[0]
     asked = exchange((b"cookie", cookie(group, first)))
     first.health.judge(1.0, DOWN, "no answer")
-    group.health_changed(first)
+    group.health_changed()
     found = group.pick(asked, [])
     assert found is not first
     assert stamp(group, asked, found) is not None

@@ -37,7 +37,7 @@ def judge(group, verdict, *places):
     for place in places:
         endpoint = group.endpoints[place]
         endpoint.health.judge(1.0, verdict, "probed")
-        group.health_changed(endpoint)
+        group.health_changed()
 
 
 def picked(group, count=60):
