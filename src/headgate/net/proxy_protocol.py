@@ -31,6 +31,8 @@ _LOCAL: Final = 0x20
 _PROXY: Final = 0x21
 _TCP4: Final = 0x11
 _TCP6: Final = 0x21
+# In front of an IPv4 address where an IPv6 one is due (RFC 4291 section 2.5.5.2).
+_MAPPED: Final = bytes(10) + b"\xff\xff"
 _TYPE_AUTHORITY: Final = 0x02
 _TYPE_CRC32C: Final = 0x03
 # RFC 6066 section 3: a host_name has at most 255 octets.
@@ -191,7 +193,7 @@ def _text(packed: bytes) -> str:
     """Return an address as the listener has those of its clients: mapped ones are IPv4."""
     if len(packed) == 4:
         return socket.inet_ntop(socket.AF_INET, packed)
-    if packed[:12] == b"\0\0\0\0\0\0\0\0\0\0\xff\xff":
+    if packed[:12] == _MAPPED:
         return socket.inet_ntop(socket.AF_INET, packed[12:])
     return socket.inet_ntop(socket.AF_INET6, packed)
 
@@ -234,9 +236,8 @@ def _pair(source: str, destination: str) -> tuple[bytes, bytes]:
     if not one or not other:
         return b"", b""
     if len(one) != len(other):
-        mapped = b"\0\0\0\0\0\0\0\0\0\0\xff\xff"
-        one = one if len(one) == 16 else mapped + one
-        other = other if len(other) == 16 else mapped + other
+        one = one if len(one) == 16 else _MAPPED + one
+        other = other if len(other) == 16 else _MAPPED + other
     return one, other
 
 
