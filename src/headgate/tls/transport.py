@@ -23,6 +23,7 @@ from typing import Any, Final, Protocol, final
 from OpenSSL import SSL
 
 from headgate.errors import TransportError
+from headgate.net.tcp import broken
 from headgate.net.transport import DONE, WANT_READ, WANT_WRITE, Transport
 from headgate.tls.client_hello import (
     ALERT_UNRECOGNIZED_NAME,
@@ -456,8 +457,7 @@ def _failure(what: str, why: int, result: int) -> TransportError:
     number = last_errno()
     reasons = take_errors()
     if why == ERROR_SYSCALL and result < 0 and number:
-        name = errno.errorcode.get(number, "error")
-        return TransportError(name.lower(), number, f"TLS {what}: {name} ({os.strerror(number)})")
+        return broken(f"TLS {what}", OSError(number, os.strerror(number)))
     if reasons:
         return TransportError(_word(reasons[0]), 0, f"TLS {what}: {', '.join(reasons)}")
     if why == ERROR_SYSCALL:
