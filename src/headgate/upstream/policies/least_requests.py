@@ -13,36 +13,26 @@ from __future__ import annotations
 from typing import Final, final
 
 from headgate.upstream.endpoint import Endpoint
-from headgate.upstream.policies.policy import Policy
+from headgate.upstream.policies.policy import Turns
 
 # The load of who has no room: more than anybody's.
 _FULL: Final = 1e300
 
 
 @final
-class LeastRequests(Policy):
+class LeastRequests(Turns):
     """By load, then by turn. `start` in [0, 1) says with whom of equals to begin."""
 
     def __init__(self, start: float = 0.0) -> None:
-        self._start = start
-        self._endpoints: list[Endpoint] = []
-        self._weights: list[float] = []
+        super().__init__(start)
         self._load: list[float] = []  # by slot: requests for each unit of weight
-        self._due: list[float] = []  # by slot: when its turn is, in virtual time
         self._heap: list[int] = []  # slots
         self._place: list[int] = []  # by slot: where in the heap
-        self._now = 0.0
 
     def rebuild(self, endpoints: list[Endpoint], weights: list[float]) -> None:
-        left: dict[str, float] = {}
-        for slot, endpoint in enumerate(self._endpoints):
-            left[endpoint.url] = max(self._due[slot] - self._now, 0.0) * self._weights[slot]
+        self._begin(endpoints, weights)
         count = len(endpoints)
-        self._endpoints = endpoints
-        self._weights = weights
-        self._now = 0.0
         self._load = [_load(endpoint, weights[slot]) for slot, endpoint in enumerate(endpoints)]
-        self._due = [left.get(endpoint.url, 0.5) / weights[slot] for slot, endpoint in enumerate(endpoints)]
         first = int(self._start * count)
         self._heap = [*range(first, count), *range(first)]
         self._place = [0] * count

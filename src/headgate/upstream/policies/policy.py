@@ -7,7 +7,12 @@ is not in it has slot -1, and may still end what began before it left.
 
 from __future__ import annotations
 
+from typing import Final
+
 from headgate.upstream.endpoint import Endpoint
+
+# Where in its own turn an endpoint begins: in the middle, so that the heavy ones are spread among the light.
+PHASE: Final = 0.5
 
 
 class Policy:
@@ -30,3 +35,25 @@ class Policy:
 
     def ended(self, endpoint: Endpoint) -> None:
         """One of its requests is over: `active` is one less."""
+
+
+class Turns(Policy):
+    """Base of those that go by turns: an endpoint of weight w is due every 1/w of virtual time. Who stays over a
+    rebuild keeps its place in the turn. `start` in [0, 1) says with whom of equals to begin."""
+
+    def __init__(self, start: float = 0.0) -> None:
+        self._start = start
+        self._endpoints: list[Endpoint] = []
+        self._weights: list[float] = []
+        self._due: list[float] = []  # by slot: when its turn is, in virtual time
+        self._now = 0.0  # virtual time
+
+    def _begin(self, endpoints: list[Endpoint], weights: list[float]) -> None:
+        """Take the list of a rebuild: virtual time begins anew, with what each has left of its turn."""
+        left: dict[str, float] = {}
+        for slot, endpoint in enumerate(self._endpoints):
+            left[endpoint.url] = max(self._due[slot] - self._now, 0.0) * self._weights[slot]
+        self._endpoints = endpoints
+        self._weights = weights
+        self._now = 0.0
+        self._due = [left.get(endpoint.url, PHASE) / weights[slot] for slot, endpoint in enumerate(endpoints)]

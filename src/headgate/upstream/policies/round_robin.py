@@ -9,39 +9,26 @@ rebuild keeps its place in the turn.
 from __future__ import annotations
 
 import heapq
-from typing import Final, final
+from typing import final
 
 from headgate.upstream.endpoint import Endpoint
-from headgate.upstream.policies.policy import Policy
-
-# Where in its own turn an endpoint begins: in the middle, so that the heavy ones are spread among the light.
-PHASE: Final = 0.5
+from headgate.upstream.policies.policy import Turns
 
 
 @final
-class RoundRobin(Policy):
+class RoundRobin(Turns):
     """One turn after the other, by weight. `start` in [0, 1) says with whom to begin: workers that begin with
     different ones do not all send their first request to the same endpoint."""
 
     def __init__(self, start: float = 0.0) -> None:
-        self._start = start
-        self._endpoints: list[Endpoint] = []
-        self._weights: list[float] = []
-        self._due: list[float] = []  # by slot
+        super().__init__(start)
         self._out: list[bool] = []  # by slot: met without room, and not in the heap
         self._heap: list[tuple[float, int, int]] = []  # due, order among equals, slot
-        self._now = 0.0  # virtual time
 
     def rebuild(self, endpoints: list[Endpoint], weights: list[float]) -> None:
-        left: dict[str, float] = {}  # of the turn of those that stay
-        for slot, endpoint in enumerate(self._endpoints):
-            left[endpoint.url] = max(self._due[slot] - self._now, 0.0) * self._weights[slot]
+        self._begin(endpoints, weights)
         count = len(endpoints)
         first = int(self._start * count)
-        self._endpoints = endpoints
-        self._weights = weights
-        self._now = 0.0
-        self._due = [left.get(endpoint.url, PHASE) / weights[slot] for slot, endpoint in enumerate(endpoints)]
         self._out = [False] * count
         self._heap = [(due, (slot - first) % count, slot) for slot, due in enumerate(self._due)]
         heapq.heapify(self._heap)
