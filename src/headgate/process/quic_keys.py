@@ -21,8 +21,8 @@ from pathlib import Path
 from typing import Final, Protocol
 
 from headgate.clock import Clock
-from headgate.ocsp.store import replace_file
 from headgate.process.channel import ChannelError, Json, Kind, Message
+from headgate.process.kept_key import load_or_make
 
 FILE_NAME: Final = "quic.key"
 TICKET_SECONDS: Final = 12 * 3600.0
@@ -32,7 +32,6 @@ _TOKEN_KEY: Final = 32
 _TICKET_KEY: Final = 32
 # What stands in the file: the version of its form, then both keys.
 _MAGIC: Final = b"headgate quic 1\n"
-_FILE_SIZE: Final = len(_MAGIC) + _RESET_KEY + _TOKEN_KEY
 
 
 class _Events(Protocol):
@@ -71,10 +70,7 @@ class QuicKeyShelf:
 
     def load(self) -> None:
         """Read or make the keys."""
-        kept = self._read()
-        if kept is None:
-            kept = self._random(_RESET_KEY + _TOKEN_KEY)
-            self._write(kept)
+        kept = load_or_make(self._path, _MAGIC, _RESET_KEY + _TOKEN_KEY, self._random, self._tell)
         tickets = (self._random(_TICKET_KEY),)
         self._keys = QuicKeys(self._random(_ID_KEY), kept[:_RESET_KEY], kept[_RESET_KEY:], tickets)
         self._rotate_at = self._now() + TICKET_SECONDS
@@ -90,33 +86,12 @@ class QuicKeyShelf:
         self._keys = QuicKeys(keys.connection_ids, keys.resets, keys.tokens, tickets)
         return True
 
-    def _read(self) -> bytes | None:
-        try:
-            descriptor = os.open(self._path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
-            with open(descriptor, "rb") as file:
-                data = file.read(_FILE_SIZE + 1)
-        except FileNotFoundError:
-            return None
-        except OSError as error:
-            self._tell("cannot be read", f"{error.strerror} (errno {error.errno})")
-            return None
-        if len(data) != _FILE_SIZE or not data.startswith(_MAGIC):
-            self._tell("cannot be used", "it is not what was written there")
-            return None
-        return data[len(_MAGIC) :]
-
-    def _write(self, keys: bytes) -> None:
-        try:
-            replace_file(self._path, _MAGIC + keys)
-        except OSError as error:
-            self._tell("cannot be written", f"{error.strerror} (errno {error.errno})")
-
-    def _tell(self, what: str, reason: str) -> None:
+    def _tell(self, reason: str) -> None:
         self._events.event(
             "quic-keys-not-kept",
             "warning",
             file=str(self._path),
-            reason=f"it {what}: {reason}",
+            reason=reason,
             next="new keys are used: QUIC clients of before a restart wait for their idle timeout, "
             "and prove their address again",
         )

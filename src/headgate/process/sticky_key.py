@@ -9,11 +9,12 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import Final, Protocol
+from typing import Final
 
 from headgate.errors import HeadgateError
-from headgate.ocsp.store import replace_file
 from headgate.process.channel import Json, Kind, Message
+from headgate.process.kept_key import load_or_make
+from headgate.process.parts import Events
 
 FILE_NAME: Final = "sticky.key"
 # Where it stands among the upstreams of a Snapshot: no upstream has such a name.
@@ -22,34 +23,22 @@ _MAGIC: Final = b"headgate sticky 1\n"
 _SIZE: Final = 32
 
 
-class _Events(Protocol):
-    def event(self, name: str, level: str = "info", *, limit_key: str = "", **fields: object) -> None: ...
-
-
 def load_sticky_key(
-    state_dir: Path, events: _Events, random: Callable[[int], bytes] = os.urandom
+    state_dir: Path, events: Events, random: Callable[[int], bytes] = os.urandom
 ) -> dict[str, Json]:
     """Return what goes into a Snapshot, read from the file or made and written there."""
     path = state_dir / FILE_NAME
-    key = b""
-    try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
-        with open(descriptor, "rb") as file:
-            data = file.read(len(_MAGIC) + _SIZE + 1)
-        if data.startswith(_MAGIC) and len(data) == len(_MAGIC) + _SIZE:
-            key = data[len(_MAGIC) :]
-        else:
-            _tell(events, path, "it is not what was written there")
-    except FileNotFoundError:
-        pass
-    except OSError as error:
-        _tell(events, path, f"it cannot be read: {error.strerror} (errno {error.errno})")
-    if not key:
-        key = random(_SIZE)
-        try:
-            replace_file(path, _MAGIC + key)
-        except OSError as error:
-            _tell(events, path, f"it cannot be written: {error.strerror} (errno {error.errno})")
+
+    def tell(reason: str) -> None:
+        events.event(
+            "sticky-key-not-kept",
+            "warning",
+            file=str(path),
+            reason=reason,
+            next="a new key is used: clients with a sticky cookie are balanced anew",
+        )
+
+    key = load_or_make(path, _MAGIC, _SIZE, random, tell)
     return {PLACE: {"key": key.hex()}}
 
 
@@ -59,13 +48,3 @@ def sticky_key_of(upstreams: dict[str, Json]) -> bytes:
     if value is None:
         raise HeadgateError("the Snapshot has no key for sticky cookies")
     return bytes.fromhex(Message(Kind.SNAPSHOT, value).text("key"))
-
-
-def _tell(events: _Events, path: Path, reason: str) -> None:
-    events.event(
-        "sticky-key-not-kept",
-        "warning",
-        file=str(path),
-        reason=reason,
-        next="a new key is used: clients with a sticky cookie are balanced anew",
-    )
