@@ -12,7 +12,7 @@ from typing import Final
 from headgate.config.forwarding import check_forward
 from headgate.config.kinds import parse_address
 from headgate.config.listener import Listener
-from headgate.config.listener_tcp import check_headers_out, check_tcp
+from headgate.config.listener_tcp import check_tcp, tcp_labels
 from headgate.config.model import Config
 from headgate.config.problems import Finding
 from headgate.config.route import Route
@@ -25,6 +25,7 @@ from headgate.config.upstream_checks import (
     check_health,
     check_outliers,
     check_pool,
+    check_proxy_header,
     check_retries,
     check_upstream_tls,
 )
@@ -67,7 +68,6 @@ def check(config: Config, source: Source) -> Iterator[Finding]:
     yield from _check_upstreams(config)
     yield from _check_prewarm(config)
     yield from check_tcp(config, source.upstreams())
-    yield from check_headers_out(config)
 
 
 def _check_listeners(config: Config, source: Source) -> Iterator[Finding]:
@@ -90,15 +90,14 @@ def _check_listeners(config: Config, source: Source) -> Iterator[Finding]:
             )
             yield Finding((*location, "redirect"), what, hint='it is meant for mode = "http"')
         yield from check_forward(location, listener)
+        yield from _check_proxy_protocol(location, listener)
         if listener.mode == "tcp":
-            yield from _check_proxy_protocol(location, listener)
             continue  # the rest is in config/listener_tcp
         if not listener.has_tls and "tls" in listener.model_fields_set:
             yield Finding((*location, "tls"), f"has no effect with mode {listener.mode}")
         else:
             yield from _check_client_auth((*location, "tls"), listener)
         yield from _check_protocols(location, listener)
-        yield from _check_proxy_protocol(location, listener)
 
 
 def _check_protocols(location: Location, listener: Listener) -> Iterator[Finding]:
@@ -259,7 +258,7 @@ def _same_routes(config: Config, lost: Collection[int]) -> dict[int, Finding]:
     """Return a finding for each route that takes what one above takes, by its place."""
     found: dict[int, Finding] = {}
     seen: dict[tuple[str, str, str], list[int]] = {}
-    tcp = {listener.label for listener in config.listener if listener.mode == "tcp"}
+    tcp = tcp_labels(config)
     for index, route in enumerate(config.route):
         if index in lost:
             continue
@@ -307,6 +306,7 @@ def _check_upstreams(config: Config) -> Iterator[Finding]:
         yield from check_outliers((*location, "outliers"), upstream.outliers)
         yield from check_retries(location, upstream)
         yield from check_pool(location, upstream)
+        yield from check_proxy_header(location, upstream)
         if upstream.health is not None:
             yield from check_health((*location, "health"), upstream.health, seen, upstream.protocols)
         yield from check_asgi(location, name, upstream, config.runtime_dir)

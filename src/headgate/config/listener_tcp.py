@@ -24,10 +24,11 @@ def check_tcp(config: Config, upstreams: Collection[str]) -> Iterator[Finding]:
         location: Location = ("listener", index)
         if listener.mode == "tcp":
             yield from _check_listener(location, config, listener, upstreams)
-        elif listener.upstream is not None:
+            continue
+        if listener.upstream is not None:
             hint = 'it is for mode = "tcp"; a [[route]] says where requests go'
             yield Finding((*location, "upstream"), f"has no effect with mode {listener.mode}", hint=hint)
-        elif "tcp" in listener.model_fields_set:
+        if "tcp" in listener.model_fields_set:
             yield Finding((*location, "tcp"), f"has no effect with mode {listener.mode}")
     for index, route in enumerate(config.route):
         yield from _check_route(("route", index), config, route)
@@ -70,10 +71,15 @@ def _check_route(location: Location, config: Config, route: Route) -> Iterator[F
         yield Finding((*location, key), "has no effect with mode tcp", hint=hint)
 
 
+def tcp_labels(config: Config) -> set[str]:
+    """Return what routes call the listeners of mode "tcp"."""
+    return {one.label for one in config.listener if one.mode == "tcp"}
+
+
 def tcp_upstreams(config: Config) -> set[str]:
     """Return the names of all upstreams that get connections of listeners of mode "tcp"."""
     names = {one.upstream for one in config.listener if one.mode == "tcp" and one.upstream is not None}
-    labels = {one.label for one in config.listener if one.mode == "tcp"}
+    labels = tcp_labels(config)
     for route in config.route:
         if route.upstream is not None and labels.intersection(route.listeners or ()):
             names.add(route.upstream)
@@ -89,7 +95,7 @@ def _check_upstreams(config: Config) -> Iterator[Finding]:
             yield from _check_endpoints((*location, "endpoints"), upstream)
         if kinds == {"tcp"}:
             yield from _without(location, upstream, _UPSTREAM_KEYS)
-    labels = {one.label for one in config.listener if one.mode == "tcp"}
+    labels = tcp_labels(config)
     for index, route in enumerate(config.route):
         found = config.upstream.get(route.upstream or "")
         if found is None or labels.intersection(route.listeners or ()):
@@ -104,22 +110,3 @@ def _check_endpoints(location: Location, upstream: Upstream) -> Iterator[Finding
         if not endpoint.url.startswith(("tcp:", "unix:")):
             hint = "write tcp://host:port; its octets are passed on as they are"
             yield Finding((*location, place), f"{endpoint.url} with mode tcp", hint=hint)
-
-
-def check_headers_out(config: Config) -> Iterator[Finding]:
-    """Yield what the PROXY protocol towards origins does not go with."""
-    for name, upstream in config.upstream.items():
-        if upstream.proxy_protocol == "off":
-            continue
-        location: Location = ("upstream", name)
-        if "h3" in upstream.protocols:
-            hint = "QUIC has no such header"
-            yield Finding((*location, "proxy_protocol"), "beside h3 in protocols", hint=hint)
-        if any(endpoint.url.startswith("asgi:") for endpoint in upstream.endpoints):
-            hint = "an application sees its client anyway"
-            yield Finding((*location, "proxy_protocol"), "beside an asgi endpoint", hint=hint)
-        if upstream.pool.prewarm:
-            hint = "a connection is opened for its client"
-            yield Finding((*location, "pool", "prewarm"), "beside proxy_protocol", hint=hint)
-        if upstream.tcp_fast_open:
-            yield Finding((*location, "tcp_fast_open"), "beside proxy_protocol")

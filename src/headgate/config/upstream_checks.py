@@ -1,4 +1,4 @@
-"""Checks of an upstream's health, TLS and applications; each yields every fault that it sees."""
+"""Checks of the tables of one upstream; each yields every fault that it sees."""
 
 from collections.abc import Collection, Iterator
 from pathlib import Path
@@ -119,6 +119,22 @@ def check_pool(location: Location, upstream: Upstream) -> Iterator[Finding]:
         yield Finding((*location, "pool", "prewarm"), "has no effect with tcp:// endpoints")
     if pool.prewarm and "h1" not in upstream.protocols:
         yield Finding((*location, "pool", "prewarm"), "has no effect without h1 in protocols")
+
+
+def check_proxy_header(location: Location, upstream: Upstream) -> Iterator[Finding]:
+    """Yield what the PROXY protocol towards origins does not go with."""
+    if upstream.proxy_protocol == "off":
+        return
+    if "h3" in upstream.protocols:
+        yield Finding((*location, "proxy_protocol"), "beside h3 in protocols", hint="QUIC has no such header")
+    if any(endpoint.url.startswith(SCHEME) for endpoint in upstream.endpoints):
+        hint = "an application sees its client anyway"
+        yield Finding((*location, "proxy_protocol"), "beside an asgi endpoint", hint=hint)
+    if upstream.pool.prewarm:
+        hint = "a connection is opened for its client"
+        yield Finding((*location, "pool", "prewarm"), "beside proxy_protocol", hint=hint)
+    if upstream.tcp_fast_open:
+        yield Finding((*location, "tcp_fast_open"), "beside proxy_protocol")
 
 
 def check_asgi(location: Location, name: str, upstream: Upstream, runtime_dir: Path) -> Iterator[Finding]:

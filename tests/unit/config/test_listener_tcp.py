@@ -132,6 +132,15 @@ def test_routes_by_name_beside_routes_of_requests():
             ["6: listener.tcp: has no effect with mode http"],
         ),
         (
+            WEB.replace(
+                'mode = "http"', 'mode = "http"\nupstream = "web"\n[listener.tcp]\nidle_timeout = "1s"'
+            ),
+            [
+                "6: listener.upstream: has no effect with mode http;",
+                "7: listener.tcp: has no effect with mode http",
+            ],
+        ),
+        (
             ONE + '[upstream.x]\nendpoints = ["tcp://10.0.0.1:1"]\nhead_timeout = "1s"\n',
             ["10: upstream.x.head_timeout: has no effect with mode tcp"],
         ),
@@ -158,6 +167,10 @@ WEB_UPSTREAM = WEB + 'proxy_protocol = "v2"\n'
         (
             WEB_UPSTREAM.replace("http://10.0.0.1", "https://10.0.0.1") + 'protocols = ["h1", "h3"]\n',
             "upstream.web.proxy_protocol: beside h3 in protocols;",
+        ),
+        (
+            WEB_UPSTREAM.replace("http://10.0.0.1", "asgi:shop:app"),
+            "upstream.web.proxy_protocol: beside an asgi endpoint;",
         ),
     ],
 )
