@@ -29,8 +29,9 @@ class Ocsp(Table):
     max_interval: Duration = 12 * 3600.0
     """The longest time between two fetches. Reason: a revocation should be seen within the day."""
     startup_wait: DurationOrZero = 10.0
-    """How long a start waits, before it listens, for the staples of must-staple certificates. Reason: their first
-    client would be refused otherwise; beyond it one dead responder would keep the whole site down."""
+    """How long a start waits, before it listens, for the staples of must-staple certificates, for endpoints with
+    `start = "wait-for-first-check"`, and for applications. Reason: the first clients would be refused otherwise;
+    beyond it one dead responder would keep the whole site down."""
 
 
 class CertificateOcsp(Table):

@@ -4,13 +4,13 @@ Synchronous and single-threaded: one selector over the control channels and the 
 deadlines. Order of a start, and why:
 
 1. directories, lock, a probe of every address: what the operator must repair ends the start here;
-2. the spawner, from which keepers are forked: before any private key is read (see `spawner`);
+2. the spawner, from which keepers and applications are forked: before any private key is read (see `spawner`);
 3. the keeper, which loads its libraries while we go on, and the processes of applications;
 4. certificates; the first Snapshot goes to the keeper without keys, and its first fetches begin;
 5. ticket contexts and the mailboxes of QUIC, which workers must inherit to share them;
 6. per slot: bind, fork, close our copies, send the Snapshot;
-7. LISTEN, once the keeper has tried every must-staple certificate and every application stands or has failed, or
-   `startup_wait` is over.
+7. LISTEN, once the keeper has tried every must-staple certificate and probed every endpoint that waits for that, and
+   every application stands or has failed, or `startup_wait` is over.
 
 A restart is steps 3 or 6 again with the Snapshot of the day, staples included. SIGTERM and SIGINT drain, a
 second one ends the drain; SIGUSR1 reopens logs; SIGHUP is not built yet and says so.
@@ -623,7 +623,9 @@ class Supervisor:
 
     def _missing(self) -> str:
         """Say what the listeners would have waited for."""
-        missing = [] if self._staples_tried else ["the staples of all must-staple certificates"]
+        missing = []
+        if not self._staples_tried:
+            missing = ["the staples of all must-staple certificates and the first probes that are waited for"]
         missing += [app.name for app in self._apps if app.name not in self._apps_tried]
         return ", ".join(missing)
 
