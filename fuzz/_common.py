@@ -1,4 +1,4 @@
-"""What fuzz targets of the binary protocols share: how inputs are changed and cut, and their command line."""
+"""What fuzz targets share: how inputs are changed and cut, what is too slow, and their command line."""
 
 import argparse
 import random

@@ -9,13 +9,13 @@ mean what they mean in one. The drivers here, `server_trace` and `client_trace`,
 tests: a trace is a list of lines, one for each event, with consecutive pieces of content as one.
 """
 
-import argparse
 import random
 import sys
 import time
 from collections.abc import Sequence
 from typing import Final
 
+from fuzz._common import SLOWEST, Broken, main, repeat, split
 from headgate.engine.events import Closed, Data, EndOfMessage, Event, Request, Response
 from headgate.engine.h1.client import ClientEngine
 from headgate.engine.h1.connection import H1Connection
@@ -24,9 +24,6 @@ from headgate.engine.h1.machine import DONE, FAILED, SWITCHED
 from headgate.engine.h1.server import ServerEngine
 from headgate.errors import RemoteProtocolError
 from headgate.http.fields import Fields
-
-SLOWEST: Final = 0.25
-"""Seconds of CPU for one input of a few KiB; it takes under a millisecond, a quadratic step would take minutes."""
 
 REQUESTS: Final[tuple[bytes, ...]] = (
     b"GET / HTTP/1.1\r\nHost: a\r\n\r\n",
@@ -66,10 +63,6 @@ PIECES: Final[tuple[bytes, ...]] = (
     b"Transfer-Encoding: gzip, chunked\r\n", b"Host: b\r\n", b"HTTP/1.1", b"HTTP/1.0", b"ffffffffffffffff", b"1e3",
     b"Expect: 100-continue\r\n", b"Upgrade: h2c\r\n", b"Connection: upgrade\r\n", b"X" * 300, b"a: b\r\n" * 40,
 )  # fmt: skip
-
-
-class Broken(AssertionError):
-    """The engine misbehaved; the message holds the role, the limits and the pieces that show it."""
 
 
 class _Trace:
@@ -252,14 +245,6 @@ def mutate(seed: bytes, seeds: Sequence[bytes], chance: random.Random) -> bytes:
     return bytes(data)
 
 
-def split(data: bytes, chance: random.Random) -> list[bytes]:
-    """Cut `data` anywhere, often into single octets."""
-    if chance.random() < 0.2:
-        return [data[i : i + 1] for i in range(len(data))]
-    cuts = sorted(chance.randint(0, len(data)) for _ in range(chance.randint(0, 6)))
-    return [data[a:b] for a, b in zip([0, *cuts], [*cuts, len(data)], strict=True) if b > a]
-
-
 def same(whole: list[str], parts: list[str]) -> bool:
     """Tell whether two traces of the same octets agree.
 
@@ -337,29 +322,8 @@ class Inputs:
 def run(seconds: float, seed: int) -> int:
     """Fuzz for `seconds`; return how many inputs were read. Raises `Broken`."""
     source = inputs(seed)
-    end = time.monotonic() + seconds
-    count = 0
-    while time.monotonic() < end:
-        one(*source.draw())
-        count += 1
-    return count
-
-
-def main() -> int:
-    """Fuzz as the command line says."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--seconds", type=float, default=10.0)
-    parser.add_argument("--seed", type=int, default=int(time.time()))
-    arguments = parser.parse_args()
-    print(f"fuzz.h1: {arguments.seconds:g} s, seed {arguments.seed}")
-    try:
-        count = run(arguments.seconds, arguments.seed)
-    except Broken as error:
-        print(f"fuzz.h1: BROKEN, seed {arguments.seed}: {error}")
-        return 1
-    print(f"fuzz.h1: {count} inputs, nothing found")
-    return 0
+    return repeat(lambda: one(*source.draw()), seconds)
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main("h1", __doc__, run))

@@ -8,19 +8,16 @@ to itself when it is encoded again; instructions in pieces mean what they mean i
 costs little.
 """
 
-import argparse
 import random
 import sys
 import time
 from typing import Final
 
+from fuzz._common import SLOWEST, Broken, main, repeat
 from headgate.engine.h3.errors import H3ConnectionError
 from headgate.engine.h3.lines import COOKIE, Line
 from headgate.engine.h3.qpack_decoder import MAX_TABLE, QpackDecoder, SectionTooLargeError
 from headgate.engine.h3.qpack_encoder import QpackEncoder
-
-SLOWEST: Final = 0.25
-"""Seconds of CPU for one input of a few KiB; it takes a few milliseconds, a quadratic step would take minutes."""
 
 INSTRUCTIONS: Final[tuple[bytes, ...]] = (
     bytes.fromhex("3fbd01c00f7777772e6578616d706c652e636f6dc10c2f73616d706c652f70617468"),
@@ -49,10 +46,6 @@ PIECES: Final[tuple[bytes, ...]] = (
     b"\x80", b"\xff", b"\x7f", b"\x3f", b"\x1f", b"\x00", b"\x10", b"\x40\x01a", b"\x20\x00\x00", b"\xc0\x00",
     b"\xff" * 11, b"\x84\xff\xff\xff\xff", b"\x51\x05/abcd", b"\x3f\xe1\x1f", b"\x02", b"\x80" * 40,
 )  # fmt: skip
-
-
-class Broken(AssertionError):
-    """The codec misbehaved; the message holds what shows it."""
 
 
 def mutate(seed: bytes, seeds: tuple[bytes, ...], chance: random.Random) -> bytes:
@@ -172,30 +165,8 @@ class Inputs:
 
 def run(seconds: float, seed: int) -> int:
     """Fuzz for `seconds`; return how many inputs were read. Raises `Broken`."""
-    inputs = Inputs(seed)
-    end = time.monotonic() + seconds
-    count = 0
-    while time.monotonic() < end:
-        inputs.run_one()
-        count += 1
-    return count
-
-
-def main() -> int:
-    """Fuzz as the command line says."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--seconds", type=float, default=10.0)
-    parser.add_argument("--seed", type=int, default=int(time.time()))
-    arguments = parser.parse_args()
-    print(f"fuzz.qpack: {arguments.seconds:g} s, seed {arguments.seed}")
-    try:
-        count = run(arguments.seconds, arguments.seed)
-    except Broken as error:
-        print(f"fuzz.qpack: BROKEN, seed {arguments.seed}: {error}")
-        return 1
-    print(f"fuzz.qpack: {count} inputs, nothing found")
-    return 0
+    return repeat(Inputs(seed).run_one, seconds)
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main("qpack", __doc__, run))
