@@ -18,6 +18,7 @@ from headgate.errors import TransportError
 from headgate.net.transport import DONE, WANT_WRITE
 from headgate.testing.clock import FakeClock
 from headgate.testing.pki import Authority, Leaf
+from headgate.tls.client import ClientTls
 from headgate.tls.context import ServerTls
 from headgate.tls.identity import Identity, StapleRules, from_pem
 from headgate.tls.openssl import is_resumed
@@ -175,6 +176,36 @@ def run_handshake(server: TlsTransport, client: SSL.Connection) -> Outcome:
     return outcome
 
 
+def connect(gate: "Gate", tls: ClientTls, host: str, port: int = 0) -> tuple[TlsTransport, TlsTransport]:
+    """Shake hands, our client with our server; return both ends. Raises what the client raises."""
+    server_sock, client_sock = socket_pair()
+    server, client = gate.tls.accept(server_sock), tls.connect(client_sock, host, port)
+    until = time.monotonic() + DEADLINE
+    done = {client: False, server: False}
+    while not all(done.values()):
+        assert time.monotonic() < until, "the handshake does not end"
+        for end in (client, server):
+            if not done[end]:
+                try:
+                    done[end] = end.handshake() == DONE
+                except TransportError:
+                    if end is client:
+                        raise
+                    done[end] = True
+        select.select([server_sock, client_sock], [], [], 0.01)
+    return client, server
+
+
+def receive_first(client: TlsTransport) -> bytes | None:
+    """Return what a client reads first; the tickets of TLS 1.3 come before it."""
+    until = time.monotonic() + DEADLINE
+    got = None
+    while got is None and time.monotonic() < until:
+        select.select([client.fileno()], [], [], 5)
+        got = client.read(100)
+    return got
+
+
 @dataclass
 class Gate:
     """A listener's TLS with what hangs on it."""
@@ -257,4 +288,6 @@ def kit() -> SimpleNamespace:
         socket_pair=socket_pair,
         run_handshake=run_handshake,
         receive=receive,
+        connect=connect,
+        receive_first=receive_first,
     )

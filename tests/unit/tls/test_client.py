@@ -1,35 +1,14 @@
 """TLS towards origins: whom we believe, and what is said when we do not."""
 
 import select
-import time
 
 import pytest
 from OpenSSL import SSL
 
 from headgate.errors import ConfigError, TransportError
-from headgate.net.transport import DONE
 from headgate.testing.pki import Authority
 from headgate.tls.client import ClientTls, ClientTlsSettings
 from headgate.tls.policy import TlsPolicy
-
-
-def connect(kit, gate, tls: ClientTls, host: str):
-    """Return (client transport, server transport) after a handshake; raises what the client raises."""
-    server_sock, client_sock = kit.socket_pair()
-    server, client = gate.tls.accept(server_sock), tls.connect(client_sock, host)
-    until = time.monotonic() + 10
-    done = {client: False, server: False}
-    while not all(done.values()) and time.monotonic() < until:
-        for end in (client, server):
-            if not done[end]:
-                try:
-                    done[end] = end.handshake() == DONE
-                except TransportError:
-                    if end is client:
-                        raise
-                    done[end] = True
-        select.select([server_sock, client_sock], [], [], 0.01)
-    return client, server
 
 
 @pytest.fixture
@@ -41,26 +20,21 @@ def gate(kit, root):
 @pytest.mark.parametrize("host", ["origin.test", "x.wild.test", "127.0.0.1"])
 def test_the_right_certificate_is_believed(kit, gate, root, host):
     tls = ClientTls(ClientTlsSettings(authorities=root.pem))
-    client, server = connect(kit, gate, tls, host)
+    client, server = kit.connect(gate, tls, host)
     assert server.server_name() == (b"" if host == "127.0.0.1" else host.encode())
     assert client.alpn() == b"http/1.1"
     client.write(b"hello")
     select.select([server.fileno()], [], [], 5)
     assert server.read(100) == b"hello"
     server.write(b"world")
-    until = time.monotonic() + 5
-    got = None
-    while got is None and time.monotonic() < until:  # the tickets of TLS 1.3 come first
-        select.select([client.fileno()], [], [], 5)
-        got = client.read(100)
-    assert got == b"world"
+    assert kit.receive_first(client) == b"world"
 
 
 @pytest.mark.parametrize("host", ["other.test", "x.y.wild.test", "127.0.0.2", "::1"])
 def test_rfc9525_a_certificate_for_another_name_is_refused(kit, gate, root, host):
     tls = ClientTls(ClientTlsSettings(authorities=root.pem))
     with pytest.raises(TransportError) as caught:
-        connect(kit, gate, tls, host)
+        kit.connect(gate, tls, host)
     assert caught.value.reason == "certificate-name-mismatch"
     assert f"not for {host}: depth 0, CN=origin.test, which is for origin.test, *.wild" in caught.value.detail
 
@@ -69,7 +43,7 @@ def test_rfc9525_a_certificate_for_another_name_is_refused(kit, gate, root, host
 def test_an_unknown_authority_is_refused(kit, gate, authorities):
     tls = ClientTls(ClientTlsSettings(authorities=authorities))
     with pytest.raises(TransportError) as caught:
-        connect(kit, gate, tls, "origin.test")
+        kit.connect(gate, tls, "origin.test")
     assert caught.value.reason == "certificate-authority-unknown"
     assert "depth 1, CN=Headgate Test Root, issued by CN=Headgate Test Root" in caught.value.detail
 
@@ -85,19 +59,19 @@ def test_an_unknown_authority_is_refused(kit, gate, authorities):
 def test_a_refusal_names_check_depth_subject_and_dates(kit, root, dates, reason, words):
     gate = kit.Gate([kit.identity_of(root.leaf("origin.test", **dates))])
     with pytest.raises(TransportError) as caught:
-        connect(kit, gate, ClientTls(ClientTlsSettings(authorities=root.pem)), "origin.test")
+        kit.connect(gate, ClientTls(ClientTlsSettings(authorities=root.pem)), "origin.test")
     assert caught.value.reason == reason
     assert "depth 0, CN=origin.test" in caught.value.detail
     assert words in caught.value.detail
 
 
 def test_verify_false_believes_anybody(kit, gate):
-    connect(kit, gate, ClientTls(ClientTlsSettings(verify=False)), "whoever.test")
+    kit.connect(gate, ClientTls(ClientTlsSettings(verify=False)), "whoever.test")
 
 
 def test_a_configured_name_replaces_the_endpoints(kit, gate, root):
     tls = ClientTls(ClientTlsSettings(authorities=root.pem, name="origin.test"))
-    _, server = connect(kit, gate, tls, "127.0.0.9")
+    _, server = kit.connect(gate, tls, "127.0.0.9")
     assert server.server_name() == b"origin.test"
 
 
@@ -107,7 +81,7 @@ def test_our_certificate_is_sent_when_asked_for(kit, root):
     gate = kit.Gate([kit.identity_of(root.leaf("origin.test"))], policy)
     identity = kit.identity_of(authority.leaf("gate", client=True))
     tls = ClientTls(ClientTlsSettings(authorities=root.pem, identity=identity))
-    _, server = connect(kit, gate, tls, "origin.test")
+    _, server = kit.connect(gate, tls, "origin.test")
     assert gate.tls.client_certificate(server.connection).subject == "CN=gate"
 
 

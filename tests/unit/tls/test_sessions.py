@@ -1,6 +1,5 @@
 """Sessions of origins: whom they are offered to, how often, how many are kept, and what is looked at again."""
 
-import select
 import time
 
 import pytest
@@ -9,7 +8,6 @@ from OpenSSL import SSL
 from headgate.clock import SystemClock
 from headgate.engine.tls13 import alerts
 from headgate.errors import TransportError
-from headgate.net.transport import DONE
 from headgate.ocsp.peer import check_staple
 from headgate.tls.client import ClientTls, ClientTlsSettings
 from headgate.tls.sessions import MAX_HOSTS, MAX_SESSIONS, Kept, Proof, Sessions
@@ -38,26 +36,9 @@ def settings(root, **more):
 
 def use(kit, gate, tls, host="origin.test", port=443, *, clean=True):
     """One connection from handshake to close, with a few bytes of the origin's; tell whether it was resumed."""
-    server_sock, client_sock = kit.socket_pair()
-    server, client = gate.tls.accept(server_sock), tls.connect(client_sock, host, port)
-    until = time.monotonic() + 10
-    done = {client: False, server: False}
-    while not all(done.values()) and time.monotonic() < until:
-        for end in (client, server):
-            if not done[end]:
-                try:
-                    done[end] = end.handshake() == DONE
-                except TransportError:
-                    if end is client:
-                        raise
-                    done[end] = True
-        select.select([server_sock, client_sock], [], [], 0.01)
+    client, server = kit.connect(gate, tls, host, port)
     server.write(b"!")
-    got = None
-    while got is None and time.monotonic() < until:  # the tickets of TLS 1.3 come first
-        select.select([client_sock], [], [], 5)
-        got = client.read(100)
-    assert got == b"!"
+    assert kit.receive_first(client) == b"!"
     resumed = client.resumed
     if clean:
         client.shutdown()
