@@ -38,17 +38,12 @@ class Recorder(DownstreamObserver):
         self.crashes.append(error)
 
 
-class Dials:
-    """A connector whose dials end when the test says so; `refuse` names endpoints that cannot be reached."""
+class Held:
+    """Does work at once, or while `hold` is set when the test releases it."""
 
     def __init__(self):
-        self.refuse = set()
-        self.broken = None  # what every new transport raises
-        self.error = None
         self.hold = False
         self.held = []
-        self.dialled = []
-        self.transports = []
 
     def begin(self, name, work):
         if self.hold:
@@ -67,6 +62,18 @@ class Dials:
         except StopIteration:
             return
         raise AssertionError("nothing here waits")
+
+
+class Dials(Held):
+    """A connector whose dials end when the test says so; `refuse` names endpoints that cannot be reached."""
+
+    def __init__(self):
+        super().__init__()
+        self.refuse = set()
+        self.broken = None  # what every new transport raises
+        self.error = None
+        self.dialled = []
+        self.transports = []
 
     async def connect(self, endpoint):
         self.dialled.append(endpoint.url)

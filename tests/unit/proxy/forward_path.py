@@ -1,6 +1,6 @@
 """A forward proxy between clients in memory and whatever it dials, which the test plays."""
 
-from tests.unit.proxy.data_path import Dials, Recorder
+from tests.unit.proxy.data_path import Dials, Held, Recorder
 
 from headgate.connection.context import ConnectionContext
 from headgate.connection.downstream import DownstreamConnection
@@ -57,27 +57,12 @@ class GuardedDials(Dials):
         return self._check(host, port), f"{host}:{port}"
 
 
-class Checks:
+class Checks(Held):
     """A checker whose threads end when the test says so."""
 
     def __init__(self):
-        self.hold = False
-        self.held = []
+        super().__init__()
         self.count = 0
-
-    def begin(self, name, work):
-        self.held.append(work)
-        if not self.hold:
-            self.release()
-
-    def release(self):
-        held, self.held = self.held, []
-        for work in held:
-            try:
-                work.send(None)
-            except StopIteration:
-                continue
-            raise AssertionError("nothing here waits")
 
     async def check(self, users, user, password):
         self.count += 1

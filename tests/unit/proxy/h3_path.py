@@ -4,7 +4,7 @@ that the test plays by events. Datagrams go to and fro in `run`, and the clock m
 import socket
 
 from tests.unit.engine.quic.peers import CLIENT, SERVER, SETTINGS, flushed, new_client, new_server
-from tests.unit.proxy.data_path import DataPath
+from tests.unit.proxy.data_path import DataPath, Held
 
 from headgate.connection.quic_socket import QuicSocket
 from headgate.connection.quic_upstream import QuicUpstream, QuicUpstreamOwner
@@ -98,34 +98,15 @@ class Origin:
         )
 
 
-class MemoryConnector:
+class MemoryConnector(Held):
     """Dials that end at once, or when the test says so; `refuse` is an error to fail with."""
 
     def __init__(self, path):
+        super().__init__()
         self.path = path
-        self.hold = False
-        self.held = []
         self.refuse = None
         self.ports = []
         self.forgotten = []
-
-    def begin(self, name, work):
-        if self.hold:
-            self.held.append(work)
-        else:
-            self._run(work)
-
-    def release(self):
-        held, self.held = self.held, []
-        for work in held:
-            self._run(work)
-
-    def _run(self, work):
-        try:
-            work.send(None)
-        except StopIteration:
-            return
-        raise AssertionError("nothing here waits")
 
     async def connect(self, pool, port):
         self.ports.append(port)
@@ -189,7 +170,6 @@ class H3Path(DataPath):
         super().__init__(**settings)
         self.server_settings = server_settings
         self.client_settings = client_settings
-        self.told = []
         self.drivers = []
         self.origins = []
         self.sockets = []
@@ -221,9 +201,6 @@ class H3Path(DataPath):
         self.endpoints[:] = [self.endpoint]
         self.upstream.set_endpoints(self.endpoints)
         self.proxy.learns = True
-
-    def tell(self, name, level="info", **told):
-        self.told.append((name, told))
 
     def connect(self, pool):
         now = self.poller.now
