@@ -87,7 +87,43 @@ class Dials(Held):
         return transport
 
 
-class DataPath:
+class Front:
+    """Clients in memory that come to `proxy`, as many as the test makes."""
+
+    def __init__(self, **settings):
+        self.poller = Poller()
+        self.poller.now = 1000.0
+        self.values = [0] * SIZE
+        self.seen = Recorder()
+        self.settings = ConnectionSettings(**settings)
+        self.clients = []
+        self.proxy = None
+
+    def client(self, address="192.0.2.1"):
+        peer = Forwarder(Networks(())).connection(address.encode(), b"http", 80)
+        context = ConnectionContext("test", address, 4000, b"http", peer)
+        driver = DownstreamConnection(
+            MemoryTransport(), self.poller, self.proxy, self.seen, self.settings, self.values, context
+        )
+        driver.start(secure=False)
+        self.clients.append(driver)
+        return driver
+
+    def send(self, driver, data):
+        """Let the peer of a driver send; what is not read at once wakes the driver again, as a poller does."""
+        driver.transport.incoming.append(data)
+        driver.on_readable()
+        while driver.transport.incoming and driver.reading and not driver.closed:
+            driver.on_readable()
+
+    def close(self):
+        for driver in self.clients:
+            if driver.tunnel is not None:
+                driver.tunnel.close("")
+            driver.close()
+
+
+class DataPath(Front):
     """One upstream of `endpoints` origins, and as many clients as the test makes."""
 
     def __init__(
@@ -100,12 +136,8 @@ class DataPath:
         upstream=None,
         **settings,
     ):
-        self.poller = Poller()
-        self.poller.now = 1000.0
-        self.values = [0] * SIZE
+        super().__init__(**settings)
         self.dials = Dials()
-        self.seen = Recorder()
-        self.settings = ConnectionSettings(**settings)
         self.told = []
         self.idle_total = idle_total or IdleTotal()
         self.endpoints = [
@@ -132,27 +164,9 @@ class DataPath:
             3600.0,
             request_edits=request_edits or FieldEdits(),
         )
-        self.clients = []
 
     def tell(self, name, level="info", *, limit_key="", **told):
         self.told.append((name, told))
-
-    def client(self):
-        peer = Forwarder(Networks(())).connection(b"192.0.2.1", b"http", 80)
-        context = ConnectionContext("test", "192.0.2.1", 4000, b"http", peer)
-        driver = DownstreamConnection(
-            MemoryTransport(), self.poller, self.proxy, self.seen, self.settings, self.values, context
-        )
-        driver.start(secure=False)
-        self.clients.append(driver)
-        return driver
-
-    def send(self, driver, data):
-        """Let the peer of a driver send; what is not read at once wakes the driver again, as a poller does."""
-        driver.transport.incoming.append(data)
-        driver.on_readable()
-        while driver.transport.incoming and driver.reading and not driver.closed:
-            driver.on_readable()
 
     def origin(self, index=-1):
         """Return the upstream driver of a dialled transport, or None when it is closed."""
@@ -181,10 +195,7 @@ class DataPath:
         return [endpoint.active for endpoint in self.endpoints]
 
     def close(self):
-        for driver in self.clients:
-            if driver.tunnel is not None:
-                driver.tunnel.close("")
-            driver.close()
+        super().close()
         for endpoint in self.endpoints:
             endpoint.close()
         self.poller.close()

@@ -1,15 +1,10 @@
 """A forward proxy between clients in memory and whatever it dials, which the test plays."""
 
-from tests.unit.proxy.data_path import Dials, Held, Recorder
+from tests.unit.proxy.data_path import Dials, Front, Held
 
-from headgate.connection.context import ConnectionContext
-from headgate.connection.downstream import DownstreamConnection
-from headgate.connection.settings import ConnectionSettings
-from headgate.counters import SIZE
+from headgate.counters import FORWARD_DESTINATIONS, TUNNELS_OPEN, UPSTREAM_OPEN
 from headgate.errors import HeadgateError
-from headgate.http.forwarded import Forwarder
 from headgate.http.networks import Networks
-from headgate.net.poller import Poller
 from headgate.pipeline.matchers import HostPatterns
 from headgate.pipeline.middleware.headers import FieldEdits
 from headgate.proxy.authentication import Authenticator
@@ -90,7 +85,7 @@ class Maker(DestinationMaker):
         return Destination(endpoint, proxy)
 
 
-class ForwardPath:
+class ForwardPath(Front):
     def __init__(
         self,
         *,
@@ -104,17 +99,12 @@ class ForwardPath:
         bypass=(),
         **rules,
     ):
-        self.poller = Poller()
-        self.poller.now = 1000.0
-        self.values = [0] * SIZE
-        self.seen = Recorder()
-        self.settings = ConnectionSettings()
+        super().__init__()
         guard = Guard([(443, 443)], [(80, 80), (1024, 65535)], **rules)
         self.dials = GuardedDials(guard)
         self.parent_dials = Dials()
         self.checks = Checks()
         self.maker = Maker(self)
-        self.clients = []
         self.counts = TunnelCounts(per_client, per_user)
         self.destinations = Destinations(self.maker, self.values, limit, 15.0)
         ways = DirectProxy(self.destinations, self.poller, self.values)
@@ -151,21 +141,9 @@ class ForwardPath:
         )
 
     def client(self, address="192.0.2.1"):
-        peer = Forwarder(Networks(())).connection(address.encode(), b"http", 80)
-        context = ConnectionContext("test", address, 4000, b"http", peer)
-        context.network = address
-        driver = DownstreamConnection(
-            MemoryTransport(), self.poller, self.proxy, self.seen, self.settings, self.values, context
-        )
-        driver.start(secure=False)
-        self.clients.append(driver)
+        driver = super().client(address)
+        driver.context.network = address
         return driver
-
-    def send(self, driver, data):
-        driver.transport.incoming.append(data)
-        driver.on_readable()
-        while driver.transport.incoming and driver.reading and not driver.closed:
-            driver.on_readable()
 
     def ask(self, data, address="192.0.2.1"):
         """Send a request on a connection of its own; return its driver."""
@@ -184,10 +162,7 @@ class ForwardPath:
         driver.on_readable()
 
     def close(self):
-        for driver in self.clients:
-            if driver.tunnel is not None:
-                driver.tunnel.close("")
-            driver.close()
+        super().close()
         self.destinations.close()
         if self.parents is not None:
             for endpoint in self.parents.upstream.endpoints:
@@ -195,3 +170,21 @@ class ForwardPath:
         self.poller.close()
         for transport in (*self.dials.transports, *self.parent_dials.transports):
             assert transport.closed, transport
+        assert self.seen.crashes == []
+        assert self.values[TUNNELS_OPEN] == 0
+        assert self.values[UPSTREAM_OPEN] == 0
+        assert self.values[FORWARD_DESTINATIONS] == 0
+        assert len(self.counts) == 0
+
+
+def paths():
+    """A fixture's generator: what makes paths, of which nothing may be left at the end."""
+    made = []
+
+    def path(**options):
+        made.append(ForwardPath(**options))
+        return made[-1]
+
+    yield path
+    for one in made:
+        one.close()

@@ -1,7 +1,7 @@
 import base64
 
 import pytest
-from tests.unit.proxy.forward_path import ForwardPath, People
+from tests.unit.proxy.forward_path import People, paths
 
 from headgate.counters import (
     DOWNSTREAM_READ,
@@ -9,8 +9,6 @@ from headgate.counters import (
     FORWARD_REFUSED_ADDRESS,
     FORWARD_REFUSED_PORT,
     FORWARD_REFUSED_TUNNELS,
-    TUNNELS_OPEN,
-    UPSTREAM_OPEN,
 )
 from headgate.proxy.connect import MAX_PARENTS
 
@@ -19,19 +17,7 @@ ESTABLISHED = b"HTTP/1.1 200 Connection established\r\n"
 
 @pytest.fixture
 def make():
-    made = []
-
-    def path(**options):
-        made.append(ForwardPath(**options))
-        return made[-1]
-
-    yield path
-    for one in made:
-        one.close()
-        assert one.seen.crashes == []
-        assert one.values[TUNNELS_OPEN] == 0
-        assert one.values[UPSTREAM_OPEN] == 0
-        assert len(one.counts) == 0
+    yield from paths()
 
 
 def connect(authority=b"1.1.1.1:443", *fields):

@@ -1,5 +1,5 @@
 import pytest
-from tests.unit.proxy.forward_path import ForwardPath
+from tests.unit.proxy.forward_path import paths
 
 from headgate.counters import FORWARD_DESTINATIONS, FORWARD_REFUSED_DESTINATIONS
 from headgate.proxy.destinations import MAX_LOOKS
@@ -13,17 +13,7 @@ def get(host, port=80):
 
 @pytest.fixture
 def make():
-    made = []
-
-    def path(**options):
-        made.append(ForwardPath(**options))
-        return made[-1]
-
-    yield path
-    for one in made:
-        one.close()
-        assert one.seen.crashes == []
-        assert one.values[FORWARD_DESTINATIONS] == 0
+    yield from paths()
 
 
 def test_one_origin_is_one_destination_and_its_connections_are_used_again(make):

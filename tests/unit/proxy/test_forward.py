@@ -1,7 +1,7 @@
 import base64
 
 import pytest
-from tests.unit.proxy.forward_path import ForwardPath, People
+from tests.unit.proxy.forward_path import People, paths
 
 from headgate.counters import (
     AUTHENTICATION_MISSING,
@@ -20,16 +20,7 @@ OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
 
 @pytest.fixture
 def make():
-    made = []
-
-    def path(**options):
-        made.append(ForwardPath(**options))
-        return made[-1]
-
-    yield path
-    for one in made:
-        one.close()
-        assert one.seen.crashes == []
+    yield from paths()
 
 
 def request(line=b"GET http://1.1.1.1/ HTTP/1.1", *fields, body=b""):
