@@ -459,6 +459,14 @@ def nameserver_truncates(world, name):
     named(world, name)
 
 
+def old_and_new(world: World, script: Callable[[Wire], None]) -> int:
+    """Two origins on one port, the old on 127.0.0.1 and the new on 127.0.0.2; return the port."""
+    socks = bind_same_port("127.0.0.1", "127.0.0.2")
+    for sock, which in zip(socks, ("old", "new"), strict=True):
+        world.keep(Relay(("127.0.0.1", world.origin(script, which).port), sock=sock))
+    return int(socks[0].getsockname()[1])
+
+
 def moved(gate: Gate, name: str, world: World) -> Seen:
     """The first origin is asked once, and says that it closes; then the name has another address."""
     assert world.reached[get(gate, name).identifier] == ["old"]
@@ -470,11 +478,9 @@ def moved(gate: Gate, name: str, world: World) -> Seen:
 
 @row(200, client=moved)
 def name_moves(world, name):
-    socks = bind_same_port("127.0.0.1", "127.0.0.2")
-    for sock, which in zip(socks, ("old", "new"), strict=True):
-        world.keep(Relay(("127.0.0.1", world.origin(saying(OK_AND_CLOSE, closes), which).port), sock=sock))
+    port = old_and_new(world, saying(OK_AND_CLOSE, closes))
     world.dns.add("moves.internal", "A", "127.0.0.1", ttl=0)
-    world.upstream(name, f"http://moves.internal:{socks[0].getsockname()[1]}")
+    world.upstream(name, f"http://moves.internal:{port}")
 
 
 def vanished(gate: Gate, name: str, world: World) -> Seen:
@@ -520,11 +526,8 @@ def replaced(gate: Gate, name: str, world: World) -> Seen:
 
 @row(200, client=replaced)
 def endpoints_of_a_name_change(world, name):
-    socks = bind_same_port("127.0.0.1", "127.0.0.2")
-    for sock, which in zip(socks, ("old", "new"), strict=True):
-        world.keep(Relay(("127.0.0.1", world.origin(good, which).port), sock=sock))
+    port = old_and_new(world, good)
     world.dns.add(f"{name}.internal", "A", "127.0.0.1", ttl=0)
-    port = socks[0].getsockname()[1]
     world.upstream(name, f'{{ url = "http://{name}.internal:{port}", resolve = "each" }}')
 
 

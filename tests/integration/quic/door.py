@@ -12,8 +12,8 @@ from aioquic.h3.connection import H3_ALPN, H3Connection
 from aioquic.h3.events import DataReceived, HeadersReceived
 from aioquic.quic.configuration import QuicConfiguration
 from aioquic.quic.events import ConnectionTerminated, StopSendingReceived, StreamReset
-from tests.unit.engine.tls13.peers import credential
 from tests.unit.proxy.data_path import Recorder
+from tests.unit.server.quic_gate import KEYS, Tls
 
 from headgate.clock import SystemClock
 from headgate.connection.exchange import Handler
@@ -21,7 +21,6 @@ from headgate.connection.settings import ConnectionSettings
 from headgate.counters import SIZE
 from headgate.engine.events import Response
 from headgate.engine.quic.settings import ConnectionSettings as QuicSettings
-from headgate.engine.tls13.settings import ServerSettings
 from headgate.http.fields import Fields
 from headgate.http.forwarded import Forwarder
 from headgate.http.networks import Networks
@@ -30,25 +29,7 @@ from headgate.net.udp import UdpSocket
 from headgate.server.limits import ConnectionLimits
 from headgate.server.quic_endpoint import QuicEndpoint
 from headgate.server.quic_memory import MemoryBudget
-from headgate.server.quic_parts import EndpointKeys
 from headgate.testing.loop_thread import LoopThread
-
-KEYS = EndpointKeys(b"i" * 16, b"r" * 32, b"t" * 32)
-
-
-class Tls:
-    """The TLS of a listener, without one."""
-
-    def __init__(self, **changes):
-        self.settings = ServerSettings(**{"select": lambda name: [credential()], **changes})
-        self.done = []
-        self.lost = []
-
-    def finished(self, handshake):
-        self.done.append(handshake)
-
-    def failed(self, handshake):
-        self.lost.append(handshake)
 
 
 class Echo(Handler):

@@ -4,7 +4,7 @@ import sys
 
 import pytest
 from tests.unit.engine.tls13.peers import credential, keys
-from tests.unit.server.quic_gate import Gate, Script, Visitor, is_over
+from tests.unit.server.quic_gate import Script, Visitor, gates, is_over
 
 from headgate.connection.quic_downstream import LEAST_RATE, RATE_SECONDS
 from headgate.connection.quic_driver import GLUE
@@ -45,15 +45,7 @@ from headgate.http.fields import Fields
 
 @pytest.fixture
 def gate():
-    gates = []
-
-    def make(*arguments, **options):
-        gates.append(Gate(*arguments, **options))
-        return gates[-1]
-
-    yield make
-    for made in gates:
-        made.close()
+    yield from gates()
 
 
 def driver_of(door):

@@ -104,26 +104,26 @@ def never_connected(path, send):
     return 0
 
 
-def dead_on_arrival(path, send):
-    """Accepted and reset before an octet went out: the kernel refuses to write."""
+def connects_but_takes_nothing(path, send):
+    """The first octet that goes out meets a broken connection."""
     path.dials.hold = True
     send()
     path.dials.hold = False
     path.dials.broken = TransportError("epipe", 32, "write")
     path.dials.release()
     path.dials.broken = None
+
+
+def dead_on_arrival(path, send):
+    """Accepted and reset before an octet went out: the kernel refuses to write."""
+    connects_but_takes_nothing(path, send)
     path.origin().on_readable()
     return 0
 
 
 def spoke_before_it_was_asked(path, send):
     """What a keep-alive connection says on its own (a 408) is nobody's answer."""
-    path.dials.hold = True
-    send()
-    path.dials.hold = False
-    path.dials.broken = TransportError("epipe", 32, "write")
-    path.dials.release()
-    path.dials.broken = None
+    connects_but_takes_nothing(path, send)
     origin = path.origin()
     origin.transport.broken = None
     path.send(origin, b"HTTP/1.1 408 Late\r\nContent-Length: 0\r\n\r\n")

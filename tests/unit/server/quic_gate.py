@@ -288,5 +288,18 @@ class Gate:
         assert not self.seen.crashes, self.seen.crashes
 
 
+def gates():
+    """A fixture's generator: what makes gates, which are closed at the end."""
+    made = []
+
+    def gate(*arguments, **options):
+        made.append(Gate(*arguments, **options))
+        return made[-1]
+
+    yield gate
+    for one in made:
+        one.close()
+
+
 def is_over(visitor):
     return visitor.quic.state is not State.OPEN
