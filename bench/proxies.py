@@ -20,6 +20,13 @@ from typing import Final
 from bench import certs, measure
 
 START_LIMIT: Final = 180.0
+# All the load comes from one address: the limits per client would measure themselves.
+LIMITS: Final = """[listener.limits]
+connections = 4000
+per_client = 4000
+connection_rate = "1000000/s"
+all_connection_rate = "1000000/s"
+"""
 
 
 class StartError(Exception):
@@ -70,6 +77,18 @@ def route_host(index: int) -> str:
     return f"r{index:05d}.{certs.DOMAIN}"
 
 
+def end_tree(process: subprocess.Popen[bytes], patience: float) -> None:
+    """End a process with all its descendants: SIGTERM, then SIGKILL for the tree as it was."""
+    members = measure.tree(process.pid)
+    process.terminate()
+    with contextlib.suppress(subprocess.TimeoutExpired):
+        process.wait(patience)
+    for pid in members:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+    process.wait()
+
+
 class Running:
     """A proxy that serves."""
 
@@ -93,15 +112,8 @@ class Running:
         return measure.tree(self.process.pid)
 
     def stop(self) -> None:
-        """End it: SIGTERM, then SIGKILL for the tree as it was."""
-        members = self.pids()
-        self.process.terminate()
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            self.process.wait(3)
-        for pid in members:
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
-        self.process.wait()
+        """End it with all its processes."""
+        end_tree(self.process, 3)
 
 
 class Proxy:
@@ -248,16 +260,13 @@ def headgate_config(job: Job) -> str:
         "workers = 1",
         f'log = {{ access = "{access}" }}',
     ]
-    # All the load comes from one address: the limits per client would measure themselves.
-    limits = '[listener.limits]\nconnections = 4000\nper_client = 4000\nconnection_rate = "1000000/s"'
-    limits += '\nall_connection_rate = "1000000/s"'
     if job.profile.relay:
-        return "\n".join([*lines, headgate_relay(job, limits)]) + "\n"
+        return "\n".join([*lines, headgate_relay(job)]) + "\n"
     tls_versions = '"h1", "h3"' if job.profile.h3 else '"h1"'
     for port, mode, versions in ((job.port, "http", '"h1"'), (job.tls_port, "https", tls_versions)):
         lines.append(
             f'[[listener]]\naddresses = ["127.0.0.1:{port}"]\nmode = "{mode}"\n'
-            f"protocols = [{versions}]\n{limits}"
+            f"protocols = [{versions}]\n{LIMITS}"
         )
     lines.append(f'[[certificate]]\nfiles = "{job.certificates}/*.pem"')
     lines.append('[[route]]\npath = "/"\nupstream = "origin"')
@@ -272,21 +281,21 @@ def headgate_config(job: Job) -> str:
     return "\n".join(lines) + "\n"
 
 
-def headgate_relay(job: Job, limits: str) -> str:
+def headgate_relay(job: Job) -> str:
     """Return the rest of headgate.toml for `Profile.relay`; an https listener keeps the second port."""
     if job.profile.relay == "tcp":
-        mode = 'mode = "tcp"\nupstream = "origin"'
+        mode, forward = 'mode = "tcp"\nupstream = "origin"', ""
         tables = f'[upstream.origin]\nendpoints = ["tcp://127.0.0.1:{job.origin_port}"]'
     else:
         mode = 'mode = "forward"'
-        limits += (
-            f'\n[listener.forward]\nconnect_ports = ["{job.origin_port}"]\nallow_networks = ["127.0.0.0/8"]'
+        forward = (
+            f'[listener.forward]\nconnect_ports = ["{job.origin_port}"]\nallow_networks = ["127.0.0.0/8"]'
         )
         tables = ""
     return f"""[[listener]]
 addresses = ["127.0.0.1:{job.port}"]
 {mode}
-{limits}
+{LIMITS}{forward}
 [[listener]]
 addresses = ["127.0.0.1:{job.tls_port}"]
 mode = "https"

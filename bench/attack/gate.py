@@ -2,9 +2,7 @@
 
 import contextlib
 import json
-import os
 import re
-import signal
 import subprocess
 import sys
 import tempfile
@@ -14,8 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
-from bench import measure
-from bench.proxies import free_port
+from bench.proxies import end_tree, free_port
 from headgate.testing.pki import Authority
 
 START_LIMIT: Final = 60.0
@@ -99,14 +96,7 @@ class Server:
     def stop(self) -> None:
         """End it."""
         for process in self._processes:
-            members = measure.tree(process.pid)
-            process.terminate()
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                process.wait(5)
-            for pid in members:
-                with contextlib.suppress(ProcessLookupError):
-                    os.kill(pid, signal.SIGKILL)
-            process.wait()
+            end_tree(process, 5)
 
 
 class Headgate(Server):

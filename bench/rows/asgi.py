@@ -11,7 +11,7 @@ from typing import Final
 
 from bench.lab import Lane
 from bench.load import Load
-from bench.proxies import Headgate, Job, Profile, Proxy, accepts
+from bench.proxies import LIMITS, Headgate, Job, Profile, Proxy, accepts
 from bench.rows.requests import Requests
 
 APPLICATION: Final = """
@@ -47,8 +47,7 @@ class AsgiGate(Headgate):
         config.write_text(
             f'state_dir = "{job.directory}/state"\nruntime_dir = "{job.directory}/run"\nworkers = 1\n'
             f'log = {{ access = "off" }}\n[[listener]]\naddresses = ["127.0.0.1:{job.port}"]\nmode = "http"\n'
-            '[listener.limits]\nconnections = 4000\nper_client = 4000\nconnection_rate = "1000000/s"\n'
-            'all_connection_rate = "1000000/s"\n[[route]]\nupstream = "app"\n'
+            f'{LIMITS}[[route]]\nupstream = "app"\n'
             f'[upstream.app]\nendpoints = ["asgi:{MODULE}:app"]\n[upstream.app.asgi]\n'
             f'app_dir = "{write_application(job)}"\nin_worker = {str(self.in_worker).lower()}\n'
         )
