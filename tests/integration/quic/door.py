@@ -204,11 +204,3 @@ def visit(door, work, **changes):
             return await work(client)
 
     return asyncio.run(run())
-
-
-def wait_for(condition, seconds=20.0):
-    """Wait until a condition holds."""
-    until = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < until, "it never came true"
-        time.sleep(0.005)

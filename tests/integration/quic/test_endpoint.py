@@ -3,7 +3,8 @@
 import asyncio
 
 import pytest
-from tests.integration.quic.door import Door, Echo, visit, wait_for
+from tests.integration.gate import wait_for
+from tests.integration.quic.door import Door, Echo, visit
 
 from headgate.engine.events import Response
 from headgate.http.fields import Fields
@@ -31,7 +32,7 @@ def test_a_request_without_content(door):
     status, fields, content = visit(gate, work)
     assert (status, content, fields[b"x-version"]) == (200, b"", b"30")
     assert b"date" in fields
-    wait_for(lambda: gate.seen.exchanges)
+    wait_for("the exchange", lambda: gate.seen.exchanges)
 
 
 def test_content_both_ways(door):
