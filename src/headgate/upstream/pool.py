@@ -8,7 +8,8 @@ idle connection dials one. A connection leaves
     by its time        idle for `idle_timeout`, or as old as `max_age` (a name that moved is found again); both are
                        looked at when it comes back and in the sweep
     by its number      more than `max_idle` here, or more than `IdleTotal` allows in all pools of the worker: then the
-                       fullest pool gives up its oldest eighth, so that nobody starves who comes late
+                       fullest pool gives up its oldest eighth (pools of a few: one each), so that nobody starves who
+                       comes late
 
 Between the origin's end and our being woken there is a gap. Who has content to send would lose it there when it is
 too long to be repeated; so for a request with content, and for whatever lay here longer than `CAREFUL_SECONDS`, the
