@@ -41,7 +41,7 @@ class DialingConnector:
         self._tls = tls
         self._values = values
         self._fast_open = fast_open
-        self.early = EarlyConnector(self, fast_open) if fast_open is not None else None
+        self.early = EarlyConnector(fast_open) if fast_open is not None else None
         self._failed = failed
 
     def begin(self, name: str, work: Coroutine[Any, Any, None]) -> None:
@@ -98,10 +98,6 @@ class SayingConnector:
         self._connector = connector
         self._header = header
 
-    def begin(self, name: str, work: Coroutine[Any, Any, None]) -> None:
-        """Run one dial in the background; what it raises is a defect and is told."""
-        self._connector.begin(name, work)
-
     async def connect(self, endpoint: Endpoint) -> Transport:
         """Return a connected transport. Raises `DialError` or `TransportError`, within `connect_timeout`."""
         return await self._connector.connect(endpoint, self._header)
@@ -122,13 +118,8 @@ def _say(sock: socket.socket, address: str, header: bytes) -> None:
 class EarlyConnector:
     """The same for plain requests that may arrive twice: what is written first may go out in the SYN."""
 
-    def __init__(self, connector: DialingConnector, fast_open: FastOpen) -> None:
-        self._connector = connector
+    def __init__(self, fast_open: FastOpen) -> None:
         self._fast_open = fast_open
-
-    def begin(self, name: str, work: Coroutine[Any, Any, None]) -> None:
-        """Run one dial in the background; what it raises is a defect and is told."""
-        self._connector.begin(name, work)
 
     async def connect(self, endpoint: Endpoint) -> Transport:
         """Return a transport to write to. Raises `DialError` or `TransportError`, within `connect_timeout`."""

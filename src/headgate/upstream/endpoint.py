@@ -46,12 +46,16 @@ UNLIMITED: Final = 1 << 30
 RACE_DELAY: Final = 0.25
 
 
-class Connector(Protocol):
+class Opener(Protocol):
     """Opens transports: resolve, dial, TLS."""
 
     def connect(self, endpoint: Endpoint) -> Coroutine[Any, Any, Transport]:
         """Return a connected transport. Raises `DialError` or `TransportError` within the endpoint's timeout."""
         ...
+
+
+class Connector(Opener, Protocol):
+    """Opens transports, in the background."""
 
     def begin(self, name: str, work: Coroutine[Any, Any, None]) -> None:
         """Run `work` in the background."""
@@ -61,8 +65,8 @@ class Connector(Protocol):
 class Introducer(Protocol):
     """Opens transports that begin with a header of the PROXY protocol."""
 
-    def saying(self, header: bytes) -> Connector:
-        """Return a connector that sends `header` first on each connection."""
+    def saying(self, header: bytes) -> Opener:
+        """Return one that sends `header` first on each connection."""
         ...
 
 
@@ -124,7 +128,7 @@ class Endpoint(UpstreamOwner):
         h3: H3Pool | None = None,
         timers: Timers | None = None,
         outliers: OutlierLimits | None = None,
-        early: Connector | None = None,
+        early: Opener | None = None,
         introducer: Introducer | None = None,
         proxy_protocol: int = NO_HEADER,
     ) -> None:
@@ -223,8 +227,8 @@ class Endpoint(UpstreamOwner):
             if self._introducer is not None:
                 client = exchange.context
                 peer, port = client.peer, client.port
-                connector = self._introducer.saying(client.proxy_header(self.proxy_protocol))
-                connection = await self._open_connection(connector)
+                opener = self._introducer.saying(client.proxy_header(self.proxy_protocol))
+                connection = await self._open_connection(opener)
                 connection.belong_to(client, peer, port)
             else:
                 connection = await self._open_connection(
@@ -241,7 +245,7 @@ class Endpoint(UpstreamOwner):
             self.dialling -= 1
         waiter.connected(exchange, connection)
 
-    def _early_for(self, request: Request) -> Connector:
+    def _early_for(self, request: Request) -> Opener:
         early = self._early
         return early if early is not None and is_repeatable(request) else self._connector
 
@@ -264,8 +268,8 @@ class Endpoint(UpstreamOwner):
         self._values[UPSTREAM_CONNECTIONS] += 1
         waiter.dialled(transport)
 
-    async def _open_connection(self, connector: Connector) -> UpstreamConnection:
-        transport = await connector.connect(self)
+    async def _open_connection(self, opener: Opener) -> UpstreamConnection:
+        transport = await opener.connect(self)
         self._values[UPSTREAM_CONNECTIONS] += 1
         try:
             connection = UpstreamConnection(
