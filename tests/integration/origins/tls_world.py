@@ -4,13 +4,13 @@ front of them: python -m tests.integration.origins.tls_world FOLDER SYSCTL FAST_
 Each origin has a port for TLS 1.2 and one for 1.3. No connection is kept, so that every request dials."""
 
 import json
-import socket
 import subprocess
 import sys
 import time
 from pathlib import Path
 
 from tests.integration.gate import Gate, free_port, wait_for
+from tests.integration.tcp.peers import answers
 
 from headgate.testing.origin import ask
 from headgate.testing.pki import Authority
@@ -23,14 +23,6 @@ ROOT = Authority.root("Origins")
 LEAF = ROOT.leaf("app.example", "127.0.0.1")
 CLIENTS = Authority.root("Gates")
 OURS = CLIENTS.leaf("gate", client=True)
-
-
-def listens(port):
-    try:
-        socket.create_connection(("127.0.0.1", port), 1).close()
-    except OSError:
-        return False
-    return True
 
 
 def staple(status):
@@ -120,7 +112,7 @@ class World:
         self.haproxy()
         self.s_server()
         for name, port in self.ports.items():
-            wait_for(name, lambda port=port: listens(port))
+            wait_for(name, lambda port=port: answers(port))
         return self
 
     def __exit__(self, *exc):

@@ -12,6 +12,7 @@ from urllib.parse import unquote, urlsplit
 import pytest
 from cryptography.x509 import ocsp
 
+from headgate import counters as slots
 from headgate.counters import Counters
 from headgate.http.fetch import DialAttempt, FetchError, FetchRequest, FetchResponse
 from headgate.ocsp.settings import OcspSettings
@@ -192,6 +193,14 @@ class Bench:
 
     def responder(self, *leaves: Leaf, **options) -> Responder:
         return Responder(self.clock, self.authority, **options).knows(*leaves)
+
+    def count(self, slot: int) -> int:
+        return self.counters.values[slot]
+
+    def states(self) -> dict[str, int]:
+        """How many staples are in each state that any is in."""
+        found = {s: self.count(slots.STAPLES_FIRST + i) for i, s in enumerate(slots.STAPLE_STATES)}
+        return {state: count for state, count in found.items() if count}
 
     def build(self, *subjects: Subject, settings: OcspSettings | None = None) -> Stapler:
         self.stapler = Stapler(

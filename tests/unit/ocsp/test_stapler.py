@@ -18,15 +18,6 @@ URL = "http://ocsp.test/"
 DAY = 86_400.0
 
 
-def count(bench, slot):
-    return bench.counters.values[slot]
-
-
-def states(bench):
-    values = bench.counters.values
-    return {s: n for i, s in enumerate(slots.STAPLE_STATES) if (n := values[slots.STAPLES_FIRST + i])}
-
-
 def test_first_fetch_is_at_once_and_refreshes_follow_while_half_is_left(scenario):
     async def body(b):
         leaf = b.leaf("a.test", URL, must_staple=True)
@@ -42,7 +33,7 @@ def test_first_fetch_is_at_once_and_refreshes_follow_while_half_is_left(scenario
             1,
         )
         assert 0.4 * DAY < row.next_attempt - b.clock.wall() < 0.6 * DAY
-        assert states(b) == {"fresh": 1}
+        assert b.states() == {"fresh": 1}
         event = b.event("staple-updated")
         assert event["address"] == "203.0.113.1:80"
         assert event["asked"] == ["GET sha1: good"]
@@ -51,7 +42,7 @@ def test_first_fetch_is_at_once_and_refreshes_follow_while_half_is_left(scenario
             await b.clock.advance(DAY / 2)
             assert b.last("a.test").usable(b.clock.wall() + 0.3 * DAY)
         assert 6 <= len(b.world.requests("ocsp.test")) <= 8
-        assert count(b, slots.OCSP_FETCH_OK) == len(b.world.requests("ocsp.test"))
+        assert b.count(slots.OCSP_FETCH_OK) == len(b.world.requests("ocsp.test"))
         assert None not in b.published["a.test"]
 
     scenario(body)
@@ -186,7 +177,7 @@ def test_99_dead_responders_do_not_delay_the_hundredth(scenario, hosts, dead):
         assert b.status("0.test").failures >= 1
         if dead == "silent":
             assert sum(row.failures > 0 for row in b.stapler.status()) == 99
-            assert count(b, slots.OCSP_FETCH_DISPLACED) == (0 if hosts == 1 else 36)
+            assert b.count(slots.OCSP_FETCH_DISPLACED) == (0 if hosts == 1 else 36)
 
     scenario(body)
 
@@ -210,7 +201,7 @@ def test_sixty_four_at_once_two_per_host(scenario):
         for i in range(50):
             b.world.host(f"h{i}.test", b.responder(*leaves), latency=0.5)
         await b.start(*(b.subject(leaf) for leaf in leaves), run_for=5)
-        assert states(b) == {"fresh": 200}
+        assert b.states() == {"fresh": 200}
         assert b.world.peak == 64
         assert max(host.peak for host in b.world.hosts.values()) == 2
 
@@ -306,11 +297,11 @@ def test_changed_certificate_loses_its_old_staple_at_once_and_gets_its_own(scena
         assert b.last("a.test").status == "good"
         assert b.published["o.test"] == [kept], "what stays is not touched"
         assert len(b.world.requests("ocsp.test")) == 3
-        assert states(b) == {"fresh": 2}
+        assert b.states() == {"fresh": 2}
         b.stapler.update_subjects([b.subject(other)])
         assert b.last("a.test") is None
         assert [row.name for row in b.stapler.status()] == ["o.test"]
-        assert states(b) == {"fresh": 1}
+        assert b.states() == {"fresh": 1}
 
     scenario(body)
 
@@ -326,7 +317,7 @@ def test_certificate_that_is_removed_during_its_round_is_not_heard_of_again(scen
         await b.clock.advance(10)
         assert waiting.done()
         assert b.published == {"a.test": [None]}
-        assert (states(b), b.events) == ({}, [])
+        assert (b.states(), b.events) == ({}, [])
 
     scenario(body)
 

@@ -12,18 +12,9 @@ URL = "http://ocsp.test/"
 DAY = 86_400.0
 
 
-def count(bench, slot):
-    return bench.counters.values[slot]
-
-
 def failures(bench):
     values = bench.counters.values
     return {r: n for i, r in enumerate(slots.OCSP_FAILURES) if (n := values[slots.OCSP_FAILURES_FIRST + i])}
-
-
-def states(bench):
-    values = bench.counters.values
-    return {s: n for i, s in enumerate(slots.STAPLE_STATES) if (n := values[slots.STAPLES_FIRST + i])}
 
 
 # -- failures
@@ -42,15 +33,15 @@ def test_failure_says_address_errno_reason_and_when_next_and_retries_with_backof
         assert 30 <= event["next_seconds"] <= 45
         row = b.status("a.test")
         assert (row.state, row.last_failure.errno, row.failures) == (StapleState.NONE, 111, 1)
-        assert states(b) == {"none": 1}
+        assert b.states() == {"none": 1}
         await b.clock.advance(3600)
         assert 5 <= b.status("a.test").failures_in_a_row <= 7
-        assert count(b, slots.OCSP_FETCH_FAILED) == b.status("a.test").failures
+        assert b.count(slots.OCSP_FETCH_FAILED) == b.status("a.test").failures
         b.world.host("ocsp.test", b.responder(leaf))
         await b.clock.advance(3600)
         row = b.status("a.test")
         assert (row.state, row.failures_in_a_row) == (StapleState.FRESH, 0)
-        assert states(b) == {"fresh": 1}
+        assert b.states() == {"fresh": 1}
 
     scenario(body)
 
@@ -79,7 +70,7 @@ def test_failures_are_counted_by_a_bounded_set_of_reasons(scenario, behaviour, r
         await b.start(b.subject(leaf), run_for=60)
         assert list(failures(b)) == [reason]
         both = (slots.OCSP_FETCH_FAILED, slots.OCSP_FETCH_REFUSED)
-        assert sum(failures(b).values()) == sum(count(b, slot) for slot in both) > 0
+        assert sum(failures(b).values()) == sum(b.count(slot) for slot in both) > 0
 
     scenario(body)
 
@@ -147,7 +138,7 @@ def test_no_failure_removes_what_is_held_and_it_ends_at_next_update(scenario, ch
         await b.clock.advance(1.01)
         assert b.published["a.test"] == [held, None]
         assert b.event("staple-withdrawn")["certificate"] == "a.test"
-        assert count(b, slots.OCSP_WITHDRAWN) == 1
+        assert b.count(slots.OCSP_WITHDRAWN) == 1
         assert b.status("a.test").state is StapleState.EXPIRED
         await b.clock.advance(600)
         assert b.published["a.test"] == [held, None]

@@ -14,10 +14,6 @@ URL = "http://ocsp.test/"
 DAY = 86_400.0
 
 
-def count(bench, slot):
-    return bench.counters.values[slot]
-
-
 def files_in(directory: Path):
     return list(directory.iterdir())
 
@@ -165,7 +161,7 @@ def test_bad_stored_staple_is_refused_said_and_replaced(scenario, tmp_path: Path
         expected = {"truncated": "malformed", "foreign": "wrong-certificate", "empty": "malformed"}
         expected |= {"huge": "too-large", "expired": "expired"}
         assert event["reason"] == expected[damage]
-        assert count(b, slots.OCSP_SOURCE_REFUSED) == 1
+        assert b.count(slots.OCSP_SOURCE_REFUSED) == 1
         b.task = asyncio.ensure_future(stapler.run())
         await b.clock.advance(1)
         assert b.last("a.test").status == "good"
@@ -215,7 +211,7 @@ def test_a_disk_that_takes_nothing_is_said_and_tried_again_and_memory_goes_on(sc
         assert event["path"].startswith(str(b.directory))
         assert event["errno"] > 0
         assert event["next_seconds"] == 30.0
-        assert count(b, slots.OCSP_STORE_FAILED) >= 1
+        assert b.count(slots.OCSP_STORE_FAILED) >= 1
         b.directory.unlink()
         await b.clock.advance(31)
         (file,) = files_in(b.directory)
