@@ -4,6 +4,7 @@ import sys
 
 import pytest
 from tests.unit.engine.tls13.peers import credential, keys
+from tests.unit.proxy.h3_path import fields
 from tests.unit.server.quic_gate import Script, Visitor, gates, is_over
 
 from headgate.connection.quic_downstream import LEAST_RATE, RATE_SECONDS
@@ -40,7 +41,6 @@ from headgate.engine.quic.stream import StreamSettings
 from headgate.engine.quic.streams import EARLY_RESET_WINDOW, MAX_EARLY_RESETS
 from headgate.engine.tls13.early import EarlyData
 from headgate.engine.tls13.settings import ServerSettings
-from headgate.http.fields import Fields
 
 
 @pytest.fixture
@@ -50,13 +50,6 @@ def gate():
 
 def driver_of(door):
     return next(iter(door.endpoint.connections))
-
-
-def fields(**lines):
-    section = Fields([], [])
-    for name, value in lines.items():
-        section.add(name.replace("_", "-").encode(), value)
-    return section
 
 
 def send(visitor, event):

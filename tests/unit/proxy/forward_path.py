@@ -1,5 +1,7 @@
 """A forward proxy between clients in memory and whatever it dials, which the test plays."""
 
+import base64
+
 from tests.unit.proxy.data_path import Dials, Front, Held
 
 from headgate.counters import FORWARD_DESTINATIONS, TUNNELS_OPEN, UPSTREAM_OPEN
@@ -17,6 +19,14 @@ from headgate.testing.memory import MemoryTransport
 from headgate.upstream.endpoint import Endpoint
 from headgate.upstream.policies.round_robin import RoundRobin
 from headgate.upstream.upstream import Upstream
+
+
+def login(user="alice", password="pw"):
+    return b"Proxy-Authorization: Basic " + base64.b64encode(f"{user}:{password}".encode())
+
+
+def status(driver):
+    return int(driver.transport.outgoing[9:12] or 0)
 
 
 class Refused(HeadgateError):

@@ -1,7 +1,5 @@
-import base64
-
 import pytest
-from tests.unit.proxy.forward_path import People, paths
+from tests.unit.proxy.forward_path import People, login, paths, status
 
 from headgate.counters import (
     DOWNSTREAM_READ,
@@ -22,14 +20,6 @@ def make():
 
 def connect(authority=b"1.1.1.1:443", *fields):
     return b"\r\n".join((b"CONNECT %b HTTP/1.1" % authority, b"Host: %b" % authority, *fields, b"", b""))
-
-
-def login(user):
-    return b"Proxy-Authorization: Basic " + base64.b64encode(f"{user}:pw".encode())
-
-
-def status(driver):
-    return int(driver.transport.outgoing[9:12] or 0)
 
 
 def send(half, data):

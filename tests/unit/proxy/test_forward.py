@@ -1,7 +1,5 @@
-import base64
-
 import pytest
-from tests.unit.proxy.forward_path import People, paths
+from tests.unit.proxy.forward_path import People, login, paths, status
 
 from headgate.counters import (
     AUTHENTICATION_MISSING,
@@ -25,14 +23,6 @@ def make():
 
 def request(line=b"GET http://1.1.1.1/ HTTP/1.1", *fields, body=b""):
     return b"\r\n".join((line, b"Host: x", *fields, b"", body))
-
-
-def login(user="alice", password="pw"):
-    return b"Proxy-Authorization: Basic " + base64.b64encode(f"{user}:{password}".encode())
-
-
-def status(driver):
-    return int(driver.transport.outgoing[9:12] or 0)
 
 
 def test_rfc9112_3_2_2_the_absolute_form_becomes_the_origin_form_and_its_host_the_host(make):
