@@ -15,9 +15,9 @@ from typing import Final
 
 from fuzz._common import SLOWEST, Broken, main, repeat
 from headgate.engine.h3.errors import H3ConnectionError
-from headgate.engine.h3.lines import COOKIE, Line
 from headgate.engine.h3.qpack_decoder import MAX_TABLE, QpackDecoder, SectionTooLargeError
 from headgate.engine.h3.qpack_encoder import QpackEncoder
+from headgate.engine.message.lines import COOKIE, Line
 
 INSTRUCTIONS: Final[tuple[bytes, ...]] = (
     bytes.fromhex("3fbd01c00f7777772e6578616d706c652e636f6dc10c2f73616d706c652f70617468"),

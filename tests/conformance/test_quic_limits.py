@@ -97,7 +97,7 @@ connection and look at what comes back; those named elsewhere do so to the part 
 | | | | unit/engine/h3/test_connection.py: `test_instructions_at_the_limit_and_one_more` |
 | 63 | 9204 2.1.1, 7.1 | the QPACK encoder's table is ours | unit/engine/h3/test_qpack_encoder.py: `test_the_table_is_ours_however_much_the_peer_allows`, `test_outstanding_sections_at_the_limit_and_one_more` |
 | | | | unit/engine/h3/test_qpack_decoder.py: `test_secrets_and_long_lines_are_not_remembered` |
-| 64 | 9204 4.1, 7.4 | integers of 62 bits | unit/engine/h3/test_qpack_integers.py: `test_rfc9204_4_1_1_62_bits_and_one_more`, `test_an_integer_of_endless_zeros_is_refused` |
+| 64 | 9204 4.1, 7.4 | integers of 62 bits | unit/engine/message/test_integers.py: `test_rfc9204_4_1_1_62_bits_and_one_more`, `test_an_integer_of_endless_zeros_is_refused` |
 | 65 | 9114 6.2, 9 | unknown streams are stopped | unit/engine/h3/test_connection.py: `test_rfc9114_6_2_unknown_streams_are_stopped_not_read`, `test_unknown_streams_at_the_limit_and_one_more` |
 | 66 | 9114 10.5 | frames for nothing: 1000 in 10 s, of HTTP/3 and of QUIC | unit/engine/h3/test_control.py: `test_frames_for_nothing_at_the_limit_and_one_more` |
 | | | | unit/engine/quic/test_glitches.py: `test_idle_frames_at_the_limit_and_one_more`, `test_content_allows_more_idle_frames` |
@@ -116,10 +116,10 @@ from tests.unit.engine.h3.peers import GET
 
 from headgate.engine.h3.connection import MAX_HEADERS_FRAME
 from headgate.engine.h3.errors import H3_EXCESSIVE_LOAD
-from headgate.engine.h3.events import RequestRefused
 from headgate.engine.h3.frames import DATA, HEADERS, SETTINGS, encode_frame
 from headgate.engine.h3.qpack_encoder import QpackEncoder
 from headgate.engine.h3.settings import MAX_SETTINGS_OCTETS
+from headgate.engine.message.events import RequestRefused
 from headgate.engine.quic import errors, frames
 from headgate.engine.quic.connection_ids import MAX_PEER_IDS, MAX_RETIRING
 from headgate.engine.quic.crypto_buffer import MAX_CRYPTO_AHEAD, MAX_CRYPTO_REPEATS

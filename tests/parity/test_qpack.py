@@ -9,12 +9,12 @@ import random
 import pylsqpack
 import pytest
 
-from headgate.engine.h3.lines import OVERHEAD, STATIC
 from headgate.engine.h3.qpack_decoder import QpackDecoder
 from headgate.engine.h3.qpack_encoder import QpackEncoder
-from headgate.engine.h3.qpack_integers import encode_integer
-from headgate.engine.h3.qpack_static import STATIC_TABLE
+from headgate.engine.h3.qpack_static import STATIC, STATIC_TABLE
 from headgate.engine.huffman import encode_huffman
+from headgate.engine.message.integers import encode_integer
+from headgate.engine.message.lines import OVERHEAD
 
 SEEDS = range(8)
 HEADS = 60

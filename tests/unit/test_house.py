@@ -34,7 +34,7 @@ RANKS = (
     ("__main__",),
 )
 ORDER = {room: index for index, room in enumerate(room for rank in RANKS for room in rank)}
-ENGINE_ORDER = ("varint", "huffman", "events", "tls13", "h1", "h2", "quic", "h3")
+ENGINE_ORDER = ("varint", "huffman", "events", "tls13", "h1", "message", "h2", "quic", "h3")
 
 IMPURE = frozenset(
     [

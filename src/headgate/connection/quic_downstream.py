@@ -47,8 +47,8 @@ from headgate.engine.h3.errors import (
     H3_REQUEST_CANCELLED,
     H3_STREAM_CREATION_ERROR,
 )
-from headgate.engine.h3.events import RequestRefused, StreamFailed
 from headgate.engine.h3.settings import H3Settings
+from headgate.engine.message.events import RequestRefused, StreamFailed
 from headgate.engine.quic.connection import QuicConnection
 from headgate.engine.quic.stream import SERVER_BIT, UNI_BIT
 from headgate.engine.tls13.server import ServerHandshake

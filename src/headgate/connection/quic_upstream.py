@@ -42,8 +42,8 @@ from headgate.engine.h3.errors import (
     H3_REQUEST_REJECTED,
     H3_VERSION_FALLBACK,
 )
-from headgate.engine.h3.events import GoingAway, StreamFailed
 from headgate.engine.h3.settings import H3Settings
+from headgate.engine.message.events import GoingAway, StreamFailed
 from headgate.engine.quic.connection import QuicConnection
 from headgate.engine.quic.errors import CONNECTION_REFUSED
 from headgate.engine.tls13.client import ClientHandshake

@@ -19,7 +19,7 @@ from typing import Final, Self
 
 from headgate.engine.events import NO_BODY, Data, EndOfMessage, Event, Request, Response
 from headgate.engine.h3.connection import H3Connection
-from headgate.engine.h3.events import GoingAway, StreamFailed
+from headgate.engine.message.events import GoingAway, StreamFailed
 from headgate.engine.quic.closing import CloseReason, State
 from headgate.engine.quic.connection import QuicConnection, connect
 from headgate.engine.quic.settings import ConnectionSettings

@@ -17,7 +17,7 @@ from tests.unit.engine.tls13.peers import trusting
 from headgate.engine.events import NO_BODY, Data, EndOfMessage, Request, Response
 from headgate.engine.h3.connection import H3Connection
 from headgate.engine.h3.errors import H3ConnectionError
-from headgate.engine.h3.events import StreamFailed
+from headgate.engine.message.events import StreamFailed
 from headgate.engine.quic.closing import State
 from headgate.engine.quic.connection import connect
 from headgate.engine.quic.scheduler import NOBODY

@@ -10,13 +10,13 @@ from headgate.engine.h3 import frames
 from headgate.engine.h3.budget import ENCODER_SECONDS, MAX_ENCODER_OCTETS, Budget
 from headgate.engine.h3.control import NOT_SENT, ControlReader, Glitches
 from headgate.engine.h3.errors import H3_INTERNAL_ERROR, H3_NO_ERROR, H3StreamError
-from headgate.engine.h3.events import StreamFailed
 from headgate.engine.h3.frames import encode_frame
 from headgate.engine.h3.machine import DONE, FAILED
 from headgate.engine.h3.qpack_decoder import QpackDecoder
 from headgate.engine.h3.qpack_encoder import QpackEncoder
 from headgate.engine.h3.settings import H3Settings
 from headgate.engine.h3.streams import CONTROL, DECODER, ENCODER, UNKNOWN, RequestStream, UniStream
+from headgate.engine.message.events import StreamFailed
 from headgate.engine.varint import encode_varint
 
 # Then GOAWAY: a client that stays for ever pins its worker, and old ones could never end (nginx 1000 requests, 1 h).

@@ -32,15 +32,9 @@ from headgate.engine.h3.errors import (
     H3_STREAM_CREATION_ERROR,
     H3ConnectionError,
     H3StreamError,
-    RefusedError,
-    malformed,
     unexpected,
 )
-from headgate.engine.h3.events import GoingAway, RequestRefused
-from headgate.engine.h3.lines import Line
 from headgate.engine.h3.machine import DONE, FAILED, HEAD, received
-from headgate.engine.h3.messages import read_request, read_response, read_trailers
-from headgate.engine.h3.priority import DEFAULT_PRIORITY, MAX_PENDING_PRIORITIES
 from headgate.engine.h3.qpack_decoder import SectionTooLargeError
 from headgate.engine.h3.sender import H3Sender
 from headgate.engine.h3.streams import (
@@ -53,6 +47,11 @@ from headgate.engine.h3.streams import (
     RequestStream,
     UniStream,
 )
+from headgate.engine.message.errors import MalformedError, RefusedError, malformed
+from headgate.engine.message.events import GoingAway, RequestRefused
+from headgate.engine.message.lines import Line
+from headgate.engine.message.messages import read_request, read_response, read_trailers
+from headgate.engine.message.priority import DEFAULT_PRIORITY, MAX_PENDING_PRIORITIES
 from headgate.engine.varint import decode_varint, length_of_varint
 
 # An encoded section, known by the head of its frame: as large as what it may decode to (node 16 KiB, nginx 32).
@@ -313,6 +312,9 @@ class H3Connection(H3Sender):
                     return
         except H3StreamError as error:
             self._fail(stream, error, error.code, by_peer=False)
+        except MalformedError as wrong:
+            broken = H3StreamError(H3_MESSAGE_ERROR, wrong.reason, wrong.detail)
+            self._fail(stream, broken, H3_MESSAGE_ERROR, by_peer=False)
         except RefusedError as refused:
             self._refuse(stream, refused)
 
@@ -376,7 +378,12 @@ class H3Connection(H3Sender):
 
     def _request(self, stream: RequestStream, lines: list[Line]) -> None:
         request, priority = read_request(
-            lines, stream.id, ended=self._is_last(stream), connect_protocol=self.local.connect_protocol
+            lines,
+            stream.id,
+            30,
+            b"https",
+            ended=self._is_last(stream),
+            connect_protocol=self.local.connect_protocol,
         )
         stream.method = request.method
         is_tunnel = request.method == b"CONNECT"

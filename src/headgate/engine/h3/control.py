@@ -33,8 +33,8 @@ from headgate.engine.h3.frames import (
     FrameReader,
     decode_single,
 )
-from headgate.engine.h3.priority import MAX_PRIORITY_OCTETS, parse_priority
 from headgate.engine.h3.settings import MAX_SETTINGS_OCTETS, PeerSettings
+from headgate.engine.message.priority import MAX_PRIORITY_OCTETS, parse_priority
 from headgate.engine.varint import decode_varint, length_of_varint
 
 NOT_SENT: Final = -1

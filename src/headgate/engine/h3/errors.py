@@ -1,8 +1,8 @@
 """The error codes of HTTP/3 and QPACK (RFC 9114 section 8.1, RFC 9204 section 6), and who they end.
 
 `H3ConnectionError` ends the connection: its code goes into CONNECTION_CLOSE. `H3StreamError` ends one stream: its
-code goes into RESET_STREAM and STOP_SENDING, and all other streams go on. `RefusedError` ends nothing: a request that
-could be read as far as it matters gets an answer with that status (RFC 9114 section 4.1.2 lets a server).
+code goes into RESET_STREAM and STOP_SENDING, and all other streams go on. So does a `MalformedError`, whose code is
+H3_MESSAGE_ERROR (section 4.1.2).
 """
 
 from typing import Final
@@ -37,15 +37,6 @@ class H3ConnectionError(RemoteProtocolError):
 
 class H3StreamError(RemoteProtocolError):
     """The peer broke one message; the stream is reset."""
-
-
-class RefusedError(RemoteProtocolError):
-    """A request that is answered with the status `code` and goes no further."""
-
-
-def malformed(detail: str) -> H3StreamError:
-    """Return the error for a message that RFC 9114 section 4.1.2 calls malformed."""
-    return H3StreamError(H3_MESSAGE_ERROR, "malformed", detail)
 
 
 def unexpected(detail: str) -> H3ConnectionError:

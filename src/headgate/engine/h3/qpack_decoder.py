@@ -18,9 +18,10 @@ from headgate.engine.h3.errors import (
     QPACK_ENCODER_STREAM_ERROR,
     H3ConnectionError,
 )
-from headgate.engine.h3.lines import COOKIE, STATIC, Line
-from headgate.engine.h3.qpack_integers import QpackValueError, decode_integer, decode_string, encode_integer
+from headgate.engine.h3.qpack_static import STATIC
 from headgate.engine.h3.qpack_table import DynamicTable
+from headgate.engine.message.integers import CodingError, decode_integer, decode_string, encode_integer
+from headgate.engine.message.lines import COOKIE, Line
 
 # RFC 9114 section 4.2.2, as in HTTP/1.1: cookies and tokens make 64 KiB real. It is announced in SETTINGS.
 MAX_FIELD_SECTION: Final = 64 * 1024
@@ -86,7 +87,7 @@ class QpackDecoder:
             lines = self._read_lines(section, at)
         except IndexError:
             raise _failed("a field section is cut short") from None
-        except QpackValueError as error:
+        except CodingError as error:
             raise _failed(str(error)) from error
         if self._required > 0:
             self.output += encode_integer(stream, 7, 0x80)  # section 4.4.1: Section Acknowledgment
@@ -270,7 +271,7 @@ class QpackDecoder:
         except IndexError:
             # What is kept is shorter than an instruction, and those are bounded by the capacity of the table.
             self._received = data[at:]
-        except QpackValueError as error:
+        except CodingError as error:
             raise _bad_instruction(str(error)) from error
         if self._table.inserted > self._acknowledged:
             self.output += encode_integer(self._table.inserted - self._acknowledged, 6)

@@ -13,9 +13,9 @@ Literals mean the same on every connection; they are worked out once and remembe
 from typing import Final, final
 
 from headgate.engine.h3.errors import QPACK_DECODER_STREAM_ERROR, H3ConnectionError
-from headgate.engine.h3.lines import OVERHEAD, SENSITIVE
-from headgate.engine.h3.qpack_integers import QpackValueError, decode_integer, encode_integer, encode_string
 from headgate.engine.h3.qpack_static import STATIC_LINES, STATIC_NAMES
+from headgate.engine.message.integers import CodingError, decode_integer, encode_integer, encode_string
+from headgate.engine.message.lines import OVERHEAD, SENSITIVE
 
 # Our table, whatever the peer allows: some 30 lines of responses; nginx has none, lsquic 4096.
 MAX_ENCODER_TABLE: Final = 4096
@@ -198,7 +198,7 @@ class QpackEncoder:
             self._received = b""
         except IndexError:
             self._received = data[at:]
-        except QpackValueError as error:
+        except CodingError as error:
             raise _bad_instruction(str(error)) from error
 
     def _instruction(self, data: bytes, at: int) -> int:

@@ -2,6 +2,8 @@
 
 from typing import Final
 
+from headgate.engine.message.lines import Line
+
 _PAIRS: Final[tuple[tuple[str, tuple[str, ...]], ...]] = (
     (":authority", ("",)),
     (":path", ("/",)),
@@ -107,3 +109,4 @@ def _indexes() -> tuple[dict[tuple[bytes, bytes], int], dict[bytes, int]]:
 
 
 STATIC_LINES, STATIC_NAMES = _indexes()
+STATIC: Final[list[Line]] = [Line(name, value) for name, value in STATIC_TABLE]

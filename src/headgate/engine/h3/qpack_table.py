@@ -5,7 +5,7 @@ An entry is known by its absolute index, which never changes: the first one ever
 
 from typing import final
 
-from headgate.engine.h3.lines import Line
+from headgate.engine.message.lines import Line
 
 
 @final

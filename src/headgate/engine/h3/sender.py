@@ -9,8 +9,8 @@ from headgate.engine.h3.control import NOT_SENT
 from headgate.engine.h3.errors import H3_INTERNAL_ERROR, H3StreamError
 from headgate.engine.h3.frames import encode_head
 from headgate.engine.h3.machine import CONTENT, FAILED, HEAD, TRAILERS_SEEN, TUNNEL, sent
-from headgate.engine.h3.messages import section_size, write_request, write_response
 from headgate.engine.h3.streams import RequestStream
+from headgate.engine.message.messages import section_size, write_request, write_response
 from headgate.errors import LocalProtocolError
 from headgate.http.fields import Fields
 
@@ -53,7 +53,9 @@ class H3Sender(H3Base):
         self.streams[stream.id] = stream
         self._next += 4
         self.requests += 1
-        self._send_message(stream, write_request(request), request.body, request.method == b"CONNECT")
+        self._send_message(
+            stream, write_request(request, b"https"), request.body, request.method == b"CONNECT"
+        )
 
     def _send_response(self, response: Response) -> None:
         stream = self.streams.get(response.stream)

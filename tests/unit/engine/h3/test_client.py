@@ -13,8 +13,8 @@ from headgate.engine.h3.errors import (
     H3_REQUEST_REJECTED,
     H3ConnectionError,
 )
-from headgate.engine.h3.events import GoingAway, StreamFailed
 from headgate.engine.h3.frames import GOAWAY, PUSH_PROMISE, encode_frame
+from headgate.engine.message.events import GoingAway, StreamFailed
 from headgate.errors import LocalProtocolError
 
 OK = (b":status", b"200")

@@ -28,8 +28,8 @@ from headgate.engine.h3.frames import (
     encode_frame,
     encode_head,
 )
-from headgate.engine.h3.priority import MAX_PRIORITY_OCTETS
 from headgate.engine.h3.settings import MAX_SETTINGS_OCTETS
+from headgate.engine.message.priority import MAX_PRIORITY_OCTETS
 from headgate.engine.varint import encode_varint
 
 

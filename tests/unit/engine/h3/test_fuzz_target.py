@@ -3,8 +3,8 @@
 import pytest
 from fuzz import qpack
 
-from headgate.engine.h3.lines import Line
 from headgate.engine.h3.qpack_decoder import QpackDecoder
+from headgate.engine.message.lines import Line
 
 
 @pytest.mark.slow

@@ -17,7 +17,7 @@ from headgate.engine.h3.qpack_decoder import (
     SectionTooLargeError,
     _seen,
 )
-from headgate.engine.h3.qpack_integers import encode_integer, encode_string
+from headgate.engine.message.integers import encode_integer, encode_string
 
 
 def pairs(lines):

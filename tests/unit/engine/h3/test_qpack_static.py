@@ -1,4 +1,4 @@
-from headgate.engine.h3.qpack_static import STATIC_LINES, STATIC_NAMES, STATIC_TABLE
+from headgate.engine.h3.qpack_static import STATIC, STATIC_LINES, STATIC_NAMES, STATIC_TABLE
 
 
 def test_rfc9204_appendix_a():
@@ -22,3 +22,8 @@ def test_indexes_lead_back():
     assert len(STATIC_LINES) == 99
     assert STATIC_NAMES[b":status"] == 24
     assert all(STATIC_TABLE[index][0] == name for name, index in STATIC_NAMES.items())
+
+
+def test_the_lines_of_the_table_are_in_order():
+    assert [(line.name, line.value) for line in STATIC] == list(STATIC_TABLE)
+    assert all(line.fault == "" for line in STATIC)

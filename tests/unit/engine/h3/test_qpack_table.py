@@ -1,5 +1,5 @@
-from headgate.engine.h3.lines import Line
 from headgate.engine.h3.qpack_table import DynamicTable
+from headgate.engine.message.lines import Line
 
 
 def table(capacity, *values):

@@ -7,10 +7,10 @@ from tests.unit.engine.h3.peers import GET, POST, Pair, Peer, data, decode_heade
 
 from headgate.engine.events import UNKNOWN_LENGTH, Closed, Data, EndOfMessage, Request, Response
 from headgate.engine.h3.errors import H3_INTERNAL_ERROR, H3_NO_ERROR, H3_REQUEST_CANCELLED
-from headgate.engine.h3.events import StreamFailed
 from headgate.engine.h3.frames import GOAWAY, encode_frame
 from headgate.engine.h3.qpack_encoder import MAX_ENCODER_TABLE
 from headgate.engine.h3.settings import H3Settings
+from headgate.engine.message.events import StreamFailed
 from headgate.errors import LocalProtocolError
 
 

@@ -1,6 +1,7 @@
-"""Field lines as QPACK delivers them, checked against RFC 9114 sections 4.2, 4.3 and 10.3.
+"""Field lines as HPACK and QPACK deliver them, checked against RFC 9113 sections 8.2 and 8.3 and RFC 9114 sections
+4.2, 4.3 and 10.3, which are the same.
 
-A `Line` is made once and then shared: by the static table, by the entries of a dynamic table, and by the decoder's
+A `Line` is made once and then shared: by a static table, by the entries of a dynamic table, and by the decoder's
 memory of representations it has seen. So the grammar of a line, its HTTP/1.1 form (`name: value`, which is what
 `Fields` holds) and what it means for a message are worked out once, and a head of known lines costs no more than
 looking each of them up. `kind` is PLAIN for a line that nothing depends on; what is wrong with a line is in `fault`.
@@ -9,11 +10,10 @@ looking each of them up. `kind` is PLAIN for a line that nothing depends on; wha
 import re
 from typing import Final, final
 
-from headgate.engine.h3.priority import parse_priority
-from headgate.engine.h3.qpack_static import STATIC_TABLE
+from headgate.engine.message.priority import parse_priority
 from headgate.http.fields import flags_of
 
-# Section 4.2.2: what each line counts beside its octets.
+# RFC 9113 section 6.5.2, RFC 9114 section 4.2.2: what each line counts beside its octets.
 OVERHEAD: Final = 32
 
 PLAIN: Final = 0
@@ -21,7 +21,7 @@ METHOD: Final = 1
 SCHEME: Final = 2
 AUTHORITY: Final = 3
 PATH: Final = 4
-PROTOCOL: Final = 5  # RFC 9220
+PROTOCOL: Final = 5  # RFC 8441, RFC 9220
 STATUS: Final = 6
 LAST_PSEUDO: Final = 6
 HOST: Final = 7
@@ -45,14 +45,15 @@ _KINDS: Final[dict[bytes, int]] = {
     b"te": TE,
     b"expect": EXPECT,
     b"priority": PRIORITY,
-    # Section 4.2: nothing that belongs to one connection of HTTP/1.1 may be here.
+    # RFC 9113 section 8.2.2: nothing that belongs to one connection of HTTP/1.1 may be here.
     b"connection": WRONG,
     b"keep-alive": WRONG,
     b"proxy-connection": WRONG,
     b"transfer-encoding": WRONG,
     b"upgrade": WRONG,
 }
-# Not remembered by the decoder and never put into a dynamic table by the encoder (RFC 9204 section 7.1.3).
+# Not remembered by the decoder and never put into a dynamic table by the encoder (RFC 7541 section 7.1.3,
+# RFC 9204 section 7.1.3).
 SENSITIVE: Final = frozenset(
     (
         b"authorization",
@@ -70,7 +71,7 @@ _is_value: Final = re.compile(
     rb"(?:[\x21-\x7e\x80-\xff](?:[\t\x20-\x7e\x80-\xff]*[\x21-\x7e\x80-\xff])?)?"
 ).fullmatch
 _is_target: Final = re.compile(rb"/[\x21-\x7e]*|\*").fullmatch
-# RFC 9114 section 4.3.1: no userinfo. What else an authority may be is for whoever looks for its host.
+# RFC 9113 section 8.3.1: no userinfo. What else an authority may be is for whoever looks for its host.
 _is_authority: Final = re.compile(rb"[\x21-\"$-.0-9:;<=>A-Z\[\]^-~]+").fullmatch
 
 
@@ -128,6 +129,3 @@ def _fault_of_name(name: bytes) -> str:
     if name != name.lower():
         return "upper case in a field name"
     return "a field name that is no token"
-
-
-STATIC: Final[list[Line]] = [Line(name, value) for name, value in STATIC_TABLE]

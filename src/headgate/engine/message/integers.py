@@ -1,26 +1,26 @@
-"""Integers and strings of QPACK (RFC 9204 section 4.1, which takes them from RFC 7541 sections 5.1 and 5.2).
+"""Integers and strings of HPACK and QPACK (RFC 7541 sections 5.1 and 5.2, RFC 9204 section 4.1).
 
 An integer begins in the low bits of an octet that also holds something else (its prefix) and goes on in octets of
 seven bits. A string is a flag for Huffman coding, a length, and so many octets. Readers return (value, position
-behind it). What is missing is an IndexError, because on the encoder stream more may come; what is wrong is a
-`QpackValueError`.
+behind it). What is missing is an IndexError, because on an encoder stream of QPACK more may come; what is wrong is a
+`CodingError`.
 """
 
 from typing import Final
 
 from headgate.engine.huffman import HuffmanError, decode_huffman, encode_huffman, huffman_size
 
-# Section 4.1.1: integers of 62 bits must be read, and nothing in QPACK needs more.
+# RFC 9204 section 4.1.1: integers of 62 bits must be read, and nothing in HPACK or QPACK needs more.
 MAX_INTEGER: Final = (1 << 62) - 1
 _MAX_SHIFT: Final = 63
 
 
-class QpackValueError(Exception):
+class CodingError(Exception):
     """An integer of more than 62 bits, a string that is too long, or one whose Huffman code is wrong."""
 
 
 def decode_integer(data: bytes, at: int, bits: int) -> tuple[int, int]:
-    """Read the integer whose prefix is the low `bits` of `data[at]`. Raises IndexError or `QpackValueError`."""
+    """Read the integer whose prefix is the low `bits` of `data[at]`. Raises IndexError or `CodingError`."""
     full = (1 << bits) - 1
     value = data[at] & full
     at += 1
@@ -32,13 +32,13 @@ def decode_integer(data: bytes, at: int, bits: int) -> tuple[int, int]:
         at += 1
         # Ten octets at most, however they are filled: a long form of a small number is a waste of time.
         if shift >= _MAX_SHIFT:
-            raise QpackValueError("an integer goes on beyond 62 bits")
+            raise CodingError("an integer goes on beyond 62 bits")
         value += (octet & 0x7F) << shift
         if octet < 0x80:
             break
         shift += 7
     if value > MAX_INTEGER:
-        raise QpackValueError("an integer has more than 62 bits")
+        raise CodingError("an integer has more than 62 bits")
     return value, at
 
 
@@ -64,7 +64,7 @@ def decode_string(data: bytes, at: int, bits: int, longest: int) -> tuple[bytes,
     coded = data[at] >> (bits - 1) & 1
     length, at = decode_integer(data, at, bits - 1)
     if length > longest:
-        raise QpackValueError(f"a string of {length} octets, the limit is {longest}")
+        raise CodingError(f"a string of {length} octets, the limit is {longest}")
     end = at + length
     if end > len(data):
         raise IndexError("a string is cut short")
@@ -73,7 +73,7 @@ def decode_string(data: bytes, at: int, bits: int, longest: int) -> tuple[bytes,
         try:
             text = decode_huffman(text)
         except HuffmanError as error:
-            raise QpackValueError(str(error)) from error
+            raise CodingError(str(error)) from error
     return text, end
 
 

@@ -1,7 +1,7 @@
 import pytest
 
-from headgate.engine.h3 import lines
-from headgate.engine.h3.lines import STATIC, Line
+from headgate.engine.message import lines
+from headgate.engine.message.lines import Line
 from headgate.http.fields import FORWARDED
 
 
@@ -97,8 +97,3 @@ def test_kinds_of_http_fields_come_along():
 def test_a_secret_is_not_shown():
     assert "hunter2" not in repr(Line(b"authorization", b"hunter2"))
     assert "*/*" in repr(Line(b"accept", b"*/*"))
-
-
-def test_the_static_table_is_in_order():
-    assert len(STATIC) == 99
-    assert all(line.fault == "" for line in STATIC)

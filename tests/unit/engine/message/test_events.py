@@ -1,4 +1,4 @@
-from headgate.engine.h3.events import GoingAway, RequestRefused, StreamFailed
+from headgate.engine.message.events import GoingAway, RequestRefused, StreamFailed
 
 
 def test_they_show_what_matters():

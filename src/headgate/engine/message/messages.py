@@ -1,26 +1,28 @@
-"""Messages of HTTP/3 (RFC 9114 sections 4.1 to 4.4): lines to `Request`, `Response` and trailers, and back.
+"""Messages of HTTP/2 (RFC 9113 section 8) and HTTP/3 (RFC 9114 sections 4.1 to 4.4): lines to `Request`, `Response`
+and trailers, and back. The rules are the same for both.
 
 What comes out is what HTTP/1.1 gives to everything above: `:authority` has become a Host line, cookies are one line
-again (section 4.2.1), names are lower case. The rules are held strictly, because a message that is let through here
-is forwarded as HTTP/1.1, where a line break or a second length would be another request.
+again (RFC 9113 section 8.2.3), names are lower case. The rules are held strictly, because a message that is let
+through here is forwarded as HTTP/1.1, where a line break or a second length would be another request.
 
-`version` of a request is 30; of a response it is 11, as of all answers: what an HTTP/1.1 hop may be sent for it.
+`version` of a request is 20 or 30; of a response it is 11, as of all answers: what an HTTP/1.1 hop may be sent for
+it.
 """
 
 from typing import Final, final
 
 from headgate.engine.events import NO_BODY, UNKNOWN_LENGTH, Request, Response
 from headgate.engine.h1.grammar import MAX_METHOD, is_token
-from headgate.engine.h3 import lines as kinds
-from headgate.engine.h3.errors import RefusedError, malformed
-from headgate.engine.h3.lines import LAST_PSEUDO, OVERHEAD, PLAIN, Line
-from headgate.engine.h3.priority import DEFAULT_PRIORITY
+from headgate.engine.message import lines as kinds
+from headgate.engine.message.errors import RefusedError, malformed
+from headgate.engine.message.lines import LAST_PSEUDO, OVERHEAD, PLAIN, Line
+from headgate.engine.message.priority import DEFAULT_PRIORITY
 from headgate.http.fields import CONTENT_LENGTH, HOP_BY_HOP, Fields
 from headgate.http.fields import HOST as HOST_FLAG
 from headgate.http.status import REASONS
 
 _METHODS: Final = frozenset((b"GET", b"HEAD", b"POST", b"PUT", b"DELETE", b"OPTIONS", b"PATCH"))
-# Section 4.2: never sent; TE only as `trailers`.
+# RFC 9113 section 8.2.2: never sent; TE only as `trailers`.
 _NEVER_SENT: Final = frozenset(
     (b"connection", b"keep-alive", b"proxy-connection", b"transfer-encoding", b"upgrade")
 )
@@ -82,11 +84,11 @@ class _Gathered:
 
 
 def read_request(
-    lines: list[Line], stream: int, *, ended: bool, connect_protocol: bool
+    lines: list[Line], stream: int, version: int, scheme: bytes, *, ended: bool, connect_protocol: bool
 ) -> tuple[Request, int]:
     """Return the request of a header section, and its priority; `ended` when the stream ends with it.
 
-    Raises `H3StreamError` or `RefusedError`.
+    `scheme` is the only one that is served on this connection. Raises `MalformedError` or `RefusedError`.
     """
     pseudo: list[Line | None] = [None] * (LAST_PSEUDO + 1)
     first = _pseudo_fields(lines, pseudo)
@@ -107,9 +109,9 @@ def read_request(
         flags |= line.flags
     gathered.flags |= flags
     authority = _authority(pseudo[kinds.AUTHORITY], gathered.host)
-    target = _target(method, pseudo, authority, connect_protocol)
+    target = _target(method, pseudo, authority, scheme, connect_protocol=connect_protocol)
     body = _body(-1 if method == b"CONNECT" else gathered.length, ended)
-    request = Request(method, target, 30, gathered.finish(authority), body, stream)
+    request = Request(method, target, version, gathered.finish(authority), body, stream)
     request.host = authority
     protocol = pseudo[kinds.PROTOCOL]
     if protocol is not None:
@@ -136,7 +138,7 @@ def _pseudo_fields(lines: list[Line], pseudo: list[Line | None]) -> int:
 
 
 def _authority(authority: Line | None, host: bytes | None) -> bytes:
-    """Return who is asked (section 4.3.1): :authority or Host, one of them at least, and no two of them."""
+    """Return who is asked (RFC 9113 section 8.3.1): :authority or Host, one of them at least, and no two of them."""
     if authority is None:
         if host is None:
             raise malformed("neither :authority nor Host")
@@ -149,8 +151,10 @@ def _authority(authority: Line | None, host: bytes | None) -> bytes:
     return value
 
 
-def _target(method: bytes, pseudo: list[Line | None], authority: bytes, connect_protocol: bool) -> bytes:
-    """Check :method, :scheme and :path (sections 4.3.1 and 4.4); return the request target."""
+def _target(
+    method: bytes, pseudo: list[Line | None], authority: bytes, served: bytes, *, connect_protocol: bool
+) -> bytes:
+    """Check :method, :scheme and :path (RFC 9113 sections 8.3.1 and 8.5); return the request target."""
     scheme = pseudo[kinds.SCHEME]
     path = pseudo[kinds.PATH]
     if method not in _METHODS:
@@ -160,7 +164,7 @@ def _target(method: bytes, pseudo: list[Line | None], authority: bytes, connect_
             raise RefusedError(501, "method-too-long", f"the method exceeds {MAX_METHOD} octets")
     if pseudo[kinds.PROTOCOL] is not None:
         if method != b"CONNECT" or not connect_protocol:
-            raise malformed(":protocol without extended CONNECT (RFC 9220)")
+            raise malformed(":protocol without extended CONNECT (RFC 8441)")
         if pseudo[kinds.AUTHORITY] is None:
             raise malformed("extended CONNECT without :authority")
     elif method == b"CONNECT":
@@ -172,9 +176,9 @@ def _target(method: bytes, pseudo: list[Line | None], authority: bytes, connect_
     target = path.value
     if path.number < 0 or (target == b"*" and method != b"OPTIONS"):
         raise malformed(":path is no path")
-    if scheme.value != b"https" and scheme.value.lower() != b"https":
-        # RFC 9110 section 7.4: over QUIC there is one scheme that we are an authority for.
-        raise RefusedError(421, "bad-scheme", "only https is served over QUIC")
+    if scheme.value != served and scheme.value.lower() != served:
+        # RFC 9110 section 7.4: there is one scheme that we are an authority for here.
+        raise RefusedError(421, "bad-scheme", f"only {served.decode()} is served on this connection")
     return target
 
 
@@ -188,7 +192,7 @@ def _body(length: int, ended: bool) -> int:
 
 
 def read_response(lines: list[Line], stream: int, method: bytes, *, ended: bool) -> Response:
-    """Return the response of a header section to a request with `method`. Raises `H3StreamError`."""
+    """Return the response of a header section to a request with `method`. Raises `MalformedError`."""
     if not lines or lines[0].kind != kinds.STATUS:
         raise malformed("a response without :status")
     text = lines[0].value
@@ -196,7 +200,7 @@ def read_response(lines: list[Line], stream: int, method: bytes, *, ended: bool)
         raise malformed(":status is no status code")
     status = int(text)
     if status == 101:
-        raise malformed("101 in HTTP/3 (section 4.5)")
+        raise malformed("101, which belongs to HTTP/1.1 (RFC 9113 section 8.6)")
     names: list[bytes] = []
     wire: list[bytes] = []
     flags = 0
@@ -226,7 +230,7 @@ def read_response(lines: list[Line], stream: int, method: bytes, *, ended: bool)
 
 
 def read_trailers(lines: list[Line]) -> Fields:
-    """Return a trailer section. Raises `H3StreamError`."""
+    """Return a trailer section. Raises `MalformedError`."""
     names: list[bytes] = []
     wire: list[bytes] = []
     for line in lines:
@@ -257,8 +261,8 @@ def write_response(response: Response) -> Fields:
     return Fields(names, wire, fields.flags)
 
 
-def write_request(request: Request) -> Fields:
-    """Return the lines of a request, pseudo-header fields first; Host has become :authority."""
+def write_request(request: Request, scheme: bytes) -> Fields:
+    """Return the lines of a request to `scheme`, pseudo-header fields first; Host has become :authority."""
     fields = request.fields
     method = request.method
     authority = fields.get(b"host") or request.host
@@ -266,7 +270,7 @@ def write_request(request: Request) -> Fields:
     wire = [b":method: " + method]
     if method != b"CONNECT" or request.upgrade:
         names.append(b":scheme")
-        wire.append(b":scheme: https")
+        wire.append(b":scheme: " + scheme)
     names.append(b":authority")
     wire.append(b":authority: " + authority)
     if method != b"CONNECT" or request.upgrade:
@@ -290,7 +294,7 @@ def write_request(request: Request) -> Fields:
 
 
 def _append(names: list[bytes], wire: list[bytes], fields: Fields) -> None:
-    """Append what may go onto an HTTP/3 connection."""
+    """Append what may go onto a connection of HTTP/2 or HTTP/3."""
     if fields.flags & HOP_BY_HOP == 0:
         names.extend(fields.names)
         wire.extend(fields.lines)
@@ -306,7 +310,7 @@ def _append(names: list[bytes], wire: list[bytes], fields: Fields) -> None:
 
 
 def section_size(fields: Fields) -> int:
-    """Return what a section counts for the peer's limit (section 4.2.2), a little more for odd white space."""
+    """Return what a section counts for the peer's limit (RFC 9113 section 6.5.2), more for odd white space."""
     total = len(fields.names) * (OVERHEAD - 2)
     for line in fields.lines:
         total += len(line)

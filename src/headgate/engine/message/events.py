@@ -1,4 +1,4 @@
-"""What HTTP/3 tells beside `engine.events`: streams that fail, requests to refuse, a peer that leaves."""
+"""What HTTP/2 and HTTP/3 tell beside `engine.events`: streams that fail, requests to refuse, a peer that leaves."""
 
 from typing import final
 
@@ -10,7 +10,8 @@ class StreamFailed(Event):
     """A message will not be completed, in either direction; nothing more comes from this stream and nothing goes.
 
     It may also tell of a request that was never handed out. `code` is the error code on the wire; `by_peer` says who
-    reset the stream. A client may repeat a request whose `code` is H3_REQUEST_REJECTED.
+    reset the stream. A client may repeat a request whose `code` is REFUSED_STREAM or
+    H3_REQUEST_REJECTED.
     """
 
     __slots__ = ("by_peer", "code", "detail", "reason", "stream")
@@ -44,7 +45,9 @@ class RequestRefused(Event):
 
 @final
 class GoingAway(Event):
-    """The peer takes no new requests; those on streams from `first` on were not looked at (RFC 9114 section 5.2)."""
+    """The peer takes no new requests; those on streams from `first` on were not looked at (RFC 9113 section 6.8,
+    RFC 9114 section 5.2).
+    """
 
     __slots__ = ("first",)
 

@@ -2,9 +2,9 @@ import pytest
 from tests.unit.engine.h3.peers import GET, POST, fields
 
 from headgate.engine.events import NO_BODY, UNKNOWN_LENGTH, Request, Response
-from headgate.engine.h3.errors import H3_MESSAGE_ERROR, H3StreamError, RefusedError
-from headgate.engine.h3.lines import Line
-from headgate.engine.h3.messages import (
+from headgate.engine.message.errors import MalformedError, RefusedError
+from headgate.engine.message.lines import Line
+from headgate.engine.message.messages import (
     read_request,
     read_response,
     read_trailers,
@@ -12,13 +12,13 @@ from headgate.engine.h3.messages import (
     write_request,
     write_response,
 )
-from headgate.engine.h3.priority import DEFAULT_PRIORITY
+from headgate.engine.message.priority import DEFAULT_PRIORITY
 from headgate.http.fields import CONTENT_LENGTH, FORWARDED, HOST
 
 
-def request(*pairs, ended=False, connect_protocol=False):
+def request(*pairs, ended=False, connect_protocol=False, version=30, scheme=b"https"):
     lines = [Line(name, value) for name, value in pairs]
-    return read_request(lines, 4, ended=ended, connect_protocol=connect_protocol)[0]
+    return read_request(lines, 4, version, scheme, ended=ended, connect_protocol=connect_protocol)[0]
 
 
 def response(*pairs, method=b"GET", ended=False):
@@ -30,9 +30,8 @@ def without(name, pairs=GET):
 
 
 def malformed(call, *pairs, **options):
-    with pytest.raises(H3StreamError) as caught:
+    with pytest.raises(MalformedError) as caught:
         call(*pairs, **options)
-    assert caught.value.code == H3_MESSAGE_ERROR
     return caught.value.detail
 
 
@@ -202,7 +201,7 @@ def test_an_expectation():
 @pytest.mark.parametrize(("value", "priority"), [(b"u=1, i", 3), (b"?", DEFAULT_PRIORITY)])
 def test_rfc9218_5_the_priority_field(value, priority):
     lines = [Line(*pair) for pair in (*GET, (b"priority", value))]
-    read, found = read_request(lines, 0, ended=True, connect_protocol=False)
+    read, found = read_request(lines, 0, 30, b"https", ended=True, connect_protocol=False)
     assert found == priority
     assert read.fields.get(b"priority") == value
 
@@ -313,7 +312,7 @@ def test_a_request_is_written_with_its_host_as_authority():
         7,
     )
     asked.host = b"client.test"
-    assert write_request(asked).lines == [
+    assert write_request(asked, b"https").lines == [
         b":method: POST",
         b":scheme: https",
         b":authority: origin.test",
@@ -324,13 +323,29 @@ def test_a_request_is_written_with_its_host_as_authority():
     ]
 
 
+def test_the_scheme_of_a_request_is_written_as_told():
+    asked = Request(b"GET", b"/", 11, fields((b"host", b"a.test")))
+    assert write_request(asked, b"http").lines[1] == b":scheme: http"
+
+
 def test_connect_is_written_without_scheme_and_path():
     asked = Request(b"CONNECT", b"a.test:443", 11, fields((b"host", b"a.test:443")), UNKNOWN_LENGTH)
-    assert write_request(asked).lines == [b":method: CONNECT", b":authority: a.test:443"]
+    assert write_request(asked, b"https").lines == [b":method: CONNECT", b":authority: a.test:443"]
     asked.upgrade = b"websocket"
     asked.target = b"/chat"
-    assert b":protocol: websocket" in write_request(asked).lines
-    assert b":path: /chat" in write_request(asked).lines
+    assert b":protocol: websocket" in write_request(asked, b"https").lines
+    assert b":path: /chat" in write_request(asked, b"https").lines
+
+
+def test_the_version_and_the_scheme_are_those_of_the_connection():
+    pairs = ((b":scheme", b"http"), *without(b":scheme"))
+    assert (
+        request((b":method", b"GET"), (b":scheme", b"http"), *GET[2:], version=20, scheme=b"http").version
+        == 20
+    )
+    with pytest.raises(RefusedError) as caught:
+        request(*pairs, scheme=b"https")
+    assert (caught.value.code, caught.value.reason) == (421, "bad-scheme")
 
 
 def test_the_size_of_a_section_is_that_of_rfc9114_4_2_2():

@@ -1,6 +1,6 @@
 import pytest
 
-from headgate.engine.h3.priority import DEFAULT_PRIORITY, MAX_PRIORITY_OCTETS, parse_priority
+from headgate.engine.message.priority import DEFAULT_PRIORITY, MAX_PRIORITY_OCTETS, parse_priority
 
 
 @pytest.mark.parametrize(

@@ -2,9 +2,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from headgate.engine.h3.qpack_integers import (
+from headgate.engine.message.integers import (
     MAX_INTEGER,
-    QpackValueError,
+    CodingError,
     decode_integer,
     decode_string,
     encode_integer,
@@ -31,13 +31,13 @@ def test_integers_survive(value, bits, before):
 def test_rfc9204_4_1_1_62_bits_and_one_more():
     data = encode_integer(MAX_INTEGER, 6)
     assert decode_integer(data, 0, 6) == (MAX_INTEGER, len(data))
-    with pytest.raises(QpackValueError):
+    with pytest.raises(CodingError):
         decode_integer(encode_integer(MAX_INTEGER + 1, 6), 0, 6)
 
 
 def test_an_integer_of_endless_zeros_is_refused():
     assert decode_integer(b"\x1f" + b"\x80" * 8 + b"\0", 0, 5)[0] == 31
-    with pytest.raises(QpackValueError):
+    with pytest.raises(CodingError):
         decode_integer(b"\x1f" + b"\x80" * 9 + b"\0", 0, 5)
 
 
@@ -59,10 +59,10 @@ def test_strings_survive(text, bits):
 
 def test_a_string_that_is_too_long_is_refused_before_it_is_there():
     assert decode_string(b"\x05hello", 0, 8, 5) == (b"hello", 6)
-    with pytest.raises(QpackValueError):
+    with pytest.raises(CodingError):
         decode_string(b"\x06", 0, 8, 5)
 
 
 def test_a_wrong_huffman_code_is_no_string():
-    with pytest.raises(QpackValueError, match="EOS"):
+    with pytest.raises(CodingError, match="EOS"):
         decode_string(b"\x84\xff\xff\xff\xff", 0, 8, 10)
