@@ -153,6 +153,7 @@ COMPILED: Final[tuple[str, ...]] = (
     "headgate.pipeline.middleware.redirect",
     "headgate.pipeline.middleware.respond",
     "headgate.pipeline.middleware.reply",
+    "headgate.upstream.lane_pool",
     "headgate.upstream.h3_pool",
     "headgate.upstream.health",
     "headgate.upstream.pool",

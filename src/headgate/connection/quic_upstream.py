@@ -17,12 +17,18 @@ from __future__ import annotations
 
 from typing import Final, final
 
-from mypy_extensions import mypyc_attr
-
 from headgate.connection.exchange import Exchange
 from headgate.connection.quic_counts import count_origin, count_origin_end
 from headgate.connection.quic_driver import GLUE, NEVER, DriverOwner, QuicDriver
-from headgate.connection.upstream_stream import ResponseReceiver, UpstreamOwner, UpstreamStream
+from headgate.connection.upstream_stream import (
+    REFUSED,
+    SILENT,
+    ResponseReceiver,
+    SharedConnection,
+    SharedOwner,
+    UpstreamOwner,
+    UpstreamStream,
+)
 from headgate.counters import (
     UPSTREAM_CONNECTIONS,
     UPSTREAM_H3_CLOSED,
@@ -53,27 +59,6 @@ from headgate.net.poller import Poller
 
 # After so much of the idle time that both sides agreed on a PING goes out, while answers are awaited.
 KEEP_ALIVE_SHARE: Final = 0.5
-# Why an exchange that failed may be sent again: the origin did not look at it (RFC 9114 section 4.1.1).
-REFUSED: Final = "refused"
-# How a connection ended on which nothing came for its idle time.
-SILENT: Final = "silent"
-
-
-@mypyc_attr(allow_interpreted_subclasses=True)
-class QuicUpstreamOwner(UpstreamOwner):
-    """The pool of such connections."""
-
-    def connection_ready(self, driver: QuicUpstream) -> None:
-        """The handshake is over: requests may be sent."""
-        raise NotImplementedError
-
-    def connection_ended(self, driver: QuicUpstream, reason: str, detail: str) -> None:
-        """It is over, or never began; `reason` "" is a proper end."""
-        raise NotImplementedError
-
-    def room_changed(self, driver: QuicUpstream) -> None:
-        """Something came: there may be room for another request."""
-        raise NotImplementedError
 
 
 @final
@@ -239,7 +224,7 @@ class Lane(UpstreamStream):
 
 
 @final
-class QuicUpstream(QuicDriver):
+class QuicUpstream(QuicDriver, SharedConnection):
     """One connection to one endpoint. `idle_since` is when its last lane ended."""
 
     def __init__(
@@ -247,7 +232,7 @@ class QuicUpstream(QuicDriver):
         quic: QuicConnection,
         owner: DriverOwner,
         poller: Poller,
-        pool: QuicUpstreamOwner,
+        pool: SharedOwner,
         values: list[int],
         address: str,
         max_section: int,
@@ -272,18 +257,22 @@ class QuicUpstream(QuicDriver):
 
     # -- requests
 
-    @property
-    def room(self) -> int:
-        """How many requests more may be sent now."""
+    def room_left(self) -> int:
         h3 = self.h3
         if h3 is None or self.closed or self.is_leaving or not h3.can_request:
             return 0
         return min(self.quic.streams.openable(is_uni=False), h3.max_requests - h3.requests) - self.reserved
 
     def reserve(self) -> Lane:
-        """Return a lane; only while there is `room`."""
+        """Return a lane; only while there is room."""
         self.reserved += 1
         return Lane(self)
+
+    def carried(self) -> list[UpstreamStream]:
+        return list(self.lanes.values())
+
+    def is_idle(self) -> bool:
+        return not self.lanes and not self.reserved
 
     def ask(self, lane: Lane, request: Request) -> None:
         """Send a request; that it cannot be sent is told at the end of the turn."""
@@ -407,8 +396,14 @@ class QuicUpstream(QuicDriver):
         tls = self.quic.tls
         return tls.take_sessions() if isinstance(tls, ClientHandshake) else []
 
+    def sweep(self) -> int:
+        count_origin(self, self.values)
+        return self.unwritten() + self.quic.streams.sender.held
+
+    def end_idle(self) -> None:
+        self.close(H3_NO_ERROR, "idle")
+
     def leave(self) -> None:
-        """Send no more requests here; the last lane ends the connection."""
         if not self.is_leaving:
             self.is_leaving = True
             if not self.lanes and not self.closed:

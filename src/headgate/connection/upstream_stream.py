@@ -7,14 +7,24 @@ the driver and its `UpstreamOwner`. Calls go down, pieces of the answer come up,
     pause_reading / resume           the receiver's client takes no more / takes more
     release                          the exchange is over in good order
     close                            it is not: give it up
+
+A connection that many share (`SharedConnection`) hands out such streams by `reserve`, while it has `room`.
 """
 
 from __future__ import annotations
+
+from typing import Final
 
 from mypy_extensions import mypyc_attr, trait
 
 from headgate.engine.events import Request, Response
 from headgate.http.fields import Fields
+
+# Why an exchange that failed may be sent again: the origin did not look at it (RFC 9113 section 8.7, RFC 9114
+# section 4.1.1).
+REFUSED: Final = "refused"
+# How a connection ended on which nothing came for its idle time.
+SILENT: Final = "silent"
 
 
 @trait
@@ -129,4 +139,64 @@ class UpstreamOwner:
 
     def crashed(self, where: str, error: Exception) -> None:
         """A defect of ours ended something: tell it loudly."""
+        raise NotImplementedError
+
+
+@trait
+class SharedConnection:
+    """A connection to an origin that carries many requests at a time, each on an `UpstreamStream` of its own.
+
+    `reserved` counts those that were handed out and have no request yet, `idle_since` is when the last request ended,
+    `lanes_at_end` how many there were when the connection ended. `is_leaving`: it takes no more requests.
+    """
+
+    reserved: int
+    idle_since: float
+    lanes_at_end: int
+    is_leaving: bool
+    closed: bool
+
+    def room_left(self) -> int:
+        """Return how many requests more may be sent now."""
+        raise NotImplementedError
+
+    def reserve(self) -> UpstreamStream:
+        """Return a stream for one request; only while there is room."""
+        raise NotImplementedError
+
+    def carried(self) -> list[UpstreamStream]:
+        """Return all streams with a request, for the sweep."""
+        raise NotImplementedError
+
+    def is_idle(self) -> bool:
+        """Tell whether nobody uses it, nor is about to."""
+        raise NotImplementedError
+
+    def leave(self) -> None:
+        """Send no more requests here; the last one ends the connection."""
+        raise NotImplementedError
+
+    def end_idle(self) -> None:
+        """Close it, which nobody uses, in good order."""
+        raise NotImplementedError
+
+    def sweep(self) -> int:
+        """Count what is counted now and then; return the bytes held for the origin."""
+        raise NotImplementedError
+
+
+@mypyc_attr(allow_interpreted_subclasses=True)
+class SharedOwner(UpstreamOwner):
+    """The pool of such connections."""
+
+    def connection_ready(self, driver: SharedConnection) -> None:
+        """The handshake is over: requests may be sent."""
+        raise NotImplementedError
+
+    def connection_ended(self, driver: SharedConnection, reason: str, detail: str) -> None:
+        """It is over, or never began; `reason` "" is a proper end."""
+        raise NotImplementedError
+
+    def room_changed(self, driver: SharedConnection) -> None:
+        """Something came: there may be room for another request."""
         raise NotImplementedError

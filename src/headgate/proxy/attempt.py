@@ -10,9 +10,8 @@ from __future__ import annotations
 from typing import Final, final
 
 from headgate.connection.exchange import Exchange
-from headgate.connection.quic_upstream import REFUSED
 from headgate.connection.upstream import UpstreamConnection
-from headgate.connection.upstream_stream import ResponseReceiver, UpstreamStream
+from headgate.connection.upstream_stream import REFUSED, ResponseReceiver, UpstreamStream
 from headgate.counters import (
     HELD_REPLAY,
     NOT_RETRIED_BUDGET,

@@ -15,7 +15,6 @@ from mypy_extensions import trait
 from headgate.connection.context import NO_HEADER
 from headgate.connection.exchange import Exchange
 from headgate.connection.quic_socket import Timer, Timers
-from headgate.connection.quic_upstream import Lane
 from headgate.connection.upstream import UpstreamConnection
 from headgate.connection.upstream_stream import UpstreamOwner, UpstreamStream
 from headgate.counters import (
@@ -31,8 +30,9 @@ from headgate.engine.events import Request
 from headgate.errors import HeadgateError
 from headgate.net.poller import Poller
 from headgate.net.transport import Transport
-from headgate.upstream.h3_pool import H3Pool, LaneWaiter
+from headgate.upstream.h3_pool import H3Pool
 from headgate.upstream.health import EndpointHealth, OutlierLimits, Tell
+from headgate.upstream.lane_pool import LaneWaiter
 from headgate.upstream.pool import Pool, PoolSettings
 from headgate.upstream.retries import MAX_REST, SAFE
 
@@ -410,7 +410,7 @@ class SideBySide(ConnectionWaiter, LaneWaiter):
             self.timer = None
         return True
 
-    def lane_ready(self, lane: Lane) -> None:
+    def lane_ready(self, lane: UpstreamStream) -> None:
         if not self._end():
             lane.close()
             return

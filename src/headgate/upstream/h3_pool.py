@@ -1,4 +1,4 @@
-"""HTTP/3 towards one endpoint: whether it is offered, its QUIC connections, and who waits for room on one.
+"""HTTP/3 towards one endpoint: whether it is offered, and its QUIC connections (`lane_pool` hands out their lanes).
 
 Offered. With prior knowledge (`is_only`) always; else while an Alt-Svc of the origin holds (RFC 7838), for the same
 host only: whoever may say that another host answers for this one could send everybody's requests there. What fails
@@ -6,32 +6,23 @@ marks the endpoint as broken, for `BROKEN_SECONDS` at first and twice as long ea
 
     learn(Alt-Svc) -> offered -> take / wait -> one dial at a time -> connections -> lanes
                          ^           failed: broken until ... ------'
-
-One dial serves all who wait; more connections are opened only when those that there are have no room for another
-stream. A connection without a lane ends after `idle_timeout`, like one of HTTP/1.1.
 """
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Coroutine
 from typing import Any, Final, Protocol, final
 
-from mypy_extensions import trait
-
-from headgate.connection.quic_counts import count_origin
-from headgate.connection.quic_upstream import SILENT, Lane, QuicUpstream, QuicUpstreamOwner
-from headgate.connection.upstream_stream import UpstreamStream
+from headgate.connection.quic_upstream import QuicUpstream
+from headgate.connection.upstream_stream import SILENT, SharedConnection
 from headgate.counters import UPSTREAM_H3_BROKEN
-from headgate.engine.h3.errors import H3_NO_ERROR
 from headgate.errors import HeadgateError
 from headgate.http.alt_svc import parse_alt_svc
 from headgate.http.fields import ALT_SVC, Fields
 from headgate.net.poller import Poller
 from headgate.upstream.health import Tell
+from headgate.upstream.lane_pool import LanePool
 
-# QUIC connections to one endpoint from one worker; each carries a hundred requests or more (RFC 9114 section 6.1).
-MAX_H3_CONNECTIONS: Final = 64
 # Chromium's five minutes, doubled for each failure in a row; after an hour somebody may have mended it.
 BROKEN_SECONDS: Final = 300.0
 MAX_BROKEN_SECONDS: Final = 3600.0
@@ -53,21 +44,8 @@ class H3Connector(Protocol):
         ...
 
 
-@trait
-class LaneWaiter:
-    """Who asked for a lane that is not there yet."""
-
-    def lane_ready(self, lane: Lane) -> None:
-        """Here it is."""
-        raise NotImplementedError
-
-    def lane_failed(self, reason: str, detail: str) -> None:
-        """There will be none."""
-        raise NotImplementedError
-
-
 @final
-class H3Pool(QuicUpstreamOwner):
+class H3Pool(LanePool):
     """What one worker knows of one endpoint's HTTP/3. `port` 0: not offered."""
 
     def __init__(
@@ -84,24 +62,23 @@ class H3Pool(QuicUpstreamOwner):
         connect_timeout: float = 5.0,
         idle_timeout: float = 60.0,
     ) -> None:
-        self.url = url
-        self.host = host
-        self.is_only = is_only
+        super().__init__(
+            url,
+            host,
+            is_only=is_only,
+            poller=poller,
+            values=values,
+            tell=tell,
+            connect_timeout=connect_timeout,
+            idle_timeout=idle_timeout,
+        )
         self.port = port if is_only else 0
-        self.connect_timeout = connect_timeout
-        self.idle_timeout = idle_timeout
-        self.connections: list[QuicUpstream] = []
         self.broken_until = 0.0
         self.token = b""  # what the origin gave for the next connection (RFC 9000 section 8.1.3)
         self._origin_port = port
         self._expires = 0.0
         self._failures = 0
-        self._is_dialling = False
-        self._waiters: deque[tuple[LaneWaiter, float]] = deque()
         self._connector = connector
-        self._poller = poller
-        self._values = values
-        self._tell = tell
 
     def __repr__(self) -> str:
         state = f"offered on {self.port}" if self.port else "not offered"
@@ -129,7 +106,7 @@ class H3Pool(QuicUpstreamOwner):
             own = alternative.host in (b"", host, b"[" + host + b"]")
             if alternative.protocol == b"h3" and own and alternative.max_age > 0:
                 if alternative.port != self.port:
-                    self._turn_away()
+                    self.turn_away()
                 self.port = alternative.port
                 self._expires = self._poller.now + alternative.max_age
                 return
@@ -140,11 +117,7 @@ class H3Pool(QuicUpstreamOwner):
         """HTTP/3 is offered no more: what is under way ends in peace."""
         if not self.is_only:
             self.port = 0
-            self._turn_away()
-
-    def _turn_away(self) -> None:
-        for driver in self.connections[:]:
-            driver.leave()
+            self.turn_away()
 
     def _mark_broken(self, reason: str, detail: str) -> None:
         if self.is_only:
@@ -163,51 +136,14 @@ class H3Pool(QuicUpstreamOwner):
             next=f"TCP only for {seconds:.0f} s",
         )
 
-    # -- lanes
-
-    def take(self) -> Lane | None:
-        """Return a lane on a connection that is open, or None: then `wait`, or TCP."""
-        for driver in self.connections:
-            if driver.room > 0:
-                return driver.reserve()
-        return None
-
-    def wait(self, waiter: LaneWaiter) -> None:
-        """Let `waiter` have a lane as soon as there is one."""
-        self._waiters.append((waiter, self._poller.now + self.connect_timeout))
-        self._serve()
-
-    def leave(self, waiter: LaneWaiter) -> None:
-        """Want no lane any more."""
-        for entry in self._waiters:
-            if entry[0] is waiter:
-                self._waiters.remove(entry)
-                return
+    # -- connections
 
     def warm(self) -> None:
         """Open a first connection for those who will come, if HTTP/3 is offered."""
         if not self.connections and not self._is_dialling and self.is_wanted:
-            self._dial()
-
-    def _serve(self) -> None:
-        """Give lanes to those who wait, and open a connection when there are too few."""
-        while self._waiters:
-            lane = self.take()
-            if lane is None:
-                if self._may_dial():
-                    self._dial()
-                return
-            waiter, _ = self._waiters.popleft()
-            waiter.lane_ready(lane)
-
-    def _may_dial(self) -> bool:
-        """Tell whether another connection would help: not while one takes no request at all yet."""
-        if self._is_dialling or len(self.connections) >= MAX_H3_CONNECTIONS:
-            return False
-        return all(driver.lanes or driver.is_leaving for driver in self.connections)
+            self._begin_dial()
 
     def _dial(self) -> None:
-        self._is_dialling = True
         self._connector.begin(f"dial {self.url} over QUIC", self._connect())
 
     async def _connect(self) -> None:
@@ -219,65 +155,16 @@ class H3Pool(QuicUpstreamOwner):
         except Exception as defect:
             self._failed("internal", repr(defect))  # nobody waits for what will not come
             raise
-        self._is_dialling = False
         self._failures = 0
-        self.connections.append(driver)
-        self._serve()
+        self._opened(driver)
 
     def _failed(self, reason: str, detail: str) -> None:
-        self._is_dialling = False
         self._mark_broken(reason, detail)
-        waiters = self._waiters
-        self._waiters = deque()
-        for waiter, _ in waiters:
-            waiter.lane_failed(reason, detail)
+        super()._failed(reason, detail)
 
-    # -- what connections report
-
-    def connection_ready(self, driver: QuicUpstream) -> None:
-        pass  # whoever dialled it was told
-
-    def connection_ended(self, driver: QuicUpstream, reason: str, detail: str) -> None:
-        if driver in self.connections:
-            self.connections.remove(driver)
-        self._connector.forget(driver)
+    def connection_ended(self, driver: SharedConnection, reason: str, detail: str) -> None:
+        if isinstance(driver, QuicUpstream):
+            self._connector.forget(driver)
         if reason == "quic-protocol" or (reason == SILENT and driver.lanes_at_end > 0):
             self._mark_broken(reason, detail)
-        if self._waiters:
-            self._serve()
-
-    def room_changed(self, driver: QuicUpstream) -> None:
-        if self._waiters:
-            self._serve()
-
-    def upstream_gone(self, connection: UpstreamStream) -> None:
-        if self._waiters:
-            self._serve()
-
-    def crashed(self, where: str, error: Exception) -> None:
-        self._tell("defect", "error", where=where, error=repr(error), next="closed; the rest goes on")
-
-    # -- time, and the end
-
-    def lanes(self) -> list[UpstreamStream]:
-        """Return all lanes with a request, for the sweep."""
-        return [lane for driver in self.connections for lane in driver.lanes.values()]
-
-    def sweep(self, now: float) -> int:
-        """End what is idle for too long and who waits for too long; return the bytes held for origins."""
-        held = 0
-        for driver in self.connections[:]:
-            count_origin(driver, self._values)
-            if not driver.lanes and not driver.reserved and now >= driver.idle_since + self.idle_timeout:
-                driver.close(H3_NO_ERROR, "idle")
-            held += driver.unwritten() + driver.quic.streams.sender.held
-        while self._waiters and now >= self._waiters[0][1]:
-            waiter, _ = self._waiters.popleft()
-            waiter.lane_failed(
-                "timeout", f"{self.url}: no room on any of {len(self.connections)} connections"
-            )
-        return held
-
-    def close(self) -> None:
-        """Close all connections that carry nothing; the others end with their last lane."""
-        self._turn_away()
+        super().connection_ended(driver, reason, detail)

@@ -17,8 +17,8 @@ from typing import Any, Final, cast
 
 from headgate.clock import Clock
 from headgate.connection.quic_socket import QuicSocket, Timers
-from headgate.connection.quic_upstream import SILENT, QuicUpstream, QuicUpstreamOwner
-from headgate.connection.upstream_stream import UpstreamStream
+from headgate.connection.quic_upstream import QuicUpstream
+from headgate.connection.upstream_stream import SILENT, SharedConnection, SharedOwner, UpstreamStream
 from headgate.engine.h3.errors import H3_NO_ERROR
 from headgate.engine.quic.connection import connect
 from headgate.engine.quic.settings import ConnectionSettings
@@ -81,7 +81,7 @@ class QuicConnector:
                 owner.token = tokens[-1]
 
 
-class QuicAttempt(QuicUpstreamOwner):
+class QuicAttempt(SharedOwner):
     """A handshake with one address: `net.dialer.Racing`, and the owner of its driver until it is won."""
 
     def __init__(
@@ -159,10 +159,10 @@ class QuicAttempt(QuicUpstreamOwner):
 
     # -- what the driver tells
 
-    def connection_ready(self, driver: QuicUpstream) -> None:
+    def connection_ready(self, driver: SharedConnection) -> None:
         self._end(0, "")
 
-    def connection_ended(self, driver: QuicUpstream, reason: str, detail: str) -> None:
+    def connection_ended(self, driver: SharedConnection, reason: str, detail: str) -> None:
         self.problem = detail
         number = errno.EPROTO
         broken = self._socket.error if self._socket is not None else None
@@ -173,7 +173,7 @@ class QuicAttempt(QuicUpstreamOwner):
             number = errno.ETIMEDOUT
         self._end(number, self.problem)
 
-    def room_changed(self, driver: QuicUpstream) -> None:
+    def room_changed(self, driver: SharedConnection) -> None:
         pass
 
     def upstream_gone(self, connection: UpstreamStream) -> None:

@@ -7,14 +7,15 @@ from tests.unit.engine.quic.peers import new_client
 from tests.unit.proxy.h3_path import Handle
 
 from headgate.connection.quic_socket import FULL, MAX_READS, QuicSocket
-from headgate.connection.quic_upstream import QuicUpstream, QuicUpstreamOwner
+from headgate.connection.quic_upstream import QuicUpstream
+from headgate.connection.upstream_stream import SharedOwner
 from headgate.counters import SIZE, UPSTREAM_READ, UPSTREAM_WRITTEN
 from headgate.engine.quic.closing import State
 from headgate.net.poller import Poller
 from headgate.net.udp import RECEIVE_BUFFER, UdpSocket
 
 
-class Pool(QuicUpstreamOwner):
+class Pool(SharedOwner):
     def __init__(self):
         self.ended = []
         self.crashes = []

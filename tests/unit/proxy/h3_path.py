@@ -7,7 +7,8 @@ from tests.unit.engine.quic.peers import CLIENT, SERVER, SETTINGS, flushed, new_
 from tests.unit.proxy.data_path import DataPath, Held
 
 from headgate.connection.quic_socket import QuicSocket
-from headgate.connection.quic_upstream import QuicUpstream, QuicUpstreamOwner
+from headgate.connection.quic_upstream import QuicUpstream
+from headgate.connection.upstream_stream import SharedOwner
 from headgate.engine.events import Data, EndOfMessage, Request, Response
 from headgate.engine.h3.connection import H3Connection
 from headgate.engine.quic.closing import State
@@ -118,7 +119,7 @@ class MemoryConnector(Held):
         self.forgotten.append(driver)
 
 
-class Nobody(QuicUpstreamOwner):
+class Nobody(SharedOwner):
     """Owns a driver until its handshake is over."""
 
     def connection_ready(self, driver):

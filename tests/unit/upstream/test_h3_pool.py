@@ -15,7 +15,8 @@ from headgate.engine.quic.settings import ConnectionSettings
 from headgate.engine.quic.stream import StreamSettings
 from headgate.errors import TransportError
 from headgate.upstream.endpoint import RACE_DELAY
-from headgate.upstream.h3_pool import BROKEN_SECONDS, MAX_BROKEN_SECONDS, MAX_H3_CONNECTIONS
+from headgate.upstream.h3_pool import BROKEN_SECONDS, MAX_BROKEN_SECONDS
+from headgate.upstream.lane_pool import MAX_SHARED_CONNECTIONS
 
 GET = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"
 NO_CONTENT = b"HTTP/1.1 204 No Content\r\n\r\n"
@@ -275,8 +276,8 @@ def test_who_waits_and_leaves_takes_no_lane():
 
 def test_connections_at_the_limit_and_one_more():
     path = H3Path(server_settings=ConnectionSettings(streams=StreamSettings(bidi_streams=1)))
-    clients = [path.ask(GET)[0] for _ in range(MAX_H3_CONNECTIONS + 1)]
-    assert len(path.drivers) == MAX_H3_CONNECTIONS
+    clients = [path.ask(GET)[0] for _ in range(MAX_SHARED_CONNECTIONS + 1)]
+    assert len(path.drivers) == MAX_SHARED_CONNECTIONS
     path.origins[0].respond(204)
     path.run()
     path.pass_time(0.1)
@@ -288,7 +289,7 @@ def test_connections_at_the_limit_and_one_more():
     late, _ = path.ask(GET)
     path.pass_time(5.1)
     assert b"504 Gateway Timeout" in late.transport.outgoing
-    assert f"no room on any of {MAX_H3_CONNECTIONS} connections" in path.seen.exchanges[-1].detail
+    assert f"no room on any of {MAX_SHARED_CONNECTIONS} connections" in path.seen.exchanges[-1].detail
     path.close()
 
 
