@@ -54,6 +54,7 @@ COMPILED: Final[tuple[str, ...]] = (
     "headgate.engine.message.priority",
     "headgate.engine.message.lines",
     "headgate.engine.message.messages",
+    "headgate.engine.h2.flow",
     "headgate.engine.quic.errors",
     "headgate.engine.quic.levels",
     "headgate.engine.quic.packet",

@@ -4,18 +4,17 @@ What a peer may send is a window less what it has sent and we have not *consumed
 nothing. A WINDOW_UPDATE goes out when half the window is used up, as h2o does, not for every piece.
 
 HTTP/2 tells nobody the round trip, so we take the longest one for which one stream shall still run at full speed:
-where half a window is used up in less than that, the window itself may be what holds the peer back, and it doubles, up
-to its maximum. So windows grow where data really flows and is really taken, and a slow stream or an idle connection
-never costs more than the first window.
+where half a window is used up in less than that, the window itself may be what holds the peer back, and it doubles,
+up to its maximum. So windows grow where data really flows and is really taken, and a slow stream or an idle
+connection never costs more than the first window.
 
-What we may send is a plain number, which a SETTINGS frame may even make negative (section 6.9.2); `widened` adds to it.
+What we may send is a plain number, which SETTINGS may even make negative (section 6.9.2); `widened` adds to it.
 """
 
 from typing import Final, final
 
-MAX_WINDOW: Final = (1 << 31) - 1  # section 6.9.1
-FIRST_WINDOW: Final = 65_535  # of both kinds, before anybody says otherwise (section 6.9.2)
-OVERFLOW: Final = -MAX_WINDOW - 1  # below every window there can be
+LARGEST_WINDOW: Final = (1 << 31) - 1  # section 6.9.1
+OVERFLOW: Final = -LARGEST_WINDOW - 1  # below every window there can be
 
 # Across an ocean; within a continent a third. Growth asks for twice the rate times this.
 _ROUND_TRIP: Final = 0.1
@@ -25,7 +24,7 @@ _NEVER: Final = -1.0
 def widened(window: int, increment: int) -> int:
     """Return a window for sending with `increment` octets more, or `OVERFLOW` where it has grown too large."""
     window += increment
-    return window if window <= MAX_WINDOW else OVERFLOW
+    return window if window <= LARGEST_WINDOW else OVERFLOW
 
 
 @final
@@ -56,7 +55,7 @@ class ReceiveWindow:
         return True
 
     def consume(self, count: int, now: float) -> int:
-        """Take note that `count` octets are used up; return by how much to open the window: 0 while it is too early."""
+        """Take note that `count` octets are used up; return by how much to open the window, often 0."""
         self.unread -= count
         return self.opened(now)
 
