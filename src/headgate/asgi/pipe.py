@@ -13,8 +13,8 @@ from typing import Final, final
 from mypy_extensions import mypyc_attr, trait
 
 from headgate.connection.downstream import DownstreamConnection
+from headgate.connection.downstream_lane import DownstreamLane
 from headgate.connection.exchange import Exchange, Handler, TunnelOwner
-from headgate.connection.quic_downstream import DownstreamLane
 from headgate.connection.stream_driver import StreamDriver
 from headgate.errors import TransportError
 from headgate.http.fields import Fields

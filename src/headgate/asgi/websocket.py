@@ -29,8 +29,8 @@ from headgate.asgi.application import Message
 from headgate.asgi.call import Call, ClientGone, HttpCall, read_fields
 from headgate.asgi.pipe import SILENCE_SECONDS, LanePipe, Pipe, PipeOwner, SocketPipe
 from headgate.connection.downstream import DownstreamConnection
+from headgate.connection.downstream_lane import DownstreamLane
 from headgate.connection.exchange import Exchange
-from headgate.connection.quic_downstream import DownstreamLane
 from headgate.counters import (
     ASGI_BAD_FRAME,
     ASGI_MESSAGE_TOO_BIG,

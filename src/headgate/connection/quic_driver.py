@@ -27,9 +27,6 @@ from headgate.errors import RemoteProtocolError
 from headgate.net.poller import Poller
 
 NEVER: Final = float("inf")
-# Pieces of content that wait are glued while they fit into this: one of two octets alone would weigh twenty times as
-# much, and only octets are counted.
-GLUE: Final = 2048
 _UNI: Final = 2  # the bit of a stream's number that says: one direction
 
 

@@ -1,12 +1,7 @@
 """The driver of a QUIC connection to an origin: HTTP/3 in client role (RFC 9114), many exchanges at a time.
 
-A `Lane` is one request stream, and what the reverse proxy knows of all this (`UpstreamStream`). It is taken by
-`reserve`, gets its stream with its request, and is over when the exchange is: then the stream is released, and
-given up with H3_REQUEST_CANCELLED in the directions that are not complete.
-
-Backpressure. Content that a lane delivered opens the stream's window when its receiver has taken it; while that one
-is paused, what still comes waits in the lane, at most a window of it. The other way, what QUIC has no room for makes
-`flush` say False, and `upstream_drained` follows.
+A request stream is a `Lane`, taken by `reserve`; when it is over, the stream is released, and given up with
+H3_REQUEST_CANCELLED in the directions that are not complete.
 
 Nothing new is asked after GOAWAY, or after `MAX_REQUESTS` (`H3Connection`): the connection ends with its last
 lane. While there are lanes and the origin is silent, a PING keeps both idle timers from ending it
@@ -17,18 +12,10 @@ from __future__ import annotations
 
 from typing import Final, final
 
-from headgate.connection.exchange import Exchange
 from headgate.connection.quic_counts import count_origin, count_origin_end
-from headgate.connection.quic_driver import GLUE, NEVER, DriverOwner, QuicDriver
-from headgate.connection.upstream_stream import (
-    REFUSED,
-    SILENT,
-    ResponseReceiver,
-    SharedConnection,
-    SharedOwner,
-    UpstreamOwner,
-    UpstreamStream,
-)
+from headgate.connection.quic_driver import NEVER, DriverOwner, QuicDriver
+from headgate.connection.upstream_lane import Lane, UpstreamLaneDriver
+from headgate.connection.upstream_stream import REFUSED, SILENT, SharedConnection, SharedOwner, UpstreamStream
 from headgate.counters import (
     UPSTREAM_CONNECTIONS,
     UPSTREAM_H3_CLOSED,
@@ -54,7 +41,6 @@ from headgate.engine.quic.connection import QuicConnection
 from headgate.engine.quic.errors import CONNECTION_REFUSED
 from headgate.engine.tls13.client import ClientHandshake
 from headgate.engine.tls13.settings import Session
-from headgate.http.fields import Fields
 from headgate.net.poller import Poller
 
 # After so much of the idle time that both sides agreed on a PING goes out, while answers are awaited.
@@ -62,169 +48,7 @@ KEEP_ALIVE_SHARE: Final = 0.5
 
 
 @final
-class Lane(UpstreamStream):
-    """One request on a connection that many share."""
-
-    def __init__(self, driver: QuicUpstream) -> None:
-        self.driver = driver
-        self.owner: UpstreamOwner = driver.pool
-        self.address: str = driver.address
-        self.receiver: ResponseReceiver | None = None
-        self.exchange: object | None = None
-        self.touched = True  # what was not, the origin says itself
-        self.answered = False
-        self.closed = False
-        self.stream = -1  # none before there is a request
-        self.is_paused = False
-        self.is_stalled = False
-        self.taken = 0  # octets of content that were delivered and open no window yet
-        self.waiting = 0  # octets of content among `_held`
-        self._held: list[Event] = []  # what came while nobody wanted it
-        self._until: float = NEVER
-
-    def __repr__(self) -> str:
-        return f"<Lane {self.stream} of {self.driver!r}>"
-
-    # -- the request
-
-    def send_request(self, request: Request, receiver: ResponseReceiver, exchange: object) -> None:
-        self.receiver = receiver
-        self.exchange = exchange
-        if isinstance(exchange, Exchange):
-            exchange.upstream_protocol = "HTTP/3"
-        # Another object: the number of the stream is another one for whoever the request came from.
-        asked = Request(request.method, request.target, 11, request.fields, request.body)
-        asked.host = request.host
-        self.driver.ask(self, asked)
-
-    def send(self, data: bytes) -> bool:
-        h3 = self.driver.h3
-        if h3 is not None and self.stream >= 0 and not self.closed:
-            h3.send(Data(data, self.stream))
-        return not self.driver.is_unwritten(self.stream)
-
-    def send_end(self, trailers: Fields | None) -> None:
-        h3 = self.driver.h3
-        if h3 is not None and self.stream >= 0 and not self.closed:
-            h3.send(EndOfMessage(trailers, self.stream))
-
-    def flush(self) -> bool:
-        driver = self.driver
-        driver.carry()
-        driver.owner.touched(driver)
-        self.is_stalled = driver.is_unwritten(self.stream)
-        return not self.is_stalled
-
-    # -- the answer
-
-    def take(self, event: Event) -> None:
-        """Something of the answer has come."""
-        self.answered = True
-        if self.is_paused:
-            self._hold(event)
-        else:
-            self._deliver(event)
-
-    def _hold(self, event: Event) -> None:
-        held = self._held
-        if isinstance(event, Data):
-            size = len(event.data)
-            self.waiting += size
-            last = held[-1] if held else None
-            if isinstance(last, Data) and len(last.data) + size <= GLUE:
-                last.data += event.data
-                return
-        held.append(event)
-
-    def _deliver(self, event: Event) -> None:
-        receiver = self.receiver
-        if receiver is None:
-            return
-        if isinstance(event, Data):
-            self.taken += len(event.data)
-            receiver.upstream_data(self, event.data)
-        elif isinstance(event, Response):
-            receiver.upstream_response(self, event)
-            if event.body == 0 and event.status >= 200 and self.receiver is receiver:
-                receiver.upstream_end(self, None)
-        elif isinstance(event, EndOfMessage):
-            receiver.upstream_end(self, event.trailers)
-
-    def turn(self) -> None:
-        """All that came was delivered."""
-        receiver = self.receiver
-        if receiver is None:
-            return
-        receiver.upstream_turn(self)
-        self._consume()
-
-    def _consume(self) -> None:
-        if not self.is_paused and self.taken > 0 and not self.closed:
-            taken = self.taken
-            self.taken = 0
-            self.driver.consumed(self.stream, taken)
-
-    def pause_reading(self) -> None:
-        self.is_paused = True
-
-    def resume(self) -> None:
-        self.is_paused = False
-        self._consume()
-        held = self._held
-        self._held = []
-        self.waiting = 0
-        for event in held:
-            self.take(event)
-        if held and not self.closed:
-            self.turn()
-        self.driver.owner.touched(self.driver)
-
-    def held(self) -> int:
-        return self.waiting
-
-    # -- time
-
-    def wait_until(self, when: float) -> None:
-        self._until = when
-
-    def is_due(self, now: float) -> bool:
-        return now >= self._until
-
-    def on_deadline(self, now: float) -> None:
-        self._until = NEVER
-        if self.receiver is not None:
-            self.receiver.upstream_timeout(self)
-
-    # -- ends
-
-    def release(self) -> bool:
-        self.close()
-        return False
-
-    def close(self) -> None:
-        if not self.closed:
-            self.closed = True
-            self.receiver = None
-            self._until = NEVER
-            self._held = []
-            self.waiting = 0
-            self.driver.drop(self)
-            self.owner.upstream_gone(self)
-
-    def fail(self, reason: str, detail: str) -> None:
-        """The answer will not be completed."""
-        receiver = self.receiver
-        self.close()
-        if receiver is not None:
-            receiver.upstream_failed(self, reason, detail)
-
-    def on_crash(self, error: Exception) -> None:
-        self.owner.crashed("upstream", error)
-        self.fail("internal", str(error))
-
-
-@final
-class QuicUpstream(QuicDriver, SharedConnection):
+class QuicUpstream(QuicDriver, UpstreamLaneDriver, SharedConnection):
     """One connection to one endpoint. `idle_since` is when its last lane ended."""
 
     def __init__(
@@ -240,7 +64,8 @@ class QuicUpstream(QuicDriver, SharedConnection):
         super().__init__(quic, owner, poller, H3Settings(max_section=max_section))
         self.pool = pool
         self.values = values
-        self.address = address
+        self.address: str = address
+        self.protocol: str = "HTTP/3"
         self.lanes: dict[int, Lane] = {}
         self.lanes_at_end = 0
         self.reserved = 0
@@ -266,7 +91,7 @@ class QuicUpstream(QuicDriver, SharedConnection):
     def reserve(self) -> Lane:
         """Return a lane; only while there is room."""
         self.reserved += 1
-        return Lane(self)
+        return Lane(self, self.pool)
 
     def carried(self) -> list[UpstreamStream]:
         return list(self.lanes.values())
@@ -275,7 +100,6 @@ class QuicUpstream(QuicDriver, SharedConnection):
         return not self.lanes and not self.reserved
 
     def ask(self, lane: Lane, request: Request) -> None:
-        """Send a request; that it cannot be sent is told at the end of the turn."""
         h3 = self.h3
         self.reserved -= 1
         if h3 is None or self.closed or not h3.can_request:
@@ -290,8 +114,16 @@ class QuicUpstream(QuicDriver, SharedConnection):
             self.is_leaving = True  # this was the last
         self.values[UPSTREAM_H3_REQUESTS] += 1
 
+    def send(self, event: Event) -> None:
+        h3 = self.h3
+        if h3 is not None:
+            h3.send(event)
+
+    def flush_soon(self) -> None:
+        self.carry()
+        self.owner.touched(self)
+
     def drop(self, lane: Lane) -> None:
-        """A lane is over, whichever way."""
         stream = lane.stream
         if stream == -1:
             self.reserved -= 1

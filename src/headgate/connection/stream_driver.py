@@ -22,6 +22,9 @@ READ_MAX: Final = 256 * 1024
 NEVER: Final = float("inf")
 # More than this is written at once: what is big is worth a call of its own, and should not be held by many at a time.
 DEFER_MAX: Final = 16 * 1024
+# Pieces of content that wait are glued while they fit into this: one of two octets alone would weigh twenty times as
+# much, and only octets are counted.
+GLUE: Final = 2048
 
 
 class StreamDriver(Pollable):

@@ -18,9 +18,9 @@ import time
 from typing import Final, final
 
 from headgate.connection.exchange import Exchange, Handler
-from headgate.connection.quic_upstream import Lane
 from headgate.connection.stream_driver import NEVER
 from headgate.connection.upstream import UpstreamConnection
+from headgate.connection.upstream_lane import Lane
 from headgate.connection.upstream_stream import ResponseReceiver, UpstreamStream
 from headgate.counters import (
     FORWARD_REFUSED_ADDRESS,

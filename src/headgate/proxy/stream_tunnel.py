@@ -16,8 +16,8 @@ import hashlib
 import os
 from typing import Final, final
 
+from headgate.connection.downstream_lane import DownstreamLane
 from headgate.connection.exchange import Exchange, Handler, TunnelOwner
-from headgate.connection.quic_downstream import DownstreamLane
 from headgate.connection.stream_driver import StreamDriver
 from headgate.connection.upstream import UpstreamConnection
 from headgate.counters import TUNNELS_OPEN

@@ -7,8 +7,8 @@ extended CONNECT (RFC 9220, `proxy/stream_tunnel`).
 from __future__ import annotations
 
 from headgate.connection.downstream import DownstreamConnection
+from headgate.connection.downstream_lane import DownstreamLane
 from headgate.connection.exchange import Exchange
-from headgate.connection.quic_downstream import DownstreamLane
 from headgate.connection.upstream import UpstreamConnection
 from headgate.connection.upstream_stream import UpstreamStream
 from headgate.engine.events import Response

@@ -7,8 +7,8 @@ from tests.unit.engine.tls13.peers import credential, keys
 from tests.unit.proxy.h3_path import fields
 from tests.unit.server.quic_gate import Script, Visitor, gates, is_over
 
-from headgate.connection.quic_downstream import LEAST_RATE, RATE_SECONDS
-from headgate.connection.quic_driver import GLUE
+from headgate.connection.downstream_lane import LEAST_RATE, RATE_SECONDS
+from headgate.connection.stream_driver import GLUE
 from headgate.counters import (
     ABORTED_DOWNSTREAM,
     ABORTED_UPSTREAM,

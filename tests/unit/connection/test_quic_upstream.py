@@ -4,7 +4,7 @@ import pytest
 from tests.unit.engine.quic.peers import SETTINGS
 from tests.unit.proxy.h3_path import H3Path, fields
 
-from headgate.connection.quic_driver import GLUE
+from headgate.connection.stream_driver import GLUE
 from headgate.counters import (
     GATEWAY_CLOSED,
     GATEWAY_HEAD_TIMEOUT,
