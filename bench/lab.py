@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from bench import certs, measure
+from bench.held import Held
 from bench.load import Load, Outcome, wrk
 from bench.proxies import Job, Origin, Profile, Proxy, Running, free_port
 
@@ -52,6 +53,7 @@ class Lab:
         self.base.chmod(0o755)
         self._running: dict[Lane, Running] = {}
         self._directories: set[Path] = {self.base}
+        self._held: Held | None = None
         self.origin = self._start(Lane("origin", Origin("origin"), Profile()), self.load_core, 0)
 
     def _start(self, lane: Lane, core: int, origin_port: int | None = None) -> Running:
@@ -69,10 +71,20 @@ class Lab:
         if origin_port is None:
             origin = self.origin.job
             origin_port = origin.tls_port if lane.profile.origin_tls else origin.port
-        job = Job(lane.profile, directory, pems, free_port(), free_port(), origin_port)
+            if lane.profile.h2c_origin:
+                origin_port = origin.h2c_port
+        ports = (free_port(), free_port(), origin_port, free_port())
+        job = Job(lane.profile, directory, pems, *ports, self.held.port if lane.profile.held else 0)
         if lane.profile.origin_tls:
             job.origin_authority.write_bytes(certs.certificates(self.origin.job.certificates))
         return job
+
+    @property
+    def held(self) -> Held:
+        """The origin that never answers."""
+        if self._held is None:
+            self._held = Held()
+        return self._held
 
     def running(self, lane: Lane) -> Running:
         """Return the proxy of `lane`, started if need be."""
@@ -106,6 +118,8 @@ class Lab:
         """End every process, remove every file."""
         self.keep_only([])
         self.origin.stop()
+        if self._held is not None:
+            self._held.close()
         for directory in self._directories:
             shutil.rmtree(directory, ignore_errors=True)
 

@@ -20,6 +20,9 @@ from typing import Final
 from bench import certs, measure
 
 START_LIMIT: Final = 180.0
+# For 10,000 who wait for an answer: HAProxy asks the kernel for two descriptors each, of the 20,000 that there are.
+MAX_CONNECTIONS: Final = 9900
+MAX_DESCRIPTORS: Final = 15_000
 # All the load comes from one address: the limits per client would measure themselves.
 LIMITS: Final = """[listener.limits]
 connections = 4000
@@ -40,8 +43,13 @@ class Profile:
     access_log: bool = False
     certificates: int = 1
     routes: int = 1
+    h2: bool = False
     h3: bool = False
     origin_tls: bool = False
+    # HTTP/2 in the clear, with prior knowledge, towards the origin.
+    h2c_origin: bool = False
+    # Below /hold is an origin that never answers, and there is room for 10,000 who wait for it.
+    held: bool = False
     # What the first port does instead of HTTP: "tcp" (passes connections on), or "connect" (a forward proxy; rivals
     # pass connections on).
     relay: str = ""
@@ -57,6 +65,10 @@ class Job:
     port: int
     tls_port: int
     origin_port: int
+    # Of an origin: where it speaks HTTP/2 in the clear.
+    h2c_port: int = 0
+    # Who never answers (`Profile.held`).
+    held_port: int = 0
 
     @property
     def origin_authority(self) -> Path:
@@ -124,7 +136,7 @@ class Proxy:
 
     @property
     def versions(self) -> frozenset[str]:
-        """The versions of HTTP whose rows it takes part in: "h1", "h3"."""
+        """The versions of HTTP whose rows it takes part in: "h1", "h2", "h2c" (towards origins), "h3"."""
         return frozenset(("h1",))
 
     def absent(self) -> str | None:
@@ -215,7 +227,7 @@ class Headgate(Proxy):
 
     @property
     def versions(self) -> frozenset[str]:
-        return frozenset(("h1", "h3"))
+        return frozenset(("h1", "h2", "h2c", "h3"))
 
     def version(self) -> str:
         """Return what it says of itself, also whether it is compiled; "" for a template."""
@@ -262,7 +274,8 @@ def headgate_config(job: Job) -> str:
     ]
     if job.profile.relay:
         return "\n".join([*lines, headgate_relay(job)]) + "\n"
-    tls_versions = '"h1", "h3"' if job.profile.h3 else '"h1"'
+    spoken = ["h1", *(version for version in ("h2", "h3") if getattr(job.profile, version))]
+    tls_versions = ", ".join(f'"{version}"' for version in spoken)
     for port, mode, versions in ((job.port, "http", '"h1"'), (job.tls_port, "https", tls_versions)):
         lines.append(
             f'[[listener]]\naddresses = ["127.0.0.1:{port}"]\nmode = "{mode}"\n'
@@ -276,6 +289,11 @@ def headgate_config(job: Job) -> str:
     ]
     scheme = "https" if job.profile.origin_tls else "http"
     lines.append(f'[upstream.origin]\nendpoints = ["{scheme}://127.0.0.1:{job.origin_port}"]')
+    if job.profile.h2c_origin:
+        lines.append('protocols = ["h2"]')
+    if job.profile.held:
+        lines.append('[[route]]\npath = "/hold"\nupstream = "hold"')
+        lines.append(f'[upstream.hold]\nendpoints = ["http://127.0.0.1:{job.held_port}"]')
     if job.profile.origin_tls:
         lines.append(f'[upstream.origin.tls]\nca = "{job.origin_authority}"\nname = "{certs.host(0)}"')
     return "\n".join(lines) + "\n"
@@ -318,10 +336,13 @@ class Rival(Proxy):
         super().__init__(name)
         self.root = root
 
+    # What those of Debian's stable release speak, and what newer ones do.
+    stable: frozenset[str] = frozenset(("h1", "h2"))
+    newer: frozenset[str] = frozenset(("h1", "h2", "h2c", "h3"))
+
     @property
     def versions(self) -> frozenset[str]:
-        # What Debian's stable release has was built without QUIC.
-        return frozenset(("h1",) if self.root is None else ("h1", "h3"))
+        return self.stable if self.root is None else self.newer
 
     def absent(self) -> str | None:
         if self.root is None:
@@ -351,18 +372,22 @@ class Haproxy(Rival):
     """HAProxy: one thread, reused connections, forwardfor, and a log line per request when asked."""
 
     program = "haproxy"
+    stable = frozenset(("h1", "h2", "h2c"))
 
     def command(self, job: Job) -> list[str]:
         log = "log global\n  option httplog\n" if job.profile.access_log else ""
         where = f"ssl crt {self.inside(job.certificates)}/"
         quic = f"bind quic4@127.0.0.1:{job.tls_port} {where} alpn h3" if job.profile.h3 else ""
-        tls = (
-            f"ssl verify required ca-file {self.inside(job.origin_authority)} "
-            f"sni str({certs.host(0)}) verifyhost {certs.host(0)} alpn http/1.1"
-        )
+        held = f"backend hold\n  server o 127.0.0.1:{job.held_port}" if job.profile.held else ""
+        tls = "proto h2" if job.profile.h2c_origin else ""
+        if job.profile.origin_tls:
+            tls = (
+                f"ssl verify required ca-file {self.inside(job.origin_authority)} "
+                f"sni str({certs.host(0)}) verifyhost {certs.host(0)} alpn http/1.1"
+            )
         config = f"""global
   nbthread 1
-  maxconn 4000
+  maxconn {MAX_CONNECTIONS if job.profile.held else 4000}
   log stdout format raw local0
   ssl-default-bind-options ssl-min-ver TLSv1.2
 defaults
@@ -376,11 +401,13 @@ defaults
   {log}
 frontend f
   bind 127.0.0.1:{job.port}
-  bind 127.0.0.1:{job.tls_port} {where} alpn http/1.1
+  bind 127.0.0.1:{job.tls_port} {where} alpn {"h2," if job.profile.h2 else ""}http/1.1
   {quic}
+{"  use_backend hold if { path_beg /hold }" if job.profile.held else ""}
 {self._routes(job)}
 backend origin
-  server o 127.0.0.1:{job.origin_port} {tls if job.profile.origin_tls else ""}
+  server o 127.0.0.1:{job.origin_port} {tls}
+{held}
 """
         if job.profile.relay:
             config = f"""global
@@ -424,8 +451,8 @@ worker_processes 1;
 daemon off;
 pid {directory}/nginx.pid;
 error_log stderr error;
-worker_rlimit_nofile 15000;
-events {{ worker_connections 6000; }}
+worker_rlimit_nofile {MAX_DESCRIPTORS};
+events {{ worker_connections {MAX_DESCRIPTORS if job.profile.held else 6000}; }}
 http {{
   access_log {log};
   keepalive_timeout 60s;
@@ -440,7 +467,8 @@ http {{
     keepalive 64;
     keepalive_requests 100000000;
   }}
-  proxy_http_version 1.1;
+{f"  upstream hold {{ server 127.0.0.1:{job.held_port}; }}" if job.profile.held else ""}
+  proxy_http_version {"2" if job.profile.h2c_origin else "1.1"};
   proxy_set_header Connection "";
   proxy_set_header Host {"$host" if job.profile.h3 else "$http_host"};
   proxy_set_header X-Forwarded-For $proxy_add_x_forwarded_for;
@@ -471,9 +499,11 @@ http {{
         scheme = "https" if job.profile.origin_tls else "http"
         names = [certs.host(index) for index in range(job.profile.certificates)]
         quic = f"listen 127.0.0.1:{job.tls_port} quic; " if job.profile.h3 else ""
+        h2 = " http2" if job.profile.h2 else ""
+        hold = "location /hold { proxy_pass http://hold; } " if job.profile.held else ""
         blocks = [
-            f"  server {{ {quic}listen 127.0.0.1:{job.tls_port} ssl; server_name {name}; "
-            f"ssl_certificate {where}/{name}.pem; ssl_certificate_key {where}/{name}.pem; "
+            f"  server {{ {quic}listen 127.0.0.1:{job.tls_port} ssl{h2}; server_name {name}; "
+            f"ssl_certificate {where}/{name}.pem; ssl_certificate_key {where}/{name}.pem; {hold}"
             f"location / {{ proxy_pass {scheme}://origin; }} }}"
             for name in names
         ]
@@ -490,7 +520,8 @@ http {{
 
 
 class Origin(Nginx):
-    """The origin: 100 bytes from memory on /, 1 MiB from a file on /1m. It is also the "direct" row."""
+    """The origin: 100 bytes from memory on /, 1 MiB from a file on /1m, on a third port in HTTP/2. It is also the
+    "direct" row."""
 
     def command(self, job: Job) -> list[str]:
         directory = self.inside(job.directory)
@@ -513,6 +544,7 @@ http {{
   server {{
     listen 127.0.0.1:{job.port};
     listen 127.0.0.1:{job.tls_port} ssl;
+    listen 127.0.0.1:{job.h2c_port} http2;
     ssl_certificate {certificate};
     ssl_certificate_key {certificate};
     location = /1m {{ root {directory}; }}

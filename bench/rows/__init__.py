@@ -5,6 +5,7 @@ from typing import Final
 from bench.load import FIFTEEN_FIELDS
 from bench.rows.asgi import Asgi
 from bench.rows.base import Row
+from bench.rows.h2 import H2Requests, IdleH2, OpenStreams
 from bench.rows.h3 import Garbage, H3Handshake, H3Requests, IdleH3
 from bench.rows.handshakes import Connections, Handshake, HandshakeManyCertificates, Resumed
 from bench.rows.idle import IdleTls
@@ -35,6 +36,12 @@ ROWS: Final[tuple[Row, ...]] = (
     HandshakeManyCertificates(1000),
     Start(1000, goal=1.5),
     Start(10_000, goal=12.0),
+    H2Requests("h2", "h2 over TLS, 100-byte replies, proxied", goal=1.5),
+    H2Requests("h2-fields", "h2, 15 fields, access log", goal=1.5, busy=True),
+    H2Requests("h2-1m", "h2, 1 MiB bodies", goal=1.5, path=MIB),
+    H2Requests("h2c-origin", "h2, and h2 to the origin", goal=1.5, h2c_origin=True),
+    OpenStreams(),
+    IdleH2(),
     H3Requests("h3", "h3, 100-byte replies, proxied", goal=2.5),
     H3Requests("h3-fields", "h3, 15 fields, access log", goal=2.5, busy=True),
     H3Requests("h3-1m", "h3, 1 MiB bodies", goal=2.0, path=MIB),
