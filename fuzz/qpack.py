@@ -15,8 +15,9 @@ from typing import Final
 
 from fuzz._common import SLOWEST, Broken, main, repeat
 from headgate.engine.h3.errors import H3ConnectionError
-from headgate.engine.h3.qpack_decoder import MAX_TABLE, QpackDecoder, SectionTooLargeError
+from headgate.engine.h3.qpack_decoder import MAX_TABLE, QpackDecoder
 from headgate.engine.h3.qpack_encoder import QpackEncoder
+from headgate.engine.message.errors import SectionTooLargeError
 from headgate.engine.message.lines import COOKIE, Line
 
 INSTRUCTIONS: Final[tuple[bytes, ...]] = (

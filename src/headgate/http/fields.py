@@ -25,6 +25,9 @@ OTHER_HOP: Final = 512  # a hop-by-hop line other than Connection
 DATE: Final = 1024
 HOPS_LEFT: Final = 2048
 ALT_SVC: Final = 4096
+# Not of a name: an HTTP/2 peer marked a line as never to be indexed, so the next hop sees it marked (RFC 7541 section
+# 7.1.3).
+NEVER_INDEXED: Final = 8192
 
 FLAGS: Final[dict[bytes, int]] = {
     b"host": HOST,

@@ -35,7 +35,6 @@ from headgate.engine.h3.errors import (
     unexpected,
 )
 from headgate.engine.h3.machine import DONE, FAILED, HEAD, received
-from headgate.engine.h3.qpack_decoder import SectionTooLargeError
 from headgate.engine.h3.sender import H3Sender
 from headgate.engine.h3.streams import (
     CONTROL,
@@ -47,7 +46,7 @@ from headgate.engine.h3.streams import (
     RequestStream,
     UniStream,
 )
-from headgate.engine.message.errors import MalformedError, RefusedError, malformed
+from headgate.engine.message.errors import MalformedError, RefusedError, SectionTooLargeError, malformed
 from headgate.engine.message.events import GoingAway, RequestRefused
 from headgate.engine.message.lines import Line
 from headgate.engine.message.messages import read_request, read_response, read_trailers

@@ -19,14 +19,11 @@ from headgate.engine.h3.errors import (
     H3ConnectionError,
 )
 from headgate.engine.h3.qpack_static import STATIC
-from headgate.engine.h3.qpack_table import DynamicTable
+from headgate.engine.message.errors import SectionTooLargeError
 from headgate.engine.message.integers import CodingError, decode_integer, decode_string, encode_integer
-from headgate.engine.message.lines import COOKIE, Line
+from headgate.engine.message.lines import COOKIE, MAX_FIELD_SECTION, MAX_SECTION_LINES, Line
+from headgate.engine.message.table import DynamicTable
 
-# RFC 9114 section 4.2.2, as in HTTP/1.1: cookies and tokens make 64 KiB real. It is announced in SETTINGS.
-MAX_FIELD_SECTION: Final = 64 * 1024
-# Field lines of one section, as in HTTP/1.1. Cookies count once: browsers send each pair in a line of its own.
-MAX_SECTION_LINES: Final = 128
 # The largest dynamic table and number of waiting sections that can be asked for (browsers use 64 KiB and 100).
 MAX_TABLE: Final = 4096
 MAX_BLOCKED_STREAMS: Final = 16
@@ -37,10 +34,6 @@ MAX_REMEMBERED_LINES: Final = 4096
 MAX_REMEMBERED_OCTETS: Final = 256
 
 _seen: Final[dict[bytes, Line]] = {}
-
-
-class SectionTooLargeError(Exception):
-    """A section beyond `MAX_FIELD_SECTION` or `MAX_SECTION_LINES`: 431 for a request."""
 
 
 @final

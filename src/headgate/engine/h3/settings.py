@@ -3,12 +3,8 @@
 from typing import Final, final
 
 from headgate.engine.h3.errors import H3_FRAME_ERROR, H3_SETTINGS_ERROR, H3ConnectionError
-from headgate.engine.h3.qpack_decoder import (
-    MAX_BLOCKED_STREAMS,
-    MAX_FIELD_SECTION,
-    MAX_SECTION_LINES,
-    MAX_TABLE,
-)
+from headgate.engine.h3.qpack_decoder import MAX_BLOCKED_STREAMS, MAX_TABLE
+from headgate.engine.message.lines import MAX_FIELD_SECTION, MAX_SECTION_LINES
 from headgate.engine.varint import decode_varint, encode_varint, length_of_varint
 
 SETTING_TABLE_CAPACITY: Final = 0x01

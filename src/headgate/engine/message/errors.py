@@ -19,6 +19,11 @@ class RefusedError(RemoteProtocolError):
     """A request that is answered with the status `code` and goes no further."""
 
 
+@final
+class SectionTooLargeError(Exception):
+    """A field section beyond `MAX_FIELD_SECTION` or `MAX_SECTION_LINES`: 431 for a request."""
+
+
 def malformed(detail: str) -> MalformedError:
     """Return the error for a message that is malformed."""
     return MalformedError(0, "malformed", detail)

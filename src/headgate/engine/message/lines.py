@@ -15,6 +15,11 @@ from headgate.http.fields import flags_of
 
 # RFC 9113 section 6.5.2, RFC 9114 section 4.2.2: what each line counts beside its octets.
 OVERHEAD: Final = 32
+# RFC 9113 section 10.5.1, RFC 9114 section 4.2.2, as in HTTP/1.1: cookies and tokens make 64 KiB real. It is
+# announced in SETTINGS.
+MAX_FIELD_SECTION: Final = 64 * 1024
+# Field lines of one section, as in HTTP/1.1. Cookies count once: browsers send each pair in a line of its own.
+MAX_SECTION_LINES: Final = 128
 
 PLAIN: Final = 0
 METHOD: Final = 1

@@ -233,13 +233,15 @@ def read_trailers(lines: list[Line]) -> Fields:
     """Return a trailer section. Raises `MalformedError`."""
     names: list[bytes] = []
     wire: list[bytes] = []
+    flags = 0
     for line in lines:
         kind = line.kind
         if kind != PLAIN and (kind <= LAST_PSEUDO or kind == kinds.TE or kind == kinds.WRONG):
             raise malformed(line.fault or _NO_PSEUDO)
         names.append(line.name)
         wire.append(line.line)
-    return Fields(names, wire)
+        flags |= line.flags
+    return Fields(names, wire, flags)
 
 
 # -- writing

@@ -35,10 +35,10 @@ from headgate.engine.h3.frames import (
     encode_frame,
     encode_head,
 )
-from headgate.engine.h3.qpack_decoder import MAX_FIELD_SECTION, MAX_SECTION_LINES
 from headgate.engine.h3.settings import H3Settings
 from headgate.engine.message.events import GoingAway, RequestRefused, StreamFailed
 from headgate.engine.message.integers import encode_integer, encode_string
+from headgate.engine.message.lines import MAX_FIELD_SECTION, MAX_SECTION_LINES
 from headgate.engine.message.priority import MAX_PENDING_PRIORITIES
 from headgate.engine.varint import encode_varint
 from headgate.http.fields import Fields

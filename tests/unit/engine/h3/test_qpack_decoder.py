@@ -9,15 +9,14 @@ from headgate.engine.h3.errors import (
 from headgate.engine.h3.qpack_decoder import (
     MAX_BLOCKED_OCTETS,
     MAX_BLOCKED_STREAMS,
-    MAX_FIELD_SECTION,
     MAX_REMEMBERED_LINES,
-    MAX_SECTION_LINES,
     MAX_TABLE,
     QpackDecoder,
-    SectionTooLargeError,
     _seen,
 )
+from headgate.engine.message.errors import SectionTooLargeError
 from headgate.engine.message.integers import encode_integer, encode_string
+from headgate.engine.message.lines import MAX_FIELD_SECTION, MAX_SECTION_LINES
 
 
 def pairs(lines):

@@ -1,5 +1,5 @@
-from headgate.engine.h3.qpack_table import DynamicTable
 from headgate.engine.message.lines import Line
+from headgate.engine.message.table import DynamicTable
 
 
 def table(capacity, *values):
@@ -32,3 +32,12 @@ def test_rfc9204_3_2_2_a_smaller_capacity_evicts():
     made.set_capacity(0)
     assert (made.dropped, made.size, made.inserted) == (2, 0, 2)
     assert repr(made) == "<DynamicTable 2..2 0/0>"
+
+
+def test_rfc7541_2_3_3_the_newest_comes_first():
+    made = table(3 * 34, b"0", b"1", b"2", b"3")
+    assert [made.newest(back).value for back in (0, 1, 2)] == [b"3", b"2", b"1"]
+    assert made.newest(3) is None
+    made.clear()
+    assert made.newest(0) is None
+    assert repr(made) == "<DynamicTable 4..4 0/102>"

@@ -1,6 +1,8 @@
-"""The dynamic table of a QPACK decoder (RFC 9204 section 3.2): lines in the order they were inserted.
+"""The dynamic table of an HPACK or a QPACK decoder (RFC 7541 section 2.3.2, RFC 9204 section 3.2): lines in the order
+they were inserted.
 
-An entry is known by its absolute index, which never changes: the first one ever inserted has 0.
+An entry is known by its absolute index, which never changes (the first one ever inserted has 0), or by how many came
+after it.
 """
 
 from typing import final
@@ -34,6 +36,15 @@ class DynamicTable:
         if 0 <= at < len(self._entries):
             return self._entries[at]
         return None
+
+    def newest(self, back: int) -> Line | None:
+        """Return the entry behind which `back` others were inserted, or None when there is none."""
+        at = len(self._entries) - 1 - back
+        return self._entries[at] if at >= 0 else None
+
+    def clear(self) -> None:
+        """Evict everything."""
+        self._evict(0)
 
     def set_capacity(self, capacity: int) -> None:
         """Evict what no longer fits."""
