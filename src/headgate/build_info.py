@@ -55,6 +55,7 @@ COMPILED: Final[tuple[str, ...]] = (
     "headgate.engine.message.lines",
     "headgate.engine.message.table",
     "headgate.engine.message.messages",
+    "headgate.engine.h2.budgets",
     "headgate.engine.h2.flow",
     "headgate.engine.h2.errors",
     "headgate.engine.h2.machine",

@@ -536,6 +536,67 @@ QUIC_MIGRATED: Final = _counter(
     "quic_migrated_total", "Moves of connections to another path of their client."
 )
 
+# -- HTTP/2. Why we ended connections: the words of engine/h2, all of them, and what the drivers have to say.
+H2_REASONS: Final = (
+    "rapid-reset",
+    "made-you-reset",
+    "refused-streams",
+    "settings-flood",
+    "empty-data",
+    "empty-headers",
+    "tiny-data",
+    "padding",
+    "ping-flood",
+    "priority-flood",
+    "window-update-flood",
+    "unknown-frames",
+    "closed-streams",
+    "continuation-flood",
+    "control-flood",
+    "preface",
+    "frame-size",
+    "protocol-error",
+    "settings",
+    "settings-timeout",
+    "hpack-decompression",
+    "flow-control",
+    "stream-closed",
+    "memory",
+    "other",
+)
+H2_CLOSED_FIRST: Final = len(TABLE)
+for _why in H2_REASONS:
+    _counter("h2_closed_total", "HTTP/2 connections with clients that we closed for a fault.", reason=_why)
+UPSTREAM_H2_CLOSED_FIRST: Final = len(TABLE)
+for _why in H2_REASONS:
+    _counter(
+        "upstream_h2_closed_total", "HTTP/2 connections with origins that we closed for a fault.", reason=_why
+    )
+H2_CODES: Final = (
+    "no-error",
+    "protocol-error",
+    "internal-error",
+    "flow-control-error",
+    "settings-timeout",
+    "stream-closed",
+    "frame-size-error",
+    "refused-stream",
+    "cancel",
+    "compression-error",
+    "connect-error",
+    "enhance-your-calm",
+    "inadequate-security",
+    "http-1-1-required",
+    "other",
+)
+H2_RESET_FIRST: Final = len(TABLE)
+for _code in H2_CODES:
+    _counter("h2_streams_reset_total", "Streams of HTTP/2 clients that we reset, by code.", code=_code)
+UPSTREAM_H2_RESET_FIRST: Final = len(TABLE)
+for _code in H2_CODES:
+    _counter("upstream_h2_streams_reset_total", "Streams to HTTP/2 origins that we reset, by code.", code=_code)
+H2_GIVEN_UP: Final = _counter("h2_streams_given_up_total", "Streams that HTTP/2 clients reset.")
+
 # -- the process
 MEMORY_BYTES: Final = _gauge("process_resident_bytes", "Resident memory of the process.")
 OPEN_FILES: Final = _gauge("process_open_files", "Open descriptors of the process.")

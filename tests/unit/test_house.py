@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from headgate import build_info, counters
+from headgate.engine.h2 import budgets
 
 ROOT = Path(__file__).parents[2]
 SOURCE = ROOT / "src" / "headgate"
@@ -433,4 +434,23 @@ def test_every_limit_of_quic_has_a_counter_or_says_why_not():
     page = LIMITS_PAGE.read_text(encoding="utf-8").split("\n## QUIC", 1)[1].split("\n## ", 1)[0]
     rows = [line.split(" | ") for line in page.splitlines() if line.startswith("| ")]
     assert len(rows) > 90
+    assert [row[0] for row in rows if row[4] == "—"] == []
+
+
+def test_every_end_of_http2_has_a_counter_and_the_limits_name_each_flood():
+    """The words of `H2ConnectionError` are the labels of h2_closed_total, and each leaky count has its row."""
+    found = {
+        node.args[1].value
+        for name, path in MODULES.items()
+        if name.startswith("engine.h2.")
+        for node in ast.walk(parsed(path))
+        if isinstance(node, ast.Call) and ast.unparse(node.func) == "H2ConnectionError" and len(node.args) > 1
+        if isinstance(node.args[1], ast.Constant)
+    }
+    floods = [kind[0] for kind in budgets.KINDS]
+    assert len(found) >= 2
+    assert sorted((found | set(floods)) - set(counters.H2_REASONS)) == []
+    page = LIMITS_PAGE.read_text(encoding="utf-8").split("\n## HTTP/2", 1)[1].split("\n## ", 1)[0]
+    assert [word for word in floods if f"{{{word}}}`" not in page] == []
+    rows = [line.split(" | ") for line in page.splitlines() if line.startswith("| `")]
     assert [row[0] for row in rows if row[4] == "—"] == []
