@@ -594,7 +594,9 @@ for _code in H2_CODES:
     _counter("h2_streams_reset_total", "Streams of HTTP/2 clients that we reset, by code.", code=_code)
 UPSTREAM_H2_RESET_FIRST: Final = len(TABLE)
 for _code in H2_CODES:
-    _counter("upstream_h2_streams_reset_total", "Streams to HTTP/2 origins that we reset, by code.", code=_code)
+    _counter(
+        "upstream_h2_streams_reset_total", "Streams to HTTP/2 origins that we reset, by code.", code=_code
+    )
 H2_GIVEN_UP: Final = _counter("h2_streams_given_up_total", "Streams that HTTP/2 clients reset.")
 
 # -- the process
