@@ -1,4 +1,4 @@
-"""One attack in a process of its own: `python -m bench.attack.attacker NAME HOST PORT SECONDS`.
+"""One attack in a process of its own: `python -m bench.attack.attacker VERSION NAME HOST PORT SECONDS`.
 
 It runs at the lowest priority: it may use all that the others on its core leave, which is how an attacker elsewhere
 would look to them. Prints one line of JSON.
@@ -9,15 +9,24 @@ import os
 import sys
 import time
 
+from bench.attack.aim import Aim
 from bench.attack.attacks import ATTACKS
+from bench.attack.h2_attacks import H2_ATTACKS
+from bench.attack.h2_target import H2Target
 from bench.attack.target import Target
 
 
-def main(name: str, host: str, port: str, seconds: str) -> int:
+def main(version: str, name: str, host: str, port: str, seconds: str) -> int:
     """Attack."""
     os.nice(19)
-    target = Target(host, int(port), time.monotonic() + float(seconds))
-    ATTACKS[name].run(target)
+    end = time.monotonic() + float(seconds)
+    target: Aim
+    if version == "h2":
+        target = H2Target(host, int(port), end)
+        H2_ATTACKS[name].run(target)
+    else:
+        target = Target(host, int(port), end)
+        ATTACKS[name].run(target)
     print(
         json.dumps(
             {

@@ -10,10 +10,10 @@ import os
 import random
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Final
 
 from bench.attack import held
+from bench.attack.aim import Attack
 from bench.attack.target import (
     BURST,
     CONTROL,
@@ -331,24 +331,6 @@ def h3_control(target: Target) -> None:
         return raw.client.batch(contents, SIZE), SIZE
 
     target.storm(burst)
-
-
-@dataclass(frozen=True)
-class Attack:
-    """One of them, and how a gate rightly answers.
-
-    `closes`: the code that ends its connections; `must`: it has to. `counter`: what moves, in words of /metrics.
-    `connects`: it is worth nothing without connections. `gets_in`: none of those that it opens may fail. `takes`: so
-    many seconds pass before the counter can move.
-    """
-
-    run: Callable[[Target], None]
-    closes: str = ""
-    counter: str = ""
-    must: bool = True
-    connects: bool = True
-    gets_in: bool = False
-    takes: float = 0.0
 
 
 def dropped(reason: str) -> str:

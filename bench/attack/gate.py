@@ -24,7 +24,7 @@ runtime_dir = "{folder}/run"
 [[listener]]
 addresses = ["127.0.0.1:{port}"]
 mode = "https"
-protocols = ["h1", "h3"]
+protocols = ["h1", "{version}"]
 [[certificate]]
 files = "{folder}/localhost.pem"
 [ocsp]
@@ -57,8 +57,9 @@ def memory(pids: list[int]) -> int:
 class Server:
     """A server under attack. `pids`: those whose memory counts."""
 
-    def __init__(self, name: str, folder: Path, core: int) -> None:
+    def __init__(self, name: str, folder: Path, core: int, version: str = "h3") -> None:
         self.name = name
+        self.version = version
         self.folder = folder
         self.core = core
         self.port = free_port()
@@ -107,7 +108,13 @@ class Headgate(Server):
         self.write_certificate()
         config = self.folder / "headgate.toml"
         config.write_text(
-            _CONFIG.format(folder=self.folder, port=self.port, metrics=self.metrics, origin=origin)
+            _CONFIG.format(
+                folder=self.folder,
+                port=self.port,
+                metrics=self.metrics,
+                origin=origin,
+                version=self.version,
+            )
         )
         self.spawn([sys.executable, "-m", "bench.attack.origin", str(origin)], other_core)
         gate = self.spawn([sys.executable, "-m", "headgate", "run", str(config)], self.core)
@@ -163,10 +170,10 @@ class Aioquic(Server):
 
 
 @contextlib.contextmanager
-def running(name: str, core: int, other_core: int) -> Iterator[Server]:
+def running(name: str, core: int, other_core: int, version: str = "h3") -> Iterator[Server]:
     """Run a server by its name in a folder of its own."""
     with tempfile.TemporaryDirectory(prefix="headgate-attack-") as folder:
-        server = {"headgate": Headgate, "aioquic": Aioquic}[name](name, Path(folder), core)
+        server = {"headgate": Headgate, "aioquic": Aioquic}[name](name, Path(folder), core, version)
         try:
             server.start(other_core)
             yield server

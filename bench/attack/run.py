@@ -1,11 +1,11 @@
-"""`python -m bench.attack [--only NAME …] [--seconds 20] [--target headgate|aioquic] [--json FILE]`.
+"""`python -m bench.attack [--version h3|h2] [--only NAME …] [--seconds 20] [--target headgate|aioquic] [--json FILE]`
 
 A gate with one worker runs on one core; on the other run an attack at full speed and a well-behaved client that
 sends a small request 50 times a second. Each row says what the worker's memory became, how long the good client
 waited, how the attack's connections were closed and which counters moved. It fails where memory has grown by more
-than 16 MiB since before the first attack, where the good client's p99 is above three times its quiet value and above
-20 ms, where a connection was not closed by the code that is right, where the counter of an attack did not move or its
-connections did not come about, and where the worker died.
+than 16 MiB (over HTTP/2: 8) since before the first attack, where the good client's p99 is above three times its quiet
+value and above 20 ms, where a connection was not closed by the code that is right, where the counter of an attack did
+not move or its connections did not come about, and where the worker died.
 
 Figures of others go to bench/results/attack-rivals.json, which git ignores.
 """
@@ -20,10 +20,14 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Final
 
-from bench.attack.attacks import ATTACKS, Attack
+from bench.attack.aim import Attack
+from bench.attack.attacks import ATTACKS
 from bench.attack.gate import Headgate, Server, memory, running
+from bench.attack.h2_attacks import H2_ATTACKS
 
-MOST_MEMORY: Final = 16 * 1024 * 1024
+MOST_MEMORY: Final = {"h3": 16 * 1024 * 1024, "h2": 8 * 1024 * 1024}
+KNOWN: Final = {"h3": ATTACKS, "h2": H2_ATTACKS}
+GOOD: Final = {"h3": "bench.attack.good", "h2": "bench.attack.h2_good"}
 MOST_P99: Final = 0.020
 TIMES_QUIET: Final = 3.0
 QUIET_SECONDS: Final = 4.0
@@ -53,7 +57,7 @@ class Row:
 
 def good(server: Server, seconds: float) -> subprocess.Popen[bytes]:
     """Start the well-behaved client."""
-    command = [sys.executable, "-m", "bench.attack.good", "127.0.0.1", str(server.port)]
+    command = [sys.executable, "-m", GOOD[server.version], "127.0.0.1", str(server.port)]
     return subprocess.Popen(
         [*command, "--local", "127.0.0.2", "--seconds", str(seconds)], stdout=subprocess.PIPE
     )
@@ -92,7 +96,10 @@ def attack(server: Server, name: str, seconds: float, base: int) -> Row:
     client = good(server, seconds)
     time.sleep(0.3)
     attacker = subprocess.Popen(
-        [sys.executable, "-m", "bench.attack.attacker", name, "127.0.0.1", str(server.port), str(seconds)],
+        [
+            *(sys.executable, "-m", "bench.attack.attacker", server.version, name),
+            *("127.0.0.1", str(server.port), str(seconds)),
+        ],
         stdout=subprocess.PIPE,
     )
     peak = 0
@@ -119,14 +126,14 @@ def judge(row: Row, server: Server, quiet: float) -> None:
     """Say what is wrong with a row."""
     if not server.is_alive():
         row.wrong.append("the server died")
-    if row.memory_peak > MOST_MEMORY / 2**20:
+    if row.memory_peak > MOST_MEMORY[server.version] / 2**20:
         row.wrong.append(f"memory grew by {row.memory_peak:.1f} MiB")
     if row.p99 > max(TIMES_QUIET * quiet, MOST_P99 * 1000):
         row.wrong.append(f"the good client's p99 is {row.p99:.1f} ms")
     if row.reconnected:
         row.wrong.append(f"the good client was cut off {row.reconnected} times")
     if isinstance(server, Headgate):
-        row.wrong += wrong_answers(row, ATTACKS[row.name])
+        row.wrong += wrong_answers(row, KNOWN[server.version][row.name])
 
 
 def wrong_answers(row: Row, expected: Attack) -> list[str]:
@@ -155,6 +162,8 @@ SHOWN: Final = (
     "quic_ended",
     "quic_closed",
     "quic_answers",
+    "h2_closed",
+    "h2_streams",
     "refused",
     "requests_refused",
     "http_errors",
@@ -178,19 +187,19 @@ def show(row: Row) -> None:
     sys.stdout.flush()
 
 
-def run(target: str, names: list[str], seconds: float) -> list[Row]:
+def run(target: str, names: list[str], seconds: float, version: str = "h3") -> list[Row]:
     """Run the attacks against one server, one after the other: it has the first core, everybody else the last."""
     cores = sorted(os.sched_getaffinity(0))
     os.sched_setaffinity(0, {cores[-1]})
     try:
-        return _run(target, names, seconds, (cores[0], cores[-1]))
+        return _run(target, names, seconds, (cores[0], cores[-1]), version)
     finally:
         os.sched_setaffinity(0, cores)
 
 
-def _run(target: str, names: list[str], seconds: float, cores: tuple[int, int]) -> list[Row]:
+def _run(target: str, names: list[str], seconds: float, cores: tuple[int, int], version: str) -> list[Row]:
     rows: list[Row] = []
-    with running(target, *cores) as server:
+    with running(target, *cores, version) as server:
         told(good(server, WARM_UP_SECONDS), WARM_UP_SECONDS)
         quiet = Row("quiet")
         take_good(quiet, told(good(server, QUIET_SECONDS), QUIET_SECONDS))
@@ -218,12 +227,19 @@ def _run(target: str, names: list[str], seconds: float, cores: tuple[int, int]) 
 def main(arguments: list[str]) -> int:
     """Run as the command line says; 1 where something was wrong."""
     parser = argparse.ArgumentParser(prog="bench.attack", description=__doc__)
-    parser.add_argument("--only", nargs="+", choices=list(ATTACKS), default=list(ATTACKS), metavar="NAME")
+    parser.add_argument("--version", choices=("h3", "h2"), default="h3")
+    parser.add_argument("--only", nargs="+", metavar="NAME", help="of these attacks alone")
     parser.add_argument("--seconds", type=float, default=20.0)
     parser.add_argument("--target", choices=("headgate", "aioquic"), default="headgate")
     parser.add_argument("--json", type=Path, default=None)
     given = parser.parse_args(arguments)
-    rows = run(given.target, given.only, given.seconds)
+    names = given.only or list(KNOWN[given.version])
+    unknown = [name for name in names if name not in KNOWN[given.version]]
+    if unknown:
+        parser.error(f"no attack of {given.version} is called {', '.join(unknown)}")
+    if given.version == "h2" and given.target != "headgate":
+        parser.error("the attacks over HTTP/2 go to headgate alone")
+    rows = run(given.target, names, given.seconds, given.version)
     path = given.json
     if path is None and given.target != "headgate":
         path = RESULTS / "attack-rivals.json"  # git ignores it

@@ -3,11 +3,10 @@
 import os
 import socket
 import time
-from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from typing import Final
 
+from bench.attack.aim import Aim
 from headgate.engine.h3.frames import HEADERS, SETTINGS, encode_frame
 from headgate.engine.h3.qpack_encoder import QpackEncoder
 from headgate.engine.quic.levels import INITIAL
@@ -22,21 +21,8 @@ BURST: Final = 40
 LOCAL: Final = "127.0.0.3"
 
 
-@dataclass
-class Target:
-    """Whom to attack, until when; and what came of it."""
-
-    host: str
-    port: int
-    end: float
-    packets: int = 0
-    connections: int = 0
-    failed: int = 0
-    closes: Counter[str] = field(default_factory=Counter)
-
-    def is_over(self) -> bool:
-        """Whether the time is over."""
-        return time.monotonic() >= self.end
+class Target(Aim):
+    """Whom to attack over QUIC."""
 
     def open(
         self,
