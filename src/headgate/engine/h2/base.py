@@ -5,14 +5,30 @@
 
 from typing import Final
 
-from headgate.engine.events import Event
-from headgate.engine.h2.errors import STREAM_CLOSED
+from headgate.engine.events import Data, Event
+from headgate.engine.h2 import frames
+from headgate.engine.h2.budgets import Budgets
+from headgate.engine.h2.errors import INTERNAL_ERROR, NO_ERROR
 from headgate.engine.h2.flow import ReceiveWindow
-from headgate.engine.h2.machine import CLOSED, DONE, FAILED, SEND_END, SEND_RESET, we_do
-from headgate.engine.h2.settings import DEFAULT_WINDOW, H2Settings, RemoteSettings
+from headgate.engine.h2.frames import PREFACE, encode_frame
+from headgate.engine.h2.hpack_decoder import HpackDecoder
+from headgate.engine.h2.hpack_encoder import HpackEncoder
+from headgate.engine.h2.machine import (
+    CLOSED,
+    DONE,
+    FAILED,
+    HALF_CLOSED_LOCAL,
+    OPEN,
+    SEND_END,
+    SEND_RESET,
+    we_do,
+)
+from headgate.engine.h2.settings import DEFAULT_FRAME, DEFAULT_WINDOW, H2Settings, RemoteSettings
 from headgate.engine.h2.stream import H2Stream
 from headgate.engine.message.events import StreamFailed
+from headgate.errors import LocalProtocolError
 
+NEVER: Final = float("inf")
 # Then GOAWAY: a client that stays for ever pins its worker, and old ones could never end (nginx 1000 requests, 1 h).
 MAX_REQUESTS: Final = 10_000
 MAX_AGE_SECONDS: Final = 3600.0
@@ -20,7 +36,7 @@ MAX_AGE_SECONDS: Final = 3600.0
 # of a client that may have 100 open.
 _RESETS_KEPT: Final = 256
 
-FRAME_RST_STREAM: Final = b"\x00\x00\x04\x03\x00"
+_RST_STREAM: Final = b"\x00\x00\x04\x03\x00"
 
 
 class H2Base:
@@ -46,12 +62,21 @@ class H2Base:
         self.requests = 0
         self.lingering = 0  # set by the driver: work for streams that are gone already
         self.streams: dict[int, H2Stream] = {}
-        self.window = ReceiveWindow(DEFAULT_WINDOW, self.local.connection_window_limit)
+        self.decoder = HpackDecoder(self.local.header_table, self.local.max_section, self.local.max_lines)
+        self.encoder = HpackEncoder(shared=is_client)
+        self.budgets = Budgets()
+        self.window = ReceiveWindow(self.local.connection_window, self.local.connection_window_limit)
+        # What holds for the peer until it has acknowledged our SETTINGS (section 6.5.3).
+        self.settings_held = False
+        self.receive_initial = DEFAULT_WINDOW
+        self.max_frame = DEFAULT_FRAME
         self.send_window = DEFAULT_WINDOW  # of the connection; those of the streams are theirs
         self.queued_total = 0  # octets of content that wait
         self.control_queued = 0  # octets in `_control`
         self.resets_sent: dict[int, int] = {}  # RST_STREAM frames that we sent, by code
         self.resets_received = 0
+        self.goaway_received = -1  # the last stream that the peer says it will serve
+        self.goaway_code = 0
         self._control: list[bytes] = []  # whole frames, in order, in front of all content
         self._events: list[Event] = []
         self._owners: list[int] = []  # the streams of `_events`
@@ -60,10 +85,24 @@ class H2Base:
         self._kept: dict[int, int] = {}  # unread octets of streams that ended well, and are gone
         self._last = 0  # the highest stream that the peer has begun (server) or that we have (client)
         self._reset: dict[int, None] = {}  # of those that we have reset, the last ones
+        self._pending: dict[int, int] = {}  # priorities of streams that are not open yet
+        self._goaway_sent = -1
+        self._leave_at = NEVER
+        self._ping_until = NEVER
+        self._pings = 0
+        self._write_preface()
 
     def __repr__(self) -> str:
         role = "client" if self.is_client else "server"
         return f"<H2Connection {role} requests={self.requests} open={len(self.streams)}>"
+
+    def _write_preface(self) -> None:
+        """Section 3.4: what each side begins with; the connection's window is opened at once."""
+        frame = encode_frame(frames.SETTINGS, 0, 0, self.local.encode(self.is_client))
+        self._write(PREFACE + frame if self.is_client else frame)
+        more = self.local.connection_window - DEFAULT_WINDOW
+        if more > 0:
+            self._write(encode_frame(frames.WINDOW_UPDATE, 0, 0, more.to_bytes(4, "big")))
 
     # -- events
 
@@ -104,24 +143,61 @@ class H2Base:
             del reset[next(iter(reset))]
         reset[stream_id] = None
         self.resets_sent[code] = self.resets_sent.get(code, 0) + 1
-        self._write(FRAME_RST_STREAM + stream_id.to_bytes(4, "big") + code.to_bytes(4, "big"))
+        self._write(_RST_STREAM + stream_id.to_bytes(4, "big") + code.to_bytes(4, "big"))
 
-    # -- ends
+    # -- streams
 
-    def abort(self, stream_id: int, code: int = STREAM_CLOSED) -> None:
+    @property
+    def room(self) -> int:
+        """As a client: how many more streams may be opened now."""
+        if self.failed or self.goaway_received >= 0 or self._goaway_sent >= 0 or self.now >= self.expires:
+            return 0
+        room = self.remote.max_streams - len(self.streams)
+        return max(0, min(room, self.max_requests - self.requests))
+
+    def open_stream(self) -> int:
+        """As a client: begin the next stream, to be sent a request on at once; return it.
+
+        Raises `LocalProtocolError` when there is no `room`.
+        """
+        if not self.is_client or self.room <= 0:
+            raise LocalProtocolError("no stream can be opened on this connection")
+        stream_id = 1 if self._last == 0 else self._last + 2
+        self._last = stream_id
+        self.requests += 1
+        self.streams[stream_id] = H2Stream(stream_id, self.remote.initial_window)
+        return stream_id
+
+    def abort(self, stream_id: int, code: int = INTERNAL_ERROR) -> None:
         """Give a stream up in both directions; nothing more is told of it."""
-        raise NotImplementedError
+        stream = self.streams.get(stream_id)
+        if stream is not None:
+            self._take_back(stream)
+            self._end_with(stream, code)
 
-    def _discard(self, stream: H2Stream) -> None:
-        """Let go of what a stream that is reset holds: its content both ways. `H2Sender` does it."""
-        raise NotImplementedError
+    def end_reading(self, stream_id: int) -> None:
+        """As a server that answers in full: read no more of the request (section 8.1).
+
+        RST_STREAM with NO_ERROR goes out behind the end of the answer, unless the request has ended by then.
+        """
+        stream = self.streams.get(stream_id)
+        if stream is None or stream.state not in (OPEN, HALF_CLOSED_LOCAL):
+            return
+        self._take_back(stream)
+        stream.receiving = FAILED
+        if stream.state == HALF_CLOSED_LOCAL:
+            self._end_with(stream, NO_ERROR)
 
     def _sent_end(self, stream: H2Stream) -> None:
         """END_STREAM has gone out."""
         stream.state = we_do(stream.state, SEND_END)
         stream.sending = DONE
+        if not self.is_client:
+            self.budgets.answered()
         if stream.state == CLOSED:
             self._forget(stream)
+        elif stream.receiving == FAILED and not self.is_client:
+            self._end_with(stream, NO_ERROR)
 
     def _forget(self, stream: H2Stream) -> None:
         """Let go of a stream that is closed; what was handed out of it is consumed later."""
@@ -137,8 +213,71 @@ class H2Base:
         stream.sending = FAILED
         self._write_reset(stream.id, code)
         self._discard(stream)
-        self._forget(stream)
+        self.streams.pop(stream.id, None)
+
+    def _close_by_peer(self, stream: H2Stream) -> None:
+        """Let go of a stream that the peer has given up."""
+        self._take_back(stream)
+        stream.state = CLOSED
+        stream.receiving = FAILED
+        stream.sending = FAILED
+        self._discard(stream)
+        self.streams.pop(stream.id, None)
 
     def _fail(self, stream: H2Stream, code: int, reason: str, detail: str, by_peer: bool) -> None:
         """Tell that a stream is over before its time."""
         self._tell(stream.id, StreamFailed(stream.id, code, reason, detail, by_peer))
+
+    def _take_back(self, stream: H2Stream) -> None:
+        """Nobody has seen these events, and nobody shall begin to forward a message that is broken already."""
+        if self._event_at >= len(self._events) or stream.id not in self._owners:
+            return
+        events: list[Event] = []
+        owners: list[int] = []
+        content = 0
+        for i in range(self._event_at, len(self._events)):
+            event = self._events[i]
+            if self._owners[i] != stream.id:
+                events.append(event)
+                owners.append(self._owners[i])
+            elif isinstance(event, Data):
+                content += len(event.data)
+        self._events = events
+        self._owners = owners
+        self._event_at = 0
+        if content:
+            self.consumed(stream.id, content)
+
+    # -- what `H2Sender` does
+
+    def consumed(self, stream_id: int, count: int) -> None:
+        """Content was used up: windows may open."""
+        raise NotImplementedError
+
+    def _discard(self, stream: H2Stream) -> None:
+        """Let go of what a stream that is reset holds: its content both ways."""
+        raise NotImplementedError
+
+    def _count_in(self, stream: H2Stream, count: int) -> None:
+        """Count the payload of a DATA frame against both windows."""
+        raise NotImplementedError
+
+    def _count_ignored(self, count: int) -> None:
+        """Count the payload of a DATA frame that nobody reads."""
+        raise NotImplementedError
+
+    def _widen(self, stream: H2Stream, increment: int) -> None:
+        """Take a WINDOW_UPDATE of a stream."""
+        raise NotImplementedError
+
+    def _widen_connection(self, increment: int) -> None:
+        """Take a WINDOW_UPDATE of the connection."""
+        raise NotImplementedError
+
+    def _shift_windows(self, change: int) -> None:
+        """Take another SETTINGS_INITIAL_WINDOW_SIZE of the peer, `change` octets larger (section 6.9.2)."""
+        raise NotImplementedError
+
+    def _prioritise(self, stream: H2Stream, priority: int) -> None:
+        """Take another priority, urgency * 2 + incremental."""
+        raise NotImplementedError

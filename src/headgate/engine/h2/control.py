@@ -7,6 +7,7 @@ one names the last stream that really came; from there on requests are refused, 
 
 from typing import Final
 
+from headgate.engine.h2.base import NEVER
 from headgate.engine.h2.budgets import PINGS, PRIORITIES, SETTINGS_FRAMES, UNKNOWN_FRAMES
 from headgate.engine.h2.errors import (
     ENHANCE_YOUR_CALM,
@@ -32,10 +33,9 @@ from headgate.engine.h2.settings import PAIR
 from headgate.engine.message.events import GoingAway
 from headgate.engine.message.priority import MAX_PENDING_PRIORITIES, parse_priority
 
-NEVER: Final = float("inf")
 LAST_STREAM: Final = (1 << 31) - 1
-# Between the two steps of leaving, when no PING comes back: a slow round trip (Envoy 5 s).
-DRAIN_SECONDS: Final = 5.0
+# Between the two steps of leaving, when no PING comes back: more than a slow round trip (Envoy 5 s).
+DRAIN_SECONDS: Final = 2.0
 # For the answer to a PING of ours (Go 15 s).
 PING_SECONDS: Final = 15.0
 # Entries of one SETTINGS frame; browsers send some 6.
@@ -69,13 +69,13 @@ class H2Control(H2Sender):
         if remote.header_table != table:
             self.encoder.apply_table_size(remote.header_table)
         if remote.initial_window != window:
-            self._set_initial_window(remote.initial_window)
+            self._shift_windows(remote.initial_window - window)
         self._write(_ACK)
 
     def _settings_held(self) -> None:
         """The peer has our SETTINGS: from here on they hold (section 6.5.3)."""
         if self.settings_held:
-            self.budgets.spend(SETTINGS_FRAMES, self.now)
+            self.budgets.spend(UNKNOWN_FRAMES, self.now)
             return
         self.settings_held = True
         self.decoder.settings_acknowledged()
@@ -91,7 +91,7 @@ class H2Control(H2Sender):
     # -- PING
 
     def ping(self, now: float) -> None:
-        """Ask whether the peer is there; an answer that does not come in `PING_SECONDS` is an error of `on_deadline`."""
+        """Ask whether the peer is there; no answer in `PING_SECONDS` is an error of `on_deadline`."""
         if self.failed or self._ping_until != NEVER:
             return
         self._pings += 1
@@ -109,7 +109,7 @@ class H2Control(H2Sender):
         elif self._ping_until != NEVER and payload == self._pings.to_bytes(8, "big"):
             self._ping_until = NEVER
         else:
-            self.budgets.spend(PINGS, self.now)  # an answer to nothing
+            self.budgets.spend(UNKNOWN_FRAMES, self.now)  # an answer to nothing
 
     # -- GOAWAY
 
@@ -119,7 +119,7 @@ class H2Control(H2Sender):
         return self._goaway_sent >= 0
 
     @property
-    def is_drained(self) -> bool:
+    def is_finished(self) -> bool:
         """Whether that is the last word, and nothing is open any more: the connection may be closed."""
         return 0 <= self._goaway_sent < LAST_STREAM and not self.streams
 
@@ -141,9 +141,7 @@ class H2Control(H2Sender):
 
     def _write_goaway(self, last: int, code: int, detail: bytes) -> None:
         self._goaway_sent = last
-        self._write(
-            encode_frame(GOAWAY, 0, 0, last.to_bytes(4, "big") + code.to_bytes(4, "big") + detail)
-        )
+        self._write(encode_frame(GOAWAY, 0, 0, last.to_bytes(4, "big") + code.to_bytes(4, "big") + detail))
 
     def _receive_goaway(self, payload: bytes) -> None:
         if len(payload) < 8:
@@ -193,7 +191,7 @@ class H2Control(H2Sender):
         stream = self.streams.get(stream_id)
         if stream is not None:
             stream.updated = True
-            self.scheduler.prioritise(stream, priority >> 1, priority & 1 == 1)
+            self._prioritise(stream, priority)
         elif stream_id > self._last:
             pending = self._pending
             pending.pop(stream_id, None)

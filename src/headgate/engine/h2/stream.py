@@ -34,7 +34,6 @@ class H2Stream:
         "send_window",
         "sending",
         "state",
-        "stops",
         "trailers",
         "trailers_in",
         "updated",
@@ -62,7 +61,6 @@ class H2Stream:
         self.queued = 0
         self.ending = False
         self.trailers: Fields | None = None
-        self.stops = False  # RST_STREAM with NO_ERROR follows the end (section 8.1)
         self.is_over = False  # `queued` stood above the low water since that was told last
         self.is_ready = False  # stands in the scheduler
         self.urgency = 3

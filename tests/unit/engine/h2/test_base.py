@@ -23,6 +23,8 @@ def test_events_come_in_order_and_tell_whose_they_are():
 
 def test_rfc9113_5_4_2_one_reset_for_each_stream():
     base = H2Base(False, 0.0)
+    base._control = []
+    base.control_queued = 0
     base._write_reset(1, CANCEL)
     base._write_reset(1, CANCEL)
     assert base._control == [bytes.fromhex("000004 03 00 00000001 00000008")]
