@@ -561,6 +561,7 @@ H2_REASONS: Final = (
     "hpack-decompression",
     "flow-control",
     "stream-closed",
+    "ping-timeout",
     "memory",
     "other",
 )

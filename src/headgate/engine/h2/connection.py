@@ -299,6 +299,12 @@ class H2Connection(H2Content):
     def _continuation(self, flags: int, stream_id: int, fragment: bytes) -> None:
         if not self._block_stream:
             raise protocol_error("CONTINUATION of nothing")
+        if len(self._block) > MAX_CONTINUATIONS:
+            raise H2ConnectionError(
+                ENHANCE_YOUR_CALM,
+                "continuation-flood",
+                f"a field block in more than {MAX_CONTINUATIONS} CONTINUATION frames",
+            )
         self._add_fragment(fragment)
         if flags & FLAG_END_HEADERS:
             block = b"".join(self._block)
@@ -306,12 +312,6 @@ class H2Connection(H2Content):
             self._block_size = 0
             self._block_stream = _NO_STREAM
             self._section(stream_id, block, self._block_ends)
-        elif len(self._block) > MAX_CONTINUATIONS:
-            raise H2ConnectionError(
-                ENHANCE_YOUR_CALM,
-                "continuation-flood",
-                f"a field block in more than {MAX_CONTINUATIONS} CONTINUATION frames",
-            )
 
     def _add_fragment(self, fragment: bytes) -> None:
         """Keep a piece of a field block; the whole is bounded by what it may decode to."""
