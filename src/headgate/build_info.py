@@ -66,6 +66,7 @@ COMPILED: Final[tuple[str, ...]] = (
     "headgate.engine.h2.settings",
     "headgate.engine.h2.frames",
     "headgate.engine.h2.stream",
+    "headgate.engine.h2.scheduler",
     "headgate.engine.h2.base",
     "headgate.engine.h2.sender",
     "headgate.engine.h2.control",

@@ -23,6 +23,7 @@ from headgate.engine.h2.machine import (
     SEND_RESET,
     we_do,
 )
+from headgate.engine.h2.scheduler import Scheduler
 from headgate.engine.h2.settings import DEFAULT_FRAME, DEFAULT_WINDOW, H2Settings, RemoteSettings
 from headgate.engine.h2.stream import H2Stream
 from headgate.engine.message.events import StreamFailed
@@ -71,13 +72,17 @@ class H2Base:
         self.receive_initial = DEFAULT_WINDOW
         self.max_frame = DEFAULT_FRAME
         self.send_window = DEFAULT_WINDOW  # of the connection; those of the streams are theirs
-        self.queued_total = 0  # octets of content that wait
+        self.scheduler = Scheduler()
+        self.queued_total = 0  # octets of content that are held: a piece counts until all of it is out
         self.control_queued = 0  # octets in `_control`
         self.resets_sent: dict[int, int] = {}  # RST_STREAM frames that we sent, by code
         self.resets_received = 0
         self.goaway_received = -1  # the last stream that the peer says it will serve
         self.goaway_code = 0
         self._control: list[bytes] = []  # whole frames, in order, in front of all content
+        # The stream of the last HEADERS, and where they stand in `_control` while END_STREAM may be put into them.
+        self._head_of = 0
+        self._head_at = -1
         self._events: list[Event] = []
         self._owners: list[int] = []  # the streams of `_events`
         self._event_at = 0
@@ -174,6 +179,8 @@ class H2Base:
         if stream is not None:
             self._take_back(stream)
             self._end_with(stream, code)
+        else:
+            self.consumed(stream_id, self._kept.get(stream_id, 0))
 
     def end_reading(self, stream_id: int) -> None:
         """As a server that answers in full: read no more of the request (section 8.1).
@@ -182,9 +189,12 @@ class H2Base:
         """
         stream = self.streams.get(stream_id)
         if stream is None or stream.state not in (OPEN, HALF_CLOSED_LOCAL):
+            self.consumed(stream_id, self._kept.get(stream_id, 0))
             return
         self._take_back(stream)
         stream.receiving = FAILED
+        if stream.window is not None:
+            self.consumed(stream_id, stream.window.unread)
         if stream.state == HALF_CLOSED_LOCAL:
             self._end_with(stream, NO_ERROR)
 
@@ -256,28 +266,4 @@ class H2Base:
 
     def _discard(self, stream: H2Stream) -> None:
         """Let go of what a stream that is reset holds: its content both ways."""
-        raise NotImplementedError
-
-    def _count_in(self, stream: H2Stream, count: int) -> None:
-        """Count the payload of a DATA frame against both windows."""
-        raise NotImplementedError
-
-    def _count_ignored(self, count: int) -> None:
-        """Count the payload of a DATA frame that nobody reads."""
-        raise NotImplementedError
-
-    def _widen(self, stream: H2Stream, increment: int) -> None:
-        """Take a WINDOW_UPDATE of a stream."""
-        raise NotImplementedError
-
-    def _widen_connection(self, increment: int) -> None:
-        """Take a WINDOW_UPDATE of the connection."""
-        raise NotImplementedError
-
-    def _shift_windows(self, change: int) -> None:
-        """Take another SETTINGS_INITIAL_WINDOW_SIZE of the peer, `change` octets larger (section 6.9.2)."""
-        raise NotImplementedError
-
-    def _prioritise(self, stream: H2Stream, priority: int) -> None:
-        """Take another priority, urgency * 2 + incremental."""
         raise NotImplementedError
