@@ -19,7 +19,6 @@ from headgate.engine.message.errors import SectionTooLargeError
 from headgate.engine.message.integers import CodingError, decode_integer, decode_string
 from headgate.engine.message.lines import COOKIE, MAX_FIELD_SECTION, MAX_SECTION_LINES, Line
 from headgate.engine.message.table import DynamicTable
-from headgate.http.fields import NEVER_INDEXED
 
 # RFC 9113 section 6.5.2: the table of a peer that has heard of no other size.
 DEFAULT_TABLE: Final = 4096
@@ -181,8 +180,8 @@ def _end_of_string(block: bytes, at: int) -> int:
 def _line(name: bytes, value: bytes, like: Line | None, first: int) -> Line:
     """Make a line; one that was marked as never to be indexed (section 6.2.3) stays so for the next hop."""
     line = Line(name, value, like)
-    if first & 0xF0 == 0x10 and not line.sensitive:
-        line.flags |= NEVER_INDEXED
+    if first & 0xF0 == 0x10:
+        line.mark()
     return line
 
 

@@ -198,7 +198,9 @@ class QpackDecoder:
             never = first & 0x10
         value, at = decode_string(section, at, 8, self.max_section)
         line = Line(name, value, like)
-        if not never and not line.sensitive and end - start <= MAX_REMEMBERED_OCTETS:
+        if never:
+            line.mark()
+        elif not line.sensitive and end - start <= MAX_REMEMBERED_OCTETS:
             if len(_seen) >= MAX_REMEMBERED_LINES:
                 _seen.clear()
             _seen[section[start:end]] = line
@@ -207,13 +209,18 @@ class QpackDecoder:
     def _read_relative_literal(self, section: bytes, at: int) -> tuple[Line, int]:
         """Decode a literal whose name stands in the dynamic table (sections 4.5.4 and 4.5.5)."""
         if section[at] & 0x40:
+            never = section[at] & 0x20
             index, at = decode_integer(section, at, 4)
             name = self._entry(self._base - 1 - index).name
         else:
+            never = section[at] & 0x08
             index, at = decode_integer(section, at, 3)
             name = self._entry(self._base + index).name
         value, at = decode_string(section, at, 8, self.max_section)
-        return Line(name, value), at
+        line = Line(name, value)
+        if never:
+            line.mark()
+        return line, at
 
     # -- waiting
 

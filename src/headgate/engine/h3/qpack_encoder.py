@@ -3,9 +3,10 @@
 A section never blocks its reader: it refers to an entry of the dynamic table only when the peer has acknowledged it.
 An entry is inserted when its line is seen for the second time, so what occurs once costs nothing. Never inserted:
 what is secret (section 7.1.3), what changes each time, what would take more than a quarter of the table. What is
-secret is also marked, so that no hop behind us indexes it either. An encoder for requests (`shared`) inserts nothing
-and marks every literal: requests of many clients meet on a connection to an origin, and none of them shall learn by
-the length of its own request what others sent (section 7.1.1).
+secret is also marked, so that no hop behind us indexes it either, and so is every literal of a section that came with
+such a mark. An encoder for requests (`shared`) inserts nothing and marks every literal: requests of many clients meet
+on a connection to an origin, and none of them shall learn by the length of its own request what others sent (section
+7.1.1).
 
 Literals mean the same on every connection; they are worked out once and remembered by their line.
 """
@@ -94,19 +95,19 @@ class QpackEncoder:
 
     # -- field sections
 
-    def encode(self, stream: int, names: list[bytes], lines: list[bytes]) -> bytes:
+    def encode(self, stream: int, names: list[bytes], lines: list[bytes], *, marked: bool = False) -> bytes:
         """Return the encoded section of lines as `Fields` holds them; `names` are lower case.
 
-        A pseudo-header field is the line `:name: value`.
+        A pseudo-header field is the line `:name: value`. `marked`: every literal is marked as never to be indexed.
         """
-        if self.capacity > 0 and self._sections < MAX_OUTSTANDING_SECTIONS:
+        marked = marked or self.shared
+        if self.capacity > 0 and self._sections < MAX_OUTSTANDING_SECTIONS and not marked:
             return self._encode_with_table(stream, names, lines)
         parts = [b"\0\0"]
-        shared = self.shared
         for i in range(len(lines)):
             line = lines[i]
-            known = None if shared else _literals.get(line)
-            parts.append(known if known is not None else _literal(names[i], line, shared))
+            known = None if marked else _literals.get(line)
+            parts.append(known if known is not None else _literal(names[i], line, marked))
         return b"".join(parts)
 
     def _encode_with_table(self, stream: int, names: list[bytes], lines: list[bytes]) -> bytes:

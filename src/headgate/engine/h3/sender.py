@@ -12,7 +12,7 @@ from headgate.engine.h3.machine import CONTENT, FAILED, HEAD, TRAILERS_SEEN, TUN
 from headgate.engine.h3.streams import RequestStream
 from headgate.engine.message.messages import section_size, write_request, write_response
 from headgate.errors import LocalProtocolError
-from headgate.http.fields import Fields
+from headgate.http.fields import NEVER_INDEXED, Fields
 
 # Content up to which the head of its frame is copied in front of it; beyond, both are written apart.
 _COPIED: Final = 1024
@@ -136,6 +136,8 @@ class H3Sender(H3Base):
             )
             self._fail(stream, error, H3_INTERNAL_ERROR, by_peer=False)
             return False
-        section = self.encoder.encode(stream.id, fields.names, fields.lines)
+        section = self.encoder.encode(
+            stream.id, fields.names, fields.lines, marked=fields.flags & NEVER_INDEXED != 0
+        )
         self._writes.append((stream.id, encode_head(frames.HEADERS, len(section)) + section, fin))
         return True

@@ -11,7 +11,7 @@ import re
 from typing import Final, final
 
 from headgate.engine.message.priority import parse_priority
-from headgate.http.fields import flags_of
+from headgate.http.fields import NEVER_INDEXED, flags_of
 
 # RFC 9113 section 6.5.2, RFC 9114 section 4.2.2: what each line counts beside its octets.
 OVERHEAD: Final = 32
@@ -123,6 +123,11 @@ class Line:
         elif kind == AUTHORITY:
             self.number = 1 if _is_authority(value) is not None else -1
         self.kind: int = kind
+
+    def mark(self) -> None:
+        """Note that the peer marked it as never to be indexed; the name of a sensitive one says as much."""
+        if not self.sensitive:
+            self.flags |= NEVER_INDEXED
 
     def __repr__(self) -> str:
         return f"<Line {self.name!r} {len(self.value)} octets>" if self.sensitive else f"<Line {self.line!r}>"

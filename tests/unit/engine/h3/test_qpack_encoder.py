@@ -10,7 +10,7 @@ from headgate.engine.h3.qpack_encoder import (
     QpackEncoder,
     _literals,
 )
-from headgate.http.fields import Fields
+from headgate.http.fields import NEVER_INDEXED, Fields
 
 
 def encode(encoder, stream, *items):
@@ -100,6 +100,21 @@ def test_rfc9204_7_1_1_requests_of_many_clients_share_no_table():
         assert section[2] & 0xF0 == 0x30
         pair.deliver()
     assert pair.encoder.capacity == 0
+
+
+def test_rfc9204_7_1_3_a_marked_line_is_marked_for_the_next_hop():
+    """With a literal name, and with names of a dynamic table in both forms; the whole section is marked."""
+    decoder = QpackDecoder(220)
+    decoder.receive(bytes.fromhex("3fbd01") + b"\x41x\x01v" + b"\x41y\x01v")
+    for marked in (b"\0\0\x31x\x01s", b"\x03\0\x60\x01s", b"\x03\x81\x08\x01s"):
+        (line,) = decoder.decode(0, marked)
+        assert line.flags & NEVER_INDEXED
+        pair = Pair()
+        for stream in (0, 4, 8):
+            lines = [line.line, b"server: a"]
+            section = pair.encoder.encode(stream, [line.name, b"server"], lines, marked=True)
+            assert pair.encoder.inserted == 0
+            assert [one.flags & NEVER_INDEXED > 0 for one in QpackDecoder().decode(0, section)] == [True] * 2
 
 
 def test_what_changes_each_time_is_not_inserted():
