@@ -68,6 +68,7 @@ COMPILED: Final[tuple[str, ...]] = (
     "headgate.engine.h2.stream",
     "headgate.engine.h2.scheduler",
     "headgate.engine.h2.base",
+    "headgate.engine.h2.windows",
     "headgate.engine.h2.sender",
     "headgate.engine.h2.control",
     "headgate.engine.h2.content",

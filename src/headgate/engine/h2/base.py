@@ -1,6 +1,6 @@
 """What both halves of an HTTP/2 connection share: its state, its events, how streams end, and what is to be written.
 
-`H2Sender` adds how messages are written and how windows open, `H2Connection` how frames are read.
+`H2Windows` adds flow control, `H2Sender` how messages are written, `H2Connection` how frames are read.
 """
 
 from typing import Final
@@ -258,7 +258,7 @@ class H2Base:
         if content:
             self.consumed(stream.id, content)
 
-    # -- what `H2Sender` does
+    # -- what `H2Windows` does
 
     def consumed(self, stream_id: int, count: int) -> None:
         """Content was used up: windows may open."""
