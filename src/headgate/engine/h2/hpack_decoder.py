@@ -22,6 +22,8 @@ from headgate.engine.message.table import DynamicTable
 
 # RFC 9113 section 6.5.2: the table of a peer that has heard of no other size.
 DEFAULT_TABLE: Final = 4096
+# Section 4.2: the smallest size that there was since the last block, and the one that holds.
+MAX_TABLE_UPDATES: Final = 2
 # Representations that are remembered, and how long one may be: at most some 3 MiB for a worker.
 MAX_REMEMBERED_LINES: Final = 4096
 MAX_REMEMBERED_OCTETS: Final = 256
@@ -77,7 +79,11 @@ class HpackDecoder:
         """Carry out the table size updates that a block begins with (section 6.3); return where its lines begin."""
         at = 0
         size = len(block)
+        updates = 0
         while at < size and block[at] & 0xE0 == 0x20:
+            updates += 1
+            if updates > MAX_TABLE_UPDATES:
+                raise _failed(f"more than {MAX_TABLE_UPDATES} table size updates in a block")
             capacity, at = decode_integer(block, at, 5)
             if capacity > self._limit:
                 raise _failed(f"a table of {capacity} octets, the limit is {self._limit}")
