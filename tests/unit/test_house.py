@@ -377,6 +377,12 @@ def test_the_tables_of_conformance_name_tests_that_exist():
     assert sum(len(list(rules_and_tests(ast.get_docstring(parsed(path))))) for path in CONFORMANCE) >= 30
 
 
+def test_the_rules_of_http2_name_tests_that_exist():
+    page = (ROOT / "docs" / "conformance-h2.md").read_text(encoding="utf-8")
+    assert unnamed(ROOT / "docs", page) == []
+    assert len(list(rules_and_tests(page))) >= 150
+
+
 @pytest.mark.parametrize(
     "row",
     [

@@ -142,8 +142,8 @@ class H2Content(H2Control):
     def _end_frame(self, data: bytes) -> None:
         """A DATA frame is over; perhaps its message is."""
         stream = self._sink
-        if stream is None or not self._sink_ends:
-            return
+        if stream is None or not self._sink_ends or stream.state == CLOSED:
+            return  # closed: it was given up while its frame was still coming
         if self._run is not None:
             self._end_run(data)
         try:

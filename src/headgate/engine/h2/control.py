@@ -31,7 +31,7 @@ from headgate.engine.h2.machine import DONE
 from headgate.engine.h2.sender import H2Sender
 from headgate.engine.h2.settings import PAIR
 from headgate.engine.message.events import GoingAway
-from headgate.engine.message.priority import MAX_PENDING_PRIORITIES, parse_priority
+from headgate.engine.message.priority import parse_priority
 
 LAST_STREAM: Final = (1 << 31) - 1
 # Between the two steps of leaving, when no PING comes back: more than a slow round trip (Envoy 5 s).
@@ -193,11 +193,19 @@ class H2Control(H2Sender):
             stream.updated = True
             self._prioritise(stream, priority)
         elif stream_id > self._last:
-            pending = self._pending
-            pending.pop(stream_id, None)
-            if len(pending) >= MAX_PENDING_PRIORITIES:
-                del pending[next(iter(pending))]
-            pending[stream_id] = priority
+            self._keep_priority(stream_id, priority)
+
+    def _keep_priority(self, stream_id: int, priority: int) -> None:
+        """Keep the priority of a stream that is idle: of no more than could be opened beside those that are open."""
+        pending = self._pending
+        pending.pop(stream_id, None)
+        most = self.local.max_streams - len(self.streams)
+        if len(pending) >= most:
+            for left_out in [number for number in pending if number <= self._last]:
+                del pending[left_out]
+            if len(pending) >= most:
+                raise protocol_error("priorities of more streams than may be open (RFC 9218 section 7.1)")
+        pending[stream_id] = priority
 
     # -- time
 

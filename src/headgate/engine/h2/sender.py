@@ -55,6 +55,8 @@ class H2Sender(H2Windows):
 
         A `Request` gets its stream here. Raises `LocalProtocolError` for one that is out of turn.
         """
+        if self.failed:
+            return  # section 5.4.1: nothing follows the GOAWAY
         if isinstance(event, Data):
             self._send_data(event)
         elif isinstance(event, Response):
@@ -207,7 +209,9 @@ class H2Sender(H2Windows):
 
     def has_output(self) -> bool:
         """Tell whether `take_output` would give anything."""
-        return len(self._control) > 0 or (self.scheduler.size > 0 and self.send_window > 0)
+        if self._control:
+            return True
+        return self.scheduler.size > 0 and self.send_window > 0 and not self.failed
 
     def take_drained(self) -> list[int]:
         """Return the streams of which no more than `LOW_WATER` waits, for the first time since more did."""
@@ -226,7 +230,7 @@ class H2Sender(H2Windows):
         self._control = []
         self.control_queued = 0
         self._head_at = _NOWHERE
-        if left <= 0 or self.scheduler.size == 0 or self.send_window <= 0:
+        if left <= 0 or self.scheduler.size == 0 or self.send_window <= 0 or self.failed:
             return control[0] if len(control) == 1 else b"".join(control)
         pieces: list[bytes | memoryview] = []
         pieces.extend(control)

@@ -75,7 +75,8 @@ _is_name: Final = re.compile(rb"[!#$%&'*+\-.^_`|~0-9a-z]+").fullmatch
 _is_value: Final = re.compile(
     rb"(?:[\x21-\x7e\x80-\xff](?:[\t\x20-\x7e\x80-\xff]*[\x21-\x7e\x80-\xff])?)?"
 ).fullmatch
-_is_target: Final = re.compile(rb"/[\x21-\x7e]*|\*").fullmatch
+# RFC 3986 section 3.5: a fragment is never sent.
+_is_target: Final = re.compile(rb"/[\x21\x22\x24-\x7e]*|\*").fullmatch
 # RFC 9113 section 8.3.1: no userinfo. What else an authority may be is for whoever looks for its host.
 _is_authority: Final = re.compile(rb"[\x21-\"$-.0-9:;<=>A-Z\[\]^-~]+").fullmatch
 

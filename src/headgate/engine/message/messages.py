@@ -108,7 +108,7 @@ def read_request(
         wire.append(line.line)
         flags |= line.flags
     gathered.flags |= flags
-    authority = _authority(pseudo[kinds.AUTHORITY], gathered.host)
+    authority = _authority(pseudo[kinds.AUTHORITY], gathered.host, scheme)
     target = _target(method, pseudo, authority, scheme, connect_protocol=connect_protocol)
     body = _body(-1 if method == b"CONNECT" else gathered.length, ended)
     request = Request(method, target, version, gathered.finish(authority), body, stream)
@@ -137,7 +137,7 @@ def _pseudo_fields(lines: list[Line], pseudo: list[Line | None]) -> int:
     return count
 
 
-def _authority(authority: Line | None, host: bytes | None) -> bytes:
+def _authority(authority: Line | None, host: bytes | None, scheme: bytes) -> bytes:
     """Return who is asked (RFC 9113 section 8.3.1): :authority or Host, one of them at least, and no two of them."""
     if authority is None:
         if host is None:
@@ -146,9 +146,16 @@ def _authority(authority: Line | None, host: bytes | None) -> bytes:
     if authority.number < 0:
         raise malformed("an authority that is empty, has userinfo, or is none")
     value = authority.value
-    if host is not None and host.lower() != value.lower():
+    if host is not None and host != value and _normal(host, scheme) != _normal(value, scheme):
         raise malformed(":authority and Host do not agree")
     return value
+
+
+def _normal(authority: bytes, scheme: bytes) -> bytes:
+    """Return an authority as RFC 3986 section 6.2.3 compares it: in lower case, without the port it has anyhow."""
+    authority = authority.lower()
+    port = b":443" if scheme == b"https" else b":80"
+    return authority.removesuffix(port) if authority.endswith(port) else authority.removesuffix(b":")
 
 
 def _target(
