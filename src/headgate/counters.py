@@ -536,7 +536,14 @@ QUIC_MIGRATED: Final = _counter(
     "quic_migrated_total", "Moves of connections to another path of their client."
 )
 
-# -- HTTP/2. Why we ended connections: the words of engine/h2, all of them, and what the drivers have to say.
+# -- HTTP/2 with clients
+H2_OPEN: Final = _gauge("h2_connections_open", "HTTP/2 connections with clients open now.")
+H2_ACCEPTED: Final = _counter(
+    "h2_connections_total", "Connections of clients that turned out to speak HTTP/2."
+)
+H2_REQUESTS: Final = _counter("h2_requests_total", "Requests over HTTP/2.")
+
+# Why we ended connections: the words of engine/h2, all of them, and what the drivers have to say.
 H2_REASONS: Final = (
     "rapid-reset",
     "made-you-reset",

@@ -95,7 +95,7 @@ def test_start_report_has_a_line_for_each_listener_and_certificate(config, tmp_p
     assert [(line.mode, line.note) for line in report.listeners] == [
         ("http", "redirects to https"),
         ("http", "redirects to https"),
-        ("https", "h1, h3"),
+        ("https", "h1, h2, h3"),
     ]
     a, b, c = report.certificates
     assert (a.names, a.staple, a.must_staple) == (("a.test",), staple, False)

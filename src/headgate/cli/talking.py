@@ -68,6 +68,7 @@ def show_status(gate: AdminClient, as_json: bool) -> int:
         listeners.add_row(str(row.get("listener")), str(row.get("address")))
     out.print(listeners)
     _print_endpoints(out, status.get("endpoints"), now)
+    _print_h2(out, status.get("http2"))
     _print_quic(out, status.get("quic"))
     problems = status.get("certificate_problems")
     if isinstance(problems, dict) and problems:
@@ -134,6 +135,22 @@ def _probe_text(probe: object) -> str:
     where = f" at {address}" if address else ""
     errno = f" (errno {number})" if number else ""
     return f"{probe.get('detail')}{where}{errno}, {probe.get('milliseconds')} ms"
+
+
+def _print_h2(out: Console, h2: object) -> None:
+    """Print the totals of HTTP/2 with clients, where there was any."""
+    if not isinstance(h2, dict) or not h2.get("accepted"):
+        return
+    out.print()
+    reset = h2.get("streams_reset")
+    out.print(
+        f"HTTP/2: {h2.get('connections')} connections open of {h2.get('accepted')} accepted, "
+        f"{h2.get('requests')} requests, {h2.get('streams_given_up')} streams reset by clients, "
+        f"{sum(reset.values()) if isinstance(reset, dict) else 0} by the gate"
+    )
+    closed = h2.get("closed")
+    if isinstance(closed, dict) and closed:
+        out.print(f"closed for a fault: {', '.join(f'{count} {why}' for why, count in closed.items())}")
 
 
 def _print_quic(out: Console, quic: object) -> None:

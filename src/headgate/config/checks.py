@@ -105,6 +105,13 @@ def _check_protocols(location: Location, listener: Listener) -> Iterator[Finding
     for place, protocol in enumerate(offered):
         if protocol in offered[:place]:
             yield Finding((*location, "protocols", place), f"{protocol} stands there twice")
+    if "h2" not in offered:
+        if "http2" in listener.model_fields_set:
+            yield Finding((*location, "http2"), "has no effect without h2 in protocols")
+    elif listener.mode == "forward":
+        place = offered.index("h2")
+        hint = "clients are asked for HTTP/1.1 by their proxies"
+        yield Finding((*location, "protocols", place), "h2 with mode forward", hint=hint)
     if "h3" not in offered:
         if "quic" in listener.model_fields_set:
             yield Finding((*location, "quic"), "has no effect without h3 in protocols")
@@ -112,9 +119,9 @@ def _check_protocols(location: Location, listener: Listener) -> Iterator[Finding
         place = offered.index("h3")
         what = f"h3 with mode {listener.mode}"
         yield Finding((*location, "protocols", place), what, hint="HTTP/3 is always encrypted")
-    elif "h1" not in offered:
+    elif offered == ("h3",):
         hint = "clients learn of HTTP/3 from an answer over TCP"
-        yield Finding((*location, "protocols"), "h3 alone", "h1 beside it", hint=hint)
+        yield Finding((*location, "protocols"), "h3 alone", "h1 or h2 beside it", hint=hint)
     if listener.advertise_port is not None and listener.mode != "https":
         yield Finding((*location, "advertise_port"), f"has no effect with mode {listener.mode}")
 

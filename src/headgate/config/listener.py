@@ -93,6 +93,14 @@ class ListenerQuic(Table):
     this one takes each ticket once, and only in the worker that issued it."""
 
 
+class ListenerHttp2(Table):
+    """How HTTP/2 is spoken on this listener; only where it offers `h2`. Its other limits are in docs/limits.md."""
+
+    requests: Annotated[Count, Field(ge=1, le=1000)] = 100
+    """Requests at once on one connection; another is refused before it is looked at, and clients ask again. Reason:
+    RFC 9113 section 6.5.2 wants at least 100, and each may hold a connection to an origin."""
+
+
 class ListenerTcp(Table):
     """How connections are passed on; only with `mode = "tcp"`. The handshake timeout and all limits but `head` and
     `body` hold there too."""
@@ -116,10 +124,12 @@ class Listener(Table):
     upstream: str | None = None
     """With `mode = "tcp"`: name of the upstream that all connections go to. Without it, routes that name this
     listener say where the names of their `hosts` lead; they have `hosts`, `listeners` and `upstream`, no more."""
-    protocols: Annotated[tuple[Literal["h1", "h3"], ...], Field(min_length=1)] | None = None
-    """HTTP versions offered: `h1`, and with `mode = "https"` also `h3`, which needs UDP on the same ports: it is
-    bound there, and answers over TCP name it in Alt-Svc. Absent: `h1` and `h3` with `https`, `h1` with `http`; a UDP
-    port that cannot be bound is then a warning, where `h3` stands it is an error. (`h2` is not built yet.)"""
+    protocols: Annotated[tuple[Literal["h1", "h2", "h3"], ...], Field(min_length=1)] | None = None
+    """HTTP versions offered: `h1` and `h2`, and with `mode = "https"` also `h3`, which needs UDP on the same ports:
+    it is bound there, and answers over TCP name it in Alt-Svc. A client of `h2` says so in its TLS handshake (ALPN),
+    or, with `http`, by beginning with its preface (prior knowledge; there is no Upgrade to `h2c`). Absent: all three
+    with `https`, `h1` and `h2` with `http`; a UDP port that cannot be bound is then a warning, where `h3` stands it
+    is an error."""
     advertise_port: Annotated[Count, Field(ge=1, le=65535)] | None = None
     """The port that clients of an https listener know it by, where it is not its own (a container, a NAT): Alt-Svc
     and redirects to https name it. UDP must be mapped like TCP."""
@@ -143,6 +153,7 @@ class Listener(Table):
     tls: ListenerTls = ListenerTls()
     timeouts: ListenerTimeouts = ListenerTimeouts()
     limits: ListenerLimits = ListenerLimits()
+    http2: ListenerHttp2 = ListenerHttp2()
     quic: ListenerQuic = ListenerQuic()
     forward: ListenerForward = ListenerForward()
     tcp: ListenerTcp = ListenerTcp()
@@ -159,7 +170,9 @@ class Listener(Table):
             return self.protocols
         if self.mode == "tcp":
             return ()
-        return ("h1", "h3") if self.mode == "https" else ("h1",)
+        if self.mode == "forward":
+            return ("h1",)
+        return ("h1", "h2", "h3") if self.mode == "https" else ("h1", "h2")
 
     @property
     def quic_bound(self) -> Literal["off", "try", "must"]:

@@ -11,7 +11,7 @@ from headgate.config.table import Location, Table
 from headgate.config.upstream import Upstream
 
 # What speaks of HTTP or of TLS that is terminated.
-_HTTP_KEYS: Final = ("protocols", "advertise_port", "allow_in_path", "tls", "quic")
+_HTTP_KEYS: Final = ("protocols", "advertise_port", "allow_in_path", "tls", "http2", "quic")
 _HTTP_TIMEOUTS: Final = ("head", "body_idle", "write_idle", "keep_alive")
 _HTTP_LIMITS: Final = ("head", "body")
 _ROUTE_KEYS: Final = frozenset(("hosts", "listeners", "upstream"))

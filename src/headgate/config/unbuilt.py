@@ -1,6 +1,6 @@
 """Words that are known and not built yet.
 
-Someone who asks for HTTP/2 must not read "unknown key" and look for a typing error, nor be served without it: each
+Someone who asks for a cache must not read "unknown key" and look for a typing error, nor be served without it: each
 word of the plan that this version does not do is an error that says so. A row leaves this table when its feature
 lands.
 """
@@ -21,7 +21,6 @@ class Unbuilt:
 
 
 TABLE: Final = (
-    Unbuilt(("listener", "*", "protocols", "*"), ("h2",), "HTTP/2"),
     Unbuilt(("upstream", "*", "protocols", "*"), ("h2",), "HTTP/2 towards origins"),
     Unbuilt(("cache", "enabled"), (True,), "the cache"),
     Unbuilt(("cache", "*"), (), "the cache"),

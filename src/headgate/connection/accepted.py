@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import socket
 
-from mypy_extensions import mypyc_attr
+from mypy_extensions import mypyc_attr, trait
 
 from headgate.connection.context import ConnectionContext
 from headgate.connection.stream_driver import StreamDriver
@@ -29,6 +29,19 @@ class Accepted(StreamDriver):
 
     def drain(self) -> None:
         """End as soon as nothing is under way."""
+        raise NotImplementedError
+
+
+@trait
+class ProtocolHost:
+    """The listener of a connection that may turn out to speak another version of HTTP."""
+
+    def is_h2(self, alpn: bytes) -> bool:
+        """Tell whether a client speaks HTTP/2 that has agreed on `alpn`, b"" for on nothing."""
+        raise NotImplementedError
+
+    def speak_h2(self, connection: Accepted, early: bytes) -> None:
+        """The client speaks HTTP/2: let its driver take over; `early` are octets that were read already."""
         raise NotImplementedError
 
 

@@ -1,7 +1,8 @@
 """The driver of a downstream connection: one transport, one HTTP/1.1 server engine, one exchange at a time.
 
 Life of a connection, by `phase`: HANDSHAKE (TLS) → HTTP ⇄ LINGER → closed, or HTTP → TUNNEL, where the connection
-belongs to somebody else. An exchange begins with a head and ends when its answer is written and its content is
+belongs to somebody else. Where HTTP/2 is spoken too, the handshake or the first octets may say that another driver
+takes over (`ProtocolHost`). An exchange begins with a head and ends when its answer is written and its content is
 read; content that nobody wants is read away up to a bound, because closing early would destroy the answer on its way
 (RFC 9112 section 9.6).
 """
@@ -11,7 +12,7 @@ from __future__ import annotations
 import time
 from typing import Final, final
 
-from headgate.connection.accepted import Accepted
+from headgate.connection.accepted import Accepted, ProtocolHost
 from headgate.connection.context import ConnectionContext
 from headgate.connection.exchange import Downstream, Exchange, Handler, TunnelOwner
 from headgate.connection.observer import DownstreamObserver
@@ -50,6 +51,8 @@ HTTP: Final = 1
 LINGER: Final = 2
 TUNNEL: Final = 3
 
+# RFC 9113 section 3.4. No request of HTTP/1.1 begins so.
+_PREFACE: Final = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 # What is read away of a request's content that nobody wants, before the connection is closed instead.
 MAX_DISCARD: Final = 256 * 1024
 # How long a closing connection waits for the peer's end, so that a reset does not overtake the answer.
@@ -72,8 +75,10 @@ class DownstreamConnection(Accepted, Downstream):
         settings: ConnectionSettings,
         values: list[int],
         context: ConnectionContext,
+        host: ProtocolHost | None = None,
     ) -> None:
         super().__init__(transport, poller, context)
+        self.host = host  # where HTTP/2 is spoken too, until it is known what this client speaks
         self.engine = ServerEngine(settings.max_head, settings.max_fields)
         self.handler = handler
         self.observer = observer
@@ -88,6 +93,7 @@ class DownstreamConnection(Accepted, Downstream):
         self._again = False
         self._discarded = 0
         self._stalled = False
+        self._first = b""  # what may be the beginning of HTTP/2 in the clear
         self._parting = False  # closes at the end of this round
         self._deadline_counter = TIMEOUT_HANDSHAKE
 
@@ -117,6 +123,11 @@ class DownstreamConnection(Accepted, Downstream):
             if outcome == HANDSHAKE_DONE:
                 self._want(READ)
                 self.observer.handshake_over(self)
+                host = self.host
+                self.host = None
+                if host is not None and host.is_h2(self.transport.alpn()):
+                    host.speak_h2(self, b"")
+                    return
                 self._enter_http()
                 if self.transport.pending():
                     self.on_readable()
@@ -162,6 +173,11 @@ class DownstreamConnection(Accepted, Downstream):
                 return False
             return self.transport.pending()
         engine = self.engine
+        host = self.host
+        if host is not None:
+            if not self._is_settled(host, self._first + data):
+                return False
+            data, self._first = self._first + data, b""
         if data:
             self.values[DOWNSTREAM_READ] += len(data)
             engine.receive(data)
@@ -171,6 +187,18 @@ class DownstreamConnection(Accepted, Downstream):
             self.pause_reading()
         self.advance()
         return not self.closed and self.phase != TUNNEL and self.reading and self.transport.pending()
+
+    def _is_settled(self, host: ProtocolHost, data: bytes) -> bool:
+        """Look at a client's first octets in the clear (RFC 9113 section 3.3); tell whether this is HTTP/1.1."""
+        if data.startswith(_PREFACE):
+            self.host = None
+            host.speak_h2(self, data)
+            return False
+        if _PREFACE.startswith(data) and data != self._first:
+            self._first = data  # it may become either
+            return False
+        self.host = None
+        return True
 
     def on_writable(self) -> None:
         if self.phase == HANDSHAKE:

@@ -22,7 +22,7 @@ class Event:
 
 @final
 class Request(Event):
-    """A request head. `version` is 10, 11 or 30; with `body` 0 no Data and no EndOfMessage follow."""
+    """A request head. `version` is 10, 11, 20 or 30; with `body` 0 no Data and no EndOfMessage follow."""
 
     __slots__ = (
         "body",

@@ -109,7 +109,9 @@ _NOMINATES_NOTHING: Final = frozenset(
 )
 _VIA_10: Final = b"via: 1.0 headgate"
 _VIA_11: Final = b"via: 1.1 headgate"
+_VIA_20: Final = b"via: 2 headgate"
 _VIA_30: Final = b"via: 3 headgate"
+_VIAS: Final = {10: _VIA_10, 11: _VIA_11, 20: _VIA_20, 30: _VIA_30}
 
 
 def strip_request(fields: Fields, upgrade: bytes = b"") -> None:
@@ -153,9 +155,9 @@ def strip_trailers(fields: Fields) -> None:
 
 
 def add_via(fields: Fields, version: int) -> None:
-    """Append ourselves to Via: `version` is that of the message as we received it: 10, 11 or 30."""
+    """Append ourselves to Via: `version` is that of the message as we received it: 10, 11, 20 or 30."""
     fields.names.append(b"via")
-    fields.lines.append(_VIA_11 if version == 11 else _VIA_30 if version == 30 else _VIA_10)
+    fields.lines.append(_VIAS[version])
     fields.flags |= VIA
 
 

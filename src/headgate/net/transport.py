@@ -46,6 +46,10 @@ class Transport:
         nothing of `data` can have arrived: who may not send it twice sends it again then."""
         raise NotImplementedError
 
+    def alpn(self) -> bytes:
+        """Return the protocol that the handshake agreed on (RFC 7301), b"" for none."""
+        return b""
+
     def shutdown(self) -> None:
         """Tell the peer that nothing more will be written (TLS: close_notify as well). Never raises."""
         raise NotImplementedError

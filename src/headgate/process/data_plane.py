@@ -20,6 +20,7 @@ from headgate.connection.exchange import Handler
 from headgate.connection.quic_socket import Timers
 from headgate.connection.settings import ConnectionSettings
 from headgate.counters import Counters
+from headgate.engine.h2.settings import H2Settings
 from headgate.http.forwarded import Forwarder
 from headgate.http.networks import Networks
 from headgate.http.target import ALLOW_BACKSLASH, ALLOW_ENCODED_SLASH, STRICT
@@ -242,6 +243,8 @@ class DataPlane:
             secure=tls.accept if tls is not None else None,
             opener=self._tcp(index) if passes_on else None,
             proxies=Networks(table.proxy_protocol_from) if table.proxy_protocol == "accept" else None,
+            h1="h1" in table.offered,
+            h2=_h2_settings_of(table) if "h2" in table.offered else None,
         )
         self.listeners.append(listener)
         return listener
@@ -302,6 +305,10 @@ def _limits_of(table: ListenerConfig, values: list[int]) -> ConnectionLimits:
         limits.connection_rate.per_second,
         limits.all_connection_rate.per_second,
     )
+
+
+def _h2_settings_of(table: ListenerConfig) -> H2Settings:
+    return H2Settings(max_streams=table.http2.requests, max_section=table.limits.head, connect_protocol=True)
 
 
 def _settings_of(table: ListenerConfig) -> ConnectionSettings:

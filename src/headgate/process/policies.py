@@ -14,7 +14,8 @@ from headgate.tls.client_auth import ClientVerifier
 from headgate.tls.policy import TlsPolicy
 from headgate.tls.tickets import TicketRing
 
-ALPN: Final = {"h1": b"http/1.1"}
+# In our order of preference.
+ALPN: Final = {"h2": b"h2", "h1": b"http/1.1"}
 # An operator who looks at the log once a week has a week to choose the moment, and is told again each day.
 WARN_BEFORE: Final = 7 * 86_400.0
 WARN_EVERY: Final = 86_400.0
@@ -96,7 +97,7 @@ def policy_of(config: Config, index: int) -> TlsPolicy:
     policy = TlsPolicy(
         name=listener.addresses[0],
         min_version=tls.min_version,
-        alpn=tuple(ALPN[protocol] for protocol in listener.offered if protocol in ALPN),
+        alpn=tuple(name for protocol, name in ALPN.items() if protocol in listener.offered),
         unknown_name=tls.unknown_name,
         client_auth=tls.client_auth,
         client_ca=_read(tls.client_ca, index, "client_ca"),

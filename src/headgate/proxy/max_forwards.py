@@ -22,7 +22,7 @@ from headgate.proxy.answers import answer_reply
 
 # More is sent on as this, which section 7.6.2 allows: the number of hops that an IP packet has.
 FARTHEST: Final = 255
-_VERSIONS: Final = {10: b"1.0", 11: b"1.1", 30: b"3"}
+_VERSIONS: Final = {10: b"1.0", 11: b"1.1", 20: b"2", 30: b"3"}
 # The fields that TRACE gives back: on negotiation, on the connection, and on the way here.
 SHOWN: Final = frozenset(
     (

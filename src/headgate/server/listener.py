@@ -13,13 +13,15 @@ import os
 import socket
 from typing import Final, Protocol, final
 
-from headgate.connection.accepted import Accepted, Opener
+from headgate.connection.accepted import Accepted, Opener, ProtocolHost
 from headgate.connection.context import ConnectionContext
 from headgate.connection.downstream import DownstreamConnection
 from headgate.connection.exchange import Handler
+from headgate.connection.h2_downstream import H2Downstream
 from headgate.connection.observer import DownstreamObserver
 from headgate.connection.settings import ConnectionSettings
 from headgate.counters import ACCEPT_FAILED, CONNECTIONS, CONNECTIONS_OPEN
+from headgate.engine.h2.settings import H2Settings
 from headgate.http.forwarded import Forwarder
 from headgate.http.networks import Networks
 from headgate.net.poller import READ, Pollable, Poller
@@ -44,8 +46,11 @@ class Secure(Protocol):
 
 
 @final
-class Listener(Pollable, Introduced):
-    """One listening socket. `connections` are all that came through it and are still open."""
+class Listener(Pollable, Introduced, ProtocolHost):
+    """One listening socket. `connections` are all that came through it and are still open.
+
+    `h2`: HTTP/2 is spoken, with these settings; `h1`: HTTP/1.1 is.
+    """
 
     def __init__(
         self,
@@ -62,6 +67,8 @@ class Listener(Pollable, Introduced):
         secure: Secure | None = None,
         opener: Opener | None = None,
         proxies: Networks | None = None,
+        h1: bool = True,
+        h2: H2Settings | None = None,
     ) -> None:
         self.name = name
         self.connections: set[Accepted] = set()
@@ -83,6 +90,8 @@ class Listener(Pollable, Introduced):
         self._scheme = b"http" if secure is None else b"https"
         self._opener = opener  # of connections that are not HTTP
         self._proxies = proxies  # who begins with a PROXY header
+        self._h1 = h1
+        self._h2 = h2
         self._reserve = _spare_descriptor()
         # Given to socket.socket() as numbers: its own accept() turns both into enums for each connection.
         self._family = int(sock.family)
@@ -175,9 +184,46 @@ class Listener(Pollable, Introduced):
             return opener.open(sock, context)
         secure = self._secure
         transport: Transport = TcpTransport(sock) if secure is None else secure(sock)
+        if secure is None and not self._h1 and self._h2 is not None:
+            return self._h2_driver(transport, context, self._h2)
         return DownstreamConnection(
-            transport, self._poller, self._handler, self._observer, self._settings, self._values, context
+            transport,
+            self._poller,
+            self._handler,
+            self._observer,
+            self._settings,
+            self._values,
+            context,
+            self if self._h2 is not None else None,
         )
+
+    # -- HTTP/2
+
+    def _h2_driver(
+        self, transport: Transport, context: ConnectionContext, settings: H2Settings
+    ) -> H2Downstream:
+        return H2Downstream(
+            transport,
+            self._poller,
+            self._handler,
+            self._observer,
+            self._settings,
+            self._values,
+            context,
+            settings,
+        )
+
+    def is_h2(self, alpn: bytes) -> bool:
+        return alpn == b"h2" or not self._h1
+
+    def speak_h2(self, connection: Accepted, early: bytes) -> None:
+        settings = self._h2
+        if settings is None:
+            return
+        driver = self._h2_driver(connection.transport, connection.context, settings)
+        self.connections.discard(connection)
+        self.connections.add(driver)
+        driver.take_over(connection, early)
 
     # -- who comes through a proxy
 

@@ -17,6 +17,7 @@ from headgate.telemetry.access_log import AccessLog, connection_fields
 from headgate.tls.transport import TlsTransport
 
 _OTHERS: Final = {10: "HTTP/1.0", TCP: "TCP"}
+_PROTOCOLS: Final = {11: "HTTP/1.1", 20: "HTTP/2.0", 30: "HTTP/3"}
 
 
 class Event(Protocol):
@@ -58,9 +59,7 @@ class Observer(DownstreamObserver):
             # Old clients are rare, and a head that could not be read has no version, no method and no target.
             shared = _connection_fields(context, _OTHERS.get(version, "-"))
         elif not shared:
-            shared = context.log_fields = _connection_fields(
-                context, "HTTP/3" if version == 30 else "HTTP/1.1"
-            )
+            shared = context.log_fields = _connection_fields(context, _PROTOCOLS[version])
         fields = request.fields
         took = -1.0
         if exchange.upstream_head > 0.0:

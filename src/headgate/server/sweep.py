@@ -11,6 +11,7 @@ from typing import Final
 from mypy_extensions import trait
 
 from headgate.connection.downstream import DownstreamConnection
+from headgate.connection.h2_downstream import H2Downstream
 from headgate.counters import HELD_DOWNSTREAM, HELD_HEADS, HELD_UPSTREAM
 from headgate.server.listener import Listener
 from headgate.upstream.endpoint import Endpoint
@@ -45,6 +46,14 @@ def sweep(listeners: list[Listener], endpoints: list[Endpoint], values: list[int
                     connection.on_deadline(now)
                 except Exception as error:
                     connection.on_crash(error)  # one defect must not keep everybody else's deadlines
+            elif isinstance(connection, H2Downstream):
+                try:
+                    connection.sweep(now)
+                except Exception as error:
+                    connection.on_crash(error)
+                heads += connection.buffered()
+                held += connection.held_sent()
+                upstream += connection.held_received()
             elif not connection.closed:
                 heads += connection.buffered()
                 held += connection.unsent

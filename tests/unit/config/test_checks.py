@@ -46,12 +46,16 @@ def added(text):
         ),
         (
             edited(('mode = "https"', 'protocols = ["h3"]')),
-            "5: listener.protocols: h3 alone, expected h1 beside it; "
+            "5: listener.protocols: h3 alone, expected h1 or h2 beside it; "
             "clients learn of HTTP/3 from an answer over TCP",
         ),
         (
             added('[[listener]]\nmode = "http"\naddresses = ["0.0.0.0:80"]\nprotocols = ["h1", "h3"]'),
             "24: listener[1].protocols[1]: h3 with mode http; HTTP/3 is always encrypted",
+        ),
+        (
+            edited(('mode = "https"', 'protocols = ["h1"]\nhttp2 = { requests = 10 }')),
+            "6: listener.http2: has no effect without h2 in protocols",
         ),
         (
             added('[[listener]]\nmode = "http"\naddresses = ["0.0.0.0:80"]\nadvertise_port = 80'),

@@ -99,6 +99,7 @@ def test_one_problem(line, message):
         (LISTENER + "redirect = true\n", "redirect: has no effect with mode forward"),
         (LISTENER + "advertise_port = 1\n", "advertise_port: has no effect with mode forward"),
         (LISTENER + 'protocols = ["h1", "h3"]\n', "h3 with mode forward"),
+        (LISTENER + 'protocols = ["h1", "h2"]\n', "h2 with mode forward"),
         (FORWARD + "tls = true\n", "a listener with tls, and no [[certificate]] at all"),
         (LISTENER + '[listener.tls]\nmin_version = "1.3"\n', "tls: has no effect with mode forward"),
         (

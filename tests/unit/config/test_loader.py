@@ -22,7 +22,7 @@ def test_a_small_file_gets_every_default():
     assert config.workers == 2
     listener = config.listener[0]
     assert listener.addresses == ("0.0.0.0:443",)
-    assert (listener.offered, listener.quic_bound) == (("h1", "h3"), "try")
+    assert (listener.offered, listener.quic_bound) == (("h1", "h2", "h3"), "try")
     assert (listener.timeouts.handshake, listener.timeouts.keep_alive) == (10.0, 60.0)
     assert (listener.limits.connections, listener.limits.head, listener.limits.body) == (20_000, 65_536, 0)
     assert config.upstream["api"].balance == "two-choices"
@@ -402,13 +402,15 @@ def test_any_value_anywhere_in_a_good_file_gets_an_answer(data):
 @pytest.mark.parametrize(
     ("line", "offered", "bound"),
     [
-        ("", ("h1", "h3"), "try"),
+        ("", ("h1", "h2", "h3"), "try"),
+        ('protocols = ["h2", "h3"]', ("h2", "h3"), "must"),
         ('protocols = ["h1", "h3"]', ("h1", "h3"), "must"),
         ('protocols = ["h1"]', ("h1",), "off"),
-        ('mode = "http"', ("h1",), "off"),
+        ('mode = "http"', ("h1", "h2"), "off"),
+        ('mode = "http"\nprotocols = ["h2"]', ("h2",), "off"),
     ],
 )
-def test_h3_is_offered_unless_something_speaks_against_it(line, offered, bound):
+def test_all_versions_are_offered_unless_something_speaks_against_it(line, offered, bound):
     text = f'[[listener]]\naddresses = ["127.0.0.1:443"]\n{line}\n[[certificate]]\nfiles = "a.pem"\n'
     [listener] = loads(text + "[[route]]\nrespond = {}\n", environ={}, files=False).listener
     assert (listener.offered, listener.quic_bound) == (offered, bound)

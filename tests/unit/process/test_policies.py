@@ -116,7 +116,7 @@ def test_policy_has_everything_that_a_worker_may_not_read(tmp_path):
     policy = policy_of(config_with(tmp_path, tls), 1)
     assert policy.client_ca == ROOT.pem
     assert (policy.client_auth, policy.min_version, policy.unknown_name) == ("required", "1.3", "reject")
-    assert policy.alpn == (b"http/1.1",)
+    assert policy.alpn == (b"h2", b"http/1.1")
     assert policy.client_crl == b""
 
 
