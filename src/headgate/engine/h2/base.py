@@ -140,6 +140,8 @@ class H2Base:
 
     def _write(self, frame: bytes) -> None:
         """Let whole frames go out, behind all others, in front of content."""
+        if self.failed:
+            return  # behind the last GOAWAY
         self._control.append(frame)
         self.control_queued += len(frame)
 

@@ -98,9 +98,6 @@ class H2Connection(H2Content):
         self._block_size = 0
         self._block_stream = _NO_STREAM
         self._block_ends = False
-        # Identifiers that a client has left out last (section 5.1.1).
-        self._skipped_from = 0
-        self._skipped_to = 0
 
     # -- octets
 
@@ -366,8 +363,6 @@ class H2Connection(H2Content):
             self._decode_for_nobody(block)
             self.budgets.spend(CLOSED_STREAMS, self.now)
             return None
-        if self._skipped_from <= stream_id < self._skipped_to:
-            raise protocol_error(f"HEADERS of stream {stream_id}, behind later ones (section 5.1.1)")
         raise H2ConnectionError(
             STREAM_CLOSED, "stream-closed", f"HEADERS of stream {stream_id}, which has ended"
         )
@@ -378,7 +373,7 @@ class H2Connection(H2Content):
             self._skipped_from = self._last + 2
             self._skipped_to = stream_id
         self._last = stream_id
-        priority = self._pending.pop(stream_id, -1) if self._pending else -1
+        priority = self._pending_of(stream_id) if self._pending else -1
         if len(self.streams) + self.lingering >= self.local.max_streams or 0 <= self._goaway_sent < stream_id:
             self._decode_for_nobody(block)
             self._write_reset(stream_id, REFUSED_STREAM)
@@ -393,6 +388,14 @@ class H2Connection(H2Content):
         if self.requests >= self.max_requests or self.now >= self.expires:
             self.go_away(self.now)
         return stream
+
+    def _pending_of(self, stream_id: int) -> int:
+        """Return the priority that a stream was given before it began, -1 for none; those left out are closed."""
+        priority = self._pending.get(stream_id, -1)
+        for other in list(self._pending):
+            if other <= stream_id:
+                del self._pending[other]
+        return priority
 
     def _decode_for_nobody(self, block: bytes) -> None:
         try:

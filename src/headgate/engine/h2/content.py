@@ -47,6 +47,9 @@ class H2Content(H2Control):
         self._run_at = 0
         self._run_end = 0
         self._pieces: list[memoryview] = []
+        # Identifiers that a client has left out last (section 5.1.1).
+        self._skipped_from = 0
+        self._skipped_to = 0
 
     def _data(self, data: bytes, at: int, size: int, flags: int, stream_id: int, length: int) -> int:
         """Read the head of a DATA frame; return where its content begins, 0 when that is not there yet."""
@@ -74,10 +77,14 @@ class H2Content(H2Control):
                 self._data_of_nobody(stream_id, length)
                 return at
             stream.state = peer_does(stream.state, machine.RECV_DATA)
+            if content >= TINY:
+                self.budgets.earn(content >> 10)
+            elif flags & FLAG_END_STREAM == 0:
+                self.budgets.spend(TINY_DATA if content else EMPTY_DATA, self.now)
             if stream.receiving == FAILED:
                 self._count_ignored(length)
             else:
-                self._check_content(stream, flags, length, content)
+                self._check_content(stream, length, content)
             self._sink = stream
             self._sink_ends = flags & FLAG_END_STREAM != 0
             if length > content:
@@ -94,8 +101,8 @@ class H2Content(H2Control):
             self._stream_error(stream_id, PROTOCOL_ERROR, "malformed", error_of_message.detail)
         return at
 
-    def _check_content(self, stream: H2Stream, flags: int, length: int, content: int) -> None:
-        """Hold a DATA frame to windows, to its message, and to what many small ones may cost."""
+    def _check_content(self, stream: H2Stream, length: int, content: int) -> None:
+        """Hold a DATA frame to windows and to its message."""
         self._count_in(stream, length)
         receiving = message_after(stream.receiving, machine.DATA)
         if receiving == MISSING:
@@ -105,10 +112,6 @@ class H2Content(H2Control):
             if content > stream.left:
                 raise malformed("more content than Content-Length says, or where none may be")
             stream.left -= content
-        if content >= TINY:
-            self.budgets.earn(content >> 10)
-        elif flags & FLAG_END_STREAM == 0:
-            self.budgets.spend(TINY_DATA if content else EMPTY_DATA, self.now)
 
     def _data_of_nobody(self, stream_id: int, length: int) -> None:
         """DATA of a stream that is not open."""
@@ -183,6 +186,8 @@ class H2Content(H2Control):
         """Section 5.1: before HEADERS nothing else may come, and nobody but a client begins a stream."""
         if stream_id & 1 == 0 or stream_id > self._last:
             raise protocol_error(f"{what} of stream {stream_id}, which has not begun")
+        if self._skipped_from <= stream_id < self._skipped_to:
+            raise protocol_error(f"{what} of stream {stream_id}, which was left out (section 5.1.1)")
 
     def _stream_error(self, stream_id: int, code: int, reason: str, detail: str) -> None:
         """Reset a stream for a fault of the peer."""

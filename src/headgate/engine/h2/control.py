@@ -27,7 +27,7 @@ from headgate.engine.h2.frames import (
     decode_number,
     encode_frame,
 )
-from headgate.engine.h2.machine import DONE
+from headgate.engine.h2.machine import DONE, FAILED
 from headgate.engine.h2.sender import H2Sender
 from headgate.engine.h2.settings import PAIR
 from headgate.engine.message.events import GoingAway
@@ -148,10 +148,9 @@ class H2Control(H2Sender):
             raise frame_size_error(f"GOAWAY of {len(payload)} octets")
         last = decode_number(payload, 0) & LAST_STREAM
         before = self.goaway_received
-        if 0 <= before < last:
-            raise protocol_error(f"GOAWAY with {last} after {before}")
         self.goaway_code = decode_number(payload, 4)
-        if last == before:
+        if 0 <= before <= last:
+            # It may not rise again: what was given up has been asked elsewhere by now.
             self.budgets.spend(UNKNOWN_FRAMES, self.now)
             return
         self.goaway_received = last
@@ -226,11 +225,15 @@ class H2Control(H2Sender):
             raise error
 
     def _break(self, error: H2ConnectionError) -> None:
-        """End the connection: a last GOAWAY says why."""
-        self.failed = True
+        """End the connection: a last GOAWAY says why, and nothing goes out behind it."""
         last = 0 if self.is_client else self._last
         if self._goaway_sent >= 0:
             last = min(last, self._goaway_sent)
         self._write_goaway(last, error.code, error.reason.encode())
+        self.failed = True
         self._leave_at = NEVER
         self._ping_until = NEVER
+        for stream in self.streams.values():
+            stream.receiving = FAILED
+            stream.sending = FAILED
+            self._discard(stream)
