@@ -35,7 +35,7 @@ MAX_REQUESTS: Final = 10_000
 MAX_AGE_SECONDS: Final = 3600.0
 # Streams that we have reset, and of which frames may be on their way still (section 5.1): more than one round trip
 # of a client that may have 100 open.
-_RESETS_KEPT: Final = 256
+MAX_RESETS_KEPT: Final = 256
 
 _RST_STREAM: Final = b"\x00\x00\x04\x03\x00"
 
@@ -150,7 +150,7 @@ class H2Base:
         reset = self._reset
         if stream_id in reset:
             return  # section 5.4.2: once for each stream
-        if len(reset) >= _RESETS_KEPT:
+        if len(reset) >= MAX_RESETS_KEPT:
             del reset[next(iter(reset))]
         reset[stream_id] = None
         self.resets_sent[code] = self.resets_sent.get(code, 0) + 1
