@@ -148,9 +148,10 @@ class H2Control(H2Sender):
             raise frame_size_error(f"GOAWAY of {len(payload)} octets")
         last = decode_number(payload, 0) & LAST_STREAM
         before = self.goaway_received
+        if 0 <= before < last:
+            raise protocol_error(f"GOAWAY with {last} after {before}")
         self.goaway_code = decode_number(payload, 4)
-        if 0 <= before <= last:
-            # It may not rise again: what was given up has been asked elsewhere by now.
+        if last == before:
             self.budgets.spend(UNKNOWN_FRAMES, self.now)
             return
         self.goaway_received = last

@@ -107,13 +107,11 @@ class RemoteSettings:
         "max_frame",
         "max_section",
         "max_streams",
-        "no_priorities",
         "received",
     )
 
     def __init__(self) -> None:
         self.received = False
-        self.no_priorities = 0
         self.header_table = DEFAULT_TABLE
         self.max_streams = CAUTIOUS_STREAMS
         self.initial_window = DEFAULT_WINDOW
@@ -131,17 +129,13 @@ class RemoteSettings:
         """
         if len(payload) % PAIR:
             raise frame_size_error(f"SETTINGS of {len(payload)} octets")
-        is_first = not self.received
-        if is_first:
+        if not self.received:
             self.received = True
             self.max_streams = UNLIMITED
-        no_priorities = self.no_priorities
         for at in range(0, len(payload), PAIR):
             identifier = payload[at] << 8 | payload[at + 1]
             value = payload[at + 2] << 24 | payload[at + 3] << 16 | payload[at + 4] << 8 | payload[at + 5]
             self._apply(identifier, value, is_client)
-        if self.no_priorities != no_priorities and not is_first:
-            raise _wrong("another NO_RFC7540_PRIORITIES than the first (RFC 9218 section 2.1)")
 
     def _apply(self, identifier: int, value: int, is_client: bool) -> None:
         if identifier == SETTING_INITIAL_WINDOW:
@@ -167,10 +161,8 @@ class RemoteSettings:
             if value > 1 or (self.connect_protocol and not value):
                 raise _wrong(f"ENABLE_CONNECT_PROTOCOL {value} (RFC 8441 section 3)")
             self.connect_protocol = value == 1
-        elif identifier == SETTING_NO_RFC7540_PRIORITIES:
-            if value > 1:
-                raise _wrong(f"NO_RFC7540_PRIORITIES {value} (RFC 9218 section 2.1)")
-            self.no_priorities = value
+        elif identifier == SETTING_NO_RFC7540_PRIORITIES and value > 1:
+            raise _wrong(f"NO_RFC7540_PRIORITIES {value} (RFC 9218 section 2.1)")
 
 
 def _wrong(detail: str) -> H2ConnectionError:

@@ -95,9 +95,10 @@ def test_rfc9113_6_8_a_client_gives_up_what_the_server_will_not_look_at():
     ]
     assert pair.engine.room == 0
     assert pair.put(goaway(1)) == []
-    assert pair.put(goaway(5)) == []
     assert len(pair.put(pair.headers(1, OK, end=True))) == 1
     assert pair.engine.streams == {}
+    with pytest.raises(H2ConnectionError):
+        pair.put(goaway(5))
 
 
 def test_a_ping_that_is_answered():
