@@ -110,6 +110,29 @@ for _outcome in ("accepted", "cookie", "refused", "retried", "unavailable"):
     _counter(
         "upstream_fast_open_total", "Connects to origins with TCP Fast Open, by outcome.", outcome=_outcome
     )
+# HTTP/2 towards origins.
+UPSTREAM_H2_CONNECTIONS: Final = _counter(
+    "upstream_h2_connections_total", "HTTP/2 connections opened to origins, of those opened in all."
+)
+UPSTREAM_H2_OPEN: Final = _gauge("upstream_h2_connections_open", "HTTP/2 connections to origins open now.")
+UPSTREAM_H2_REQUESTS: Final = _counter("upstream_h2_requests_total", "Requests sent to origins over HTTP/2.")
+UPSTREAM_H2_PLAIN: Final = _counter(
+    "upstream_h2_declined_total", "Endpoints that were offered HTTP/2 and picked HTTP/1.1."
+)
+UPSTREAM_H2_COALESCED: Final = _counter(
+    "upstream_h2_coalesced_total",
+    "Connections to another endpoint that an endpoint used in place of one of its own (RFC 9113 section 9.1.1).",
+)
+UPSTREAM_H2_MISDIRECTED: Final = _counter(
+    "upstream_h2_misdirected_total",
+    "Requests that were answered with 421 on a connection to another endpoint, and sent again on one of their own.",
+)
+_H2_FAILED = "Exchanges with origins that HTTP/2 did not complete, by reason."
+UPSTREAM_H2_REFUSED: Final = _counter("upstream_h2_failed_total", _H2_FAILED, reason="refused")
+UPSTREAM_H2_RESET: Final = _counter("upstream_h2_failed_total", _H2_FAILED, reason="reset")
+UPSTREAM_H2_INTERIM: Final = _counter("upstream_h2_failed_total", _H2_FAILED, reason="too-many-interim")
+UPSTREAM_H2_MALFORMED: Final = _counter("upstream_h2_failed_total", _H2_FAILED, reason="malformed")
+UPSTREAM_H2_CLOSED: Final = _counter("upstream_h2_failed_total", _H2_FAILED, reason="connection")
 # HTTP/3 towards origins, beside or instead of TCP.
 UPSTREAM_H3_CONNECTIONS: Final = _counter(
     "upstream_h3_connections_total", "QUIC connections opened to origins, of those opened in all."

@@ -341,3 +341,12 @@ def _check_upstream_protocols(
     if "h3" in protocols and plain is not None:
         place = protocols.index("h3")
         yield Finding((*location, place), f"h3 to {plain}", hint="HTTP/3 is always encrypted")
+    if "h2" not in protocols:
+        return
+    place = protocols.index("h2")
+    wrong = next((url for url in urls if url.startswith(("asgi:", "tcp:"))), None)
+    if wrong is not None:
+        yield Finding((*location, place), f"h2 to {wrong}", hint="it is for http, https and unix endpoints")
+    elif "h1" in protocols and not any(url.startswith("https:") for url in urls):
+        hint = 'without TLS nobody can choose: protocols = ["h2"] speaks it, ["h1"] does not'
+        yield Finding((*location, place), "h2 beside h1 has no effect without https endpoints", hint=hint)

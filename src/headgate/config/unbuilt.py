@@ -21,7 +21,6 @@ class Unbuilt:
 
 
 TABLE: Final = (
-    Unbuilt(("upstream", "*", "protocols", "*"), ("h2",), "HTTP/2 towards origins"),
     Unbuilt(("cache", "enabled"), (True,), "the cache"),
     Unbuilt(("cache", "*"), (), "the cache"),
     Unbuilt(("acme",), (), "ACME"),

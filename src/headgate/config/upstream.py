@@ -46,12 +46,17 @@ class Upstream(Table):
 
     endpoints: Annotated[tuple[Endpoint, ...], Field(min_length=1)]
     """URLs, or tables such as `{ url = "https://10.0.0.2:8443", weight = 2 }`."""
-    protocols: Annotated[tuple[Literal["h1", "h3"], ...], Field(min_length=1)] = ("h1",)
-    """HTTP versions spoken to the endpoints. `["h1", "h3"]`: HTTP/3 when an endpoint offers it by Alt-Svc, on the
-    same host and for as long as it says. TCP is dialled beside it when QUIC is not ready after 250 ms; an endpoint
-    whose QUIC failed gets TCP alone for 5 minutes, and longer each time it fails again. `["h3"]`: HTTP/3 only,
-    offered or not. HTTP/3 needs `https://` endpoints. A request for an upgrade (WebSocket) goes by `h1`. (`h2` is
-    not built yet.)"""
+    protocols: Annotated[tuple[Literal["h1", "h2", "h3"], ...], Field(min_length=1)] = ("h1",)
+    """HTTP versions spoken to the endpoints. `h2` is offered to `https://` endpoints in ALPN, in the order that is
+    given, and the endpoint picks; `["h2"]` alone takes no other answer, and `http://` endpoints are then spoken to in
+    HTTP/2 without being asked (with `h1` beside it in HTTP/1.1). Requests share connections: another is opened when
+    none has room for one more (the endpoint says how many it takes at a time). An endpoint may use the connection of
+    another one with the same address and the same TLS settings, if its certificate is for both names. `h3` beside
+    others: HTTP/3 when an endpoint offers it by Alt-Svc, on the same host and for as long as it says. TCP is dialled
+    beside it when QUIC is not ready after 250 ms; an endpoint whose QUIC failed gets TCP alone for 5 minutes, and
+    longer each time it fails again. `["h3"]`: HTTP/3 only, offered or not. HTTP/3 needs `https://` endpoints. A
+    request for an upgrade (WebSocket) goes by `h2` to an endpoint that says it understands that (RFC 8441), else by
+    `h1`."""
     balance: Literal["two-choices", "round-robin", "least-requests", "ring-hash", "first"] = "two-choices"
     """How an endpoint is picked. `two-choices`: of two at random, the one with fewer requests under way;
     `round-robin`: each in its turn; `least-requests`: the one with the fewest under way, of those this worker sent;

@@ -127,6 +127,9 @@ def check_proxy_header(location: Location, upstream: Upstream) -> Iterator[Findi
         return
     if "h3" in upstream.protocols:
         yield Finding((*location, "proxy_protocol"), "beside h3 in protocols", hint="QUIC has no such header")
+    if "h2" in upstream.protocols:
+        hint = "a connection of HTTP/2 carries requests of many clients"
+        yield Finding((*location, "proxy_protocol"), "beside h2 in protocols", hint=hint)
     if any(endpoint.url.startswith(SCHEME) for endpoint in upstream.endpoints):
         hint = "an application sees its client anyway"
         yield Finding((*location, "proxy_protocol"), "beside an asgi endpoint", hint=hint)

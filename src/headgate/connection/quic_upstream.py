@@ -88,10 +88,9 @@ class QuicUpstream(QuicDriver, UpstreamLaneDriver, SharedConnection):
             return 0
         return min(self.quic.streams.openable(is_uni=False), h3.max_requests - h3.requests) - self.reserved
 
-    def reserve(self) -> Lane:
-        """Return a lane; only while there is room."""
+    def reserve(self, owner: SharedOwner) -> Lane:
         self.reserved += 1
-        return Lane(self, self.pool)
+        return Lane(self, owner)
 
     def carried(self) -> list[UpstreamStream]:
         return list(self.lanes.values())

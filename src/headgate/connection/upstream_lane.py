@@ -21,7 +21,7 @@ from mypy_extensions import trait
 from headgate.connection.exchange import Exchange
 from headgate.connection.stream_driver import GLUE, NEVER
 from headgate.connection.upstream_stream import ResponseReceiver, UpstreamOwner, UpstreamStream
-from headgate.engine.events import Data, EndOfMessage, Event, Request, Response
+from headgate.engine.events import UNKNOWN_LENGTH, Data, EndOfMessage, Event, Request, Response
 from headgate.http.fields import Fields
 
 
@@ -71,6 +71,8 @@ class Lane(UpstreamStream):
         self.answered = False
         self.closed = False
         self.stream = -1  # none before there is a request
+        self.asked_at = 0.0
+        self.met_idle = False  # the connection carried nothing else when the request was sent
         self.is_paused = False
         self.is_stalled = False
         self.taken = 0  # octets of content that were delivered and open no window yet
@@ -91,6 +93,8 @@ class Lane(UpstreamStream):
         # Another object: the number of the stream is another one for whoever the request came from.
         asked = Request(request.method, request.target, 11, request.fields, request.body)
         asked.host = request.host
+        if request.upgrade:
+            ask_to_connect(asked, request.upgrade)
         self.driver.ask(self, asked)
 
     def send(self, data: bytes) -> bool:
@@ -214,3 +218,14 @@ class Lane(UpstreamStream):
     def on_crash(self, error: Exception) -> None:
         self.owner.crashed("upstream", error)
         self.fail("internal", str(error))
+
+
+def ask_to_connect(request: Request, protocol: bytes) -> None:
+    """Make an Upgrade of HTTP/1.1 an extended CONNECT (RFC 8441 section 5); its fields are copied first."""
+    fields = request.fields
+    request.fields = Fields(list(fields.names), list(fields.lines), fields.flags)
+    # Section 5.1: what these prove between two hops of HTTP/1.1, the stream proves by being there.
+    request.fields.remove(b"sec-websocket-key")
+    request.method = b"CONNECT"
+    request.upgrade = protocol
+    request.body = UNKNOWN_LENGTH

@@ -160,8 +160,8 @@ class SharedConnection:
         """Return how many requests more may be sent now."""
         raise NotImplementedError
 
-    def reserve(self) -> UpstreamStream:
-        """Return a stream for one request; only while there is room."""
+    def reserve(self, owner: SharedOwner) -> UpstreamStream:
+        """Return a stream for one request of `owner`; only while there is room."""
         raise NotImplementedError
 
     def carried(self) -> list[UpstreamStream]:

@@ -28,9 +28,12 @@ from headgate.process.sticky_key import sticky_key_of
 from headgate.process.upstream_tls import client_tls
 from headgate.tls.client import ClientTls
 from headgate.tls.quic_client import QuicClientTls
+from headgate.upstream.coalescing import Coalescer
 from headgate.upstream.connector import DialingConnector
 from headgate.upstream.endpoint import UNLIMITED, DefectSink, Endpoint
 from headgate.upstream.fast_open import FastOpen
+from headgate.upstream.h2_pool import H2Pool, Trust
+from headgate.upstream.h2_pool import Place as SharedPlace
 from headgate.upstream.h3_pool import H3Pool
 from headgate.upstream.hash_key import CLIENT, COOKIE, HEADER, PATH, HashKey
 from headgate.upstream.health import PENDING, UP, OutlierLimits, Tell
@@ -84,6 +87,7 @@ class UpstreamBuilder:
         self._parts = parts
         self._files = files
         self._fast_open_memory = FastOpenMemory()
+        self._coalescer = Coalescer(parts.resolver)
         self.outliers: dict[str, Outliers] = {}  # the health of each upstream
         self.names: list[Names] = []  # of those with endpoints from DNS
 
@@ -94,7 +98,8 @@ class UpstreamBuilder:
         fast_open = None
         if table.tcp_fast_open:
             fast_open = FastOpen(parts.dialer, self._fast_open_memory, parts.values, parts.event)
-        connector = DialingConnector(parts.dialer, tls, parts.crashed, parts.values, fast_open)
+        trust = _trust_of(table, tls)
+        connector = DialingConnector(parts.dialer, tls, parts.crashed, parts.values, fast_open, trust)
         quic = self._quic_connector(tls) if "h3" in table.protocols and tls is not None else None
         group: list[Endpoint | Source] = []
         for item in table.endpoints:
@@ -194,6 +199,7 @@ class UpstreamBuilder:
         name: str = "",
     ) -> Endpoint:
         parts = self._parts
+        only_h2 = table.protocols == ("h2",)
         return Endpoint(
             place.url,
             place.scheme,
@@ -211,10 +217,12 @@ class UpstreamBuilder:
             connect_timeout=min(table.connect_timeout, table.try_timeout or NEVER),
             pool=self._pool(table),
             tell=parts.event,
+            h2=self._h2_pool(place, table, connector.place_of(name or place.host, place.port)),
             h3=self._h3_pool(place.url, place.host, place.port, quic, table),
             timers=parts.timers,
             outliers=_outlier_limits(table.outliers),
-            early=connector.early if place.scheme == "http" and place.port else None,
+            early=connector.early if place.scheme == "http" and place.port and not only_h2 else None,
+            old=connector.only_h1() if place.scheme == "https" and "h2" in table.protocols else None,
             introducer=connector if table.proxy_protocol != "off" else None,
             proxy_protocol=PROXY_VERSIONS[table.proxy_protocol],
         )
@@ -246,6 +254,26 @@ class UpstreamBuilder:
             parts.dialer, QuicClientTls(tls), parts.poller, parts.values, parts.clock, parts.crashed
         )
 
+    def _h2_pool(self, place: Place, table: UpstreamConfig, shared: SharedPlace | None) -> H2Pool | None:
+        """Return the endpoint's pool of HTTP/2; without TLS that is spoken only where nothing else is."""
+        is_only = "h1" not in table.protocols
+        prior = place.scheme != "https"
+        if "h2" not in table.protocols or (prior and not is_only):
+            return None
+        return H2Pool(
+            place.url,
+            place.host,
+            is_only=is_only,
+            prior=prior,
+            coalescing=self._coalescer,
+            place=None if prior else shared,
+            poller=self._parts.poller,
+            values=self._parts.values,
+            tell=self._parts.event,
+            connect_timeout=min(table.connect_timeout, table.try_timeout or NEVER),
+            idle_timeout=table.idle_timeout,
+        )
+
     def _h3_pool(
         self, url: str, host: str, port: int, quic: QuicConnector | None, table: UpstreamConfig
     ) -> H3Pool | None:
@@ -255,7 +283,7 @@ class UpstreamBuilder:
             url,
             host,
             port,
-            is_only="h1" not in table.protocols,
+            is_only=table.protocols == ("h3",),
             connector=quic,
             poller=self._parts.poller,
             values=self._parts.values,
@@ -263,6 +291,19 @@ class UpstreamBuilder:
             connect_timeout=min(table.connect_timeout, table.try_timeout or NEVER),
             idle_timeout=table.idle_timeout,
         )
+
+
+def _trust_of(table: UpstreamConfig, tls: ClientTls | None) -> Trust | None:
+    """Return what must be equal for a connection to be shared; whoever does not verify shares none."""
+    if tls is None or not tls.settings.verify or "h2" not in table.protocols:
+        return None
+    settings = tls.settings
+    return Trust(
+        settings.authorities,
+        settings.identity.fingerprint if settings.identity is not None else "",
+        table.tls.staple,
+        settings.min_version,
+    )
 
 
 def _outlier_limits(table: OutlierConfig) -> OutlierLimits:

@@ -2,6 +2,7 @@
 
 import functools
 from collections.abc import Sequence
+from typing import Final
 
 from cryptography.x509 import Certificate
 
@@ -12,6 +13,9 @@ from headgate.process.channel import Json
 from headgate.process.upstream_files import authorities_of, identity_of
 from headgate.tls.client import ClientTls, ClientTlsSettings
 from headgate.tls.sessions import CheckStaple
+
+# Over TCP; of an upstream that has HTTP/3 alone nobody asks.
+ALPN: Final = {"h1": b"http/1.1", "h2": b"h2"}
 
 
 def client_tls(
@@ -26,6 +30,7 @@ def client_tls(
         authorities=authorities_of(files, name),
         name=table.tls.name or "",
         identity=identity_of(files, name),
+        alpn=_alpn(table.protocols, probing),
         min_version=table.tls.min_version,
         resumption=table.tls.resumption and not probing,
     )
@@ -33,6 +38,13 @@ def client_tls(
     if table.tls.verify and table.tls.staple != "ignore":
         check = functools.partial(_check_staple, clock, table.tls.staple == "require")
     return ClientTls(settings, check, clock)
+
+
+def _alpn(protocols: tuple[str, ...], probing: bool) -> tuple[bytes, ...]:
+    """Return what is offered to origins; probes are of HTTP/1.1 where that is spoken at all."""
+    if probing and "h1" in protocols:
+        return (ALPN["h1"],)
+    return tuple(ALPN[protocol] for protocol in protocols if protocol in ALPN) or (ALPN["h1"],)
 
 
 def _check_staple(clock: Clock, is_required: bool, chain: Sequence[Certificate], staple: bytes) -> None:

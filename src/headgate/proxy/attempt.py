@@ -11,6 +11,7 @@ from typing import Final, final
 
 from headgate.connection.exchange import Exchange
 from headgate.connection.upstream import UpstreamConnection
+from headgate.connection.upstream_lane import Lane
 from headgate.connection.upstream_stream import REFUSED, ResponseReceiver, UpstreamStream
 from headgate.counters import (
     HELD_REPLAY,
@@ -78,7 +79,10 @@ class Attempt:
         size = len(data)
         connection = self.connection
         is_of_use = (
-            self.reused or request.method in IDEMPOTENT or (connection is not None and not connection.touched)
+            self.reused
+            or request.method in IDEMPOTENT
+            or isinstance(connection, Lane)  # it may be refused unread
+            or (connection is not None and not connection.touched)
         )
         if (
             not is_of_use

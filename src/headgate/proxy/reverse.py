@@ -17,6 +17,7 @@ import math
 import time
 from typing import Final, final
 
+from headgate.connection.downstream import DownstreamConnection
 from headgate.connection.exchange import Exchange, Handler
 from headgate.connection.stream_driver import NEVER
 from headgate.connection.upstream import UpstreamConnection
@@ -37,6 +38,7 @@ from headgate.counters import (
     RETRIED_FIRST,
 )
 from headgate.engine.events import Response
+from headgate.engine.h1.machine import DONE
 from headgate.http.fields import ALT_SVC, HOP_BY_HOP, Fields
 from headgate.http.hop_by_hop import strip_response, strip_trailers
 from headgate.http.retry_after import parse_retry_after
@@ -44,6 +46,7 @@ from headgate.net.poller import Poller
 from headgate.pipeline.middleware.headers import FieldEdits
 from headgate.proxy.answers import answer_error
 from headgate.proxy.attempt import ENDED, NOBODY, READ_AWAY, Attempt
+from headgate.proxy.lane_tunnel import switch_lane
 from headgate.proxy.switch import may_switch, switch
 from headgate.upstream.deadlines import DeadlineOwner
 from headgate.upstream.endpoint import MAX_DIALLING, ConnectionWaiter, Endpoint
@@ -54,6 +57,8 @@ from headgate.upstream.upstream import Upstream
 
 # Failed dials that say nothing about the endpoint: we have no descriptor left, what was asked cannot be, a defect.
 _OURS: Final = frozenset(("descriptors", "upgrade", "internal", "refused-address"))
+
+H3: Final = "HTTP/3"  # as lanes call it
 
 
 @final
@@ -322,6 +327,8 @@ class ReverseProxy(Handler, ResponseReceiver, ConnectionWaiter, DeadlineOwner):
             return
         if self.looks_at_status and self._is_passed_over(exchange, connection, response):
             return
+        if isinstance(connection, Lane) and self._is_of_lanes(exchange, connection, response):
+            return
         exchange.upstream_head = self.poller.now
         if self.deadlines is not None:
             self.deadlines.end(exchange)
@@ -353,6 +360,50 @@ class ReverseProxy(Handler, ResponseReceiver, ConnectionWaiter, DeadlineOwner):
         response.close = False  # the origin's connection, not the client's
         exchange.downstream.respond(response)
 
+    def _is_of_lanes(self, exchange: Exchange, lane: Lane, response: Response) -> bool:
+        """Do what answers mean only on a connection that many share; tell whether that was all."""
+        attempt = exchange.attempt
+        status = response.status
+        if not isinstance(attempt, Attempt):
+            return False
+        if status == 421:
+            return self._is_misdirected(exchange, attempt, lane)
+        if not exchange.request.upgrade or status >= 300:
+            return False
+        downstream = exchange.downstream
+        if isinstance(downstream, DownstreamConnection) and downstream.engine.receiving != DONE:
+            self._not_switched(exchange, lane, response)
+            return True
+        if self.deadlines is not None:
+            self.deadlines.end(exchange)
+        strip_response(response.fields)
+        response.fields.remove(b"alt-svc")
+        self._finish(exchange, attempt)
+        attempt.endpoint.health.succeeded(self.poller.now, 0.0, status, attempt.trial)
+        self.upstream.ended(attempt.endpoint, attempt.trial)
+        switch_lane(exchange, lane, response, self.tunnel_idle)
+        return True
+
+    def _is_misdirected(self, exchange: Exchange, attempt: Attempt, lane: Lane) -> bool:
+        """Ask once more on a connection of the endpoint's own, where this was another's (RFC 9110 section 15.5.20:
+        whatever the method); tell whether that is done."""
+        pool = attempt.endpoint.h2
+        if pool is None or not pool.misdirected(lane) or attempt.repeated:
+            return False
+        if not attempt.is_whole(exchange.request):
+            return False
+        lane.close()
+        self._repeat(exchange, attempt, UNTOUCHED)
+        return True
+
+    def _repeat(self, exchange: Exchange, attempt: Attempt, kind: int) -> None:
+        """Ask the same endpoint once more, on a fresh connection and in the room that it has."""
+        self.values[RETRIED_FIRST + kind] += 1
+        exchange.retries += 1
+        exchange.upstream_protocol = ""
+        attempt.repeat(self.poller.now)
+        self._dial(exchange, attempt)
+
     def _stick(self, exchange: Exchange, sticky: Sticky, fields: Fields) -> None:
         attempt = exchange.attempt
         if isinstance(attempt, Attempt):
@@ -364,7 +415,7 @@ class ReverseProxy(Handler, ResponseReceiver, ConnectionWaiter, DeadlineOwner):
         pool = attempt.endpoint.h3 if isinstance(attempt, Attempt) else None
         if pool is not None:
             pool.learn(response.fields)
-            if response.status == 421 and isinstance(connection, Lane):
+            if response.status == 421 and isinstance(connection, Lane) and connection.driver.protocol == H3:
                 pool.withdraw()  # RFC 7838 section 6: whoever answers there is not this origin
 
     def upstream_data(self, connection: UpstreamStream, data: bytes) -> None:
@@ -456,11 +507,7 @@ class ReverseProxy(Handler, ResponseReceiver, ConnectionWaiter, DeadlineOwner):
         kind = attempt.kind_of(connection, reason)
         is_free = not exchange.responded and kind <= UNTOUCHED and not attempt.repeated
         if is_free and attempt.is_whole(exchange.request):
-            self.values[RETRIED_FIRST + kind] += 1
-            exchange.retries += 1
-            exchange.upstream_protocol = ""
-            attempt.repeat(self.poller.now)
-            self._dial(exchange, attempt)  # in the room that it has
+            self._repeat(exchange, attempt, kind)
             return
         attempt.endpoint.health.failed(self.poller.now, BROKEN, attempt.trial)
         self.upstream.ended(attempt.endpoint, attempt.trial)

@@ -27,7 +27,7 @@ from headgate.http.fields import Fields
 from headgate.net.poller import READ, WRITE
 
 # RFC 6455 section 1.3.
-_GUID: Final = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
+GUID: Final = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 _PROTOCOL: Final = b"websocket"
 
 
@@ -53,7 +53,7 @@ def adopt_connect(exchange: Exchange) -> None:
 def is_agreed(request: Request, response: Response) -> bool:
     """Tell whether a 101 answers the key that was sent (RFC 6455 section 4.2.2)."""
     key = request.fields.get(b"sec-websocket-key") or b""
-    expected = base64.b64encode(hashlib.sha1(key + _GUID, usedforsecurity=False).digest())
+    expected = base64.b64encode(hashlib.sha1(key + GUID, usedforsecurity=False).digest())
     return response.fields.get(b"sec-websocket-accept") == expected
 
 

@@ -75,6 +75,8 @@ def sweep(listeners: list[Listener], endpoints: list[Endpoint], values: list[int
                 upstream += spare.held()
         if endpoint.pool.spare > 0:
             endpoint.tend(now)
+        if endpoint.h2 is not None:
+            upstream += endpoint.h2.sweep(now)
         if endpoint.h3 is not None:
             upstream += endpoint.h3.sweep(now)
     values[HELD_HEADS] = heads

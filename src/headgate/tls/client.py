@@ -24,7 +24,14 @@ from headgate.tls.client_auth import read_certificates
 from headgate.tls.client_hello import ClientHello
 from headgate.tls.context import load_into
 from headgate.tls.identity import Identity, IdentityError
-from headgate.tls.openssl import PostHandshake, ReadBuffer, is_resumed, is_same_session, verify_text
+from headgate.tls.openssl import (
+    PostHandshake,
+    ReadBuffer,
+    is_resumed,
+    is_same_session,
+    offer_alpn,
+    verify_text,
+)
 from headgate.tls.sessions import CheckStaple, Kept, Proof, Sessions
 from headgate.tls.transport import TlsTransport
 from headgate.tls.verdict import NAME_MISMATCH, describe, is_address, word_for, wrong_name
@@ -88,10 +95,12 @@ class ClientTls:
             raise ConfigError("OpenSSL gave a context without a certificate store")
         return store
 
-    def connect(self, sock: socket.socket, host: str, port: int = 0) -> TlsTransport:
+    def connect(
+        self, sock: socket.socket, host: str, port: int = 0, alpn: tuple[bytes, ...] = ()
+    ) -> TlsTransport:
         """Return a transport for a connected, non-blocking socket to `host` (a name or an IP address). Sessions of
-        other ports are not offered."""
-        role = _Connecting(self, self._settings.name or host, (host, port))
+        other ports are not offered. `alpn` is offered in place of what the settings say."""
+        role = _Connecting(self, self._settings.name or host, (host, port), alpn)
         return TlsTransport(sock, role, server=False)
 
     def open(self, sock: socket.socket | None, host: str) -> SSL.Connection:
@@ -134,13 +143,14 @@ class _Connecting:
     OpenSSL's connection has it as `app_data`, for the callbacks; it has no connection, so that there is no cycle.
     """
 
-    def __init__(self, tls: ClientTls, host: str, place: tuple[str, int]) -> None:
+    def __init__(self, tls: ClientTls, host: str, place: tuple[str, int], alpn: tuple[bytes, ...]) -> None:
         self.buffer = tls.buffer
         self.post_handshake = tls.post_handshake
         self.staple = b""
         self._tls = tls
         self._host = host
         self._place = place
+        self._alpn = alpn
         self._offered: Kept | None = None
         self._proof = Proof((), b"")
         self._known: SSL.Session | None = None  # that we have already
@@ -149,6 +159,8 @@ class _Connecting:
         tls = self._tls
         conn = tls.open(sock, self._host)
         conn.set_app_data(self)
+        if self._alpn:
+            offer_alpn(conn, self._alpn)
         if tls.sessions is not None:
             self._offered = tls.sessions.take(*self._place, tls.clock.wall())
             if self._offered is not None:

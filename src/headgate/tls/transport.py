@@ -396,7 +396,6 @@ class TlsTransport(Transport):
         return self._conn
 
     def alpn(self) -> bytes:
-        """Return the negotiated protocol, b"" for none."""
         return self._conn.get_alpn_proto_negotiated() if self._conn is not None else b""
 
     def server_name(self) -> bytes:

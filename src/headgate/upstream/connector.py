@@ -11,7 +11,7 @@ import errno
 import functools
 import socket
 from collections.abc import Coroutine
-from typing import Any
+from typing import Any, Final
 
 from headgate.counters import UPSTREAM_TLS_FAILED, UPSTREAM_TLS_FULL, UPSTREAM_TLS_RESUMED
 from headgate.errors import TransportError
@@ -23,7 +23,10 @@ from headgate.tls.client import ClientTls
 from headgate.tls.transport import TlsTransport
 from headgate.upstream.endpoint import Endpoint
 from headgate.upstream.fast_open import FastOpen
+from headgate.upstream.h2_pool import Place, Trust
 from headgate.upstream.readiness import handshake
+
+H1_ALPN: Final = b"http/1.1"
 
 
 class DialingConnector:
@@ -36,6 +39,7 @@ class DialingConnector:
         failed: Failure,
         values: list[int],
         fast_open: FastOpen | None = None,
+        trust: Trust | None = None,
     ) -> None:
         self._dialer = dialer
         self._tls = tls
@@ -43,21 +47,36 @@ class DialingConnector:
         self._fast_open = fast_open
         self.early = EarlyConnector(fast_open) if fast_open is not None else None
         self._failed = failed
+        self.trust = trust  # of connections that may be shared with other upstreams
+
+    def place_of(self, name: str, port: int) -> Place | None:
+        """Return how an https endpoint may share connections, None where it may not."""
+        if self.trust is None or self._tls is None:
+            return None
+        return Place(port, self._tls.settings.name or name, self.trust)
 
     def begin(self, name: str, work: Coroutine[Any, Any, None]) -> None:
         """Run one dial in the background; what it raises is a defect and is told."""
         spawn(name, work, self._failed)
 
+    def only_h1(self) -> OldConnector:
+        """Return one whose origins have no choice but HTTP/1.1."""
+        return OldConnector(self)
+
     def saying(self, header: bytes) -> SayingConnector:
         """Return one that sends a header of the PROXY protocol first."""
         return SayingConnector(self, header)
 
-    async def connect(self, endpoint: Endpoint, header: bytes = b"") -> Transport:
-        """Return a connected transport. Raises `DialError` or `TransportError`, within `connect_timeout`."""
+    async def connect(
+        self, endpoint: Endpoint, header: bytes = b"", alpn: tuple[bytes, ...] = ()
+    ) -> Transport:
+        """Return a connected transport. Raises `DialError` or `TransportError`, within `connect_timeout`.
+
+        Over TLS `alpn` is offered in place of all that the upstream's endpoints are spoken to in."""
         loop = asyncio.get_running_loop()
         deadline = loop.time() + endpoint.connect_timeout
         tls = self._tls if endpoint.scheme == "https" else None
-        wrap = _plain if tls is None else functools.partial(_secure, tls, endpoint)
+        wrap = _plain if tls is None else functools.partial(_secure, tls, endpoint, alpn)
         fast_open = self._fast_open
         if fast_open is None or header:  # what says who the client is goes to nobody that is not there
             dialed = await self._dialer.dial(endpoint.host, endpoint.port, timeout=endpoint.connect_timeout)
@@ -103,6 +122,17 @@ class SayingConnector:
         return await self._connector.connect(endpoint, self._header)
 
 
+class OldConnector:
+    """The same for what HTTP/1.1 alone can do."""
+
+    def __init__(self, connector: DialingConnector) -> None:
+        self._connector = connector
+
+    async def connect(self, endpoint: Endpoint) -> Transport:
+        """Return a connected transport. Raises `DialError` or `TransportError`, within `connect_timeout`."""
+        return await self._connector.connect(endpoint, alpn=(H1_ALPN,))
+
+
 def _say(sock: socket.socket, address: str, header: bytes) -> None:
     """Send what comes first: it goes out with what comes next. Raises `TransportError`."""
     try:
@@ -133,7 +163,9 @@ def _plain(sock: socket.socket, address: str) -> Transport:
     return transport
 
 
-def _secure(tls: ClientTls, endpoint: Endpoint, sock: socket.socket, address: str) -> Transport:
-    transport = tls.connect(sock, endpoint.name, endpoint.port)
+def _secure(
+    tls: ClientTls, endpoint: Endpoint, alpn: tuple[bytes, ...], sock: socket.socket, address: str
+) -> Transport:
+    transport = tls.connect(sock, endpoint.name, endpoint.port, alpn)
     transport.peer = address
     return transport

@@ -1,8 +1,9 @@
 """An endpoint: one address of an upstream, with what is open to it.
 
 Who wants to send a request takes an idle connection (`upstream/pool`), or a lane on one that many share
-(`upstream/h3_pool`); where there is none it has one dialled, in a task, and hears of it. Spare connections are
-dialled the same way, for nobody yet.
+(`upstream/h2_pool`, `upstream/h3_pool`); where there is none it has one dialled, in a task, and hears of it. Spare
+connections are dialled the same way, for nobody yet. What wants to leave HTTP goes by an extended CONNECT where the
+origin is known to understand it (RFC 8441), else by HTTP/1.1, whose connection it then has for itself.
 """
 
 from __future__ import annotations
@@ -14,8 +15,10 @@ from mypy_extensions import trait
 
 from headgate.connection.context import NO_HEADER
 from headgate.connection.exchange import Exchange
+from headgate.connection.h2_upstream import H2Upstream
 from headgate.connection.quic_socket import Timer, Timers
 from headgate.connection.upstream import UpstreamConnection
+from headgate.connection.upstream_lane import Lane
 from headgate.connection.upstream_stream import UpstreamOwner, UpstreamStream
 from headgate.counters import (
     ENDPOINT_RESTED,
@@ -30,6 +33,7 @@ from headgate.engine.events import Request
 from headgate.errors import HeadgateError
 from headgate.net.poller import Poller
 from headgate.net.transport import Transport
+from headgate.upstream.h2_pool import PLAIN, H2Host, H2Pool
 from headgate.upstream.h3_pool import H3Pool
 from headgate.upstream.health import EndpointHealth, OutlierLimits, Tell
 from headgate.upstream.lane_pool import LaneWaiter
@@ -103,7 +107,7 @@ class DefectSink(Protocol):
 
 
 @final
-class Endpoint(UpstreamOwner):
+class Endpoint(UpstreamOwner, H2Host):
     """`active` counts the requests under way, at most `max_requests` (`Upstream.began` and `ended` alone change it);
     `pool` has its idle connections."""
 
@@ -125,10 +129,12 @@ class Endpoint(UpstreamOwner):
         connect_timeout: float = 5.0,
         pool: Pool | None = None,
         tell: Tell | None = None,
+        h2: H2Pool | None = None,
         h3: H3Pool | None = None,
         timers: Timers | None = None,
         outliers: OutlierLimits | None = None,
         early: Opener | None = None,
+        old: Opener | None = None,
         introducer: Introducer | None = None,
         proxy_protocol: int = NO_HEADER,
     ) -> None:
@@ -147,9 +153,11 @@ class Endpoint(UpstreamOwner):
         self.dialling = 0
         self.pool = pool if pool is not None else Pool(PoolSettings(), poller, values)
         self.health = EndpointHealth(url, outliers)
+        self.h2 = h2  # where it is spoken to in HTTP/2, and TCP in nothing else if the pool `is_only`
         self.h3 = h3  # where the upstream has HTTP/3
         self.proxy_protocol = proxy_protocol  # the version in which it is told of each client
         self._introducer = introducer
+        self._old = old  # for what HTTP/1.1 alone can do
         self._early = early  # for requests that may arrive twice, with TCP Fast Open
         self._timers = timers
         self._open: set[UpstreamStream] = set()
@@ -158,6 +166,8 @@ class Endpoint(UpstreamOwner):
         self._values = values
         self._defect = defect
         self._tell = tell
+        if h2 is not None:
+            h2.host_endpoint = self
 
     def __repr__(self) -> str:
         return f"<Endpoint {self.url}: {self.active} active, {len(self.pool.idle)} idle>"
@@ -165,19 +175,23 @@ class Endpoint(UpstreamOwner):
     @property
     def connections(self) -> list[UpstreamStream]:
         """All that is open; for the sweep of deadlines."""
-        pool = self.h3
-        return list(self._open) if pool is None else [*self._open, *pool.lanes()]
+        found = list(self._open)
+        if self.h2 is not None:
+            found += self.h2.lanes()
+        if self.h3 is not None:
+            found += self.h3.lanes()
+        return found
 
     def take(self, exchange: Exchange) -> UpstreamStream | None:
         """Return an idle connection, or a lane on a shared one; None: then `dial`."""
+        h2 = self.h2
         pool = self.h3
-        # What wants to leave HTTP goes by HTTP/1.1, whose connection it then has for itself.
-        if pool is not None and not exchange.request.upgrade:
-            lane = pool.take()
+        if h2 is not None or pool is not None:
+            lane = self._take_lane(exchange)
             if lane is not None:
                 self._values[UPSTREAM_REUSED] += 1
                 return lane
-            if pool.is_only:
+            if self._is_shared_only:
                 return None
         # What has content may be too long to be repeated: it gets no connection that is closing already.
         careful = exchange.request.body != 0
@@ -190,6 +204,23 @@ class Endpoint(UpstreamOwner):
             if pool is not None:
                 pool.warm()  # this request need not wait for it
         return connection
+
+    @property
+    def _is_shared_only(self) -> bool:
+        """Whether HTTP/1.1 is never spoken here."""
+        h2 = self.h2
+        h3 = self.h3
+        return h2.is_only if h2 is not None else h3 is not None and h3.is_only
+
+    def _take_lane(self, exchange: Exchange) -> UpstreamStream | None:
+        h2 = self.h2
+        if exchange.request.upgrade:
+            return h2.take_to_connect() if h2 is not None else None
+        h3 = self.h3
+        lane = h3.take() if h3 is not None else None
+        if lane is None and h2 is not None and not h2.is_shunned:
+            lane = h2.take()
+        return lane
 
     def give_back(self, connection: UpstreamStream) -> None:
         """The exchange is over: keep the connection if it can carry another one."""
@@ -207,18 +238,26 @@ class Endpoint(UpstreamOwner):
         """Open a connection for `exchange`; the waiter hears of it. `once`: not one on which a request may be lost
         and has to be sent again."""
         pool = self.h3
-        if pool is not None:
-            if exchange.request.upgrade:
-                if pool.is_only:
-                    waiter.connect_failed(exchange, "upgrade", f"{self.url}: HTTP/3 knows no Upgrade")
-                    return
-            elif pool.is_wanted:
-                SideBySide(self, pool, exchange, waiter, once).begin(self._timers)
-                return
+        if pool is not None and pool.is_wanted and not exchange.request.upgrade:
+            SideBySide(self, pool, exchange, waiter, once).begin(self._timers)
+            return
         self.dial_tcp(exchange, waiter, once)
 
     def dial_tcp(self, exchange: Exchange, waiter: ConnectionWaiter, once: bool) -> None:
-        """Open a connection of HTTP/1.1."""
+        """Open a connection over TCP, or wait for room on one of HTTP/2."""
+        h2 = self.h2
+        if h2 is None:
+            h3 = self.h3
+            if h3 is not None and h3.is_only:
+                waiter.connect_failed(exchange, "upgrade", f"{self.url}: HTTP/3 knows no Upgrade")
+                return
+        elif h2.is_only or (h2.is_wanted and (h2.allows_connect or not exchange.request.upgrade)):
+            LaneFor(self, h2, exchange, waiter, once).begin()
+            return
+        self.dial_h1(exchange, waiter, once)
+
+    def dial_h1(self, exchange: Exchange, waiter: ConnectionWaiter, once: bool) -> None:
+        """Open a connection for this exchange alone, of HTTP/1.1 unless the origin has changed its mind."""
         self.dialling += 1
         self._connector.begin(f"dial {self.url}", self._dial(exchange, waiter, once))
 
@@ -231,9 +270,14 @@ class Endpoint(UpstreamOwner):
                 connection = await self._open_connection(opener)
                 connection.belong_to(client, peer, port)
             else:
-                connection = await self._open_connection(
-                    self._connector if once else self._early_for(exchange.request)
-                )
+                transport = await self._opener_for(exchange.request, once).connect(self)
+                h2 = self.h2
+                if h2 is not None and h2.is_h2(transport):
+                    # It picked HTTP/1.1 before.
+                    h2.adopt(transport)
+                    LaneFor(self, h2, exchange, waiter, once).begin()
+                    return
+                connection = self._connection_on(transport)
         except HeadgateError as error:
             # One clause for `TransportError` and `DialError`: compiled, a name has one type for all clauses.
             waiter.connect_failed(exchange, getattr(error, "reason", "connect"), str(error))
@@ -245,9 +289,13 @@ class Endpoint(UpstreamOwner):
             self.dialling -= 1
         waiter.connected(exchange, connection)
 
-    def _early_for(self, request: Request) -> Opener:
+    def _opener_for(self, request: Request, once: bool) -> Opener:
+        h2 = self.h2
+        old = self._old
+        if h2 is not None and old is not None and (request.upgrade or h2.is_shunned):
+            return old
         early = self._early
-        return early if early is not None and is_repeatable(request) else self._connector
+        return early if early is not None and not once and is_repeatable(request) else self._connector
 
     def dial_transport(self, waiter: TransportWaiter) -> None:
         """Open a connection without HTTP; the waiter hears of it."""
@@ -269,7 +317,10 @@ class Endpoint(UpstreamOwner):
         waiter.dialled(transport)
 
     async def _open_connection(self, opener: Opener) -> UpstreamConnection:
-        transport = await opener.connect(self)
+        return self._connection_on(await opener.connect(self))
+
+    def _connection_on(self, transport: Transport) -> UpstreamConnection:
+        """Return a connection of HTTP/1.1. Raises `OSError`."""
         self._values[UPSTREAM_CONNECTIONS] += 1
         try:
             connection = UpstreamConnection(
@@ -281,6 +332,20 @@ class Endpoint(UpstreamOwner):
         self._open.add(connection)
         self.pool.opened(connection)
         return connection
+
+    # -- what the pool of HTTP/2 asks for
+
+    def begin(self, name: str, work: Coroutine[Any, Any, None]) -> None:
+        self._connector.begin(name, work)
+
+    def open_transport(self) -> Coroutine[Any, Any, Transport]:
+        return self._connector.connect(self)
+
+    def keep_plain(self, transport: Transport) -> None:
+        try:
+            self.pool.keep(self._connection_on(transport))
+        except OSError:
+            pass  # the kernel has no place for one more watch: it is closed, and whoever dials next hears of it
 
     def rest(self, now: float, seconds: float, status: int) -> None:
         """Leave it alone for so long, if others are up: it answered `status` with Retry-After."""
@@ -303,6 +368,10 @@ class Endpoint(UpstreamOwner):
 
     def tend(self, now: float) -> None:
         """Do what time brings: dial the spare connections that are missing."""
+        h2 = self.h2
+        if h2 is not None and h2.is_wanted:
+            h2.warm()  # one of them has room for a hundred
+            return
         for _ in range(self.pool.missing(now)):
             self.dialling += 1
             self._connector.begin(f"dial {self.url} ahead", self._warm())
@@ -356,6 +425,8 @@ class Endpoint(UpstreamOwner):
     def close(self) -> None:
         """Close every idle connection; busy ones end with their exchanges, and are kept no more until `open`."""
         self.pool.close()
+        if self.h2 is not None:
+            self.h2.close()
         if self.h3 is not None:
             self.h3.close()
 
@@ -363,6 +434,64 @@ class Endpoint(UpstreamOwner):
 def is_repeatable(request: Request) -> bool:
     """Tell whether a request may arrive twice: a safe method (RFC 9110 section 9.2.1), no content, no upgrade."""
     return request.method in SAFE and request.body == 0 and not request.upgrade
+
+
+@final
+class LaneFor(LaneWaiter):
+    """Waits for a lane of HTTP/2 for one exchange; where the origin turns out to speak HTTP/1.1, that is dialled."""
+
+    def __init__(
+        self, endpoint: Endpoint, pool: H2Pool, exchange: Exchange, waiter: ConnectionWaiter, once: bool
+    ) -> None:
+        self.endpoint = endpoint
+        self.pool = pool
+        self.exchange = exchange
+        self.waiter = waiter
+        self.once = once
+        endpoint.dialling += 1
+
+    def begin(self) -> None:
+        """Get in line."""
+        self.pool.wait(self)
+
+    def lane_ready(self, lane: UpstreamStream) -> None:
+        self.endpoint.dialling -= 1
+        if self.exchange.request.upgrade and not _may_connect(lane):
+            lane.close()
+            self._without_connect()
+            return
+        self.waiter.connected(self.exchange, lane)
+
+    def _without_connect(self) -> None:
+        endpoint = self.endpoint
+        if self.pool.is_only:
+            detail = (
+                f"{endpoint.url}: its SETTINGS allow no extended CONNECT (RFC 8441), and h1 is not allowed"
+            )
+            self.waiter.connect_failed(self.exchange, "upgrade", detail)
+        else:
+            endpoint.dial_h1(self.exchange, self.waiter, self.once)
+
+    def lane_failed(self, reason: str, detail: str) -> None:
+        endpoint = self.endpoint
+        endpoint.dialling -= 1
+        if reason != PLAIN:
+            self.waiter.connect_failed(self.exchange, reason, detail)
+            return
+        # The first of those who wait finds the connection that was dialled.
+        connection = endpoint.pool.take(False)
+        if connection is not None:
+            self.waiter.connected(self.exchange, connection)
+        else:
+            endpoint.dial_h1(self.exchange, self.waiter, self.once)
+
+
+def _may_connect(lane: UpstreamStream) -> bool:
+    """Tell whether the origin of a lane understands extended CONNECT."""
+    if not isinstance(lane, Lane):
+        return False
+    driver = lane.driver
+    return isinstance(driver, H2Upstream) and driver.may_connect
 
 
 @final

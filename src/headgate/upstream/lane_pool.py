@@ -71,7 +71,7 @@ class LanePool(SharedOwner):
         """Return a lane on a connection that is open, or None: then `wait`, or another version."""
         for driver in self.connections:
             if driver.room_left() > 0:
-                return driver.reserve()
+                return driver.reserve(self)
         return None
 
     def wait(self, waiter: LaneWaiter) -> None:
@@ -149,6 +149,10 @@ class LanePool(SharedOwner):
 
     # -- time, and the end
 
+    def owns(self, driver: SharedConnection) -> bool:
+        """Tell whether a connection is this pool's, and not another's that it may use."""
+        return True
+
     def lanes(self) -> list[UpstreamStream]:
         """Return all lanes with a request, for the sweep."""
         return [lane for driver in self.connections for lane in driver.carried()]
@@ -157,6 +161,8 @@ class LanePool(SharedOwner):
         """End what is idle for too long and who waits for too long; return the bytes held for origins."""
         held = 0
         for driver in self.connections[:]:
+            if not self.owns(driver):
+                continue
             held += driver.sweep()
             if not driver.closed and driver.is_idle() and now >= driver.idle_since + self.idle_timeout:
                 driver.end_idle()

@@ -74,6 +74,7 @@ class Dials(Held):
         self.error = None
         self.dialled = []
         self.transports = []
+        self.make = MemoryTransport
 
     async def connect(self, endpoint):
         self.dialled.append(endpoint.url)
@@ -81,7 +82,7 @@ class Dials(Held):
             raise self.error
         if endpoint.url in self.refuse:
             raise TransportError("econnrefused", 111, f"{endpoint.host} refused")
-        transport = MemoryTransport()
+        transport = self.make()
         transport.broken = self.broken
         self.transports.append(transport)
         return transport

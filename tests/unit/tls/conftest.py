@@ -176,10 +176,12 @@ def run_handshake(server: TlsTransport, client: SSL.Connection) -> Outcome:
     return outcome
 
 
-def connect(gate: "Gate", tls: ClientTls, host: str, port: int = 0) -> tuple[TlsTransport, TlsTransport]:
+def connect(
+    gate: "Gate", tls: ClientTls, host: str, port: int = 0, alpn: tuple[bytes, ...] = ()
+) -> tuple[TlsTransport, TlsTransport]:
     """Shake hands, our client with our server; return both ends. Raises what the client raises."""
     server_sock, client_sock = socket_pair()
-    server, client = gate.tls.accept(server_sock), tls.connect(client_sock, host, port)
+    server, client = gate.tls.accept(server_sock), tls.connect(client_sock, host, port, alpn)
     until = time.monotonic() + DEADLINE
     done = {client: False, server: False}
     while not all(done.values()):

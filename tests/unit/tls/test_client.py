@@ -30,6 +30,18 @@ def test_the_right_certificate_is_believed(kit, gate, root, host):
     assert kit.receive_first(client) == b"world"
 
 
+def test_rfc7301_3_1_what_is_offered_goes_by_the_settings_or_by_the_connection(kit, root):
+    policy = TlsPolicy("a", alpn=(b"h2", b"http/1.1"))
+    gate = kit.Gate([kit.identity_of(root.leaf("origin.test"))], policy)
+    tls = ClientTls(ClientTlsSettings(authorities=root.pem, alpn=(b"h2", b"http/1.1")))
+    client, _ = kit.connect(gate, tls, "origin.test")
+    assert client.alpn() == b"h2"
+    client, server = kit.connect(gate, tls, "origin.test", alpn=(b"http/1.1",))
+    assert client.alpn() == server.alpn() == b"http/1.1"
+    client, _ = kit.connect(gate, tls, "origin.test")
+    assert client.alpn() == b"h2", "of that one connection only"
+
+
 @pytest.mark.parametrize("host", ["other.test", "x.y.wild.test", "127.0.0.2", "::1"])
 def test_rfc9525_a_certificate_for_another_name_is_refused(kit, gate, root, host):
     tls = ClientTls(ClientTlsSettings(authorities=root.pem))

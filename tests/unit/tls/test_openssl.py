@@ -31,6 +31,7 @@ from headgate.tls.openssl import (
         "SSL_pending",
         "SSL_read",
         "SSL_session_reused",
+        "SSL_set_alpn_protos",
         "SSL_set_info_callback",
         "SSL_set_options",
         "SSL_shutdown",
