@@ -136,7 +136,13 @@ class DownstreamConnection(Accepted, Downstream):
         except TransportError as error:
             counter = REFUSED_PLAIN_TO_TLS if error.reason == "plain-http-to-tls" else HANDSHAKES_FAILED
             self.values[counter] += 1
-            self._fail(error)
+            self.observer.connection_failed(self.context, error.reason, error.detail)
+            if self.transport.parting():
+                # A client of TLS 1.3 may have sent its request by now. A reset for bytes that nobody read would
+                # overtake the alert that says why.
+                self._linger()
+            else:
+                self.close()
 
     # -- being woken
 

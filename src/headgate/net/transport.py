@@ -54,6 +54,13 @@ class Transport:
         """Tell the peer that nothing more will be written (TLS: close_notify as well). Never raises."""
         raise NotImplementedError
 
+    def parting(self) -> bool:
+        """Tell whether a handshake that failed has left the peer a word that a close at once would destroy.
+
+        Then `shutdown`, and `read` away what comes until the peer ends too.
+        """
+        return False
+
     def reset_on_close(self) -> None:
         """Let `close` be a reset where a plain end would pass for a proper one. Never raises.
 

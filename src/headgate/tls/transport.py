@@ -68,6 +68,7 @@ _PEEK: Final = 0
 _HANDSHAKE: Final = 1
 _OPEN: Final = 2
 _CLOSED: Final = 3
+_ALERTED: Final = 4  # the handshake failed, and the alert that says why is on its way
 
 _PLAIN_TEXT: Final = b"This port speaks HTTPS: the URL begins with https://\n"
 _PLAIN_ANSWER: Final = (
@@ -138,7 +139,7 @@ class TlsTransport(Transport):
         self.resumed = False
 
     def __repr__(self) -> str:
-        state = ("peek", "handshake", "open", "closed")[self._state]
+        state = ("peek", "handshake", "open", "closed", "alerted")[self._state]
         return f"<TlsTransport fd={self._sock.fileno()} {state}{' resumed' if self.resumed else ''}>"
 
     def fileno(self) -> int:
@@ -168,8 +169,11 @@ class TlsTransport(Transport):
                 raise_handshake_error(conn, result)
             except Exception as error:
                 # Also what callbacks raise: pyOpenSSL hands it on from here.
-                self._drop_unread()
-                raise self._refused(_handshake_reason(error), error) from error
+                refused = self._refused(_handshake_reason(error), error)
+                if self._server:
+                    self._let_go()
+                    self._state = _ALERTED
+                raise refused from error
         try:
             self._role.finished(conn)
         except TransportError as error:
@@ -217,9 +221,12 @@ class TlsTransport(Transport):
         self._drop_unread()
         return self._refused("plain-http-to-tls", None)
 
+    def parting(self) -> bool:
+        return self._state == _ALERTED
+
     def _drop_unread(self) -> None:
         """Read away what the peer has sent behind its mistake, once: closing with unread bytes would send a reset,
-        which overtakes the alert or the answer. A client of TLS 1.3 sends its request along with its certificate."""
+        which overtakes the alert or the answer."""
         if self._server:
             try:
                 self._sock.recv(RECORD_MAX)
@@ -268,7 +275,7 @@ class TlsTransport(Transport):
     def read(self, limit: int) -> bytes | None:
         ssl = self._ssl
         if ssl is None:
-            raise _not_open("read")
+            return self._read_away(limit)
         buffer = self._buffer
         if limit > buffer.size:
             limit = buffer.size
@@ -282,6 +289,17 @@ class TlsTransport(Transport):
             data: bytes = buffer.view[:got]
             return data
         return self._nothing_read(got)
+
+    def _read_away(self, limit: int) -> bytes | None:
+        """Read what nobody can decrypt any more."""
+        if self._state != _ALERTED:
+            raise _not_open("read")
+        try:
+            return self._sock.recv(limit)
+        except (BlockingIOError, InterruptedError):
+            return None
+        except OSError as error:
+            raise broken("read", error) from error
 
     def _read_on(self, got: int, limit: int) -> int:
         """A record came full: there are probably more. What goes wrong here is told by the next read."""
@@ -383,10 +401,13 @@ class TlsTransport(Transport):
     def close(self) -> None:
         if self._state != _CLOSED:
             self._state = _CLOSED
-            self._ssl = None
-            self._conn = None
-            self._base = None
+            self._let_go()
             self._sock.close()
+
+    def _let_go(self) -> None:
+        self._ssl = None
+        self._conn = None
+        self._base = None
 
     # -- what is known after the handshake
 

@@ -5,6 +5,7 @@ from email.utils import parsedate_to_datetime
 
 import pytest
 
+from headgate.connection.accepted import ProtocolHost
 from headgate.connection.context import ConnectionContext
 from headgate.connection.downstream import (
     HTTP,
@@ -595,3 +596,96 @@ def test_rfc9110_6_6_1_an_interim_response_gets_no_date(make, status):
     client.driver.flush()
     assert client.status == b"%d" % status
     assert dates(client.transport.outgoing) == []
+
+
+class Refusing(MemoryTransport):
+    """A transport whose handshake fails, with an alert where `alert`."""
+
+    def __init__(self, *, alert):
+        super().__init__()
+        self.alert = alert
+
+    def handshake(self):
+        raise TransportError("certificate-required", 0, "TLS handshake")
+
+    def parting(self):
+        return self.alert
+
+
+@pytest.mark.parametrize("alert", [True, False])
+def test_a_failed_handshake_waits_until_its_alert_was_read(alert):
+    client = Client()
+    transport = Refusing(alert=alert)
+    driver = DownstreamConnection(
+        transport,
+        client.poller,
+        client.handler,
+        client.seen,
+        client.driver.settings,
+        client.values,
+        client.driver.context,
+    )
+    driver.start(secure=True)
+    driver.on_readable()
+    assert client.seen.failures == ["certificate-required"]
+    assert (transport.ended, transport.closed) == (alert, not alert)
+    if alert:
+        transport.incoming += [b"what was sent meanwhile", b""]
+        driver.on_readable()
+        assert not transport.closed
+        driver.on_readable()
+        assert transport.closed
+    client.close()
+
+
+class Host(ProtocolHost):
+    """A listener that is told of HTTP/2."""
+
+    def __init__(self):
+        self.told = []
+
+    def is_h2(self, alpn):
+        return alpn == b"h2"
+
+    def speak_h2(self, connection, early):
+        connection.closed = True
+        self.told.append(early)
+
+
+PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
+
+
+@pytest.mark.parametrize("at", [*range(1, len(PREFACE) + 1)])
+def test_rfc9113_3_4_a_preface_hands_over_however_it_comes(at):
+    client = Client()
+    client.driver.host = host = Host()
+    client.send(PREFACE[:at])
+    assert host.told == ([] if at < len(PREFACE) else [PREFACE])
+    if at < len(PREFACE):
+        client.send(PREFACE[at:] + b"rest")
+        assert host.told == [PREFACE + b"rest"]
+    client.driver.closed = False
+    client.close()
+
+
+@pytest.mark.parametrize("at", [1, 2, 10, 24])
+def test_what_only_begins_like_a_preface_is_http_1_1(at):
+    client = Client()
+    client.driver.host = host = Host()
+    data = PREFACE[:at] if at < 24 else PREFACE[:-1] + b"x"
+    client.send(data)
+    client.send(b"X / HTTP/1.1\r\nHost: x\r\n\r\n")
+    assert host.told == []
+    asked = [exchange.request.method for exchange in client.handler.exchanges]
+    assert asked == [PREFACE[:at] + b"X"] if at < 3 else client.status in (b"400", b"505")
+    client.close()
+
+
+def test_a_client_that_ends_inside_a_preface_is_answered_like_any_other():
+    client = Client()
+    client.driver.host = Host()
+    client.send(b"PRI * HT")
+    client.send(b"")
+    client.send(b"")
+    assert client.driver.closed or client.driver.phase == LINGER
+    client.close()
