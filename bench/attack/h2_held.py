@@ -75,6 +75,7 @@ def half_heads(target: H2Target) -> None:
 
     def begin(raw: RawH2) -> int:
         raw.start()
+        raw.answers = False  # nothing may come in between
         section = h2.request_block() + h2.literal(b"x", bytes(16_000))
         raw.send(h2.headers(1, section, last=False), h2.continuation(1, h2.literal(b"y", bytes(16_000))))
         return 2
@@ -90,6 +91,7 @@ def no_preface(target: H2Target) -> None:
     """Connections that begin with the preface and never end it."""
 
     def begin(raw: RawH2) -> int:
+        raw.answers = False
         raw.send(h2.PREFACE[:10])
         return 1
 

@@ -1,7 +1,8 @@
 """The origin behind the gate: `python -m bench.attack.origin PORT`.
 
 It answers GET at once; `/sink…` it reads the head of and nothing more, as an application that hangs; `/big…` it
-answers with a GiB, as fast as it is taken. One thread: hundreds would take the core from the good client beside it.
+answers with a GiB, as fast as it is taken; of `/swallow…` it reads all, and says nothing. One thread: hundreds would
+take the core from the good client beside it.
 """
 
 import asyncio
@@ -21,6 +22,10 @@ async def converse(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -
             if path.startswith(b"/sink"):
                 reader._transport.pause_reading()  # type: ignore[attr-defined]
                 await asyncio.sleep(3600)
+            elif path.startswith(b"/swallow"):
+                while await reader.read(len(CHUNK)):
+                    pass
+                break
             elif path.startswith(b"/big"):
                 writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % GIB)
                 for _ in range(GIB // len(CHUNK)):
