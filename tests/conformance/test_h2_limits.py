@@ -29,7 +29,7 @@ engine and look at what comes back; those named elsewhere do so to the part that
 | 22 | 9113 6.9.1 | 1 MiB of a connection, more only by consumption | here: `test_rfc9113_6_9_1_content_of_a_connection_at_the_limit_and_one_octet_more` |
 | 23 | 9113 6.8 | 10,000 requests, an hour | here: `test_requests_of_a_connection_at_the_limit_and_one_more`, `test_the_age_of_a_connection_at_the_limit_and_later` |
 | 24 | 9113 8.1 | 8 interim answers | here: `test_interim_answers_at_the_limit_and_one_more` |
-| 25 | 9218 7.1 | 32 priorities of streams to come | here: `test_priorities_of_streams_to_come_at_the_limit_and_one_more` |
+| 25 | 9218 7.1 | priorities of no more streams to come than may be opened | here: `test_rfc9218_7_1_priorities_of_streams_to_come_at_the_limit_and_one_more` |
 """  # noqa: E501 - a table
 
 import pytest
@@ -42,7 +42,6 @@ from headgate.engine.h2.control import MAX_SETTINGS
 from headgate.engine.h2.errors import ENHANCE_YOUR_CALM, H2ConnectionError
 from headgate.engine.h2.settings import H2Settings
 from headgate.engine.message.events import RequestRefused, StreamFailed
-from headgate.engine.message.priority import MAX_PENDING_PRIORITIES
 from headgate.http.fields import Fields
 from headgate.testing import h2_raw as raw
 from headgate.testing.h2_raw import RawFrame
@@ -509,12 +508,13 @@ def test_interim_answers_at_the_limit_and_one_more():
     assert failed.reason == "too-many-interim"
 
 
-def test_priorities_of_streams_to_come_at_the_limit_and_one_more():
+def test_rfc9218_7_1_priorities_of_streams_to_come_at_the_limit_and_one_more():
     peer = Peer()
-    for at in range(MAX_PENDING_PRIORITIES + 1):
-        peer.put(raw.priority_update(2 * at + 101))
-    assert len(peer.h2._pending) == MAX_PENDING_PRIORITIES
-    assert 101 not in peer.h2._pending
+    opened(peer, 60)
+    for at in range(SETTINGS.max_streams - 60):
+        peer.put(raw.priority_update(2 * at + 1001))
+        peer.put(raw.priority_update(2 * at + 1001))  # another value for the same one
+    peer.refused(raw.priority_update(2001), reason="protocol-error", code=errors.PROTOCOL_ERROR)
 
 
 def test_what_is_earned_is_bounded():

@@ -39,7 +39,13 @@ from headgate.counters import (
 )
 from headgate.engine.events import Data, EndOfMessage, Event, Request
 from headgate.engine.h2.connection import H2Connection
-from headgate.engine.h2.errors import CANCEL, CONNECT_ERROR, INTERNAL_ERROR
+from headgate.engine.h2.errors import (
+    CANCEL,
+    CONNECT_ERROR,
+    ENHANCE_YOUR_CALM,
+    INTERNAL_ERROR,
+    NO_ERROR,
+)
 from headgate.engine.h2.sender import LOW_WATER
 from headgate.engine.h2.settings import H2Settings
 from headgate.engine.message.events import RequestRefused, StreamFailed
@@ -54,6 +60,8 @@ OUTPUT_STEP: Final = 64 * 1024
 OUTPUT_TURN: Final = 256 * 1024
 # Control frames and heads that wait for a client that does not read: more is not read from it (section 10.5).
 MAX_CONTROL_QUEUED: Final = 64 * 1024
+# A client that takes nothing for so long is the first to go where memory is short.
+STALL_SECONDS: Final = 2.0
 # How long a closing connection waits for the client's end, so that a reset does not overtake what was said last.
 LINGER_SECONDS: Final = 2.0
 
@@ -460,6 +468,10 @@ class H2Downstream(Accepted, LaneDriver):
                 total += lane.tunnel.held()
         return total
 
+    def is_stalled(self, now: float) -> bool:
+        """Whether nothing of what waits for the client has moved for a while."""
+        return self._moved_at > 0.0 and now - self._moved_at >= STALL_SECONDS
+
     # -- ends
 
     def drain(self) -> None:
@@ -477,7 +489,12 @@ class H2Downstream(Accepted, LaneDriver):
         if not self.closed:
             self._linger()
 
-    def _give_up(self, reason: str, detail: str) -> None:
+    def shed(self) -> None:
+        """Memory is short, and this client lets us hold more than others do."""
+        count_client_end("memory", self.values)
+        self._give_up("memory", "all clients together take too little", ENHANCE_YOUR_CALM)
+
+    def _give_up(self, reason: str, detail: str, code: int = NO_ERROR) -> None:
         """The client is too slow, and the connection ends."""
         self.observer.connection_failed(self.context, reason, detail)
         self._end_lanes(reason)
@@ -485,7 +502,7 @@ class H2Downstream(Accepted, LaneDriver):
             self.transport.reset_on_close()
             self.close()
             return
-        self.h2.go_away(self.poller.now)
+        self.h2.end(code, reason)
         self._output(OUTPUT_STEP)
         if not self.closed:
             self._linger()

@@ -84,11 +84,13 @@ class StreamDriver(Pollable):
     def _read(self) -> bytes | None:
         """Read once, adapting the size; raises `TransportError`."""
         size = self._read_size
+        if size > READ_MIN and self.poller.is_short:
+            size = self._read_size = READ_MIN
         data = self.transport.read(size)
         if data is not None:
             got = len(data)
             if got == size:
-                if size < READ_MAX:
+                if size < READ_MAX and not self.poller.is_short:
                     self._read_size = size * 2
             elif got * 4 < size and size > READ_MIN:
                 self._read_size = size // 2

@@ -57,6 +57,7 @@ class Poller:
         self._owners: dict[int, Pollable] = {}
         self._deferred: list[Pollable] = []
         self.in_round = False
+        self.is_short = False  # of memory: reads stay small
         self.now: float = time.monotonic()
 
     def __repr__(self) -> str:

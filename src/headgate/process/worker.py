@@ -30,6 +30,7 @@ from headgate.process.quic_plane import QuicPlane
 from headgate.process.snapshot import Snapshot, decode_snapshot, decode_staple
 from headgate.process.start import WorkerStart
 from headgate.process.verdicts import decode_verdicts, known_of
+from headgate.server.h2_memory import H2Memory
 from headgate.server.observer import Observer
 from headgate.server.sweep import SWEEP_SECONDS, sweep
 from headgate.telemetry.access_log import AccessLog
@@ -280,11 +281,13 @@ class Worker:
             self._log.flush()
 
     async def _sweep(self, plane: DataPlane) -> None:
+        memory = H2Memory(plane.poller)
         while True:
             await asyncio.sleep(SWEEP_SECONDS)
             try:
                 plane.poller.now = time.monotonic()
                 sweep(plane.listeners, plane.endpoints, self._values, plane.poller.now)
+                memory.settle(plane.listeners, plane.poller.now)
                 for outliers in plane.outliers.values():
                     outliers.sweep(plane.poller.now)
                 plane.forward.sweep(plane.poller.now)

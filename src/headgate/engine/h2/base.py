@@ -67,6 +67,7 @@ class H2Base:
         self.encoder = HpackEncoder(shared=is_client)
         self.budgets = Budgets()
         self.window = ReceiveWindow(self.local.connection_window, self.local.connection_window_limit)
+        self.max_stream_window = self.local.stream_window
         # What holds for the peer until it has acknowledged our SETTINGS (section 6.5.3).
         self.settings_held = False
         self.receive_initial = DEFAULT_WINDOW

@@ -225,6 +225,11 @@ class H2Control(H2Sender):
             self._break(error)
             raise error
 
+    def end(self, code: int, reason: str) -> None:
+        """End the connection at once, for a reason of our own: a last GOAWAY says which."""
+        if not self.failed:
+            self._break(H2ConnectionError(code, reason))
+
     def _break(self, error: H2ConnectionError) -> None:
         """End the connection: a last GOAWAY says why, and nothing goes out behind it."""
         last = 0 if self.is_client else self._last

@@ -59,6 +59,15 @@ class H2Windows(H2Base):
 
     # -- windows for receiving
 
+    def bound_windows(self, stream_window: int, connection_window: int) -> None:
+        """Let windows grow to so much and no more, now and of streams to come: what was granted stays granted."""
+        self.max_stream_window = stream_window
+        self.window.bound(connection_window)
+        for stream in self.streams.values():
+            window = stream.window
+            if window is not None:
+                window.bound(stream_window)
+
     def consumed(self, stream_id: int, count: int) -> None:
         """Content that was handed out is used up: windows may open. Those of a stream that was reset did already."""
         stream = self.streams.get(stream_id)
@@ -92,7 +101,7 @@ class H2Windows(H2Base):
             )
         window = stream.window
         if window is None:
-            window = stream.window = ReceiveWindow(self.receive_initial, self.local.stream_window)
+            window = stream.window = ReceiveWindow(self.receive_initial, self.max_stream_window)
         if not window.receive(count):
             self._give_back(count)
             raise H2StreamError(FLOW_CONTROL_ERROR, "flow-control", "more content than the stream may send")
