@@ -35,6 +35,7 @@ from headgate.engine.message.events import RequestRefused, StreamFailed
 from headgate.http.fields import Fields
 
 ROLES = ("server", "client")
+FIRST = {"server": GET, "client": OK}
 both = pytest.mark.parametrize("role", ROLES)
 MUCH = 1 << 30
 
@@ -228,3 +229,23 @@ def half_closed(role, **table):
         play.put(headers(1, *GET, end=True))
     play.sent()
     return play
+
+
+def message(role, method=b"GET"):
+    """The peer may begin its message on stream 1; as a client we have asked."""
+    play = started(role)
+    if role == "client":
+        play.ask(method=method)
+        play.sent()
+    return play
+
+
+def request(*lines, end=True):
+    """What a server makes of a head with these lines."""
+    (event,) = started("server").takes(headers(1, *lines, end=end))
+    assert isinstance(event, Request)
+    return event
+
+
+def content(events):
+    return b"".join(event.data for event in events if isinstance(event, Data))

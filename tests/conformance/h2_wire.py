@@ -34,6 +34,7 @@ GET = ((b":method", b"GET"), (b":scheme", b"https"), (b":authority", b"a.test"),
 POST = ((b":method", b"POST"), *GET[1:])
 CONNECT = ((b":method", b"CONNECT"), (b":authority", b"a.test:443"))
 OK = ((b":status", b"200"),)
+NUL_AND_CO = (b"a\0b", b"a\rb", b"a\nb", b"a\r\nb: c", b"\0", b"\r", b"\n", b"a\r\n b")
 
 
 class Frame(NamedTuple):

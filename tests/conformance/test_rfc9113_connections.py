@@ -50,7 +50,6 @@ from headgate.engine.message.events import GoingAway, StreamFailed
 from headgate.errors import LocalProtocolError
 
 MOST = 2**31 - 1
-FIRST = {"server": GET, "client": OK}
 
 
 def ours(role, **table):

@@ -6,7 +6,7 @@ All rules and the tests that hold them stand in docs/conformance-h2.md.
 import itertools
 
 import pytest
-from tests.conformance.h2_playbook import Play, both, half_closed, opened, started
+from tests.conformance.h2_playbook import FIRST, Play, both, half_closed, opened, started
 from tests.conformance.h2_wire import (
     ACK,
     COMPRESSION_ERROR,
@@ -46,8 +46,6 @@ from tests.conformance.h2_wire import (
 )
 
 from headgate.engine.events import UNKNOWN_LENGTH, Data, EndOfMessage, Request, Response
-
-FIRST = {"server": GET, "client": OK}
 
 
 def message(role):

@@ -4,7 +4,7 @@ All rules and the tests that hold them stand in docs/conformance-h2.md.
 """
 
 import pytest
-from tests.conformance.h2_playbook import both, half_closed, opened, pull, started
+from tests.conformance.h2_playbook import FIRST, both, half_closed, opened, pull, started
 from tests.conformance.h2_wire import (
     ACK,
     CANCEL,
@@ -44,8 +44,6 @@ from headgate.engine.events import UNKNOWN_LENGTH, Data, EndOfMessage, Request, 
 from headgate.engine.h2.errors import H2ConnectionError
 from headgate.engine.message.events import GoingAway, StreamFailed
 from headgate.errors import LocalProtocolError
-
-FIRST = {"server": GET, "client": OK}
 
 
 def closed(role):
