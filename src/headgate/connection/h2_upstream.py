@@ -145,7 +145,7 @@ class H2Upstream(StreamDriver, UpstreamLaneDriver, SharedConnection):
             self._cannot_ask(lane, REFUSED, "it takes no more requests on this connection")
             return
         lanes = self.lanes
-        lane.met_idle = not lanes
+        lane.is_unheard = not lanes
         lane.asked_at = self.poller.now
         h2.send(request)
         stream = request.stream
@@ -493,11 +493,6 @@ class H2Upstream(StreamDriver, UpstreamLaneDriver, SharedConnection):
         self.pool.connection_ended(self, reason, detail)
         for lane in lanes:
             self.values[UPSTREAM_H2_CLOSED] += 1
-            lane.fail(self._word_for(lane, reason), detail)
+            lane.is_unheard = lane.is_unheard and lane.asked_at >= self.heard_at
+            lane.fail("closed" if reason in ("", SILENT) else reason, detail)
         self._tell_failed()
-
-    def _word_for(self, lane: Lane, reason: str) -> str:
-        """Return why a lane failed: "closed" only where its request may have met a connection that was closing."""
-        if reason in ("", "closed", "eof-without-close-notify", "econnreset", "epipe"):
-            return "closed" if lane.met_idle and lane.asked_at >= self.heard_at else "reset"
-        return "reset" if reason == SILENT else reason

@@ -72,7 +72,9 @@ class Lane(UpstreamStream):
         self.closed = False
         self.stream = -1  # none before there is a request
         self.asked_at = 0.0
-        self.met_idle = False  # the connection carried nothing else when the request was sent
+        self.is_unheard = (
+            True  # the connection lay idle, and nothing has come on it since the request was sent
+        )
         self.is_paused = False
         self.is_stalled = False
         self.taken = 0  # octets of content that were delivered and open no window yet

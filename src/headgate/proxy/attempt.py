@@ -107,13 +107,18 @@ class Attempt:
 
     # -- the next try
 
-    def kind_of(self, connection: UpstreamStream, reason: str) -> int:
+    def kind_of(self, connection: UpstreamStream, reason: str, method: bytes) -> int:
         """Return which kind of failure this is (see `upstream/retries`)."""
         if reason == REFUSED or not connection.touched:
             return UNTOUCHED
         if reason not in BROKEN_OFF or connection.answered:
             return INVALID
-        return REUSED if self.reused and not self.repeated and reason in CLOSING else CLOSED
+        if not self.reused or self.repeated or reason not in CLOSING:
+            return CLOSED
+        if isinstance(connection, Lane) and (method not in IDEMPOTENT or not connection.is_unheard):
+            # RFC 9113 section 8.7, RFC 9114 section 4.1.1: these versions say what they have not looked at.
+            return CLOSED
+        return REUSED
 
     def after(
         self, kind: int, exchange: Exchange, upstream: Upstream, now: float, values: list[int]

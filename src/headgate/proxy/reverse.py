@@ -504,7 +504,7 @@ class ReverseProxy(Handler, ResponseReceiver, ConnectionWaiter, DeadlineOwner):
         attempt = exchange.attempt
         if not isinstance(attempt, Attempt):
             return
-        kind = attempt.kind_of(connection, reason)
+        kind = attempt.kind_of(connection, reason, exchange.request.method)
         is_free = not exchange.responded and kind <= UNTOUCHED and not attempt.repeated
         if is_free and attempt.is_whole(exchange.request):
             self._repeat(exchange, attempt, kind)
