@@ -339,7 +339,7 @@ class H2Connection(H2Content):
         stream.state = peer_does(stream.state, machine.RECV_HEADERS)
         try:
             if stream.receiving == FAILED:
-                pass
+                self.budgets.spend(CLOSED_STREAMS, self.now)  # of a request that is not read
             elif too_large:
                 self._too_large(stream, too_large)
             else:
