@@ -5,9 +5,10 @@ A request is a `DownstreamLane`, which ends when all of its answer was given to 
 up.
 
 Output. What lanes and engine queue goes out once at the end of a poller's round, however many streams it is of: heads
-and small answers of many requests are one write. What is big goes out at once, in steps, so that no answer stands
-here beside its copy. The socket's fullness and the client's windows are the same to a lane: more than `LOW_WATER` of
-it waits, so `flush` says False, and `drained` follows when most has gone.
+and small answers of many requests are one write. What is queued out of a round waits for the next one. What is big
+goes out at once, in steps, so that no answer stands here beside its copy. The socket's fullness and the client's
+windows are the same to a lane: more than `LOW_WATER` of it waits, so `flush` says False, and `drained` follows when
+most has gone.
 
 Ends. A drain is GOAWAY in two steps (section 6.8), the second when the client has surely heard of the first; the
 connection closes with its last stream. A client's end of the connection ends all streams: no client of HTTP/2 says
@@ -246,11 +247,11 @@ class H2Downstream(Accepted, LaneDriver):
             if self._fresh > DEFER_MAX:
                 self._output(OUTPUT_TURN)
         elif not self.closed and not self.is_lingering:
-            # Out of a round: a dial came to its end, an application answers. Whoever waits for room, and what sending
-            # has told, has its turn when the descriptor says that it is writable.
-            is_more = self._output(OUTPUT_TURN)
-            if not self.closed and (is_more or self.h2.has_news()):
-                self._want(self._interest | WRITE)
+            # Out of a round: a dial came to its end, or an application answers, in pieces as small as it likes. The
+            # descriptor takes more, and so begins a round.
+            if self._fresh > DEFER_MAX:
+                self._output(OUTPUT_TURN)
+            self._want(self._interest | WRITE)
 
     def write_deferred(self) -> None:
         self._is_due = False

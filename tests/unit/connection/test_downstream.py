@@ -5,6 +5,7 @@ from email.utils import parsedate_to_datetime
 
 import pytest
 
+from headgate.build_info import is_compiled
 from headgate.connection.accepted import ProtocolHost
 from headgate.connection.context import ConnectionContext
 from headgate.connection.downstream import (
@@ -638,6 +639,9 @@ def test_a_failed_handshake_waits_until_its_alert_was_read(alert):
     client.close()
 
 
+only_pure = pytest.mark.skipif(is_compiled("headgate.connection.accepted"), reason="only pure: a trait")
+
+
 class Host(ProtocolHost):
     """A listener that is told of HTTP/2."""
 
@@ -655,6 +659,7 @@ class Host(ProtocolHost):
 PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 
 
+@only_pure
 @pytest.mark.parametrize("at", [*range(1, len(PREFACE) + 1)])
 def test_rfc9113_3_4_a_preface_hands_over_however_it_comes(at):
     client = Client()
@@ -668,6 +673,7 @@ def test_rfc9113_3_4_a_preface_hands_over_however_it_comes(at):
     client.close()
 
 
+@only_pure
 @pytest.mark.parametrize("at", [1, 2, 10, 24])
 def test_what_only_begins_like_a_preface_is_http_1_1(at):
     client = Client()
@@ -681,6 +687,7 @@ def test_what_only_begins_like_a_preface_is_http_1_1(at):
     client.close()
 
 
+@only_pure
 def test_a_client_that_ends_inside_a_preface_is_answered_like_any_other():
     client = Client()
     client.driver.host = Host()

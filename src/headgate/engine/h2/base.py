@@ -129,10 +129,6 @@ class H2Base:
         at = self._event_at
         return at < len(self._owners) and self._owners[at] == stream_id
 
-    def has_news(self) -> bool:
-        """Tell whether events, or streams that have drained, wait to be taken."""
-        return bool(self._drained) or self._event_at < len(self._events)
-
     def _tell(self, stream_id: int, event: Event) -> None:
         self._events.append(event)
         self._owners.append(stream_id)
