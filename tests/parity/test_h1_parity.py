@@ -21,13 +21,13 @@ def installed(path, folder):
     return (folder / path.name).is_file() and (folder / path.name).read_bytes() == path.read_bytes()
 
 
-def digest(source=None, count=COUNT):
-    """Run the script; return (mode, digest, number of lines, where the engine is)."""
+def digest(source=None, count=COUNT, script=SCRIPT):
+    """Run a script; return (mode, digest, number of lines, where the engine is)."""
     environment = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
     if source is not None:
         environment["PYTHONPATH"] = str(source)
     done = subprocess.run(
-        [sys.executable, str(SCRIPT), str(count)],
+        [sys.executable, str(script), str(count)],
         cwd=ROOT / "tests",
         env=environment,
         capture_output=True,
