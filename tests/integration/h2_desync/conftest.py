@@ -65,10 +65,13 @@ def verdict(raw, stream=1):
     return ("status", found) if found else ("reset", raw.resets[stream])
 
 
-def ask_h1(site, target=b"/x"):
+ASK = b"GET /x HTTP/1.1\r\nHost: scripted.test\r\nConnection: close\r\n\r\n"
+
+
+def ask_h1(site, request=ASK):
     """Ask the scripted origin through the gate, in HTTP/1.1; return all octets of the answer."""
     with socket.create_connection(("127.0.0.1", site.gate.http_ports[0]), 10) as sock:
-        sock.sendall(b"GET " + target + b" HTTP/1.1\r\nHost: scripted.test\r\nConnection: close\r\n\r\n")
+        sock.sendall(request)
         octets = b""
         while got := sock.recv(65536):
             octets += got

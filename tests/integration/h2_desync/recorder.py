@@ -10,6 +10,7 @@ import threading
 import time
 
 import h11
+import hpack
 
 from headgate.testing.h2_raw import PREFACE, frame, settings, settings_ack
 
@@ -148,13 +149,19 @@ class Recorder(_Server):
 
 
 class Scripted(_Server):
-    """An origin of HTTP/2 in the clear: whatever is asked on a stream, it writes `answer(stream)`."""
+    """An origin of HTTP/2 in the clear: whatever is asked on a stream, it writes `answer(stream)`.
+
+    `asked` has the lines of all heads and trailers, `content` all content, in the order in which they came.
+    """
 
     def __init__(self):
         super().__init__()
         self.answer = None
+        self.asked = []
+        self.content = b""
 
     def serve(self, conn):
+        decoder = hpack.Decoder()
         buffer = b""
         begun = False
         while got := conn.recv(65536):
@@ -173,5 +180,9 @@ class Scripted(_Server):
                     conn.sendall(settings_ack())
                 elif kind == 6 and not flags & 1:
                     conn.sendall(frame(6, 1, 0, payload))
-                elif kind == 1 and self.answer is not None:
+                elif kind == 0:
+                    self.content += payload
+                elif kind == 1:
+                    self.asked.append(decoder.decode(payload, raw=True))
+                if kind in (0, 1) and flags & 1:
                     conn.sendall(self.answer(stream))

@@ -190,6 +190,10 @@ HEADS = {
     "extended connect without a path": (CONNECT[0], (b":protocol", b"websocket"), *GET[1:3]),
     "extended connect with CR LF": (CONNECT[0], (b":protocol", b"websocket\r\nx: y"), *GET[1:]),
     "extended connect with a space": (CONNECT[0], (b":protocol", b"web socket"), *GET[1:]),
+    "extended connect to h2c": (CONNECT[0], (b":protocol", b"h2c"), *GET[1:]),
+    "extended connect to HTTP": (CONNECT[0], (b":protocol", b"HTTP/2.0"), *GET[1:]),
+    "extended connect to TLS": (CONNECT[0], (b":protocol", b"TLS/1.2"), *GET[1:]),
+    "extended connect to a list": (CONNECT[0], (b":protocol", b"websocket, h2c"), *GET[1:]),
     "extended connect to nothing": (CONNECT[0], (b":protocol", b""), *GET[1:]),
     "a limit: lines": (*GET, *((b"x", b"y"),) * 130),
     "an expectation": (*GET, (b"expect", b"200-ok")),
@@ -443,3 +447,75 @@ def test_an_answer_of_another_length_does_not_end_well(site, content):
         return
     assert b"evil" not in octets
     assert not octets.startswith(b"HTTP/1.1 200") or len(octets.partition(b"\r\n\r\n")[2]) < 5
+
+
+# -- requests of HTTP/1.1, for an origin of HTTP/2
+
+
+def written(site, start, *fields, content=b""):
+    """Return (lines, content, trailers) that an origin of HTTP/2 gets of a request."""
+    site.scripted.answer = lambda stream: headers(stream, block((b":status", b"204")))
+    before, at = len(site.scripted.asked), len(site.scripted.content)
+    lines = b"".join(field + b"\r\n" for field in fields)
+    octets = ask_h1(site, start + b"\r\n" + lines + b"\r\n" + content)
+    assert octets.startswith(b"HTTP/1.1 204 ")
+    head, *trailers = site.scripted.asked[before:]
+    names = [name for name, _ in head]
+    pseudo = [name for name in names if name.startswith(b":")]
+    assert sorted(pseudo) == [b":authority", b":method", b":path", b":scheme"]
+    assert names[:4] == pseudo
+    assert names == [name.lower() for name in names]
+    never = {
+        b"connection",
+        b"keep-alive",
+        b"proxy-connection",
+        b"transfer-encoding",
+        b"upgrade",
+    }
+    assert not never & set(names)
+    assert dict(head).get(b"te", b"trailers") == b"trailers"
+    assert dict(head).get(b"host", dict(head)[b":authority"]) == dict(head)[b":authority"]
+    return dict(head), site.scripted.content[at:], trailers
+
+
+HOST = b"Host: scripted.test"
+CLOSE = b"Connection: close"
+
+
+def test_fields_of_a_connection_stay_here(site):
+    lines, _, _ = written(
+        site, b"GET /x HTTP/1.1", HOST, b"Connection: close, X-Secret, upgrade", b"X-Secret: 1", b"X-Open: 2",
+        b"Keep-Alive: timeout=5", b"Proxy-Connection: close",
+    )  # fmt: skip
+    assert b"x-secret" not in lines
+    assert lines[b"x-open"] == b"2"
+
+
+@pytest.mark.parametrize("value", [b"trailers", b"trailers, deflate;q=0.5", b"gzip"])
+def test_te_says_trailers_or_nothing(site, value):
+    written(site, b"GET /x HTTP/1.1", HOST, b"Connection: close, TE", b"TE: " + value)
+
+
+def test_chunks_become_data(site):
+    content = b"5\r\n12345\r\n2;x=y\r\n67\r\n0\r\n\r\n"
+    lines, got, _ = written(
+        site, b"POST /x HTTP/1.1", HOST, CLOSE, b"Transfer-Encoding: chunked", content=content
+    )
+    assert got == b"1234567"
+    assert b"content-length" not in lines
+
+
+def test_a_length_stays_one(site):
+    lines, got, _ = written(site, b"POST /x HTTP/1.1", HOST, CLOSE, b"Content-Length: 5", content=b"12345")
+    assert (lines[b"content-length"], got) == (b"5", b"12345")
+
+
+def test_who_is_asked_stands_in_the_target(site):
+    """RFC 9112 section 3.2.2: an absolute target counts, and what Host says does not."""
+    lines, _, _ = written(site, b"GET http://scripted.test/abs?q HTTP/1.1", b"Host: other.test", CLOSE)
+    assert (lines[b":authority"], lines[b":path"]) == (b"scripted.test", b"/abs?q")
+
+
+def test_an_asterisk_stays_one(site):
+    lines, _, _ = written(site, b"OPTIONS * HTTP/1.1", HOST, CLOSE)
+    assert (lines[b":method"], lines[b":path"]) == (b"OPTIONS", b"*")
