@@ -33,9 +33,9 @@ def check_health(
                 yield Finding((*location, key), f"has no effect with kind {health.kind}", hint=hint)
     if health.method == "HEAD" and health.body:
         yield Finding((*location, "body"), "with the method HEAD", hint="its answer has no body")
-    if health.kind not in ("off", "tcp") and "h1" not in protocols:
+    if health.kind not in ("off", "tcp") and not {"h1", "h2"} & set(protocols):
         yield Finding(
-            (*location, "kind"), f"{health.kind} over TCP, and h1 is not in protocols", hint="add h1"
+            (*location, "kind"), f"{health.kind} over TCP, and h1 is not in protocols", hint="add h1 or h2"
         )
     plain = next((url for url in urls if not url.startswith("https:")), None)
     if health.kind == "tls" and plain is not None:

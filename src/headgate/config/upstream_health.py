@@ -51,7 +51,8 @@ class Health(Table):
     kind: Literal["http", "tls", "tcp", "off"] = "http"
     """What a probe is: `http`, a request whose answer is looked at; `tls`, a handshake whose certificate is
     verified as `[tls]` says; `tcp`, a connection that comes about; `off`, none (this table then only has the
-    `panic_threshold`). Endpoints at `https://` are probed over TLS by `http` too."""
+    `panic_threshold`). Endpoints at `https://` are probed over TLS by `http` too, and all in HTTP/2 where `protocols`
+    has `h2` and no `h1`."""
     path: ProbePath = "/"
     """What is asked for, by `http`."""
     host: HostName | None = None

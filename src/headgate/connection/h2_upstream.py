@@ -83,6 +83,7 @@ class H2Upstream(StreamDriver, UpstreamLaneDriver, SharedConnection):
         scheme: bytes,
         max_section: int,
         ready_by: float,
+        max_age: float,
     ) -> None:
         super().__init__(transport, poller)
         self.pool = pool
@@ -90,7 +91,7 @@ class H2Upstream(StreamDriver, UpstreamLaneDriver, SharedConnection):
         self.values = values
         self.address: str = transport.peer or url
         self.protocol: str = "HTTP/2"
-        self.h2 = H2Connection(True, poller.now, H2Settings(max_section=max_section), scheme)
+        self.h2 = H2Connection(True, poller.now, H2Settings(max_section=max_section), scheme, max_age=max_age)
         self.lanes: dict[int, Lane] = {}
         self.lanes_at_end = 0
         self.reserved = 0

@@ -25,7 +25,7 @@ class FetchRequest:
     attempt before this one failed there. `allow(ip)` False removes an address before it is dialled. `at` is a Unix
     socket ("unix:/path") to be dialled instead of the URL's host, `authority` what Host says instead. With `cut` a
     body that is longer than `max_body` ends there, and is no failure. `preface` is sent before anything else, TLS
-    too: a header of the PROXY protocol."""
+    too: a header of the PROXY protocol. `h2`: the server is spoken to in HTTP/2, over TLS if it picks that."""
 
     method: str
     url: str
@@ -40,6 +40,7 @@ class FetchRequest:
     authority: str = ""
     cut: bool = False
     preface: bytes = b""
+    h2: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -100,7 +100,7 @@ class Probes:
         targets = self._targets[name] = targets_of(name, table, self._runtime_dir)
         if any(endpoint.resolve != "off" for endpoint in table.endpoints):
             self._followed[name] = _Followed(known, dict.fromkeys(known, self._clock.now()))
-        settings = _settings(health, table.proxy_protocol)
+        settings = _settings(health, table.proxy_protocol, is_h2="h1" not in table.protocols)
         self.checks.add(name, rules, Prober(settings, dialer, tls), targets, known)
         for url in known.keys() - self.checks.groups[name].checks.keys():
             if name not in self._followed:
@@ -241,10 +241,11 @@ def target_of(url: str) -> Target:
     return Target(url, origin.scheme, origin.host, origin.port, origin.host)
 
 
-def _settings(health: Health, proxy_protocol: str) -> ProbeSettings:
+def _settings(health: Health, proxy_protocol: str, *, is_h2: bool) -> ProbeSettings:
     return ProbeSettings(
         preface=local_header(PROXY_VERSIONS[proxy_protocol]),
         kind=health.kind,
+        h2=is_h2,
         timeout=health.timeout,
         method=health.method,
         path=health.path,

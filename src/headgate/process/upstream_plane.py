@@ -266,6 +266,7 @@ class UpstreamBuilder:
             is_only=is_only,
             prior=prior,
             coalescing=self._coalescer,
+            max_age=table.pool.max_age,
             place=None if prior else shared,
             poller=self._parts.poller,
             values=self._parts.values,

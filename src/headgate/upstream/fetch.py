@@ -1,11 +1,12 @@
-"""A small HTTP/1.1 client for one answer at a time: what staples, issuers and health are fetched with.
+"""A small HTTP client for one answer at a time: what staples, issuers and health are fetched with.
 
     resolve and dial (net/dialer) -> TLS, verified (tls/client) -> request -> head -> body -> close
 
 Everything happens inside the request's one timeout and within its limits, on a connection of its own that is closed
-afterwards. What framing may add to a body (chunk extensions, interim responses, trailers) is the engine's to bound.
-No redirect is followed: whether to go elsewhere is the caller's decision. Any end other than an answer is
-a `FetchError` that says at which stage it came, at which address, with which errno, and what was dialled before.
+afterwards. It speaks HTTP/1.1, and HTTP/2 to those who are known to want nothing else. What framing may add to a body
+(chunk extensions, interim responses, trailers) is the engine's to bound. No redirect is followed: whether to go
+elsewhere is the caller's decision. Any end other than an answer is a `FetchError` that says at which stage it came,
+at which address, with which errno, and what was dialled before.
 """
 
 import asyncio
@@ -18,6 +19,9 @@ from urllib.parse import urlsplit
 from headgate import __version__
 from headgate.engine.events import Data, EndOfMessage, Request, Response
 from headgate.engine.h1.client import ClientEngine
+from headgate.engine.h2.connection import H2Connection
+from headgate.engine.h2.settings import H2Settings
+from headgate.engine.message.events import StreamFailed
 from headgate.errors import ConfigError, RemoteProtocolError, TransportError
 from headgate.http.fetch import FetchError, FetchRequest, FetchResponse
 from headgate.http.fields import Fields
@@ -31,6 +35,8 @@ MAX_HEAD: Final = (
     16 * 1024
 )  # nginx takes 4 or 8 KiB from an upstream, curl 100; an OCSP responder sends half of one
 READ_SIZE: Final = 16 * 1024
+OUTPUT: Final = 1 << 20  # of a request, and of answers to frames: there is never more
+H2_ALPN: Final = b"h2"
 USER_AGENT: Final = f"headgate/{__version__}".encode("ascii")
 
 _is_url: Final = re.compile(r"[!-~]+").fullmatch
@@ -119,7 +125,8 @@ class Fetcher:
                     progress.stage = "tls"
                     transport = self._client_tls().connect(dialed.sock, url.host.rstrip("."))
                     await handshake(transport)
-                answer = await _exchange(transport, request, url, progress)
+                speak = _exchange_h2 if request.h2 else _exchange
+                answer = await speak(transport, request, url, progress)
         except TimeoutError:
             raise progress.error(progress.stage, _silence(request, progress), errno.ETIMEDOUT) from None
         except TransportError as error:
@@ -219,9 +226,45 @@ async def _exchange(transport: Transport, request: FetchRequest, url: _Url, prog
     return answer
 
 
-def _take_events(engine: ClientEngine, answer: _Answer, progress: _Progress) -> None:
+async def _exchange_h2(
+    transport: Transport, request: FetchRequest, url: _Url, progress: _Progress
+) -> _Answer:
+    """The same in HTTP/2, with the first stream of a connection."""
+    now = asyncio.get_running_loop().time
+    if url.scheme == "https" and transport.alpn() != H2_ALPN:
+        picked = transport.alpn().decode("latin-1") or "nothing"
+        raise RemoteProtocolError(0, "no-h2", f"of h2 alone the server picked {picked}")
+    engine = H2Connection(True, now(), H2Settings(max_section=MAX_HEAD), url.scheme.encode())
+    asked = _request_event(request, url)
+    engine.send(asked)
+    if request.body:
+        engine.send(Data(request.body, asked.stream))
+        engine.send(EndOfMessage(None, asked.stream))
+    progress.stage = "send"
+    await _write(transport, engine.take_output(OUTPUT))
+    progress.stage = "head"
+    answer = _Answer(request.max_body, request.cut)
+    while not answer.complete:
+        data = await _read(transport)
+        progress.received += len(data)
+        await asyncio.sleep(0)
+        if data:
+            engine.receive(data, now())
+        else:
+            engine.receive_eof(now())
+        _take_events(engine, answer, progress)
+        if not answer.complete:
+            if not data:
+                raise RemoteProtocolError(0, "closed", "the server closed the connection")
+            await _write(transport, engine.take_output(OUTPUT))
+    return answer
+
+
+def _take_events(engine: ClientEngine | H2Connection, answer: _Answer, progress: _Progress) -> None:
     """Take what the engine made of the bytes. Raises `FetchError` when the body is too large."""
     while not answer.complete and (event := engine.next_event()) is not None:
+        if isinstance(event, StreamFailed):
+            raise RemoteProtocolError(0, event.reason, event.detail)
         if isinstance(event, Response):
             if event.status < 200:
                 continue
@@ -236,6 +279,8 @@ def _take_events(engine: ClientEngine, answer: _Answer, progress: _Progress) -> 
                     raise progress.error("too-large", f"a body of more than {answer.limit} bytes")
                 answer.complete = True
             answer.body += event.data[: answer.limit - len(answer.body)]
+            if isinstance(engine, H2Connection):
+                engine.consumed(event.stream, len(event.data))
         elif isinstance(event, EndOfMessage):
             answer.complete = True
 

@@ -24,6 +24,7 @@ from mypy_extensions import trait
 from headgate.connection.h2_upstream import H2Upstream
 from headgate.connection.upstream_stream import SharedConnection, UpstreamStream
 from headgate.counters import UPSTREAM_H2_COALESCED, UPSTREAM_H2_MISDIRECTED, UPSTREAM_H2_PLAIN
+from headgate.engine.h2.base import MAX_AGE_SECONDS
 from headgate.errors import HeadgateError
 from headgate.net.poller import Poller
 from headgate.net.transport import Transport
@@ -110,6 +111,7 @@ class H2Pool(LanePool):
         idle_timeout: float = 60.0,
         coalescing: Coalescing | None = None,
         place: Place | None = None,
+        max_age: float = MAX_AGE_SECONDS,
     ) -> None:
         super().__init__(
             url,
@@ -122,6 +124,7 @@ class H2Pool(LanePool):
             idle_timeout=idle_timeout,
         )
         self.prior = prior
+        self.max_age = max_age
         self.is_plain = False
         self.h1_until = 0.0
         self.allows_connect = False  # what the last SETTINGS said of extended CONNECT
@@ -209,7 +212,15 @@ class H2Pool(LanePool):
         ready_by = self._poller.now + self.connect_timeout
         try:
             driver = H2Upstream(
-                transport, self._poller, self, self._values, self.url, scheme, RESPONSE_SECTION, ready_by
+                transport,
+                self._poller,
+                self,
+                self._values,
+                self.url,
+                scheme,
+                RESPONSE_SECTION,
+                ready_by,
+                self.max_age,
             )
         except OSError as refused:  # the kernel has no place for one more watch
             transport.close()

@@ -2,7 +2,8 @@
 
 It uses what requests use: the dialer (all addresses of a name, both families), and the upstream's TLS settings, with
 verification and name check. It does not use the pool: a probe that went over an old connection would say that the
-connection lives, and nothing of the next one. HTTP probes are HTTP/1.1.
+connection lives, and nothing of the next one. HTTP probes are HTTP/1.1, or HTTP/2 where the endpoints are spoken to
+in nothing else.
 """
 
 import asyncio
@@ -46,6 +47,7 @@ class ProbeSettings:
     statuses: tuple[tuple[int, int], ...] = ((200, 399),)
     body: bytes = b""
     preface: bytes = b""
+    h2: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +98,7 @@ class Prober:
                 authority=settings.authority,
                 cut=True,
                 preface=settings.preface,
+                h2=settings.h2,
             )
         )
         problem = ""

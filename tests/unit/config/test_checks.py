@@ -151,6 +151,19 @@ def added(text):
             "23: upstream.api.protocols[1]: h3 to http://10.0.0.1:8080; HTTP/3 is always encrypted",
         ),
         (
+            f'{GATE}protocols = ["h1", "h2"]\n',
+            "23: upstream.api.protocols[1]: h2 beside h1 has no effect without https endpoints; without TLS nobody can"
+            ' choose: protocols = ["h2"] speaks it, ["h1"] does not',
+        ),
+        (
+            edited(('"http://10.0.0.1:8080"', '"asgi:shop:app"')) + 'protocols = ["h2"]\n',
+            "23: upstream.api.protocols: h2 to asgi:shop:app; it is for http, https and unix endpoints",
+        ),
+        (
+            HTTPS_GATE + 'protocols = ["h3"]\nhealth = { path = "/" }\n',
+            "24: upstream.api.health.kind: http over TCP, and h1 is not in protocols; add h1 or h2",
+        ),
+        (
             edited(('"http://10.0.0.1:8080"', '"https://10.0.0.1"')) + 'protocols = ["h3", "h3"]\n',
             "23: upstream.api.protocols[1]: h3 stands there twice",
         ),

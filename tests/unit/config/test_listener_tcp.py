@@ -169,6 +169,10 @@ WEB_UPSTREAM = WEB + 'proxy_protocol = "v2"\n'
             "upstream.web.proxy_protocol: beside h3 in protocols;",
         ),
         (
+            WEB_UPSTREAM + 'protocols = ["h2"]\n',
+            "upstream.web.proxy_protocol: beside h2 in protocols;",
+        ),
+        (
             WEB_UPSTREAM.replace("http://10.0.0.1", "asgi:shop:app"),
             "upstream.web.proxy_protocol: beside an asgi endpoint;",
         ),

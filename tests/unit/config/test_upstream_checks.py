@@ -82,7 +82,7 @@ def test_probes_need_h1():
     text = GATE.replace('["http://10.0.0.1:8080"]', '["https://10.0.0.1:8080"]\nprotocols = ["h3"]')
     lines = told(text + "[upstream.api.health]\n")
     assert lines == [
-        "24: upstream.api.health.kind: http over TCP, and h1 is not in protocols; add h1",
+        "24: upstream.api.health.kind: http over TCP, and h1 is not in protocols; add h1 or h2",
     ]
 
 

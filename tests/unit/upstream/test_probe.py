@@ -7,6 +7,7 @@ import os
 import ssl
 
 import pytest
+from tests.integration.origins.h2_origin import H2Origin
 
 from headgate.net.dialer import Dialer
 from headgate.net.resolver import Resolver, ResolverSettings
@@ -211,3 +212,48 @@ def test_a_handshake_that_never_ends():
     result = asyncio.run(main())
     assert not result.is_well
     assert "no handshake within 0.3 s" in result.why
+
+
+@pytest.mark.parametrize("scheme", ["http", "https"])
+def test_an_endpoint_of_h2_alone_is_probed_in_h2(authority, tmp_path, scheme):
+    leaf = authority.leaf("localhost")
+    context = None
+    if scheme == "https":
+        path = tmp_path / "leaf.pem"
+        path.write_bytes(leaf.chain_pem + leaf.key_pem)
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(path)
+    tls = ClientTls(ClientTlsSettings(authorities=authority.pem, alpn=(b"h2",)))
+    with H2Origin(context) as origin:
+        result = asyncio.run(
+            probe(
+                origin.port,
+                host="localhost",
+                scheme=scheme,
+                tls=tls,
+                h2=True,
+                body=b'"protocol": "h2"',
+                path="/p",
+            )
+        )
+        assert (result.is_well, result.why) == (True, "status 200")
+        assert origin.asked == [(0, "GET", "/p")]
+        result = asyncio.run(
+            probe(origin.port, host="localhost", scheme=scheme, tls=tls, h2=True, path="/reset")
+        )
+        assert not result.is_well
+        assert "INTERNAL_ERROR" in result.why
+        result = asyncio.run(
+            probe(origin.port, host="localhost", scheme=scheme, tls=tls, h2=True, path="/kill")
+        )
+        assert not result.is_well
+
+
+def test_an_endpoint_that_is_to_speak_h2_and_does_not_is_not_well():
+    async def run():
+        async with serving(OK) as (port, _):
+            return await probe(port, h2=True)
+
+    result = asyncio.run(run())
+    assert not result.is_well
+    assert result.why.startswith("protocol: ")
