@@ -69,6 +69,7 @@ def show_status(gate: AdminClient, as_json: bool) -> int:
     out.print(listeners)
     _print_endpoints(out, status.get("endpoints"), now)
     _print_h2(out, status.get("http2"))
+    _print_h2_origins(out, status.get("http2_origins"))
     _print_quic(out, status.get("quic"))
     problems = status.get("certificate_problems")
     if isinstance(problems, dict) and problems:
@@ -151,6 +152,22 @@ def _print_h2(out: Console, h2: object) -> None:
     closed = h2.get("closed")
     if isinstance(closed, dict) and closed:
         out.print(f"closed for a fault: {', '.join(f'{count} {why}' for why, count in closed.items())}")
+
+
+def _print_h2_origins(out: Console, h2: object) -> None:
+    """Print the totals of HTTP/2 with origins, where there was any."""
+    if not isinstance(h2, dict) or not (h2.get("opened") or h2.get("declined")):
+        return
+    out.print()
+    out.print(
+        f"HTTP/2 to endpoints: {h2.get('connections')} connections open of {h2.get('opened')} opened, "
+        f"{h2.get('requests')} requests; {h2.get('coalesced')} shared with another endpoint, "
+        f"{h2.get('misdirected')} answers of 421 to that; {h2.get('declined')} endpoints took HTTP/1.1"
+    )
+    for word, kind in (("failed", "exchanges that failed"), ("closed", "closed for a fault")):
+        found = h2.get(word)
+        if isinstance(found, dict) and found:
+            out.print(f"{kind}: {', '.join(f'{count} {why}' for why, count in found.items())}")
 
 
 def _print_quic(out: Console, quic: object) -> None:

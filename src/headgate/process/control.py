@@ -30,7 +30,7 @@ from headgate.counters import (
 from headgate.ocsp.entry import StapleStatus
 from headgate.ocsp.stapler import Stapler
 from headgate.process.channel import Json
-from headgate.process.h2_view import describe_h2
+from headgate.process.h2_view import describe_h2, describe_h2_origins
 from headgate.process.health_view import HealthView
 from headgate.process.quic_view import QuicView
 from headgate.telemetry.process_stats import open_files, resident_bytes
@@ -81,6 +81,7 @@ class KeeperControl:
             "stapled": self._stapled(),
             "endpoints": self._health.describe(self.worker_pids()),
             "http2": describe_h2(self._pages),
+            "http2_origins": describe_h2_origins(self._pages),
             "quic": self._quic.describe(self._pages, self.worker_pids()),
             "certificates": len(self._stapler.status()),
         }

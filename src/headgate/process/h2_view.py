@@ -12,6 +12,18 @@ from headgate.counters import (
     H2_REASONS,
     H2_REQUESTS,
     H2_RESET_FIRST,
+    UPSTREAM_H2_CLOSED,
+    UPSTREAM_H2_CLOSED_FIRST,
+    UPSTREAM_H2_COALESCED,
+    UPSTREAM_H2_CONNECTIONS,
+    UPSTREAM_H2_INTERIM,
+    UPSTREAM_H2_MALFORMED,
+    UPSTREAM_H2_MISDIRECTED,
+    UPSTREAM_H2_OPEN,
+    UPSTREAM_H2_PLAIN,
+    UPSTREAM_H2_REFUSED,
+    UPSTREAM_H2_REQUESTS,
+    UPSTREAM_H2_RESET,
     CounterPage,
 )
 
@@ -20,6 +32,21 @@ _TOTALS: Final = {
     "accepted": H2_ACCEPTED,
     "requests": H2_REQUESTS,
     "streams_given_up": H2_GIVEN_UP,
+}
+_ORIGIN_TOTALS: Final = {
+    "connections": UPSTREAM_H2_OPEN,
+    "opened": UPSTREAM_H2_CONNECTIONS,
+    "requests": UPSTREAM_H2_REQUESTS,
+    "declined": UPSTREAM_H2_PLAIN,
+    "coalesced": UPSTREAM_H2_COALESCED,
+    "misdirected": UPSTREAM_H2_MISDIRECTED,
+}
+_ORIGIN_FAILED: Final = {
+    "refused": UPSTREAM_H2_REFUSED,
+    "reset": UPSTREAM_H2_RESET,
+    "too-many-interim": UPSTREAM_H2_INTERIM,
+    "malformed": UPSTREAM_H2_MALFORMED,
+    "connection": UPSTREAM_H2_CLOSED,
 }
 
 
@@ -31,6 +58,20 @@ def describe_h2(pages: Mapping[str, CounterPage]) -> dict[str, object]:
         **totals,
         "streams_reset": _by_word(values, H2_RESET_FIRST, H2_CODES),
         "closed": _by_word(values, H2_CLOSED_FIRST, H2_REASONS),
+    }
+
+
+def describe_h2_origins(pages: Mapping[str, CounterPage]) -> dict[str, object]:
+    """Return what `status` says of connections with origins."""
+    values = [page.load() for page in pages.values()]
+    failed = {word: sum(page[index] for page in values) for word, index in _ORIGIN_FAILED.items()}
+    totals: dict[str, object] = {
+        name: sum(page[index] for page in values) for name, index in _ORIGIN_TOTALS.items()
+    }
+    return {
+        **totals,
+        "failed": {word: count for word, count in failed.items() if count},
+        "closed": _by_word(values, UPSTREAM_H2_CLOSED_FIRST, H2_REASONS),
     }
 
 

@@ -404,3 +404,13 @@ def test_rfc9110_15_5_20_after_a_421_an_endpoint_keeps_to_itself(gate, origins):
     assert head.status == 200
     assert [number for number, _, _ in origins["wary"].paths("/421")] == [0, 1]
     assert told(gate, "wary2")[1]["connection"] == 1
+
+
+def test_the_counts_are_shown(gate):
+    told(gate, "tls")
+
+    def shown():
+        words = " ".join(gate.run("status", "--runtime-dir", str(gate.runtime)).stdout.split())
+        return re.search(r"HTTP/2 to endpoints: \d+ connections open of \d+ opened, \d+ requests", words)
+
+    wait_for("the counters", shown)
