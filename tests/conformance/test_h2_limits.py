@@ -30,6 +30,10 @@ engine and look at what comes back; those named elsewhere do so to the part that
 | 23 | 9113 6.8 | 10,000 requests, an hour | here: `test_requests_of_a_connection_at_the_limit_and_one_more`, `test_the_age_of_a_connection_at_the_limit_and_later` |
 | 24 | 9113 8.1 | 8 interim answers | here: `test_interim_answers_at_the_limit_and_one_more` |
 | 25 | 9218 7.1 | priorities of no more streams to come than may be opened | here: `test_rfc9218_7_1_priorities_of_streams_to_come_at_the_limit_and_one_more` |
+| 26 | 9113 3.4, 10.5 | preface, frames and heads in the time of a head | integration/limits/test_h2_limits.py: `test_a_preface_that_does_not_come_in_time`, `test_a_head_or_frame_that_does_not_come_to_its_end` |
+| 27 | 9113 10.5 | answers nobody takes: 60 s, however slowly a window opens | integration/limits/test_h2_limits.py: `test_an_answer_that_no_window_opens_for_loses_its_stream`, `test_an_answer_taken_an_octet_at_a_time_loses_its_stream`, `test_a_client_that_reads_nothing_is_closed` |
+| 28 | 9113 10.5; CVE-2019-9517 | 64 KiB of frames that a client does not read, then it is not read from | unit/connection/test_h2_downstream.py: `test_a_client_that_asks_and_does_not_read_is_not_read_from` |
+| 29 | 9113 10.5 | 128 MiB of answers and 256 MiB of content of all connections | unit/server/test_h2_memory.py: `test_what_is_held_at_the_limit_and_one_more`, `test_content_of_requests_at_the_limit_and_one_more` |
 """  # noqa: E501 - a table
 
 import pytest
