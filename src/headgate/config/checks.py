@@ -110,7 +110,7 @@ def _check_protocols(location: Location, listener: Listener) -> Iterator[Finding
             yield Finding((*location, "http2"), "has no effect without h2 in protocols")
     elif listener.mode == "forward":
         place = offered.index("h2")
-        hint = "clients are asked for HTTP/1.1 by their proxies"
+        hint = "clients speak HTTP/1.1 to a proxy of their own choice"
         yield Finding((*location, "protocols", place), "h2 with mode forward", hint=hint)
     if "h3" not in offered:
         if "quic" in listener.model_fields_set:

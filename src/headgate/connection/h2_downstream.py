@@ -255,7 +255,7 @@ class H2Downstream(Accepted, LaneDriver):
 
     def write_deferred(self) -> None:
         self._is_due = False
-        if not self.closed:
+        if not self.closed and not self.is_lingering:
             self._pump()
 
     def on_writable(self) -> None:
@@ -268,7 +268,7 @@ class H2Downstream(Accepted, LaneDriver):
         if not done:
             return
         if self.is_lingering:
-            self._linger()
+            self._say_last()
             return
         self._pump()
         if not self.closed and not self.reading and self.h2.control_queued <= MAX_CONTROL_QUEUED:
@@ -286,10 +286,8 @@ class H2Downstream(Accepted, LaneDriver):
                 self._take_events()  # what sending may have told: a head that the client would not take
                 more = self._output(OUTPUT_TURN >> 2)
                 for stream in self.h2.take_drained():
-                    lane = self.lanes.get(stream)
-                    if lane is not None:
-                        lane.drained()
-                more = more or self._again
+                    self._wake(stream)
+                more = more or self._again or (self.unsent == 0 and self.h2.has_output())
         finally:
             self._is_pumping = False
         if self.closed:
@@ -298,6 +296,16 @@ class H2Downstream(Accepted, LaneDriver):
             self._want(self._interest | WRITE)  # its turn is over: the others of the round first
         elif self.h2.is_finished and self.unsent == 0 and not self.lanes:
             self._linger()
+
+    def _wake(self, stream: int) -> None:
+        """Tell a lane that there is room again."""
+        lane = self.lanes.get(stream)
+        if lane is not None:
+            try:
+                lane.drained()
+            except Exception as error:
+                self.observer.crashed("downstream", error)
+                self._drop_lane(stream)
 
     def _output(self, most: int) -> bool:
         """Write what may go out, about `most` octets; tell whether the socket may take more than that."""
@@ -376,10 +384,14 @@ class H2Downstream(Accepted, LaneDriver):
             if self.closed or self.is_lingering:
                 return
         for lane in list(self.lanes.values()):
-            if now >= lane.deadline:
-                lane.on_deadline(now)
-            else:
-                lane.check_rate(now)
+            try:
+                if now >= lane.deadline:
+                    lane.on_deadline(now)
+                else:
+                    lane.check_rate(now)
+            except Exception as error:
+                self.observer.crashed("downstream", error)
+                self._drop_lane(lane.stream)
             if self.closed:
                 return
         if self._is_incomplete(now):
@@ -486,9 +498,7 @@ class H2Downstream(Accepted, LaneDriver):
         count_client_end(error.reason, self.values)
         self.observer.connection_failed(self.context, error.reason, error.detail)
         self._end_lanes(error.reason)
-        self._output(OUTPUT_STEP)
-        if not self.closed:
-            self._linger()
+        self._say_last()
 
     def shed(self) -> None:
         """Memory is short, and this client lets us hold more than others do."""
@@ -504,6 +514,10 @@ class H2Downstream(Accepted, LaneDriver):
             self.close()
             return
         self.h2.end(code, reason)
+        self._say_last()
+
+    def _say_last(self) -> None:
+        """Write what is left, which is GOAWAY, and close when the client has it."""
         self._output(OUTPUT_STEP)
         if not self.closed:
             self._linger()

@@ -224,6 +224,8 @@ class Listener(Pollable, Introduced, ProtocolHost):
         self.connections.discard(connection)
         self.connections.add(driver)
         driver.take_over(connection, early)
+        if isinstance(connection, DownstreamConnection) and connection.draining:
+            driver.drain()  # it shook hands while we began to leave
 
     # -- who comes through a proxy
 

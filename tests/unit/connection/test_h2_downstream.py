@@ -701,3 +701,60 @@ def test_small_output_waits_for_the_end_of_the_round_and_big_output_does_not(mak
     exchange.downstream.write(b"x")
     exchange.downstream.flush()
     assert len(visitor.transport.outgoing) > before
+
+
+def test_a_defect_of_a_lane_that_is_woken_leaves_the_others_alone(make):
+    visitor = make()
+    bad, exchange = visitor.get()
+    good, other = visitor.get()
+
+    def crash(exchange):
+        raise KeyError("defect")
+
+    visitor.handler.downstream_drained = crash
+    lane = exchange.downstream
+    lane.respond(Response(200, b"OK", 11, Fields([], []), UNKNOWN_LENGTH))
+    lane.write(bytes(WINDOW + LOW_WATER + 1))
+    assert not lane.flush()
+    visitor.settle()
+    visitor.settle()
+    assert visitor.failure(bad) == [INTERNAL_ERROR]
+    assert [type(error) for error in visitor.seen.crashes] == [KeyError]
+    visitor.seen.crashes.clear()
+    visitor.answer(other)
+    visitor.settle()
+    assert visitor.content(good) == b"ok"
+
+
+def test_the_last_word_goes_out_behind_what_the_socket_did_not_take(make):
+    visitor = make()
+    _, exchange = visitor.get()
+    visitor.transport.take = 10
+    visitor.answer(exchange, bytes(1000))
+    visitor.end_round()
+    assert visitor.driver.unsent > 0
+    visitor.raw(b"\x00\x00\x04\x08\x00\x00\x00\x00\x00\x00\x00\x00\x00")  # WINDOW_UPDATE of nothing
+    assert not visitor.transport.ended
+    visitor.transport.take = 1 << 40
+    visitor.driver.on_writable()
+    assert visitor.transport.ended
+    visitor.settle()
+    assert visitor.left != []
+
+
+def test_a_long_answer_that_ends_before_its_request_resets_the_rest(make):
+    visitor = make()
+    stream = visitor.ask(b"POST", b"/", UNKNOWN_LENGTH)
+    visitor.settle()
+    exchange = visitor.handler.exchanges[0]
+    body = bytes(3 * WINDOW)
+    exchange.downstream.respond(Response(200, b"OK", 11, Fields([], []), len(body)))
+    exchange.downstream.write(body)
+    exchange.downstream.finish(None)
+    exchange.handler = None
+    exchange.downstream.flush()
+    visitor.settle()
+    assert visitor.content(stream) == body
+    visitor.end_round()
+    assert visitor.driver.h2.streams == {}
+    assert not visitor.driver.h2.has_output()

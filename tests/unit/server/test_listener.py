@@ -5,9 +5,12 @@ import socket
 
 import pytest
 
+from headgate.connection.downstream import DownstreamConnection
 from headgate.connection.exchange import Handler
+from headgate.connection.h2_downstream import H2Downstream
 from headgate.connection.settings import ConnectionSettings
 from headgate.counters import CONNECTIONS, CONNECTIONS_OPEN, SIZE
+from headgate.engine.h2.settings import H2Settings
 from headgate.http.forwarded import Forwarder
 from headgate.http.networks import Networks
 from headgate.net.poller import Poller
@@ -21,7 +24,7 @@ from headgate.telemetry.access_log import AccessLog
 class Door:
     """A listener with everything around it; `events` is what its observer tells."""
 
-    def __init__(self, *, per_client=0, secure=None):
+    def __init__(self, *, per_client=0, secure=None, **options):
         self.poller = Poller()
         self.values = [0] * SIZE
         self.events = []
@@ -40,6 +43,7 @@ class Door:
             forwarder=Forwarder(Networks(())),
             values=self.values,
             secure=secure,
+            **options,
         )
         self.listener.start()
         self.clients = contextlib.ExitStack()
@@ -114,3 +118,59 @@ def test_a_connection_that_cannot_be_watched_costs_no_place(make):
     assert door.listener.connections == set()
     assert door.limits.open == door.values[CONNECTIONS_OPEN] == 0
     assert client.recv(1) == b""
+
+
+PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes(3) + b"\x04\x00" + bytes(4)
+
+
+def settle(door):
+    door.poller.dispatch()
+    door.poller.dispatch()
+
+
+def test_a_client_that_begins_with_the_preface_gets_another_driver_in_its_place(make):
+    door = make(h2=H2Settings())
+    (client,) = door.connect()
+    settle(door)
+    (before,) = door.listener.connections
+    client.sendall(PREFACE)
+    settle(door)
+    (driver,) = door.listener.connections
+    assert isinstance(before, DownstreamConnection)
+    assert isinstance(driver, H2Downstream)
+    assert (driver.transport, driver.context) == (before.transport, before.context)
+    assert before.closed
+    assert door.values[CONNECTIONS_OPEN] == door.limits.open == 1
+    assert client.recv(100)[3] == 4  # SETTINGS
+    client.close()
+    settle(door)
+    assert door.listener.connections == set()
+    assert door.values[CONNECTIONS_OPEN] == 0
+
+
+def test_without_http_1_1_there_is_nothing_to_choose(make):
+    door = make(h1=False, h2=H2Settings())
+    door.connect()
+    settle(door)
+    (driver,) = door.listener.connections
+    assert isinstance(driver, H2Downstream)
+
+
+@pytest.mark.parametrize(
+    ("h1", "alpn", "is_h2"), [(True, b"", False), (True, b"h2", True), (False, b"", True)]
+)
+def test_what_a_handshake_says_of_the_version(make, h1, alpn, is_h2):
+    assert make(h1=h1, h2=H2Settings()).listener.is_h2(alpn) is is_h2
+
+
+def test_a_client_that_turns_out_to_speak_http_2_while_the_gate_leaves_is_told_at_once(make):
+    door = make(h2=H2Settings())
+    (client,) = door.connect()
+    client.sendall(PREFACE[:3])
+    settle(door)
+    (before,) = door.listener.connections
+    before.draining = True  # as during a handshake
+    client.sendall(PREFACE[3:])
+    settle(door)
+    (driver,) = door.listener.connections
+    assert driver.h2.is_going_away
