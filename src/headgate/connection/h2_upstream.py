@@ -90,7 +90,7 @@ class H2Upstream(StreamDriver, UpstreamLaneDriver, SharedConnection):
         self.guests: list[SharedOwner] = []
         self.values = values
         self.address: str = transport.peer or url
-        self.protocol: str = "HTTP/2"
+        self.protocol: str = "HTTP/2.0"
         self.h2 = H2Connection(True, poller.now, H2Settings(max_section=max_section), scheme, max_age=max_age)
         self.lanes: dict[int, Lane] = {}
         self.lanes_at_end = 0

@@ -47,7 +47,7 @@ def test_a_request_and_its_answer(path):
     path.run()
     assert client.transport.outgoing.startswith(b"HTTP/1.1 200 OK\r\n")
     assert client.transport.outgoing.endswith(b"\r\n\r\nhello")
-    assert path.seen.exchanges[-1].upstream_protocol == "HTTP/2"
+    assert path.seen.exchanges[-1].upstream_protocol == "HTTP/2.0"
     assert path.values[UPSTREAM_H2_CONNECTIONS] == path.values[UPSTREAM_H2_REQUESTS] == 1
 
 

@@ -1,6 +1,10 @@
 """The windows of an HTTP/2 connection, both ways (RFC 9113 sections 5.2 and 6.9): who may send how much, and who may
 send at all.
 
+As a client we share a connection among exchanges that know nothing of each other: what one of them does not read must
+not use up what the others may be sent. So there the connection's window is given back as content comes, and what is
+held is bounded by the windows of the streams.
+
 For sending, a stream stands in the scheduler exactly while content of it waits and its own window is open; that of
 the connection is looked at when somebody writes. For receiving, what came counts against both windows until it is
 consumed; content that nobody will consume, of streams that were reset or refused or that are not read any more,
@@ -88,7 +92,8 @@ class H2Windows(H2Base):
             increment = window.consume(count, self.now)
             if increment and stream.receiving != DONE and stream.receiving != FAILED:
                 self._write(_window_update(stream_id, increment))
-        self._give_back(count)
+        if not self.is_client:
+            self._give_back(count)
 
     def _count_in(self, stream: H2Stream, count: int) -> None:
         """Count the payload of a DATA frame, padding too, against both windows.
@@ -105,6 +110,8 @@ class H2Windows(H2Base):
         if not window.receive(count):
             self._give_back(count)
             raise H2StreamError(FLOW_CONTROL_ERROR, "flow-control", "more content than the stream may send")
+        if self.is_client:
+            self._give_back(count)
 
     def _count_ignored(self, count: int) -> None:
         """Count the payload of a DATA frame that nobody reads: only the connection's window knows of it.
@@ -140,7 +147,8 @@ class H2Windows(H2Base):
         if window is not None and window.unread > 0:
             unread = window.unread
             window.unread = 0
-            self._give_back(unread)
+            if not self.is_client:
+                self._give_back(unread)
 
 
 def _window_update(stream_id: int, increment: int) -> bytes:

@@ -219,3 +219,18 @@ def test_whoever_wants_no_more_of_a_stream_gives_the_window_of_the_connection_ba
         getattr(side.h2, end)(number)
     assert updates(side.take()) == [(0, 40_000)]
     assert side.h2.window.unread == 0
+
+
+def test_a_client_gives_the_window_of_its_connection_back_as_content_comes():
+    """What one exchange does not read is not to stop the others that share the connection."""
+    side = Side(is_client=True, connection_window=65_535, connection_window_limit=65_535)
+    for number in range(1, 41, 2):
+        side.h2._count_in(side.opened(number, ended=False), 33_000)
+    opened = [frame for frame in side.take() if frame.kind == WINDOW_UPDATE]
+    assert {(frame.stream, int.from_bytes(frame.payload, "big")) for frame in opened} == {(0, 33_000)}
+    assert len(opened) == 20
+    # Consumption opens the stream's window then, and no octet is given back twice.
+    side.h2.consumed(1, 33_000)
+    side.h2.abort(3)
+    updates = [frame for frame in side.take() if frame.kind == WINDOW_UPDATE]
+    assert [(frame.stream, int.from_bytes(frame.payload, "big")) for frame in updates] == [(1, 33_000)]
