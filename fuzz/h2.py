@@ -6,7 +6,8 @@ Starts from well-formed frames and mutates them, mostly as frames (so that what 
 as octets. Each input is read twice. Once as it is and once in pieces, with nothing said in between: both must mean
 the same. Once with answers, resets, consumption and small writes drawn in between. Checked each time: only
 `H2ConnectionError` comes out, with a code of HTTP/2, and a GOAWAY that says it; what is written are whole frames;
-streams, events, kept octets and what is queued are bounded; no window of the connection runs dry; it costs little.
+streams, events and what is queued are bounded; windows, ends, resets and field blocks are right for a ledger that
+has worked them out by itself (`fuzz/_h2_ledger`); it costs little.
 """
 
 import random
@@ -14,6 +15,7 @@ import sys
 from typing import Final
 
 from fuzz._common import Broken, main, mutate, repeat, split, timed
+from fuzz._h2_ledger import Ledger
 from headgate.engine.events import UNKNOWN_LENGTH, Data, EndOfMessage, Event, Request, Response
 from headgate.engine.h2.connection import H2Connection
 from headgate.engine.h2.errors import H2ConnectionError
@@ -153,6 +155,7 @@ class Trace:
         self.events = 0
         self.octets = 0
         self.now = 0.0
+        self.ledger = Ledger(is_client)
         for _ in range(asked if is_client else 0):
             fields = Fields([b"host"], [b"Host: a.test"])
             self.h2.send(Request(b"POST", b"/", 11, fields, UNKNOWN_LENGTH))
@@ -162,6 +165,7 @@ class Trace:
         if self.error:
             return
         self.octets += len(octets)
+        self.ledger.gave(octets)
         try:
             self.h2.receive(octets, self.now)
         except H2ConnectionError as error:
@@ -197,7 +201,9 @@ class Trace:
 
     def write(self, limit: int = 1 << 20) -> None:
         """Take what is to be written."""
-        self.written += self.h2.take_output(limit)
+        octets = self.h2.take_output(limit)
+        self.ledger.wrote(octets)
+        self.written += octets
 
     def finish(self) -> list[str]:
         """Take all output, and return its frames; a GOAWAY stands at the end of a connection that failed."""

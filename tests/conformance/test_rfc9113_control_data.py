@@ -336,6 +336,15 @@ def test_rfc9113_8_5_nothing_but_data_in_a_tunnel(role, end):
 
 
 @both
+def test_rfc9113_8_5_we_send_nothing_but_data_in_a_tunnel(role):
+    play = tunnel(role)
+    play.sent()
+    with pytest.raises(LocalProtocolError):
+        play.write_content(1, b"", trailers=fields((b"a", b"b")))
+    assert play.sent(HEADERS) == []
+
+
+@both
 def test_rfc9113_8_5_unknown_frames_in_a_tunnel_are_ignored(role):
     play = tunnel(role)
     play.takes(frame(UNKNOWN, 0, 1, b"x"))

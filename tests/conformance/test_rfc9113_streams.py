@@ -115,6 +115,22 @@ def test_rfc9113_5_1_half_closed_goes_on_in_the_other_direction(role):
 
 
 @both
+def test_rfc9113_5_1_half_closed_by_us_sends_nothing_more_of_the_message(role):
+    play = opened(role)
+    if role == "server":
+        play.answer(1, 200, UNKNOWN_LENGTH)
+    play.write_content(1, b"content")
+    play.sent()
+    for event in (Data(b"x", 1), EndOfMessage(None, 1)):
+        with pytest.raises(LocalProtocolError):
+            play.engine.send(event)
+    assert play.sent() == []
+    if role == "client":
+        play.put(headers(1, *OK))
+    assert [event.data for event in play.put(data(1, b"still")) if isinstance(event, Data)] == [b"still"]
+
+
+@both
 def test_rfc9113_5_1_window_updates_and_resets_of_a_closed_stream_are_no_error(role):
     play = closed(role)
     assert play.takes(window_update(1, 5), reset(1), frame(PRIORITY, 0, 1, bytes(5))) == []

@@ -2,9 +2,19 @@
 
 import pytest
 from fuzz import h2
+from fuzz._h2_ledger import Ledger
 from fuzz.h2 import ANSWERS, REQUESTS, Trace, frames_of
 
-from headgate.testing.h2_raw import PREFACE, data, settings
+from headgate.testing.h2_raw import (
+    GOAWAY,
+    PREFACE,
+    data,
+    frame,
+    headers,
+    rst_stream,
+    settings,
+    window_update,
+)
 
 START = PREFACE + settings()
 
@@ -73,3 +83,53 @@ def test_it_would_find_a_queue_without_end():
 def test_frames_are_cut_where_they_end():
     octets = data(1, b"abc") + data(3, b"") + b"rest"
     assert frames_of(octets) == [data(1, b"abc"), data(3, b""), b"rest"]
+
+
+HEAD = headers(1, h2.block((b":status", b"200")), end=False)
+
+
+def goaway(last, code=0):
+    return frame(GOAWAY, 0, 0, last.to_bytes(4, "big") + code.to_bytes(4, "big"))
+
+
+@pytest.mark.parametrize(
+    ("given", "written"),
+    [
+        (settings((4, 5)), HEAD + data(1, b"123456")),
+        (settings((4, 5)) + window_update(1, 1), HEAD + data(1, b"1234567")),
+        (settings((4, 70_000)), HEAD + data(1, bytes(16384)) * 4),
+        (settings((4, 10)) + HEAD + settings((4, 3)), HEAD + data(1, b"1234")),
+        (settings(), HEAD + data(1, bytes(16385))),
+        (settings(), HEAD + data(1, b"", end=True) + data(1, b"x")),
+        (settings(), HEAD + data(1, b"", end=True) + HEAD),
+        (settings(), HEAD + rst_stream(1) + data(1, b"x")),
+        (settings(), HEAD + rst_stream(1) + rst_stream(1)),
+        (settings() + rst_stream(1), HEAD + data(1, b"x")),
+        (settings(), headers(1, b"", last=False) + data(1, b"x")),
+        (settings(), goaway(5) + goaway(7)),
+        (settings(), goaway(5, 1) + HEAD),
+    ],
+)
+def test_the_ledger_would_find_it(given, written):
+    ledger = Ledger(False)
+    ledger.gave(PREFACE + given)
+    with pytest.raises(h2.Broken):
+        ledger.wrote(written)
+
+
+def test_the_ledger_lets_pass_what_is_right():
+    ledger = Ledger(False)
+    for octet in PREFACE + settings((4, 5)) + window_update(1, 2) + window_update(0, 5):
+        ledger.gave(bytes((octet,)))
+    ledger.wrote(
+        HEAD + data(1, b"1234567", end=True) + window_update(1, 5) + rst_stream(1) + goaway(7) + goaway(1)
+    )
+    ledger.wrote(goaway(1, 2))
+
+
+def test_the_ledger_holds_a_client_to_its_numbers():
+    ledger = Ledger(True)
+    ledger.gave(settings())
+    ledger.wrote(PREFACE + settings() + headers(3, h2.block((b":method", b"GET"))))
+    with pytest.raises(h2.Broken, match="stream 1 behind 3"):
+        ledger.wrote(headers(1, h2.block((b":method", b"GET"))))
