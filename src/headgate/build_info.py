@@ -160,6 +160,7 @@ COMPILED: Final[tuple[str, ...]] = (
     "headgate.connection.downstream",
     "headgate.connection.upstream",
     "headgate.connection.downstream_lane",
+    "headgate.connection.h2_watch",
     "headgate.connection.h2_downstream",
     "headgate.connection.quic_driver",
     "headgate.connection.quic_downstream",

@@ -27,6 +27,7 @@ from headgate.connection.context import ConnectionContext
 from headgate.connection.downstream_lane import DownstreamLane, LaneCodes, LaneDriver
 from headgate.connection.exchange import Handler
 from headgate.connection.h2_counts import count_client, count_client_end
+from headgate.connection.h2_watch import H2Watch
 from headgate.connection.observer import DownstreamObserver
 from headgate.connection.settings import ConnectionSettings
 from headgate.connection.stream_driver import DEFER_MAX, NEVER
@@ -61,8 +62,6 @@ OUTPUT_STEP: Final = 64 * 1024
 OUTPUT_TURN: Final = 256 * 1024
 # Control frames and heads that wait for a client that does not read: more is not read from it (section 10.5).
 MAX_CONTROL_QUEUED: Final = 64 * 1024
-# A client that takes nothing for so long is the first to go where memory is short.
-STALL_SECONDS: Final = 2.0
 # How long a closing connection waits for the client's end, so that a reset does not overtake what was said last.
 LINGER_SECONDS: Final = 2.0
 
@@ -96,13 +95,7 @@ class H2Downstream(Accepted, LaneDriver):
         self._is_pumping = False
         self._again = False
         self._fresh = 0  # octets of content that were queued since the last write
-        self._given = 0  # and at all
-        self._moved = 0  # how many of them had gone, and until when they have to move on
-        self._moved_at = 0.0
-        self._frames = -1  # how many there were when one was seen to be incomplete, and since when
-        self._frames_at = 0.0
-        # Streams without a lane whose answers wait for a window, and since when.
-        self._starved: dict[int, float] | None = None
+        self.watcher = H2Watch(poller.now)
         self._resets_told = 0
         values[H2_ACCEPTED] += 1
         values[H2_OPEN] += 1
@@ -132,9 +125,6 @@ class H2Downstream(Accepted, LaneDriver):
             self.on_readable()
 
     def _begin(self) -> None:
-        # Until its preface and settings are there a client has the time of a head.
-        self._frames = 0
-        self._frames_at = self.poller.now
         self.flush_soon()
 
     # -- being woken
@@ -264,7 +254,7 @@ class H2Downstream(Accepted, LaneDriver):
         except TransportError as error:
             self._fail(error)
             return
-        self._moved_at = self.poller.now
+        self.watcher.wrote(self.poller.now)
         if not done:
             return
         if self.is_lingering:
@@ -336,7 +326,7 @@ class H2Downstream(Accepted, LaneDriver):
         if not self.closed:
             if isinstance(event, Data):
                 size = len(event.data)
-                self._given += size
+                self.watcher.given += size
                 self._fresh += size
             self.h2.send(event)
 
@@ -394,13 +384,19 @@ class H2Downstream(Accepted, LaneDriver):
                 self._drop_lane(lane.stream)
             if self.closed:
                 return
-        if self._is_incomplete(now):
+        watcher = self.watcher
+        settings = self.settings
+        if watcher.is_incomplete(h2, now, settings.head):
             self.values[TIMEOUT_HEAD] += 1
             self._give_up("head-timeout", "a frame or a head did not come to its end in time")
-        elif self._is_stuck(now):
+        elif watcher.is_stuck(h2, self.unsent, now, settings.write_idle):
             self.values[TIMEOUT_WRITE] += 1
             self._give_up("write-timeout", "the client takes nothing")
-        elif not self.lanes and not h2.queued_total and now - self.idle_since >= self.settings.keep_alive:
+        elif h2.queued_total > 0:
+            for stream in watcher.starved(h2, self.lanes, now, settings.write_idle):
+                self.values[TIMEOUT_WRITE] += 1
+                self.reset(stream, CANCEL)
+        elif not self.lanes and now - self.idle_since >= settings.keep_alive:
             self._end_idle(now)
 
     def _count(self) -> None:
@@ -415,55 +411,6 @@ class H2Downstream(Accepted, LaneDriver):
             self.values[TIMEOUT_KEEP_ALIVE] += 1
             self.h2.go_away(now)
             self._pump()
-
-    def _is_incomplete(self, now: float) -> bool:
-        """Tell whether a frame, a head, or the very first frames have been on their way too long."""
-        h2 = self.h2
-        frames = h2.frames
-        if h2.buffered == 0 and frames > 0:
-            self._frames = -1
-            return False
-        if frames != self._frames:
-            self._frames = frames
-            self._frames_at = now
-            return False
-        return now - self._frames_at >= self.settings.head
-
-    def _is_stuck(self, now: float) -> bool:
-        """Tell whether output has waited too long, for the socket or for the client's windows.
-
-        A lane looks after its own answer. What is left over when the lane has given the engine all of it is looked
-        at here, and what the socket does not take.
-        """
-        h2 = self.h2
-        if self.unsent == 0 and h2.queued_total == 0:
-            self._moved_at = 0.0
-            self._starved = None
-            return False
-        moved = self._given - h2.queued_total
-        if moved != self._moved or self._moved_at == 0.0:
-            self._moved = moved
-            self._moved_at = now
-        if now - self._moved_at >= self.settings.write_idle:
-            return True
-        if len(h2.streams) > len(self.lanes):
-            self._sweep_starved(now)
-        return False
-
-    def _sweep_starved(self, now: float) -> None:
-        """Give up streams whose answers are complete, and for which the client has opened no window for too long."""
-        before = self._starved
-        starved: dict[int, float] = {}
-        for stream in list(self.h2.streams.values()):
-            if stream.queued == 0 or stream.id in self.lanes or stream.send_window > 0:
-                continue
-            since = before.get(stream.id, now) if before is not None else now
-            if now - since >= self.settings.write_idle:
-                self.values[TIMEOUT_WRITE] += 1
-                self.reset(stream.id, CANCEL)
-            else:
-                starved[stream.id] = since
-        self._starved = starved or None
 
     def buffered(self) -> int:
         return self.h2.buffered
@@ -483,7 +430,7 @@ class H2Downstream(Accepted, LaneDriver):
 
     def is_stalled(self, now: float) -> bool:
         """Whether nothing of what waits for the client has moved for a while."""
-        return self._moved_at > 0.0 and now - self._moved_at >= STALL_SECONDS
+        return self.watcher.is_stalled(now)
 
     # -- ends
 

@@ -152,8 +152,8 @@ def added(text):
         ),
         (
             f'{GATE}protocols = ["h1", "h2"]\n',
-            "23: upstream.api.protocols[1]: h2 beside h1 has no effect without https endpoints; without TLS nobody can"
-            ' choose: protocols = ["h2"] speaks it, ["h1"] does not',
+            "23: upstream.api.protocols[1]: h2 beside h1 has no effect without https endpoints; without TLS "
+            'nobody can choose: protocols = ["h2"] speaks it, ["h1"] does not',
         ),
         (
             edited(('"http://10.0.0.1:8080"', '"asgi:shop:app"')) + 'protocols = ["h2"]\n',

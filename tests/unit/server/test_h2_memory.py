@@ -3,7 +3,7 @@
 import pytest
 from tests.unit.connection.test_h2_downstream import Visitor
 
-from headgate.connection.h2_downstream import STALL_SECONDS
+from headgate.connection.h2_watch import STALL_SECONDS
 from headgate.connection.stream_driver import READ_MIN
 from headgate.counters import H2_CLOSED_FIRST, H2_REASONS
 from headgate.engine.events import UNKNOWN_LENGTH, Data
