@@ -165,7 +165,7 @@ class Connection:
             if self.is_read and event.flow_controlled_length:
                 self.h2.acknowledge_received_data(event.flow_controlled_length, event.stream_id)
             if self.heads[event.stream_id].get(":protocol") and event.data:
-                self.send(event.stream_id, event.data.upper())
+                self.left[event.stream_id] = self.left.get(event.stream_id, b"") + event.data.upper()
         elif isinstance(event, TrailersReceived):
             self.trailers[event.stream_id] = dict(event.headers)
         elif isinstance(event, StreamReset):
@@ -250,20 +250,18 @@ class Connection:
         if path == "/trailers":
             self.h2.send_headers(stream, [("x-sum", "7")], end_stream=True)
 
-    def send(self, stream, data):
-        self.h2.send_data(stream, data)
-
     def pump(self):
-        """Send what windows allow of long answers."""
+        """Send what windows allow of long answers; tunnels go on after that."""
         for stream in list(self.left):
             data = self.left[stream]
+            ends = not self.heads[stream].get(":protocol")
             while data:
                 size = min(
                     self.h2.local_flow_control_window(stream), self.h2.max_outbound_frame_size, len(data)
                 )
                 if size <= 0:
                     break
-                self.h2.send_data(stream, data[:size], end_stream=size == len(data))
+                self.h2.send_data(stream, data[:size], end_stream=ends and size == len(data))
                 data = data[size:]
             self.left[stream] = data
             if not data:

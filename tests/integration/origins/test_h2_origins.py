@@ -9,6 +9,9 @@ import sys
 import threading
 
 import pytest
+from h2.config import H2Configuration
+from h2.connection import H2Connection
+from h2.events import DataReceived, RemoteSettingsChanged, ResponseReceived, StreamEnded, StreamReset
 from tests.integration.gate import Gate, free_port, wait_for
 from tests.integration.origins.h2_origin import H2Origin
 from tests.integration.tcp.peers import answers
@@ -414,3 +417,107 @@ def test_the_counts_are_shown(gate):
         return re.search(r"HTTP/2 to endpoints: \d+ connections open of \d+ opened, \d+ requests", words)
 
     wait_for("the counters", shown)
+
+
+class H2Client:
+    """A client of the h2 library, in the clear, for what HTTP/1.1 cannot ask."""
+
+    def __init__(self, gate):
+        self.wire = connect(gate.http_ports[0])
+        self.h2 = H2Connection(H2Configuration(client_side=True, header_encoding="utf-8"))
+        self.h2.initiate_connection()
+        self.events = []
+        self.flush()
+        self.wait_for(lambda: any(isinstance(event, RemoteSettingsChanged) for event in self.events))
+
+    def flush(self):
+        self.wire.send(self.h2.data_to_send())
+
+    def wait_for(self, seen):
+        while not seen():
+            data = self.wire.sock.recv(65536)
+            assert data, "the gate closed the connection"
+            for event in self.h2.receive_data(data):
+                self.events.append(event)
+                if isinstance(event, DataReceived):
+                    self.h2.acknowledge_received_data(event.flow_controlled_length, event.stream_id)
+            self.flush()
+
+    def ask(self, host, *fields, end=True):
+        stream = self.h2.get_next_available_stream_id()
+        head = [(":scheme", "http"), (":authority", host), (":path", "/socket"), *fields]
+        self.h2.send_headers(stream, head, end_stream=end)
+        self.flush()
+        self.wait_for(lambda: self.head(stream) is not None)
+        return stream, self.head(stream)
+
+    def send(self, stream, data):
+        for at in range(0, len(data), 16384):
+            piece = data[at : at + 16384]
+            size = len(piece)
+            self.wait_for(lambda size=size: self.h2.local_flow_control_window(stream) >= size)
+            self.h2.send_data(stream, piece)
+            self.flush()
+
+    def head(self, stream):
+        heads = [
+            dict(event.headers)
+            for event in self.events
+            if isinstance(event, ResponseReceived) and event.stream_id == stream
+        ]
+        return heads[0] if heads else None
+
+    def content(self, stream):
+        return b"".join(
+            event.data
+            for event in self.events
+            if isinstance(event, DataReceived) and event.stream_id == stream
+        )
+
+    def ended(self, stream):
+        return any(isinstance(event, StreamEnded) and event.stream_id == stream for event in self.events)
+
+    def reset(self, stream):
+        return any(isinstance(event, StreamReset) and event.stream_id == stream for event in self.events)
+
+
+CONNECT = ((":method", "CONNECT"), (":protocol", "websocket"), ("sec-websocket-version", "13"))
+
+
+def test_rfc8441_websocket_from_a_client_of_h2_to_an_origin_of_h2(gate, origins):
+    client = H2Client(gate)
+    with client.wire:
+        stream, head = client.ask("socket.test", *CONNECT, end=False)
+        assert head[":status"] == "200"
+        assert not {"sec-websocket-accept", "connection", "upgrade"} & head.keys()
+        for word in (b"hello", b"x" * 200_000):
+            before = len(client.content(stream))
+            client.send(stream, word)
+            total = before + len(word)
+            client.wait_for(lambda total=total: len(client.content(stream)) == total)
+            assert client.content(stream)[before:] == word.upper()
+        client.h2.end_stream(stream)
+        client.flush()
+        client.wait_for(lambda: client.ended(stream))
+    last = origins["socket"].connections[-1]
+    assert "sec-websocket-key" not in list(last.heads.values())[-1]
+    assert last.resets == []
+
+
+def test_websocket_from_a_client_of_h2_that_the_origin_breaks(gate, origins):
+    client = H2Client(gate)
+    with client.wire:
+        stream, head = client.ask("socket.test", *CONNECT, end=False)
+        assert head[":status"] == "200"
+        for connection in origins["socket"].connections:
+            connection.kill()
+        client.wait_for(lambda: client.reset(stream))
+
+
+def test_websocket_from_a_client_of_h2_to_an_origin_that_knows_it_by_http1_alone(gate):
+    client = H2Client(gate)
+    with client.wire:
+        _, head = client.ask("socket-old.test", *CONNECT, end=False)
+        assert head[":status"] == "502", "its 101 does not answer the key"
+        _, head = client.ask("tls.test", (":method", "GET"))
+        assert head[":status"] == "200"
