@@ -133,6 +133,10 @@ UPSTREAM_H2_RESET: Final = _counter("upstream_h2_failed_total", _H2_FAILED, reas
 UPSTREAM_H2_INTERIM: Final = _counter("upstream_h2_failed_total", _H2_FAILED, reason="too-many-interim")
 UPSTREAM_H2_MALFORMED: Final = _counter("upstream_h2_failed_total", _H2_FAILED, reason="malformed")
 UPSTREAM_H2_CLOSED: Final = _counter("upstream_h2_failed_total", _H2_FAILED, reason="connection")
+UPSTREAM_LANES_SHED: Final = _counter(
+    "upstream_lanes_shed_total",
+    "Answers of HTTP/2 and HTTP/3 that were given up because slow clients let too much of them wait.",
+)
 # HTTP/3 towards origins, beside or instead of TCP.
 UPSTREAM_H3_CONNECTIONS: Final = _counter(
     "upstream_h3_connections_total", "QUIC connections opened to origins, of those opened in all."

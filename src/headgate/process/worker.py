@@ -31,6 +31,7 @@ from headgate.process.snapshot import Snapshot, decode_snapshot, decode_staple
 from headgate.process.start import WorkerStart
 from headgate.process.verdicts import decode_verdicts, known_of
 from headgate.server.h2_memory import H2Memory
+from headgate.server.lane_memory import settle_lanes
 from headgate.server.observer import Observer
 from headgate.server.sweep import SWEEP_SECONDS, sweep
 from headgate.telemetry.access_log import AccessLog
@@ -288,6 +289,7 @@ class Worker:
                 plane.poller.now = time.monotonic()
                 sweep(plane.listeners, plane.endpoints, self._values, plane.poller.now)
                 memory.settle(plane.listeners, plane.poller.now)
+                settle_lanes(plane.endpoints, self._values)
                 for outliers in plane.outliers.values():
                     outliers.sweep(plane.poller.now)
                 plane.forward.sweep(plane.poller.now)

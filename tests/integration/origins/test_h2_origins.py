@@ -204,7 +204,7 @@ def test_programs_of_others_in_the_clear_and_over_tls(gate, name):
     for head, body in answers:
         assert head.status == 200
         assert re.match(rb"nginx HTTP/2.0|2 GET", body), body
-    assert last_line(gate, f"/{name}/3")["upstream_protocol"] == "HTTP/2"
+    assert last_line(gate, f"/{name}/3")["upstream_protocol"] == "HTTP/2.0"
 
 
 def test_nginx_takes_four_at_a_time_and_gets_more_connections(gate):
