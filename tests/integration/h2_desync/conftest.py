@@ -11,6 +11,11 @@ from tests.integration.h2_desync.recorder import Recorder, Scripted
 from headgate.testing.h2_raw import RawH2, headers, ping, request_block
 from headgate.testing.pki import Authority
 
+# The limits of a client that opens connections in a loop are tried elsewhere.
+RATES = """[listener.limits]
+connection_rate = "1000000/s"
+all_connection_rate = "1000000/s"
+"""
 _numbers = itertools.count(1)
 
 
@@ -100,6 +105,6 @@ endpoints = ["http://127.0.0.1:{recorder.port}"]
 endpoints = ["http://127.0.0.1:{scripted.port}"]
 protocols = ["h2"]
 """
-        with Gate(folder, text, https=1) as gate:
+        with Gate(folder, text, https=1, listener_extra=RATES) as gate:
             yield Site(gate, recorder, scripted)
             assert gate.events("defect") == []

@@ -157,6 +157,7 @@ class Scripted(_Server):
     def __init__(self):
         super().__init__()
         self.answer = None
+        self.closes = False  # the connection, behind its first answer
         self.asked = []
         self.content = b""
 
@@ -186,3 +187,5 @@ class Scripted(_Server):
                     self.asked.append(decoder.decode(payload, raw=True))
                 if kind in (0, 1) and flags & 1:
                     conn.sendall(self.answer(stream))
+                    if self.closes:
+                        return
