@@ -332,6 +332,24 @@ def test_big_messages_both_ways_at_once(call):
     assert answers == pieces
 
 
+@pytest.mark.slow
+def test_thousands_of_calls_on_one_connection(call, place):
+    """Each makes grpcio send frames that open windows and ask how fast it was: none of it is a flood."""
+    _, gate = place
+    echo = call("echo")
+    with ThreadPoolExecutor(8) as pool:
+        asked = [pool.submit(echo, b"x", timeout=PATIENCE) for _ in range(4000)]
+        assert {one.result() for one in asked} == {b"x"}
+    assert [name for name in gate.metrics() if "h2_closed_total" in name and gate.metrics()[name]] == []
+
+
+@pytest.mark.slow
+def test_thousands_of_small_messages_on_one_stream(call, place):
+    _, gate = place
+    assert len(list(call("pour")((b"1" for _ in range(6000)), timeout=PATIENCE))) == 6000
+    assert [name for name in gate.metrics() if "h2_closed_total" in name and gate.metrics()[name]] == []
+
+
 def test_a_reader_that_does_not_read_holds_only_itself(call):
     """Flow control from end to end: a stream that stands does not stop the one beside it."""
     standing = call("pour")(iter([content(MIB)] * 40), timeout=60)

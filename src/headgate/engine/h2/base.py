@@ -7,7 +7,7 @@ from typing import Final
 
 from headgate.engine.events import Data, Event
 from headgate.engine.h2 import frames
-from headgate.engine.h2.budgets import Budgets
+from headgate.engine.h2.budgets import EARNED, Budgets
 from headgate.engine.h2.errors import INTERNAL_ERROR, NO_ERROR
 from headgate.engine.h2.flow import ReceiveWindow
 from headgate.engine.h2.frames import PREFACE, encode_frame
@@ -205,6 +205,7 @@ class H2Base:
         """END_STREAM has gone out."""
         stream.state = we_do(stream.state, SEND_END)
         stream.sending = DONE
+        self.budgets.earn(EARNED)
         if not self.is_client:
             self.budgets.answered()
         if stream.state == CLOSED:

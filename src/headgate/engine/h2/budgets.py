@@ -49,6 +49,9 @@ MAX_UNKNOWN_FRAMES: Final = 1000
 MAX_CLOSED_STREAM_FRAMES: Final = 1000
 # What may be saved up for later.
 MAX_EARNED: Final = 10_000
+# What a frame of content, and a stream that is over, are worth: two windows are opened for it, and a PING may ask how
+# fast it was. Envoy gives 10 for each DATA frame.
+EARNED: Final = 4
 # A DATA frame with less is tiny.
 TINY: Final = 64
 

@@ -15,6 +15,7 @@ from typing import Final
 
 from headgate.engine.events import NO_BODY, Data, EndOfMessage, Event, Request, Response
 from headgate.engine.h2 import frames, machine
+from headgate.engine.h2.budgets import EARNED
 from headgate.engine.h2.errors import INTERNAL_ERROR
 from headgate.engine.h2.frames import (
     FLAG_END_HEADERS,
@@ -38,9 +39,9 @@ FRAME: Final = 16 * 1024
 LOW_WATER: Final = 16 * 1024
 # Two neighbours in a queue that fit into this become one.
 _GLUE: Final = 2048
-# A frame of this size, or the last of a message, is honest work that `budgets` counts for the peer.
+# A frame of this size, or one with all that waited (the messages of gRPC are small), is honest work that `budgets`
+# counts for the peer; a small one that a window of the peer's has cut is not.
 _SUBSTANTIAL: Final = 256
-_EARNED: Final = 4
 
 _NOWHERE: Final = -1
 
@@ -267,8 +268,8 @@ class H2Sender(H2Windows):
             flags = FLAG_END_STREAM if ends else 0
             pieces.append(encode_head(frames.DATA, flags, stream.id, size))
             self._cut(stream, size, pieces)
-            if ends or size >= _SUBSTANTIAL:
-                self.budgets.earn(_EARNED)
+            if is_last or size >= _SUBSTANTIAL:
+                self.budgets.earn(EARNED)
             if stream.is_over and stream.queued <= LOW_WATER:
                 stream.is_over = False
                 self._drained.append(stream.id)

@@ -18,6 +18,7 @@ from tests.unit.engine.h2.wire import (
 
 from headgate.engine.events import Closed, Data, EndOfMessage, Request, Response
 from headgate.engine.h2 import errors
+from headgate.engine.h2.budgets import EARNED
 from headgate.engine.h2.hpack_decoder import HpackDecoder
 from headgate.engine.h2.sender import FRAME, LOW_WATER
 from headgate.engine.message.events import StreamFailed
@@ -479,3 +480,22 @@ def test_a_stream_that_never_stood_over_the_low_water_is_not_told_of():
     side.h2._widen_connection(LOW_WATER)
     side.take()
     assert side.h2.take_drained() == []
+
+
+def test_frames_earn_by_what_is_sent_and_not_by_what_a_window_cuts():
+    """The messages of gRPC are small; so are frames of a client that opens its window octet by octet."""
+    side = Side()
+    stream = side.opened(1, window=100)
+    side.respond(1, bytes(5), ends=False)
+    side.take()
+    assert side.h2.budgets.earned == EARNED
+    side.h2.send(Data(bytes(200), 1))
+    stream.send_window = 1
+    side.take()
+    assert side.h2.budgets.earned == EARNED
+    side.h2._widen(stream, 1 << 16)
+    side.take()
+    side.h2.send(EndOfMessage(None, 1))
+    side.take()
+    # The rest of the content, and a stream that is over.
+    assert side.h2.budgets.earned == 3 * EARNED
