@@ -37,6 +37,10 @@ MAX_AGE_SECONDS: Final = 3600.0
 # of a client that may have 100 open.
 MAX_RESETS_KEPT: Final = 256
 
+# Frames that may be on their way of a stream that we give up, and count against its peer though it means well: a
+# window of 1 MiB.
+_ON_THEIR_WAY: Final = 64
+
 _RST_STREAM: Final = b"\x00\x00\x04\x03\x00"
 
 
@@ -91,6 +95,7 @@ class H2Base:
         self._kept: dict[int, int] = {}  # unread octets of streams that ended well, and are gone
         self._last = 0  # the highest stream that the peer has begun (server) or that we have (client)
         self._reset: dict[int, None] = {}  # of those that we have reset, the last ones
+        self._forgotten = 0  # the highest of those that are not among them any more
         self._pending: dict[int, int] = {}  # priorities of streams that are not open yet
         self._goaway_sent = -1
         self._leave_at = NEVER
@@ -148,10 +153,16 @@ class H2Base:
         if stream_id in reset:
             return  # section 5.4.2: once for each stream
         if len(reset) >= MAX_RESETS_KEPT:
-            del reset[next(iter(reset))]
+            oldest = next(iter(reset))
+            del reset[oldest]
+            self._forgotten = max(self._forgotten, oldest)
         reset[stream_id] = None
         self.resets_sent[code] = self.resets_sent.get(code, 0) + 1
         self._write(_RST_STREAM + stream_id.to_bytes(4, "big") + code.to_bytes(4, "big"))
+
+    def _was_reset(self, stream_id: int) -> bool:
+        """Tell whether we have reset a stream, as far as we remember: one that is older than that may have been."""
+        return stream_id in self._reset or stream_id <= self._forgotten
 
     # -- streams
 
@@ -182,6 +193,8 @@ class H2Base:
         if stream is not None:
             self._take_back(stream)
             self._end_with(stream, code)
+            if self.is_client:
+                self.budgets.earn(_ON_THEIR_WAY)  # it is not the origin that gives up
         else:
             self.consumed(stream_id, self._kept.get(stream_id, 0))
 

@@ -359,7 +359,7 @@ class H2Connection(H2Content):
         if stream_id > self._last and not self.is_client:
             return self._begin(stream_id, block)
         self._check_not_idle(stream_id, "HEADERS")
-        if stream_id in self._reset:
+        if self._was_reset(stream_id):
             self._decode_for_nobody(block)
             self.budgets.spend(CLOSED_STREAMS, self.now)
             return None

@@ -117,7 +117,7 @@ class H2Content(H2Control):
         """DATA of a stream that is not open."""
         self._check_not_idle(stream_id, "DATA")
         self._count_ignored(length)
-        if stream_id in self._reset:
+        if self._was_reset(stream_id):
             self.budgets.spend(CLOSED_STREAMS, self.now)
         else:
             raise H2StreamError(
