@@ -25,6 +25,7 @@ class Arrived:
         self.target = head.target
         self.fields = [(bytes(name), bytes(value)) for name, value in head.headers]
         self.content = b""
+        self.trailers = []
         self.is_complete = False
 
     def __repr__(self):
@@ -119,6 +120,7 @@ class Recorder(_Server):
                 elif isinstance(event, h11.Data):
                     parser.current.content += bytes(event.data)
                 else:
+                    parser.current.trailers = [(bytes(name), bytes(value)) for name, value in event.headers]
                     parser.current.is_complete = True
             if isinstance(event, h11.EndOfMessage):
                 parser.send(h11.Response(status_code=200, headers=[("Content-Length", "2")]))
