@@ -276,7 +276,6 @@ def closed(reason: str) -> str:
 
 
 CALM: Final = "GOAWAY 0xb"
-PROTOCOL: Final = "GOAWAY 0x1"
 GRACEFUL: Final = "GOAWAY 0x0"
 HEADS: Final = 'refused_total{limit="head"}'
 LATE_HEADS: Final = 'refused_total{limit="head-timeout"}'
@@ -304,10 +303,10 @@ H2_ATTACKS: Final[dict[str, Attack]] = {
     "padding": Attack(padding, CALM, closed("padding")),
     "continuations": Attack(continuations, CALM, closed("continuation-flood")),
     "large-continuations": Attack(large_continuations, CALM, closed("continuation-flood")),
-    "hpack-bombs": Attack(hpack_bombs, GRACEFUL, HEADS, must=False),
+    "hpack-bombs": Attack(hpack_bombs, CALM, HEADS, must=False),
     "hpack-thrash": Attack(hpack_thrash, GRACEFUL, must=False),
     "table-updates": Attack(table_updates, "GOAWAY 0x9", closed("hpack-decompression")),
-    "long-lists": Attack(long_lists, GRACEFUL, HEADS, must=False),
+    "long-lists": Attack(long_lists, CALM, HEADS, must=False),
     "garbage": Attack(garbage, "GOAWAY 0x6", must=False),
     "zero-windows": Attack(held.zero_windows),
     "slow-reads": Attack(held.slow_reads),

@@ -65,7 +65,6 @@ class H2Base:
         self.now = now  # of the last `receive` or `on_deadline`
         self.failed = False
         self.requests = 0
-        self.lingering = 0  # set by the driver: work for streams that are gone already
         self.streams: dict[int, H2Stream] = {}
         self.decoder = HpackDecoder(self.local.header_table, self.local.max_section, self.local.max_lines)
         self.encoder = HpackEncoder(shared=is_client)

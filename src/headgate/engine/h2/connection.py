@@ -374,7 +374,7 @@ class H2Connection(H2Content):
             self._skipped_to = stream_id
         self._last = stream_id
         priority = self._pending_of(stream_id) if self._pending else -1
-        if len(self.streams) + self.lingering >= self.local.max_streams or 0 <= self._goaway_sent < stream_id:
+        if len(self.streams) >= self.local.max_streams or 0 <= self._goaway_sent < stream_id:
             self._decode_for_nobody(block)
             self._write_reset(stream_id, REFUSED_STREAM)
             self.budgets.spend(REFUSED_STREAMS, self.now)

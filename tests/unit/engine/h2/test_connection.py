@@ -184,10 +184,8 @@ def test_rfc9113_5_1_2_streams_at_the_limit_and_one_more():
     # HPACK has seen the refused one.
     assert len(pair.put(pair.headers(7, (*GET, (b"a", b"b")), end=True))) == 1
     pair.engine.abort(3)
-    pair.engine.lingering = 1
     pair.sent()
-    pair.put(pair.headers(9, GET, end=True))
-    assert resets(pair) == [(9, REFUSED_STREAM)]
+    assert len(pair.put(pair.headers(9, GET, end=True))) == 1
 
 
 def test_requests_at_the_limit_and_one_more():
