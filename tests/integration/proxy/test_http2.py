@@ -9,6 +9,7 @@ import time
 import pytest
 from tests.integration.gate import Gate, wait_for
 
+from headgate.testing.h2_client import H2Client
 from headgate.testing.origin import Origin
 
 PAGE = b"page " * 60_000
@@ -189,3 +190,33 @@ def test_status_has_a_line(make):
         assert "HTTP/2: 0 connections open of 1 accepted, 1 requests, 0 streams reset by clients" in said
         told = json.loads(gate.run("status", "--json").stdout)["http2"]
         assert told["requests"] == 1
+
+
+def test_what_clients_are_told(make):
+    with (
+        make(listener_extra="[listener.http2]\nrequests = 7\n[listener.limits]\nhead = '8KiB'\n") as gate,
+        H2Client(("127.0.0.1", gate.https_ports[0])) as client,
+    ):
+        reply = client.get()
+        assert (reply.status, reply.body) == (200, PAGE)
+        remote = client.h2.remote
+        assert (remote.max_streams, remote.max_section, remote.connect_protocol) == (7, 8192, True)
+        # HTTP/3 is found from HTTP/2 as from HTTP/1.1 (RFC 7838).
+        assert reply.get("alt-svc") == f'h3=":{gate.https_ports[0]}"; ma=86400'
+        asked = [client.begin(body=0) for _ in range(7)]
+        for _, one in asked:
+            client.run_until(lambda one=one: one.is_over, "an answer")
+            assert one.body == PAGE
+
+
+def test_a_client_that_leaves_in_the_middle_leaves_nothing_behind(make):
+    with make() as gate:
+        for _ in range(3):
+            with H2Client(("127.0.0.1", gate.https_ports[0])) as client:
+                client.reads = False
+                replies = [client.begin(body=0)[1] for _ in range(5)]
+                client.run_until(lambda replies=replies: all(reply.status for reply in replies), "the heads")
+        wait_for("the end of them", lambda: gate.metrics()["headgate_h2_connections_open"] == 0)
+        wait_for("the log", lambda: len(gate.access_lines()) == 15)
+        assert gate.events("defect") == []
+        assert curl(gate.https_ports[0], scheme="https") == ("2", 200, PAGE)
