@@ -16,7 +16,7 @@ engine and look at what comes back; those named elsewhere do so to the part that
 | 9 | 9113 6.9; CVE-2019-9511 | 1000 WINDOW_UPDATE, then 100 a second | here: `test_each_flood_at_its_limit_and_one_more`, `test_an_answer_taken_octet_by_octet_does_not_pay_for_itself` |
 | 10 | 9113 5.5 | 1000 unknown frames, then 100 a second | here: `test_each_flood_at_its_limit_and_one_more` |
 | 11 | 9113 5.1 | 1000 frames of closed streams, then 100 a second | here: `test_each_flood_at_its_limit_and_one_more` |
-| 12 | 9113 10.5; CVE-2019-9518 | 100 empty DATA, then 10 a second | here: `test_each_flood_at_its_limit_and_one_more` |
+| 12 | 9113 10.5; CVE-2019-9518 | 100 empty DATA, then 10 a second, beyond those of requests that were answered | here: `test_each_flood_at_its_limit_and_one_more`, `test_an_empty_frame_in_each_answered_request_is_paid_for` |
 | 13 | 9113 10.5; CVE-2019-9518 | 100 empty HEADERS and CONTINUATION, then 10 a second | here: `test_each_flood_at_its_limit_and_one_more` |
 | 14 | 9113 10.5 | 20,000 DATA of a few octets, then 10,000 a second | here: `test_tiny_frames_at_the_limit_and_one_more`, `test_small_frames_of_one_read_are_one_piece` |
 | 15 | 9113 10.7 | 1 MiB of padding, then 64 KiB a second | here: `test_padding_at_the_limit_and_one_more` |
@@ -305,6 +305,16 @@ def test_an_answer_taken_octet_by_octet_does_not_pay_for_itself():
         peer.put(raw.window_update(1, 1))
         peer.take()
     peer.refused(raw.window_update(1, 1), reason="window-update-flood")
+
+
+def test_an_empty_frame_in_each_answered_request_is_paid_for():
+    peer = Peer()
+    for at in range(4 * budgets.MAX_EMPTY_DATA):
+        one = 2 * at + 1
+        peer.put(raw.headers(one, POST, end=False), raw.data(one, b""), raw.data(one, b"x", end=True))
+        peer.answer(one, b"ok")
+        peer.take()
+    assert not peer.h2.failed
 
 
 def test_padding_at_the_limit_and_one_more():

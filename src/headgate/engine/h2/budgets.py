@@ -22,16 +22,16 @@ RAPID_RESET: Final = 0
 MADE_RESET: Final = 1
 REFUSED_STREAMS: Final = 2
 SETTINGS_FRAMES: Final = 3
-EMPTY_DATA: Final = 4
-EMPTY_HEADERS: Final = 5
-TINY_DATA: Final = 6
-PADDING: Final = 7
+PADDING: Final = 4
+EMPTY_DATA: Final = 5
+EMPTY_HEADERS: Final = 6
+TINY_DATA: Final = 7
 PINGS: Final = 8
 PRIORITIES: Final = 9
 WINDOW_UPDATES: Final = 10
 UNKNOWN_FRAMES: Final = 11
 CLOSED_STREAMS: Final = 12
-FIRST_PAID: Final = PINGS
+FIRST_PAID: Final = EMPTY_DATA
 
 # Bursts. Why so many, and who else does it: docs/limits.md.
 MAX_RAPID_RESETS: Final = 500
@@ -61,10 +61,10 @@ KINDS: Final = (
     ("made-you-reset", MAX_MADE_RESETS, 33),
     ("refused-streams", MAX_REFUSED_STREAMS, 100),
     ("settings-flood", MAX_SETTINGS_FRAMES, 10),
+    ("padding", MAX_PADDING, 64 * 1024),
     ("empty-data", MAX_EMPTY_DATA, 10),
     ("empty-headers", MAX_EMPTY_HEADERS, 10),
     ("tiny-data", MAX_TINY_DATA, 10_000),
-    ("padding", MAX_PADDING, 64 * 1024),
     ("ping-flood", MAX_PINGS, 33),
     ("priority-flood", MAX_PRIORITIES, 100),
     ("window-update-flood", MAX_WINDOW_UPDATES, 100),
