@@ -91,7 +91,7 @@ class H2Base:
         self._owners: list[int] = []  # the streams of `_events`
         self._event_at = 0
         self._drained: list[int] = []
-        self._kept: dict[int, int] = {}  # unread octets of streams that ended well, and are gone
+        self._kept: dict[int, int] = {}  # as a server: unread octets of streams that ended well, and are gone
         self._last = 0  # the highest stream that the peer has begun (server) or that we have (client)
         self._reset: dict[int, None] = {}  # of those that we have reset, the last ones
         self._forgotten = 0  # the highest of those that are not among them any more
@@ -229,7 +229,7 @@ class H2Base:
         """Let go of a stream that is closed; what was handed out of it is consumed later."""
         self.streams.pop(stream.id, None)
         window = stream.window
-        if window is not None and window.unread > 0:
+        if window is not None and window.unread > 0 and not self.is_client:
             self._kept[stream.id] = window.unread
 
     def _end_with(self, stream: H2Stream, code: int) -> None:

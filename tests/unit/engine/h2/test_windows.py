@@ -1,7 +1,7 @@
 """Windows: what may be sent, what may be received, and what gives it back."""
 
 import pytest
-from tests.unit.engine.h2.side import LARGEST, Side
+from tests.unit.engine.h2.side import LARGEST, Side, fields
 from tests.unit.engine.h2.wire import (
     DATA,
     END_STREAM,
@@ -10,7 +10,7 @@ from tests.unit.engine.h2.wire import (
     Frame,
 )
 
-from headgate.engine.events import EndOfMessage
+from headgate.engine.events import EndOfMessage, Request
 from headgate.engine.h2 import errors
 from headgate.engine.h2.errors import H2ConnectionError, H2StreamError
 from headgate.engine.h2.machine import DONE as HEARD
@@ -234,3 +234,14 @@ def test_a_client_gives_the_window_of_its_connection_back_as_content_comes():
     side.h2.abort(3)
     updates = [frame for frame in side.take() if frame.kind == WINDOW_UPDATE]
     assert [(frame.stream, int.from_bytes(frame.payload, "big")) for frame in updates] == [(1, 33_000)]
+
+
+def test_a_client_keeps_nothing_of_streams_that_are_gone():
+    side = Side(is_client=True)
+    request = Request(b"GET", b"/", 20, fields(host=b"a.test"), 0)
+    side.h2.send(request)
+    stream = side.h2.streams[request.stream]
+    side.h2._count_in(stream, 33_000)
+    side.h2._forget(stream)
+    side.h2.consumed(request.stream, 33_000)
+    assert (side.h2._kept, side.h2.window.unread) == ({}, 0)
