@@ -203,11 +203,12 @@ class H2Base:
         RST_STREAM with NO_ERROR goes out behind the end of the answer, unless the request has ended by then.
         """
         stream = self.streams.get(stream_id)
-        if stream is None or stream.state not in (OPEN, HALF_CLOSED_LOCAL):
+        if stream is None:
             self.consumed(stream_id, self._kept.get(stream_id, 0))
             return
-        self._take_back(stream)
-        stream.receiving = FAILED
+        if stream.state == OPEN or stream.state == HALF_CLOSED_LOCAL:
+            self._take_back(stream)
+            stream.receiving = FAILED
         if stream.window is not None:
             self.consumed(stream_id, stream.window.unread)
         if stream.state == HALF_CLOSED_LOCAL:

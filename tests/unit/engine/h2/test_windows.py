@@ -245,3 +245,17 @@ def test_a_client_keeps_nothing_of_streams_that_are_gone():
     side.h2._forget(stream)
     side.h2.consumed(request.stream, 33_000)
     assert (side.h2._kept, side.h2.window.unread) == ({}, 0)
+
+
+def test_whoever_wants_no_more_of_a_request_that_has_come_in_full_loses_no_window():
+    """The lane ends when its answer is given to us; that goes out later, and the stream with it."""
+    side = Side(connection_window=65_536, connection_window_limit=65_536)
+    stream = side.opened(1, ended=False)
+    side.h2._count_in(stream, 40_000)
+    stream.state = HALF_CLOSED_REMOTE
+    stream.receiving = HEARD
+    side.respond(1, b"content that waits")
+    side.h2.end_reading(1)
+    frames = side.take()
+    assert updates(frames) == [(0, 40_000)]
+    assert (side.h2.window.unread, side.h2._kept, side.h2.streams) == (0, {}, {})
