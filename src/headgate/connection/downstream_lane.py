@@ -51,6 +51,8 @@ from headgate.net.poller import Poller
 # nginx and HAProxy have no such rate, Apache's RequestReadTimeout asks for 500 octets a second).
 LEAST_RATE: Final = 1024
 RATE_SECONDS: Final = 10.0
+# Clients of gRPC call with it, and may say little and seldom.
+_GRPC: Final = b"application/grpc"
 
 
 @final
@@ -263,6 +265,8 @@ class DownstreamLane(Downstream):
             exchange.bytes_out += len(data)
             self.driver.values[DOWNSTREAM_WRITTEN] += len(data)
             self.driver.send(Data(data, self.stream))
+            if self.deadline != NEVER and not self._stalled and self.tunnel is None:
+                self._await_content()  # a conversation: what one side says is time for the other
 
     def finish(self, trailers: Fields | None) -> None:
         if self.exchange is not None and not self._finished:
@@ -445,20 +449,25 @@ class DownstreamLane(Downstream):
             self._reset(self.driver.codes.cancelled)
 
     def check_rate(self, now: float) -> None:
-        """Hold the client to a rate while nothing but its content is waited for."""
+        """Hold the client to a rate while nothing but its content is waited for.
+
+        Once the answer has begun it is a conversation, and calls of gRPC are meant to be one from the start.
+        """
         exchange = self.exchange
         if (
             exchange is None
             or self._counter != TIMEOUT_BODY
             or self.deadline == NEVER
             or self.tunnel is not None
+            or exchange.responded
         ):
             self._rate_at = 0.0
         elif self._rate_at == 0.0:
             self._rate_at = now
             self._rate_from = exchange.bytes_in
         elif now - self._rate_at >= RATE_SECONDS:
-            if exchange.bytes_in - self._rate_from < LEAST_RATE * RATE_SECONDS:
+            slow = exchange.bytes_in - self._rate_from < LEAST_RATE * RATE_SECONDS
+            if slow and not (exchange.request.fields.get(b"content-type") or b"").startswith(_GRPC):
                 self.on_deadline(now)
                 return
             self._rate_at = now

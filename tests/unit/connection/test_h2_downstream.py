@@ -608,6 +608,41 @@ def test_content_that_trickles_is_408(make):
     assert visitor.status(stream) == [408]
 
 
+def trickle(visitor, stream, seconds):
+    for _ in range(int(seconds)):
+        visitor.send(Data(b"x", stream))
+        visitor.pass_time(1.0)
+
+
+def test_a_call_of_grpc_may_say_little(make):
+    visitor = make(body_idle=30.0)
+    stream = visitor.ask(b"POST", b"/", UNKNOWN_LENGTH, (b"content-type", b"application/grpc+proto"))
+    visitor.settle()
+    trickle(visitor, stream, 4 * RATE_SECONDS)
+    assert visitor.status(stream) == []
+    visitor.pass_time(31.0)
+    assert visitor.status(stream) == [408]
+
+
+def test_a_conversation_has_no_rate_and_either_side_keeps_it_going(make):
+    visitor = make(body_idle=30.0)
+    stream = visitor.ask(b"POST", b"/", UNKNOWN_LENGTH)
+    visitor.settle()
+    lane = visitor.handler.exchanges[0].downstream
+    lane.respond(Response(200, b"OK", 11, Fields([], []), UNKNOWN_LENGTH))
+    lane.flush()
+    trickle(visitor, stream, 3 * RATE_SECONDS)
+    for _ in range(5):
+        visitor.pass_time(25.0)
+        lane.write(b"y")
+        lane.flush()
+        visitor.settle()
+    assert visitor.failure(stream) == []
+    visitor.pass_time(31.0)
+    assert visitor.failure(stream) == [CANCEL]
+    assert visitor.content(stream) == b"y" * 5
+
+
 def test_a_reader_that_stopped_loses_its_stream(make):
     visitor = make(write_idle=60.0)
     stream, exchange = visitor.get()
