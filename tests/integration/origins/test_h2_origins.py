@@ -134,6 +134,8 @@ def gate(folder, origins, nginx, hypercorn):
         "socket-old": (secure["tls"], '["h2", "h1"]'),
         "shared1": (secure["shared"], only),
         "shared2": (f"https://127.0.0.1:{origins['shared'].port}", only),
+        "strict-shared": (secure["shared"], only),
+        "blind-shared": (secure["shared"], only),
         "wary1": (secure["wary"], only),
         "wary2": (f"https://127.0.0.1:{origins['wary'].port}", only),
         "narrow1": (f"https://127.0.0.1:{origins['narrow'].port}", only),
@@ -149,7 +151,9 @@ def gate(folder, origins, nginx, hypercorn):
         text += f'[upstream.{name}]\nendpoints = ["{url}"]\nprotocols = {protocols}\nconnect_timeout = "3s"\n'
         text += 'head_timeout = "1s"\nidle_timeout = "20s"\n'
         if url.startswith("https:"):
-            text += f'[upstream.{name}.tls]\nca = "{folder / "ca.pem"}"\n'
+            text += f"[upstream.{name}.tls]\n"
+            text += "verify = false\n" if name == "blind-shared" else f'ca = "{folder / "ca.pem"}"\n'
+            text += 'min_version = "1.3"\n' if name == "strict-shared" else ""
     where = folder / "gate"
     where.mkdir()
     with Gate(where, text) as running:
@@ -392,6 +396,14 @@ def test_rfc9113_9_1_1_endpoints_with_one_address_and_one_certificate_share_a_co
     assert (head.status, answer["connection"]) == (200, 0)
     assert answer["head"][":authority"] == "shared2.test"
     assert len(origins["shared"].connections) == 1
+
+
+@pytest.mark.parametrize("name", ["strict-shared", "blind-shared"])
+def test_endpoints_whose_trust_differs_share_nothing(gate, origins, name):
+    told(gate, "shared1")
+    before = len(origins["shared"].connections)
+    head, answer = told(gate, name)
+    assert (head.status, answer["connection"]) == (200, before)
 
 
 def test_a_certificate_that_is_not_for_both_is_not_shared(gate, origins):

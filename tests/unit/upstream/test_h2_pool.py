@@ -1,7 +1,10 @@
 """Whether HTTP/2 is spoken, who gets which connection, and whose may be shared; all in memory."""
 
+from collections import deque
+
 import pytest
 from tests.unit.proxy.h2_path import H2Path
+from tests.unit.proxy.h3_path import MemoryConnector, fields
 
 from headgate.counters import (
     POOL_WARMED,
@@ -11,11 +14,15 @@ from headgate.counters import (
     UPSTREAM_H2_CONNECTIONS,
     UPSTREAM_H2_MISDIRECTED,
     UPSTREAM_H2_PLAIN,
+    UPSTREAM_H3_BROKEN,
+    UPSTREAM_RACE_TCP,
 )
 from headgate.engine.h2.errors import HTTP_1_1_REQUIRED
 from headgate.engine.h2.settings import H2Settings
 from headgate.errors import TransportError
+from headgate.upstream.endpoint import RACE_DELAY
 from headgate.upstream.h2_pool import H1_SECONDS, Place, Trust
+from headgate.upstream.h3_pool import H3Pool
 from headgate.upstream.lane_pool import MAX_SHARED_CONNECTIONS
 from headgate.upstream.pool import PoolSettings
 from headgate.upstream.retries import UNTOUCHED
@@ -208,6 +215,48 @@ def test_rfc9113_7_an_origin_that_requires_http1_gets_it_for_a_while(make):
     client, origin = path.ask(GET)
     answer(path, client, origin)
     assert len(path.old_dials) == 1
+
+
+def offer_h3(path):
+    """Let the endpoint have an Alt-Svc for HTTP/3; return what dials it."""
+    connector = MemoryConnector(path)
+    pool = H3Pool(
+        "https://a.test",
+        "a.test",
+        443,
+        is_only=False,
+        connector=connector,
+        poller=path.poller,
+        values=path.values,
+        tell=path.tell,
+    )
+    path.endpoint.h3 = pool
+    pool.learn(fields(alt_svc=b'h3=":443"; ma=3600'))
+    return connector
+
+
+def test_http3_that_fails_is_followed_by_h2(make):
+    path = make()
+    offer_h3(path).refuse = TransportError("econnrefused", 111, "nobody listens")
+    client, origin = path.ask(GET)
+    answer(path, client, origin)
+    assert path.values[UPSTREAM_H3_BROKEN] == 1
+
+
+def test_h2_is_dialled_beside_a_slow_http3_and_wins(make):
+    path = make()
+    slow = offer_h3(path)
+    slow.hold = True
+    client, _ = path.ask(GET)
+    assert path.origins == []
+    path.poller.now += RACE_DELAY + 0.01
+    path.endpoint._timers.ring()
+    path.run()
+    answer(path, client, path.origins[0])
+    assert path.values[UPSTREAM_RACE_TCP] == 1
+    assert path.endpoint.h3._waiters == deque()
+    slow.refuse = TransportError("timeout", 110, "no answer")
+    slow.release()
 
 
 def test_spare_connections_are_one_of_h2(make):
