@@ -79,6 +79,21 @@ def test_a_section_with_a_mark_is_marked_as_a_whole():
     assert repr(encoder) == "<HpackEncoder <EncoderTable 0 of 0 0/4096>>"
 
 
+def test_what_is_not_remembered_is_not_coded():
+    """A token of a thousand octets would cost more than all the rest of its request."""
+    token = b"Bearer " + b"a" * 1000
+    for shared in (False, True):
+        encoder = HpackEncoder(shared=shared)
+        block = encoder.encode(section(b"authorization: " + token, b"x-long: " + token, b"cookie: a=b"))
+        assert block.count(token) == 2
+        assert block.endswith(b"\x03a=b")
+        assert pairs(HpackDecoder().decode(block)) == [
+            (b"authorization", token),
+            (b"x-long", token),
+            (b"cookie", b"a=b"),
+        ]
+
+
 def test_a_line_larger_than_a_quarter_of_the_table_is_not_inserted():
     room = MAX_ENCODER_TABLE // 4 - 32 - 3
     for extra, inserted in ((0, 1), (1, 0)):
@@ -87,6 +102,7 @@ def test_a_line_larger_than_a_quarter_of_the_table_is_not_inserted():
         for _ in range(2):
             encoder.encode(head)
         assert repr(encoder).startswith(f"<HpackEncoder <EncoderTable {inserted} of")
+        assert len(encoder.encode(head)) == (1 if inserted else len(head.lines[0]) + 3)
 
 
 def test_lines_once_sent_are_kept_up_to_a_bound():
