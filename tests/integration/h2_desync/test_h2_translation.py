@@ -18,7 +18,7 @@ METHOD = st.sampled_from([b"GET", b"POST", b"PUT", b"DELETE", b"PATCH", b"M-SEAR
 PATH = st.lists(
     st.sampled_from([b"a", b"%20", b"~!$&'()*+,;=:@-._", b"/b", b"?c", b"%C3%A4"]), max_size=4
 ).map(lambda pieces: b"/x" + b"".join(pieces))
-PIECES = st.lists(st.binary(max_size=300), max_size=4)
+PIECES = st.lists(st.binary(min_size=1, max_size=300), max_size=4)
 COOKIES = st.lists(st.sampled_from([b"a=1", b"b=2", b"c=3; d=4"]), max_size=3)
 
 
