@@ -12,7 +12,7 @@ import time
 import h11
 import hpack
 
-from headgate.testing.h2_raw import PREFACE, frame, settings, settings_ack
+from headgate.testing.h2_raw import PREFACE, frame, settings, settings_ack, window_update
 
 ANSWER = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
 
@@ -160,6 +160,7 @@ class Scripted(_Server):
         super().__init__()
         self.answer = None
         self.closes = False  # the connection, behind its first answer
+        self.is_hasty = False  # it answers a head, and does not wait for the end of what is asked
         self.asked = []
         self.content = b""
 
@@ -185,9 +186,11 @@ class Scripted(_Server):
                     conn.sendall(frame(6, 1, 0, payload))
                 elif kind == 0:
                     self.content += payload
+                    if payload:
+                        conn.sendall(window_update(0, len(payload)))
                 elif kind == 1:
                     self.asked.append(decoder.decode(payload, raw=True))
-                if kind in (0, 1) and flags & 1:
+                if kind == 1 if self.is_hasty else kind in (0, 1) and flags & 1:
                     conn.sendall(self.answer(stream))
                     if self.closes:
                         return

@@ -6,10 +6,22 @@ the beginning (RFC 9113 section 8.1.1); it never sees the end of it, nor anythin
 well-formed neighbours of these requests pass, and arrive as they were meant.
 """
 
+import socket
+
 import pytest
 from tests.integration.h2_desync.conftest import ask_h1, status, verdict
 
-from headgate.testing.h2_raw import DATA, END_STREAM, continuation, data, frame, headers, literal, remembered
+from headgate.testing.h2_raw import (
+    DATA,
+    END_STREAM,
+    continuation,
+    data,
+    frame,
+    headers,
+    literal,
+    remembered,
+    rst_stream,
+)
 
 GET = ((b":method", b"GET"), (b":scheme", b"http"), (b":authority", b"a.test"), (b":path", b"/bad"))
 POST = ((b":method", b"POST"), *GET[1:])
@@ -519,3 +531,40 @@ def test_who_is_asked_stands_in_the_target(site):
 def test_an_asterisk_stays_one(site):
     lines, _, _ = written(site, b"OPTIONS * HTTP/1.1", HOST, CLOSE)
     assert (lines[b":method"], lines[b":path"]) == (b"OPTIONS", b"*")
+
+
+@pytest.mark.parametrize("resets", [True, False])
+def test_an_answer_before_the_end_of_its_request(site, resets):
+    """Section 8.1: the origin has answered in full and wants no more (RST_STREAM, NO_ERROR); the answer counts."""
+    lines = block(*OK, (b"content-length", b"2"))
+    site.scripted.answer = lambda stream: (
+        headers(stream, lines, end=False)
+        + data(stream, b"no", end=True)
+        + (rst_stream(stream, 0) if resets else b"")
+    )
+    site.scripted.is_hasty = True
+    try:
+        with socket.create_connection(("127.0.0.1", site.gate.http_ports[0]), 10) as sock:
+            sock.sendall(
+                b"POST /x HTTP/1.1\r\nHost: scripted.test\r\nContent-Length: 3000000\r\n\r\n" + bytes(200_000)
+            )
+            octets = b""
+            while b"\r\n\r\nno" not in octets:
+                got = sock.recv(65536)
+                assert got, octets
+                octets += got
+            assert octets.startswith(b"HTTP/1.1 200 ")
+    finally:
+        site.scripted.is_hasty = False
+
+
+def test_an_answer_of_our_own_before_the_end_of_its_request(site):
+    """The gate itself answers here, and is not asked to read the rest: END_STREAM, then RST_STREAM with NO_ERROR."""
+    with site.connect() as raw:
+        raw.send(headers(1, block(*put(b":path", b"/a%00b", POST)), end=False), data(1, bytes(1000)))
+        assert raw.wait(lambda raw: 1 in raw.resets), raw.frames
+        assert status(raw, 1) == 400
+        assert raw.ended(1)
+        assert raw.resets[1] == 0
+        raw.send(data(1, b"more", end=True))
+        site.good(raw, 3)
