@@ -30,7 +30,7 @@ from headgate.connection.h2_counts import count_client, count_client_end
 from headgate.connection.h2_watch import H2Watch
 from headgate.connection.observer import DownstreamObserver
 from headgate.connection.settings import ConnectionSettings
-from headgate.connection.stream_driver import DEFER_MAX, NEVER
+from headgate.connection.stream_driver import DEFER_MAX, NEVER, READ_MIN
 from headgate.counters import (
     H2_ACCEPTED,
     H2_OPEN,
@@ -62,6 +62,8 @@ OUTPUT_STEP: Final = 64 * 1024
 OUTPUT_TURN: Final = 256 * 1024
 # Control frames and heads that wait for a client that does not read: more is not read from it (section 10.5).
 MAX_CONTROL_QUEUED: Final = 64 * 1024
+# A read with more frames than this is followed by a small one: others want their turn.
+MAX_TURN_FRAMES: Final = 128
 # How long a closing connection waits for the client's end, so that a reset does not overtake what was said last.
 LINGER_SECONDS: Final = 2.0
 
@@ -159,6 +161,7 @@ class H2Downstream(Accepted, LaneDriver):
 
     def _receive(self, data: bytes) -> None:
         h2 = self.h2
+        frames = h2.frames
         try:
             h2.receive(data, self.poller.now)
         except RemoteProtocolError as error:
@@ -167,6 +170,8 @@ class H2Downstream(Accepted, LaneDriver):
         self._take_events()
         if self.closed or self.is_lingering:
             return
+        if h2.frames - frames > MAX_TURN_FRAMES:
+            self._read_size = READ_MIN  # large reads are for content
         if h2.control_queued > MAX_CONTROL_QUEUED:
             self._output(OUTPUT_TURN)
             if h2.control_queued > MAX_CONTROL_QUEUED:

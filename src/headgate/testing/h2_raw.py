@@ -251,7 +251,8 @@ class RawH2:
             self._out += one
         while self._out and not self.closed:
             try:
-                count = self.sock.send(memoryview(self._out)[: 256 * 1024])
+                # A view would keep `_out` as it is for as long as an exception remembers it.
+                count = self.sock.send(bytes(self._out[: 64 * 1024]))
             except (BlockingIOError, ssl.SSLWantWriteError, ssl.SSLWantReadError):
                 return
             except OSError:

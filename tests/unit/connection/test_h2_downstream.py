@@ -5,9 +5,15 @@ from tests.unit.connection.test_downstream import Recorder, Script
 
 from headgate.connection.context import ConnectionContext
 from headgate.connection.downstream_lane import LEAST_RATE, RATE_SECONDS
-from headgate.connection.h2_downstream import LINGER_SECONDS, MAX_CONTROL_QUEUED, OUTPUT_TURN, H2Downstream
+from headgate.connection.h2_downstream import (
+    LINGER_SECONDS,
+    MAX_CONTROL_QUEUED,
+    MAX_TURN_FRAMES,
+    OUTPUT_TURN,
+    H2Downstream,
+)
 from headgate.connection.settings import ConnectionSettings
-from headgate.connection.stream_driver import DEFER_MAX, NEVER
+from headgate.connection.stream_driver import DEFER_MAX, NEVER, READ_MIN
 from headgate.counters import (
     ABORTED_DOWNSTREAM,
     ABORTED_UPSTREAM,
@@ -793,3 +799,11 @@ def test_a_long_answer_that_ends_before_its_request_resets_the_rest(make):
     visitor.end_round()
     assert visitor.driver.h2.streams == {}
     assert not visitor.driver.h2.has_output()
+
+
+@pytest.mark.parametrize(("count", "is_small"), [(MAX_TURN_FRAMES, False), (MAX_TURN_FRAMES + 1, True)])
+def test_a_read_full_of_small_frames_is_followed_by_small_ones(make, count, is_small):
+    visitor = make()
+    visitor.driver._read_size = 4 * READ_MIN
+    visitor.raw(PING * count + bytes(0))
+    assert (visitor.driver._read_size <= READ_MIN) == is_small

@@ -34,9 +34,9 @@ from headgate.http.fields import Fields
 # What every peer takes (section 4.2). Larger frames, where a peer allows them, would save 2 % of the cost of content,
 # and make everybody else wait for longer.
 FRAME: Final = 16 * 1024
-# `take_drained` tells of a stream when no more than this waits: a frame, so that the writer has work while more is
-# fetched.
-LOW_WATER: Final = 16 * 1024
+# `take_drained` tells of a stream when no more than this waits, so that the writer has work while more is fetched.
+# Less than a first read of 16 KiB brings: an answer that no window is open for holds one read, and not two.
+LOW_WATER: Final = 8 * 1024
 # Two neighbours in a queue that fit into this become one.
 _GLUE: Final = 2048
 # A frame of this size, or one with all that waited (the messages of gRPC are small), is honest work that `budgets`
