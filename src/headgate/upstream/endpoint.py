@@ -421,6 +421,10 @@ class Endpoint(UpstreamOwner, H2Host):
     def open(self) -> None:
         """It is in its group again: connections are kept."""
         self.pool.open()
+        if self.h2 is not None:
+            self.h2.open()
+        if self.h3 is not None:
+            self.h3.open()
 
     def close(self) -> None:
         """Close every idle connection; busy ones end with their exchanges, and are kept no more until `open`."""

@@ -228,6 +228,7 @@ class H2Pool(LanePool):
             return
         self._opening.append(driver)
         driver.flush_soon()
+        self._leave_opening()
 
     def connection_ready(self, driver: SharedConnection) -> None:
         if not isinstance(driver, H2Upstream):
@@ -301,3 +302,13 @@ class H2Pool(LanePool):
     def turn_away(self) -> None:
         self._let_go_of_others()
         super().turn_away()
+
+    def close(self) -> None:
+        super().close()
+        self._leave_opening()
+
+    def _leave_opening(self) -> None:
+        """Wait for no SETTINGS that nobody waits for: who has no group is not swept for ever."""
+        if self.is_closed and not self._waiters:
+            for driver in self._opening[:]:
+                driver.leave()

@@ -59,6 +59,7 @@ class LanePool(SharedOwner):
         self.connect_timeout = connect_timeout
         self.idle_timeout = idle_timeout
         self.connections: list[SharedConnection] = []
+        self.is_closed = False  # its endpoint is in no group: nothing is kept
         self._is_dialling = False
         self._waiters: deque[tuple[LaneWaiter, float]] = deque()
         self._poller = poller
@@ -117,6 +118,8 @@ class LanePool(SharedOwner):
         self._is_dialling = False
         self.connections.append(driver)
         self._serve()
+        if self.is_closed:
+            self.turn_away()
 
     def _failed(self, reason: str, detail: str) -> None:
         self._is_dialling = False
@@ -179,5 +182,10 @@ class LanePool(SharedOwner):
             driver.leave()
 
     def close(self) -> None:
-        """Close all connections that carry nothing; the others end with their last lane."""
+        """Close all connections that carry nothing, and keep none any more; the others end with their last lane."""
+        self.is_closed = True
         self.turn_away()
+
+    def open(self) -> None:
+        """Its endpoint is in its group again."""
+        self.is_closed = False

@@ -278,6 +278,34 @@ def test_an_endpoint_that_goes_lets_its_connections_end_with_their_last_lane(mak
     assert origin.transport.closed
 
 
+def test_a_dial_that_ends_after_its_endpoint_has_gone_leaves_nothing(make):
+    path = make()
+    path.dials.hold = True
+    client = path.client()
+    path.send(client, GET)
+    client.close()
+    path.endpoint.close()
+    path.dials.release()
+    path.run()
+    assert path.dials.transports[0].closed
+    assert path.pool._opening == path.pool.connections == []
+    path.dials.hold = False
+    path.endpoint.open()
+    client, origin = path.ask(GET)
+    answer(path, client, origin)
+    assert path.pool.connections != []
+
+
+def test_settings_that_come_after_its_endpoint_has_gone_serve_who_waits_and_no_more(make):
+    path = make()
+    client = path.client()
+    path.send(client, GET)
+    path.endpoint.close()
+    path.run()
+    answer(path, client, path.origins[0])
+    assert path.origins[0].transport.closed
+
+
 # -- whose connection may be used
 
 
