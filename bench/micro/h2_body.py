@@ -85,9 +85,9 @@ def cut(octets: bytes, size: int) -> list[bytes]:
 
 def body_of(stream: int) -> bytes:
     """Return the DATA frames of a body."""
-    head = FRAME.to_bytes(3, "big") + b"\x00%b" + stream.to_bytes(4, "big")
-    frames = [head % b"\x00" + bytes(FRAME)] * (SIZE // FRAME - 1)
-    return b"".join(frames) + head % b"\x01" + bytes(FRAME)
+    size, number = FRAME.to_bytes(3, "big"), stream.to_bytes(4, "big")
+    frame = size + b"\x00\x00" + number + bytes(FRAME)
+    return frame * (SIZE // FRAME - 1) + size + b"\x00\x01" + number + bytes(FRAME)
 
 
 def out(size: int) -> float:
