@@ -13,6 +13,7 @@ from bench.micro.h2_engine import BEGIN, SETTINGS_ACK, UNLIMITED
 from headgate.engine.events import Data, EndOfMessage, Response
 from headgate.engine.h2 import sender as module
 from headgate.engine.h2.connection import H2Connection
+from headgate.engine.h2.settings import H2Settings
 from headgate.http.fields import Fields
 
 SIZE: Final = 1 << 20
@@ -29,7 +30,8 @@ class Server:
     """A server of ours, and the streams of its client."""
 
     def __init__(self) -> None:
-        self.h2 = H2Connection(False, 0.0, max_requests=UNLIMITED)
+        # Half a window is two reads: this client does not wait for WINDOW_UPDATE.
+        self.h2 = H2Connection(False, 0.0, H2Settings(initial_window=4 * TAKE), max_requests=UNLIMITED)
         self.h2.receive(BEGIN + SETTINGS_ACK, 0.0)
         self.h2.take_output(TAKE)
         self.next = 1
