@@ -407,6 +407,11 @@ EXPLAINED = (
     Row(
         "a GOAWAY may not name a later stream than the one before (6.8)", every(ignored, ours("GOAWAY with"))
     ),
+    Row(
+        "a stream that was left out was never open (5.1.1): nothing but PRIORITY is for it",
+        ours("was left out"),
+    ),
+    Row("two table size updates say all (RFC 7541 4.2)", ours("table size updates")),
     Row("CONTINUATION of nothing (6.10)", ours("CONTINUATION of nothing")),
     Row(
         "a number that may not be is seen in the first frame of a block",
