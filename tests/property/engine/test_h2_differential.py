@@ -419,7 +419,10 @@ EXPLAINED = (
     ),
     # -- where they are
     Row("behind a GOAWAY h2 reads nothing more", theirs("in state ConnectionState.CLOSED")),
-    Row("the reserved bit of an increment is ignored (6.9)", every(unread, of(raw.WINDOW_UPDATE), reserved)),
+    Row(
+        "the reserved bit of an increment is ignored (6.9)",
+        every(theirs("non-compliant"), of(raw.WINDOW_UPDATE), reserved),
+    ),
     Row("hyperframe refuses padding that leaves nothing", every(unread, theirs("invalid padding"), empty)),
     Row("frames of RFC 7838 are unknown, so they may be anything (5.5)", every(unread, of(0x0A))),
     Row(
