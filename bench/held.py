@@ -31,6 +31,10 @@ class Held:
                 if number == self._ending.fileno():
                     for sock in held.values():
                         sock.close()
+                    held.clear()
+                    self.count = 0
+                    if self._ending.recv(1):
+                        break  # whatever else happened was to those
                     epoll.close()
                     return
                 if number != self._listener.fileno():
@@ -45,6 +49,10 @@ class Held:
                 epoll.register(sock.fileno(), select.EPOLLRDHUP)
                 held[sock.fileno()] = sock
                 self.count = len(held)
+
+    def drop(self) -> None:
+        """Close what is held: some proxies keep on waiting for an origin when their client has gone."""
+        self._end.send(b".")
 
     def close(self) -> None:
         """Close everything."""

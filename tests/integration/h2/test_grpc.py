@@ -11,6 +11,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
+from tests.integration.gate import free_port
 from tests.integration.h2.calls import content
 from tests.integration.h2.conftest import fresh_site, no_defect
 
@@ -150,6 +151,8 @@ def origin(service):
 def place(tmp_path_factory, origin):
     site = fresh_site(tmp_path_factory.mktemp("grpc"))
     text = f'[[route]]\nupstream = "u"\n[upstream.u]\nendpoints = ["http://127.0.0.1:{origin}"]\nprotocols = ["h2"]\n'
+    text += '[[route]]\npath = "/down.Service"\nupstream = "down"\n[upstream.down]\nprotocols = ["h2"]\n'
+    text += f'endpoints = ["http://127.0.0.1:{free_port()}"]\n'
     with site.gate(text) as gate:
         yield site, gate
         no_defect(gate)
@@ -268,6 +271,13 @@ def test_an_unknown_method(channel):
     with pytest.raises(grpc.RpcError) as caught:
         channel.unary_unary(f"/{SERVICE}/nothing")(b"", timeout=PATIENCE)
     assert caught.value.code() is grpc.StatusCode.UNIMPLEMENTED
+
+
+def test_an_origin_that_is_down_is_unavailable(channel):
+    """The gate answers in HTTP alone, which clients of gRPC read by its status."""
+    with pytest.raises(grpc.RpcError) as caught:
+        channel.unary_unary("/down.Service/anything")(b"", timeout=PATIENCE)
+    assert caught.value.code() is grpc.StatusCode.UNAVAILABLE
 
 
 def test_an_error_after_messages(call):

@@ -288,6 +288,26 @@ def test_pieces_are_not_held_back(world):
         one.close()
 
 
+def test_content_octet_by_octet(world):
+    """A slow writer on either side: each octet is a frame or a chunk of its own, and none is lost."""
+
+    def script(call):
+        call.respond(200)
+        while piece := call.read():
+            for octet in piece:
+                call.send(bytes((octet,)))
+        call.end()
+
+    with world.client(script) as client:
+        one = client.begin("POST", "/", has_content=True)
+        for octet in content(1000):
+            one.send(bytes((octet,)))
+        one.end()
+        answer = one.rest()
+        assert (answer.body, answer.ended) == (content(1000), True)
+        one.close()
+
+
 def test_big_content_both_ways_at_once(world):
     size = 8 * MIB
 

@@ -169,6 +169,11 @@ def test_the_held_origin_counts_who_waits_and_ends():
         first.sendall(b"GET / HTTP/1.1\r\n\r\n")
         first.close()
         until(lambda: held.count == 1)
+        held.drop()
+        assert second.recv(1) == b""
+        second.close()
+        second = socket.create_connection(("127.0.0.1", held.port), 5)
+        until(lambda: held.count == 1)
     finally:
         held.close()
     assert second.recv(1) == b""
