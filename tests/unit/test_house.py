@@ -25,7 +25,7 @@ RANKS = (
     ("engine", "telemetry"),
     ("tls",),
     ("ocsp",),
-    ("connection", "pipeline"),
+    ("connection", "cache", "pipeline"),
     ("upstream",),
     ("server", "proxy", "asgi"),
     ("config", "admin"),
@@ -70,7 +70,7 @@ TESTED_ELSEWHERE = {
     "config.upstream_tls": "a table, in test_checks and test_files",
     "config.upstream_retries": "a table, in test_model and test_loader",
 }
-MIRRORED = ("engine", "http", "ocsp", "tls", "config")
+MIRRORED = ("engine", "http", "ocsp", "tls", "cache", "config")
 
 
 def modules():

@@ -1,0 +1,195 @@
+"""What became of a request at the cache, and why: one Outcome and one Reason each, and Cache-Status (RFC 9211).
+
+An outcome says where the answer came from; a reason says which rule made it so. Both are plain integers, so that
+counters are indexed by them, with a table of words beside: the access log, metrics and `headgate explain` show the
+word, and a word never changes its meaning. A section in a comment is of RFC 9111 unless it says otherwise.
+
+Cache-Status is a list: each cache on the way appends a member, the one nearest to the origin first. A member is
+the name of the cache with parameters: `hit`, or `fwd` with one of eight words for why the request went on.
+"""
+
+from typing import Final
+
+# Where the answer came from.
+HIT: Final = 0  # a stored response that was fresh
+STALE: Final = 1  # a stored response that was not, and that may be used all the same (4.2.4)
+REVALIDATED: Final = 2  # a stored response that the origin confirmed by a 304 (4.3)
+EXPIRED: Final = 3  # from the origin: a stored response was there, and another took its place
+MISS: Final = 4  # from the origin: nothing was stored that fits
+COLLAPSED: Final = 5  # from the origin, once for several requests (4)
+BYPASS: Final = 6  # from the origin: the cache was not asked
+UNCACHEABLE: Final = 7  # from the origin: known not to be storable, so nobody waits for anybody
+REFUSED: Final = 8  # from nobody: 504, as only-if-cached or must-revalidate asks (5.2.1.7, 5.2.2.2)
+
+OUTCOMES: Final[tuple[str, ...]] = (
+    "HIT",
+    "STALE",
+    "REVALIDATED",
+    "EXPIRED",
+    "MISS",
+    "COLLAPSED",
+    "BYPASS",
+    "UNCACHEABLE",
+    "REFUSED",
+)
+
+# Why: of requests.
+NONE: Final = 0
+FRESH: Final = 1  # 4.2
+NOT_STORED: Final = 2  # no stored response has this key (4)
+VARY: Final = 3  # stored responses are there, for other values of the selecting fields (4.1)
+EXPIRY: Final = 4  # the current age has reached the lifetime (4.2)
+NO_CACHE: Final = 5  # the stored response says no-cache (5.2.2.4)
+CLIENT_NO_CACHE: Final = 6  # the request says no-cache (5.2.1.4)
+CLIENT_MAX_AGE: Final = 7  # 5.2.1.1
+CLIENT_MIN_FRESH: Final = 8  # 5.2.1.3
+CLIENT_MAX_STALE: Final = 9  # 5.2.1.2
+ONLY_IF_CACHED: Final = 10  # 5.2.1.7
+MUST_REVALIDATE: Final = 11  # 5.2.2.2, 5.2.2.8, 5.2.2.10
+WHILE_REVALIDATE: Final = 12  # RFC 5861 section 3
+IF_ERROR: Final = 13  # RFC 5861 section 4
+UNREACHABLE: Final = 14  # the origin cannot be reached (4.2.4)
+PARTIAL: Final = 15  # a part of the representation is stored, and not all that is asked for (3.3)
+PURGED: Final = 16  # purged softly: confirmed before it is used again
+METHOD: Final = 17  # neither GET nor HEAD (RFC 9110 section 9.2.3)
+DISABLED: Final = 18  # the route has no cache
+BYPASSED: Final = 19  # the route says so for such requests
+CONTENT: Final = 20  # a GET with content, which is in no key (RFC 9110 section 9.3.1)
+UPGRADE: Final = 21  # the exchange may become a tunnel (RFC 9110 section 7.8)
+KNOWN_UNCACHEABLE: Final = 22  # answers to this key were not storable lately
+INVALIDATED: Final = 23  # an unsafe request went by since (4.4)
+# Why: of responses. Up to STORED the response is kept, from there on it is not.
+STORED: Final = 24
+STATUS: Final = 25  # a status that is never kept here (3)
+NOT_UNDERSTOOD: Final = 26  # must-understand and a status that we do not know (5.2.2.3)
+NO_STORE: Final = 27  # 5.2.2.5
+CLIENT_NO_STORE: Final = 28  # 5.2.1.5
+PRIVATE: Final = 29  # 5.2.2.7
+AUTHORIZATION: Final = 30  # 3.5
+SET_COOKIE: Final = 31  # 7.3
+NO_LIFETIME: Final = 32  # nothing says how long it is fresh, and nothing may be guessed (3, 4.2.2)
+NO_USE: Final = 33  # stale from the beginning, and nothing to confirm it by
+VARY_ANY: Final = 34  # Vary: * fits no request (4.1)
+TOO_LARGE: Final = 35
+INCOMPLETE: Final = 36  # it broke off (3.3)
+RANGE: Final = 37  # a 206 that cannot be kept (3.3, 3.4)
+NOT_ADMITTED: Final = 38  # asked for too seldom
+NO_ROOM: Final = 39  # the store took it not
+MALFORMED: Final = 40  # fields that contradict each other: not worth the risk
+VARIANTS: Final = 41  # too many variants of one key
+
+REASONS: Final[tuple[str, ...]] = (
+    "none",
+    "fresh",
+    "not-stored",
+    "vary",
+    "expired",
+    "no-cache",
+    "client-no-cache",
+    "client-max-age",
+    "client-min-fresh",
+    "client-max-stale",
+    "only-if-cached",
+    "must-revalidate",
+    "stale-while-revalidate",
+    "stale-if-error",
+    "unreachable",
+    "partial",
+    "purged",
+    "method",
+    "disabled",
+    "bypassed",
+    "content",
+    "upgrade",
+    "known-uncacheable",
+    "invalidated",
+    "stored",
+    "status",
+    "not-understood",
+    "no-store",
+    "client-no-store",
+    "private",
+    "authorization",
+    "set-cookie",
+    "no-lifetime",
+    "no-use",
+    "vary-any",
+    "too-large",
+    "incomplete",
+    "range",
+    "not-admitted",
+    "no-room",
+    "malformed",
+    "variants",
+)
+
+# RFC 9211 section 2.2: eight words say why a request was forwarded.
+_FORWARDED_FOR: Final[dict[int, bytes]] = {
+    NOT_STORED: b"uri-miss",
+    KNOWN_UNCACHEABLE: b"uri-miss",
+    INVALIDATED: b"uri-miss",
+    VARY: b"vary-miss",
+    VARIANTS: b"vary-miss",
+    EXPIRY: b"stale",
+    NO_CACHE: b"stale",
+    MUST_REVALIDATE: b"stale",
+    PURGED: b"stale",
+    UNREACHABLE: b"stale",
+    IF_ERROR: b"stale",
+    CLIENT_NO_CACHE: b"request",
+    CLIENT_MAX_AGE: b"request",
+    CLIENT_MIN_FRESH: b"request",
+    CLIENT_NO_STORE: b"request",
+    ONLY_IF_CACHED: b"request",
+    PARTIAL: b"partial",
+    METHOD: b"method",
+    DISABLED: b"bypass",
+    BYPASSED: b"bypass",
+    CONTENT: b"bypass",
+    UPGRADE: b"bypass",
+}
+
+
+def is_hit(outcome: int) -> bool:
+    """Whether no octet of the answer came from the origin for this request: `hit` of RFC 9211 section 2.1."""
+    return outcome in (HIT, STALE)
+
+
+def cache_status(
+    outcome: int,
+    reason: int,
+    ttl: int | None = None,
+    key: bytes = b"",
+    stored: bool = False,
+    collapsed: bool = False,
+    forwarded_status: int = 0,
+) -> bytes:
+    """Return our member of Cache-Status (RFC 9211 section 2), the value to append to what came.
+
+    `ttl` is what is left of the lifetime in seconds, negative when stale, None when nothing is known. `key` is shown
+    when given, as a String: octets that none may hold are left out (section 2.7 says it is for people).
+    """
+    value = b"headgate"
+    if outcome in (HIT, STALE):
+        value += b"; hit"
+    elif outcome != REFUSED:
+        value += b"; fwd=" + _FORWARDED_FOR.get(reason, b"miss")
+        if forwarded_status:
+            value += b"; fwd-status=%d" % forwarded_status
+    if ttl is not None:
+        value += b"; ttl=%d" % ttl
+    if stored:
+        value += b"; stored"
+    if collapsed or outcome == COLLAPSED:
+        value += b"; collapsed"
+    if key:
+        value += b"; key=" + _string(key)
+    if reason != NONE and reason != FRESH:
+        value += b"; detail=" + REASONS[reason].encode()
+    return value
+
+
+def _string(octets: bytes) -> bytes:
+    """Return a String of RFC 9651 section 3.3.3."""
+    shown = bytes([octet for octet in octets if 0x20 <= octet < 0x7F])
+    return b'"' + shown.replace(b"\\", b"\\\\").replace(b'"', b'\\"') + b'"'

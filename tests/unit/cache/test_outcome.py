@@ -1,0 +1,59 @@
+"""The words of outcomes and reasons, and Cache-Status (RFC 9211)."""
+
+import pytest
+
+from headgate.cache import outcome as o
+from headgate.cache.outcome import OUTCOMES, REASONS, cache_status
+
+NAMES = [
+    name
+    for name in vars(o)
+    if name.isupper() and not name.startswith("_") and isinstance(getattr(o, name), int)
+]
+
+
+def test_every_number_has_one_word():
+    first, second = NAMES[: len(OUTCOMES)], NAMES[len(OUTCOMES) :]
+    assert [getattr(o, name) for name in first] == list(range(len(OUTCOMES)))
+    assert [getattr(o, name) for name in second] == list(range(len(REASONS)))
+    assert list(OUTCOMES) == first
+    assert len(set(REASONS)) == len(REASONS)
+
+
+@pytest.mark.parametrize("word", REASONS)
+def test_a_reason_is_a_token(word):
+    """RFC 9211 section 2.8 asks for a String or a Token; logs and labels take it as it is."""
+    assert word.replace("-", "").isalpha()
+    assert word.islower()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "value"),
+    [
+        ((o.HIT, o.FRESH, 376), b"headgate; hit; ttl=376"),
+        ((o.STALE, o.WHILE_REVALIDATE, -5), b"headgate; hit; ttl=-5; detail=stale-while-revalidate"),
+        ((o.MISS, o.NOT_STORED), b"headgate; fwd=uri-miss; detail=not-stored"),
+        ((o.MISS, o.VARY), b"headgate; fwd=vary-miss; detail=vary"),
+        ((o.BYPASS, o.METHOD), b"headgate; fwd=method; detail=method"),
+        ((o.BYPASS, o.DISABLED), b"headgate; fwd=bypass; detail=disabled"),
+        ((o.MISS, o.CLIENT_NO_CACHE), b"headgate; fwd=request; detail=client-no-cache"),
+        ((o.MISS, o.PARTIAL), b"headgate; fwd=partial; detail=partial"),
+        ((o.MISS, o.PRIVATE), b"headgate; fwd=miss; detail=private"),
+        ((o.COLLAPSED, o.NONE), b"headgate; fwd=miss; collapsed"),
+        ((o.REFUSED, o.ONLY_IF_CACHED), b"headgate; detail=only-if-cached"),
+    ],
+)
+def test_cache_status(arguments, value):
+    assert cache_status(*arguments) == value
+
+
+def test_what_else_a_member_says():
+    value = cache_status(o.REVALIDATED, o.EXPIRY, 60, b'GET "x"\\\xff\n', True, True, 304)
+    assert value == (
+        b"headgate; fwd=stale; fwd-status=304; ttl=60; stored; collapsed; "
+        b'key="GET \\"x\\"\\\\"; detail=expired'
+    )
+
+
+def test_a_hit_is_what_nothing_was_forwarded_for():
+    assert [word for number, word in enumerate(OUTCOMES) if o.is_hit(number)] == ["HIT", "STALE"]
