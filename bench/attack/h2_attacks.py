@@ -220,12 +220,18 @@ def large_continuations(target: H2Target) -> None:
 
 
 def hpack_bombs(target: H2Target) -> None:
-    """Sections of some KiB that would decode to many MiB."""
-    fill = h2.remembered(b"bomb", bytes(4000))
+    """Sections of some KiB that would decode to many MiB, or to many thousand lines, in four forms in turn."""
+    forms = (
+        h2.remembered(b"bomb", bytes(4000)) + h2.indexed(62) * 450,
+        h2.remembered(b"bomb", bytes(4000)) + h2.indexed(62) * 12_000,
+        b"\x10\x01a\x01b" * 3200,
+        h2.remembered(b"a", b"b") * 3200,
+    )
 
     def burst(_raw: RawH2, turn: int) -> tuple[bytes, int]:
-        block = fill + h2.indexed(62) * 12_000
-        return b"".join(h2.headers(one, h2.request_block(b"/hello") + block) for one in numbers(turn, 4)), 4
+        # The first form is answered with 431 each time; one of the others ends a connection, and the next begins.
+        block = h2.request_block(b"/hello") + forms[0 if turn < 20 else 1 + turn % 3]
+        return b"".join(h2.headers(one, block) for one in numbers(turn, 4)), 4
 
     target.storm(burst)
 
@@ -303,7 +309,7 @@ H2_ATTACKS: Final[dict[str, Attack]] = {
     "padding": Attack(padding, CALM, closed("padding")),
     "continuations": Attack(continuations, CALM, closed("continuation-flood")),
     "large-continuations": Attack(large_continuations, CALM, closed("continuation-flood")),
-    "hpack-bombs": Attack(hpack_bombs, CALM, HEADS, must=False),
+    "hpack-bombs": Attack(hpack_bombs, CALM, HEADS),
     "hpack-thrash": Attack(hpack_thrash, GRACEFUL, must=False),
     "table-updates": Attack(table_updates, "GOAWAY 0x9", closed("hpack-decompression")),
     "long-lists": Attack(long_lists, CALM, HEADS, must=False),

@@ -586,6 +586,7 @@ H2_REASONS: Final = (
     "unknown-frames",
     "closed-streams",
     "continuation-flood",
+    "field-lines",
     "control-flood",
     "preface",
     "frame-size",

@@ -5,7 +5,7 @@ engine and look at what comes back; those named elsewhere do so to the part that
 
 | # | RFC, section | limit | tested in |
 |---|---|---|---|
-| 1 | 9113 10.5; CVE-2023-44487 | 500 requests given up, then 33 a second | here: `test_each_flood_at_its_limit_and_one_more`, `test_requests_that_were_answered_make_good_for_others` |
+| 1 | 9113 10.5; CVE-2023-44487 | 500 requests given up within a second of theirs, then 33 a second | here: `test_each_flood_at_its_limit_and_one_more`, `test_requests_that_were_answered_make_good_for_others`, `test_one_cheap_answer_does_not_make_good_for_one_that_was_given_up`, `test_a_request_that_had_its_time_was_not_given_up_in_haste` |
 | 2 | 9113 10.5; CVE-2025-8671 | 500 streams that we must reset, then 33 a second | here: `test_each_flood_at_its_limit_and_one_more`, `test_every_fault_that_makes_us_reset_a_stream_counts` |
 | 3 | 9113 5.1.2 | 100 streams at a time | here: `test_rfc9113_5_1_2_streams_at_the_limit_and_one_more` |
 | 4 | 9113 5.1.2 | 1000 streams beyond them, then 100 a second | here: `test_each_flood_at_its_limit_and_one_more` |
@@ -14,16 +14,16 @@ engine and look at what comes back; those named elsewhere do so to the part that
 | 7 | 9113 6.7; CVE-2019-9512 | 1000 PING, then 33 a second | here: `test_each_flood_at_its_limit_and_one_more`, `test_content_pays_for_pings` |
 | 8 | 9113 6.3; 9218 7.1; CVE-2019-9513 | 1000 priorities, then 100 a second | here: `test_each_flood_at_its_limit_and_one_more` |
 | 9 | 9113 6.9; CVE-2019-9511 | 1000 WINDOW_UPDATE, then 100 a second | here: `test_each_flood_at_its_limit_and_one_more`, `test_an_answer_taken_octet_by_octet_does_not_pay_for_itself` |
-| 10 | 9113 5.5 | 1000 unknown frames, then 100 a second | here: `test_each_flood_at_its_limit_and_one_more` |
+| 10 | 9113 5.5, 6.8 | 1000 unknown frames, and GOAWAY behind the first, then 100 a second | here: `test_each_flood_at_its_limit_and_one_more`, `test_goaway_that_falls_and_falls` |
 | 11 | 9113 5.1 | 1000 frames of closed streams, then 100 a second | here: `test_each_flood_at_its_limit_and_one_more` |
-| 12 | 9113 10.5; CVE-2019-9518 | 100 empty DATA, then 10 a second, beyond those of requests that were answered | here: `test_each_flood_at_its_limit_and_one_more`, `test_an_empty_frame_in_each_answered_request_is_paid_for` |
+| 12 | 9113 10.5; CVE-2019-9518 | 10,000 empty DATA, then 1000 a second, beyond those of requests that were answered | here: `test_each_flood_at_its_limit_and_one_more`, `test_an_empty_frame_in_each_answered_request_is_paid_for` |
 | 13 | 9113 10.5; CVE-2019-9518 | 100 empty HEADERS and CONTINUATION, then 10 a second | here: `test_each_flood_at_its_limit_and_one_more` |
-| 14 | 9113 10.5 | 20,000 DATA of a few octets, then 10,000 a second | here: `test_tiny_frames_at_the_limit_and_one_more`, `test_small_frames_of_one_read_are_one_piece` |
+| 14 | 9113 10.5 | 100,000 DATA of a few octets, and as many a second, of a client | here: `test_small_messages_of_an_origin_are_what_it_is_for`, `test_thousands_of_events_cost_a_reset_nothing`, `test_tiny_frames_at_the_limit_and_one_more`, `test_small_frames_of_one_read_are_one_piece` |
 | 15 | 9113 10.7 | 1 MiB of padding, then 64 KiB a second | here: `test_padding_at_the_limit_and_one_more` |
 | 16 | 9113 6.10; CVE-2024-27316 | 8 CONTINUATION of a block, 64 KiB in all | here: `test_continuation_frames_at_the_limit_and_one_more`, `test_octets_of_a_block_at_the_limit_and_one_more` |
-| 17 | 9113 6.5.2, 10.5.1 | 64 KiB of decoded fields, 128 lines | here: `test_a_field_section_at_the_limit_of_octets_and_one_more`, `test_field_lines_at_the_limit_and_one_more`, `test_a_bomb_is_431_and_the_table_is_in_step` |
+| 17 | 9113 6.5.2, 10.5.1 | 64 KiB of decoded fields, 128 lines | here: `test_a_field_section_at_the_limit_of_octets_and_one_more`, `test_field_lines_at_the_limit_and_one_more`, `test_lines_of_a_block_at_the_limit_and_one_more`, `test_literals_of_a_section_that_is_given_up_are_passed_over_and_the_table_is_in_step`, `test_a_bomb_is_431_and_the_table_is_in_step` |
 | 18 | 7541 4.2, 6.3 | the decoder's table: 4 KiB, two updates at the beginning of a block | here: `test_table_size_updates_beyond_what_may_be` |
-| 19 | 7541 4.2 | the encoder's table is ours, whatever the peer allows | here: `test_the_encoders_table_stays_small` |
+| 19 | 7541 4.2 | the encoder's table is ours, whatever the peer allows | here: `test_the_encoders_table_stays_small`, `test_two_table_sizes_in_one_frame_are_both_taken` |
 | 20 | 9113 4.2 | frames of 16 KiB | here: `test_rfc9113_4_2_a_frame_at_the_limit_and_one_octet_more` |
 | 21 | 9113 6.9.1 | 64 KiB of a stream, more only by consumption | here: `test_rfc9113_6_9_1_content_of_a_stream_at_the_limit_and_one_octet_more` |
 | 22 | 9113 6.9.1 | 1 MiB of a connection, more only by consumption | here: `test_rfc9113_6_9_1_content_of_a_connection_at_the_limit_and_one_octet_more` |
@@ -44,6 +44,7 @@ from headgate.engine.h2.budgets import KINDS, MAX_EARNED
 from headgate.engine.h2.connection import MAX_CONTINUATIONS, MAX_INTERIM_RESPONSES, H2Connection
 from headgate.engine.h2.control import MAX_SETTINGS
 from headgate.engine.h2.errors import ENHANCE_YOUR_CALM, H2ConnectionError
+from headgate.engine.h2.hpack_decoder import MAX_LINES_READ
 from headgate.engine.h2.settings import H2Settings
 from headgate.engine.message.events import RequestRefused, StreamFailed
 from headgate.http.fields import Fields
@@ -207,13 +208,96 @@ def test_small_frames_of_one_read_are_one_piece():
     assert piece.data == b"x" * 1000
 
 
+def asks_and_gives_up(answers, turns):
+    """Give one request up for so many that are answered; return how many turns went well."""
+    peer = Peer(max_requests=1 << 30)
+    stream = 1
+    for turn in range(turns):
+        for _ in range(answers):
+            peer.put(raw.headers(stream, GET))
+            peer.answer(stream)
+            peer.take()
+            stream += 2
+        try:
+            peer.put(raw.headers(stream, GET), raw.rst_stream(stream))
+        except H2ConnectionError:
+            return turn
+        stream += 2
+    return turns
+
+
 def test_requests_that_were_answered_make_good_for_others():
+    assert asks_and_gives_up(4, 3 * budgets.MAX_RAPID_RESETS) == 3 * budgets.MAX_RAPID_RESETS
+
+
+def test_one_cheap_answer_does_not_make_good_for_one_that_was_given_up():
+    allowed = asks_and_gives_up(1, 3 * budgets.MAX_RAPID_RESETS)
+    assert budgets.MAX_RAPID_RESETS < allowed < 1.4 * budgets.MAX_RAPID_RESETS
+
+
+def test_a_request_that_had_its_time_was_not_given_up_in_haste():
     peer = Peer()
-    for at in range(3 * budgets.MAX_RAPID_RESETS):
-        peer.put(raw.headers(4 * at + 1, GET), raw.headers(4 * at + 3, GET), raw.rst_stream(4 * at + 3))
-        peer.answer(4 * at + 1)
+    for at in range(6 * budgets.MAX_RAPID_RESETS):
+        peer.put(raw.headers(2 * at + 1, GET))
+        if at >= 90:
+            peer.put(raw.rst_stream(2 * (at - 90) + 1))
+        peer.now += budgets.RAPID_SECONDS / 89
+    assert not peer.h2.failed
+
+
+def test_goaway_that_falls_and_falls():
+    peer = Peer()
+    for at in range(budgets.MAX_UNKNOWN_FRAMES + 1):
+        peer.put(raw.frame(raw.GOAWAY, 0, 0, ((1 << 30) - at).to_bytes(4, "big") + bytes(4)))
+    peer.refused(raw.frame(raw.GOAWAY, 0, 0, bytes(8)), reason="unknown-frames")
+
+
+def test_small_messages_of_an_origin_are_what_it_is_for():
+    peer = Peer(is_client=True)
+    peer.h2.send(Request(b"GET", b"/", 20, Fields([b"host"], [b"Host: localhost"])))
+    peer.put(raw.headers(1, raw.literal(b":status", b"200"), end=False))
+    for _ in range(budgets.MAX_TINY_DATA // 1000 + 1):
+        peer.put(raw.data(1, b"x" * 20) * 1000)
+        peer.h2.consumed(1, 20_000)
         peer.take()
     assert not peer.h2.failed
+
+
+def test_thousands_of_events_cost_a_reset_nothing():
+    """What waits of other streams is not gone through for each stream that is given up."""
+    peer = Peer()
+    uploading(peer)
+    peer.put(raw.headers(3, POST, end=False))
+    peer.events = []
+    frames = [raw.data(1 if at & 1 else 3, b"x") for at in range(1000)]
+    frames.append(raw.headers(5, GET) + raw.headers(7, GET) + raw.rst_stream(5))
+    peer.h2.receive(b"".join(frames), peer.now)
+    events = peer.h2._events
+    peer.h2.receive(raw.rst_stream(3), peer.now)
+    assert peer.h2._events is events
+    assert not peer.h2.has_event_of(3)
+    met = []
+    while (event := peer.h2.next_event()) is not None:
+        met.append(event)
+    assert [event.stream for event in met if isinstance(event, Data)] == [1] * 500
+    assert [event.stream for event in met if not isinstance(event, Data)] == [7, 5, 3]
+    assert peer.h2._dead == {}
+
+
+def test_two_table_sizes_in_one_frame_are_both_taken():
+    peer = Peer()
+
+    def answered(stream):
+        peer.put(raw.headers(stream, GET))
+        fields = Fields([b"x-long"], [b"x-long: some-value-here"])
+        peer.h2.send(Response(204, b"", 20, fields, 0, stream))
+        (head,) = [one.payload for one in peer.take() if one.kind == raw.HEADERS]
+        return head
+
+    for stream in (1, 3, 5):
+        answered(stream)
+    peer.put(raw.settings((raw.HEADER_TABLE_SIZE, 0), (raw.HEADER_TABLE_SIZE, 4096)))
+    assert answered(7).startswith(raw.table_size(0) + raw.table_size(4096))
 
 
 @pytest.mark.parametrize(
@@ -308,8 +392,12 @@ def test_an_answer_taken_octet_by_octet_does_not_pay_for_itself():
 
 
 def test_an_empty_frame_in_each_answered_request_is_paid_for():
-    peer = Peer()
-    for at in range(4 * budgets.MAX_EMPTY_DATA):
+    peer = Peer(max_requests=1 << 30)
+    peer.h2.budgets.spend(
+        budgets.EMPTY_DATA, peer.now, budgets.MAX_EMPTY_DATA
+    )  # nothing is left of the burst
+    peer.h2.budgets.earn(4)
+    for at in range(3000):
         one = 2 * at + 1
         peer.put(raw.headers(one, POST, end=False), raw.data(one, b""), raw.data(one, b"x", end=True))
         peer.answer(one, b"ok")
@@ -404,13 +492,38 @@ def test_field_lines_at_the_limit_and_one_more(beyond):
 
 def test_a_bomb_is_431_and_the_table_is_in_step():
     peer = Peer()
-    bomb = GET + raw.remembered(b"bomb", b"b" * 4000) + raw.indexed(62) * 12_000
+    bomb = GET + raw.remembered(b"bomb", b"b" * 4000) + raw.indexed(62) * 500
     peer.put(raw.headers(1, bomb))
     (refused,) = peer.met(RequestRefused)
     assert refused.status == 431
     peer.put(raw.headers(3, GET + raw.indexed(62)))
     (request,) = peer.met(Request)
     assert request.fields.get(b"bomb") == b"b" * 4000
+
+
+@pytest.mark.parametrize(
+    "line",
+    [raw.indexed(2), raw.literal(b"a", b"b"), b"\x10\x01a\x01b", raw.remembered(b"a", b"b")],
+    ids=["indexed", "literal", "never-indexed", "remembered"],
+)
+def test_lines_of_a_block_at_the_limit_and_one_more(line):
+    peer = Peer()
+    limit = MAX_LINES_READ * SETTINGS.max_lines
+    peer.put(raw.headers(1, GET + line * (limit - 4)))
+    (refused,) = peer.met(RequestRefused)
+    assert refused.status == 431
+    peer.refused(raw.headers(3, GET + line * (limit - 3)), reason="field-lines")
+
+
+def test_literals_of_a_section_that_is_given_up_are_passed_over_and_the_table_is_in_step():
+    peer = Peer()
+    bad = b"\x00\x01a\x84" + b"\xff" * 4  # no Huffman code: nobody looks
+    too_many = raw.literal(b"a", b"b") * SETTINGS.max_lines
+    peer.put(raw.headers(1, GET + too_many + bad + raw.remembered(b"kept", b"value") + bad))
+    assert len(peer.met(RequestRefused)) == 1
+    peer.put(raw.headers(3, GET + raw.indexed(62)))
+    (request,) = peer.met(Request)
+    assert request.fields.get(b"kept") == b"value"
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@
 
 from typing import Final
 
-from headgate.engine.events import Data, Event
+from headgate.engine.events import Event
 from headgate.engine.h2 import frames
 from headgate.engine.h2.budgets import EARNED, Budgets
 from headgate.engine.h2.errors import INTERNAL_ERROR, NO_ERROR
@@ -90,6 +90,7 @@ class H2Base:
         self._events: list[Event] = []
         self._owners: list[int] = []  # the streams of `_events`
         self._event_at = 0
+        self._dead: dict[int, int] = {}  # streams whose events below this place were taken back
         self._drained: list[int] = []
         self._kept: dict[int, int] = {}  # as a server: unread octets of streams that ended well, and are gone
         self._last = 0  # the highest stream that the peer has begun (server) or that we have (client)
@@ -118,6 +119,8 @@ class H2Base:
 
     def next_event(self) -> Event | None:
         """Return the next event, or None."""
+        if self._dead:
+            self._skip_dead()
         at = self._event_at
         if at >= len(self._events):
             if at > 0:
@@ -130,8 +133,20 @@ class H2Base:
 
     def has_event_of(self, stream_id: int) -> bool:
         """Tell whether the next event is of this stream."""
+        if self._dead:
+            self._skip_dead()
         at = self._event_at
         return at < len(self._owners) and self._owners[at] == stream_id
+
+    def _skip_dead(self) -> None:
+        """Go on to the next event that was not taken back."""
+        at = self._event_at
+        dead = self._dead
+        while at < len(self._events) and at < dead.get(self._owners[at], 0):
+            at += 1
+        self._event_at = at
+        if at >= len(self._events):
+            self._dead = {}
 
     def _tell(self, stream_id: int, event: Event) -> None:
         self._events.append(event)
@@ -256,24 +271,12 @@ class H2Base:
         self._tell(stream.id, StreamFailed(stream.id, code, reason, detail, by_peer))
 
     def _take_back(self, stream: H2Stream) -> None:
-        """Nobody has seen these events, and nobody shall begin to forward a message that is broken already."""
-        if self._event_at >= len(self._events) or stream.id not in self._owners:
-            return
-        events: list[Event] = []
-        owners: list[int] = []
-        content = 0
-        for i in range(self._event_at, len(self._events)):
-            event = self._events[i]
-            if self._owners[i] != stream.id:
-                events.append(event)
-                owners.append(self._owners[i])
-            elif isinstance(event, Data):
-                content += len(event.data)
-        self._events = events
-        self._owners = owners
-        self._event_at = 0
-        if content:
-            self.consumed(stream.id, content)
+        """Nobody has seen these events, and nobody shall begin to forward a message that is broken already.
+
+        They are left where they are, and passed over: there may be thousands, of all streams.
+        """
+        if self._event_at < len(self._events):
+            self._dead[stream.id] = len(self._events)
 
     # -- what `H2Windows` does
 

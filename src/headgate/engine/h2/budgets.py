@@ -6,8 +6,8 @@ burst that no client reaches which means well, and a rate at which it empties. O
 with ENHANCE_YOUR_CALM.
 
 Who moves content needs such frames, credit above all. So content that goes either way earns some, and so does a
-stream that is over; what was earned pays for frames of the kinds from `FIRST_PAID` on when their count is full. A
-request that was answered in full makes good for one that was given up: a gateway in front of us, with a thousand
+stream that is over; what was earned pays for frames of the kinds from `FIRST_PAID` on when their count is full. Four
+requests that were answered in full make good for one that was given up: a gateway in front of us, with a thousand
 users on one connection, cancels many requests, but few of those that it makes.
 
 The count is the time at which it will be empty, in nanoseconds (GCRA): one integer for each kind, and nothing at all
@@ -38,15 +38,19 @@ MAX_RAPID_RESETS: Final = 500
 MAX_MADE_RESETS: Final = 500
 MAX_REFUSED_STREAMS: Final = 1000
 MAX_SETTINGS_FRAMES: Final = 100
-MAX_EMPTY_DATA: Final = 100
+MAX_EMPTY_DATA: Final = 10_000
 MAX_EMPTY_HEADERS: Final = 100
-MAX_TINY_DATA: Final = 20_000
+MAX_TINY_DATA: Final = 100_000
 MAX_PADDING: Final = 1024 * 1024  # octets, of those that are more than the content they come with
 MAX_PINGS: Final = 1000
 MAX_PRIORITIES: Final = 1000
 MAX_WINDOW_UPDATES: Final = 1000
 MAX_UNKNOWN_FRAMES: Final = 1000
 MAX_CLOSED_STREAM_FRAMES: Final = 1000
+# So many requests that were answered make good for one that was given up: a cheap answer must not buy dear work.
+ANSWERS_FOR_A_RESET: Final = 4
+# A stream that has lived for longer was not given up in haste, but by its client's deadline (Envoy has the same).
+RAPID_SECONDS: Final = 1.0
 # What may be saved up for later.
 MAX_EARNED: Final = 10_000
 # What a frame of content, and a stream that is over, are worth: two windows are opened for it, and a PING may ask how
@@ -62,9 +66,9 @@ KINDS: Final = (
     ("refused-streams", MAX_REFUSED_STREAMS, 100),
     ("settings-flood", MAX_SETTINGS_FRAMES, 10),
     ("padding", MAX_PADDING, 64 * 1024),
-    ("empty-data", MAX_EMPTY_DATA, 10),
+    ("empty-data", MAX_EMPTY_DATA, 1000),
     ("empty-headers", MAX_EMPTY_HEADERS, 10),
-    ("tiny-data", MAX_TINY_DATA, 10_000),
+    ("tiny-data", MAX_TINY_DATA, 100_000),
     ("ping-flood", MAX_PINGS, 33),
     ("priority-flood", MAX_PRIORITIES, 100),
     ("window-update-flood", MAX_WINDOW_UPDATES, 100),
@@ -112,7 +116,7 @@ class Budgets:
     def answered(self) -> None:
         """A request was answered in full."""
         if self._empty_at[RAPID_RESET] > 0:
-            self._empty_at[RAPID_RESET] -= _INTERVALS[RAPID_RESET]
+            self._empty_at[RAPID_RESET] -= _INTERVALS[RAPID_RESET] // ANSWERS_FOR_A_RESET
 
     def pad(self, padding: int, content: int, now: float) -> None:
         """Count the padding of a frame, as far as it is more than what comes with it."""

@@ -24,6 +24,7 @@ from headgate.engine.h2.budgets import (
     CLOSED_STREAMS,
     EMPTY_HEADERS,
     RAPID_RESET,
+    RAPID_SECONDS,
     REFUSED_STREAMS,
     UNKNOWN_FRAMES,
     WINDOW_UPDATES,
@@ -272,7 +273,7 @@ class H2Connection(H2Content):
         was_answered = stream.sending == DONE
         self._close_by_peer(stream)
         self._fail(stream, code, "reset", f"the peer reset the stream with {name_of(code)}", True)
-        if not self.is_client and not was_answered:
+        if not self.is_client and not was_answered and self.now - stream.began < RAPID_SECONDS:
             self.budgets.spend(RAPID_RESET, self.now)
 
     # -- field blocks
@@ -380,6 +381,7 @@ class H2Connection(H2Content):
             self.budgets.spend(REFUSED_STREAMS, self.now)
             return None
         stream = H2Stream(stream_id, self.remote.initial_window)
+        stream.began = self.now
         self.streams[stream_id] = stream
         if priority >= 0:
             stream.updated = True

@@ -79,7 +79,8 @@ class H2Content(H2Control):
             stream.state = peer_does(stream.state, machine.RECV_DATA)
             if content >= TINY:
                 self.budgets.earn(content >> 10)
-            elif flags & FLAG_END_STREAM == 0:
+            elif flags & FLAG_END_STREAM == 0 and (content == 0 or not self.is_client):
+                # An origin was chosen by whoever runs the gate: its small messages are what it is for.
                 self.budgets.spend(TINY_DATA if content else EMPTY_DATA, self.now)
             if stream.receiving == FAILED:
                 self._count_ignored(length)

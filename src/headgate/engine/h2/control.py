@@ -66,7 +66,9 @@ class H2Control(H2Sender):
         table = remote.header_table
         window = remote.initial_window
         remote.receive(payload, self.is_client)
-        if remote.header_table != table:
+        if remote.least_table < min(table, remote.header_table):
+            self.encoder.apply_table_size(remote.least_table)  # of several in one frame
+        if remote.header_table != table or remote.least_table != table:
             self.encoder.apply_table_size(remote.header_table)
         if remote.initial_window != window:
             self._shift_windows(remote.initial_window - window)
@@ -151,9 +153,10 @@ class H2Control(H2Sender):
         if 0 <= before < last:
             raise protocol_error(f"GOAWAY with {last} after {before}")
         self.goaway_code = decode_number(payload, 4)
-        if last == before:
+        if before >= 0:
             self.budgets.spend(UNKNOWN_FRAMES, self.now)
-            return
+            if last == before:
+                return
         self.goaway_received = last
         self._tell(-1, GoingAway(last + 1))
         if not self.is_client:

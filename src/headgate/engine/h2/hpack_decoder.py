@@ -13,7 +13,7 @@ most; how long a block may be is for whoever gathers it.
 
 from typing import Final, final
 
-from headgate.engine.h2.errors import COMPRESSION_ERROR, H2ConnectionError
+from headgate.engine.h2.errors import COMPRESSION_ERROR, ENHANCE_YOUR_CALM, H2ConnectionError
 from headgate.engine.h2.hpack_static import FIRST_DYNAMIC, STATIC
 from headgate.engine.message.errors import SectionTooLargeError
 from headgate.engine.message.integers import CodingError, decode_integer, decode_string
@@ -22,6 +22,8 @@ from headgate.engine.message.table import DynamicTable
 
 # RFC 9113 section 6.5.2: the table of a peer that has heard of no other size.
 DEFAULT_TABLE: Final = 4096
+# Lines of one block, in sections of as many lines as may be: cookies come in many, and what is too large is read on.
+MAX_LINES_READ: Final = 4
 # Section 4.2: the smallest size that there was since the last block, and the one that holds.
 MAX_TABLE_UPDATES: Final = 2
 # Representations that are remembered, and how long one may be: at most some 3 MiB for a worker.
@@ -98,9 +100,17 @@ class HpackDecoder:
         table = self._table
         left = self.max_section
         places = self.max_lines
+        unread = MAX_LINES_READ * places
         size = len(block)
         while at < size:
             first = block[at]
+            unread -= 1
+            if unread < 0:
+                raise H2ConnectionError(
+                    ENHANCE_YOUR_CALM,
+                    "field-lines",
+                    f"more than {MAX_LINES_READ * self.max_lines} lines in a field block",
+                )
             if first >= 0x80:
                 # The most common one: an indexed field (section 6.1).
                 index = first & 0x7F
@@ -117,6 +127,9 @@ class HpackDecoder:
                     line = STATIC[index]
                 else:
                     raise _failed("an index of 0")
+            elif first < 0x20 and (left < 0 or places < 0):
+                at = self._skip_literal(block, at)
+                continue
             else:
                 line, at = self._read_literal(block, at)
                 if first >= 0x40 and not table.insert(line):
@@ -131,6 +144,16 @@ class HpackDecoder:
         if places < 0:
             raise SectionTooLargeError(f"more than {self.max_lines} field lines")
         return lines
+
+    def _skip_literal(self, block: bytes, start: int) -> int:
+        """Return where a literal ends that is not for the table, in a section that is given up."""
+        index, at = decode_integer(block, start, 4)
+        end = _end_of_string(block, at)
+        if index == 0:
+            return _end_of_string(block, end)
+        if index >= FIRST_DYNAMIC and self._table.newest(index - FIRST_DYNAMIC) is None:
+            raise _failed("an index beyond the table")
+        return end
 
     def _read_literal(self, block: bytes, start: int) -> tuple[Line, int]:
         """Read a literal, to be indexed (section 6.2.1) or not (6.2.2, 6.2.3); return where the next line begins."""

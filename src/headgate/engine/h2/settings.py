@@ -104,6 +104,7 @@ class RemoteSettings:
         "connect_protocol",
         "header_table",
         "initial_window",
+        "least_table",
         "max_frame",
         "max_section",
         "max_streams",
@@ -113,6 +114,7 @@ class RemoteSettings:
     def __init__(self) -> None:
         self.received = False
         self.header_table = DEFAULT_TABLE
+        self.least_table = DEFAULT_TABLE  # that was said in the last frame, and from where it went on
         self.max_streams = CAUTIOUS_STREAMS
         self.initial_window = DEFAULT_WINDOW
         self.max_frame = DEFAULT_FRAME
@@ -132,6 +134,7 @@ class RemoteSettings:
         if not self.received:
             self.received = True
             self.max_streams = UNLIMITED
+        self.least_table = self.header_table
         for at in range(0, len(payload), PAIR):
             identifier = payload[at] << 8 | payload[at + 1]
             value = payload[at + 2] << 24 | payload[at + 3] << 16 | payload[at + 4] << 8 | payload[at + 5]
@@ -148,6 +151,7 @@ class RemoteSettings:
             self.max_streams = value
         elif identifier == SETTING_HEADER_TABLE:
             self.header_table = value
+            self.least_table = min(self.least_table, value)
         elif identifier == SETTING_MAX_FRAME:
             if not DEFAULT_FRAME <= value <= LARGEST_FRAME:
                 raise _wrong(f"frames of {value} octets")

@@ -18,6 +18,7 @@ class H2Stream:
 
     __slots__ = (
         "announced",
+        "began",
         "ending",
         "id",
         "incremental",
@@ -47,6 +48,7 @@ class H2Stream:
         self.receiving: int = HEAD
         self.sending: int = HEAD
         self.method = b""
+        self.began = 0.0
         # Receiving.
         self.left = -1  # content still to come by Content-Length, -1 when nothing was said
         self.announced = False  # the head that was handed out has content: an EndOfMessage is owed

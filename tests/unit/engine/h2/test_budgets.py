@@ -76,11 +76,15 @@ def test_what_is_saved_up_is_bounded():
     refused(budgets, b.PINGS)
 
 
-def test_a_request_that_was_answered_makes_good_for_one_that_was_given_up():
+def test_requests_that_were_answered_make_good_for_one_that_was_given_up():
     budgets = Budgets()
     budgets.answered()  # nothing to make good for, and nothing is saved up
     budgets.spend(b.RAPID_RESET, NOW, b.MAX_RAPID_RESETS)
+    for _ in range(b.ANSWERS_FOR_A_RESET - 1):
+        budgets.answered()
+    refused(budgets, b.RAPID_RESET)
     budgets.answered()
+    budgets.answered()  # a quarter of an interval is no whole number of nanoseconds
     budgets.spend(b.RAPID_RESET, NOW)
     refused(budgets, b.RAPID_RESET)
 

@@ -125,7 +125,7 @@ def test_a_bomb_of_references_is_bounded_by_the_section():
     assert len(decoder.decode(b"\x40\x01x" + encode_integer(len(value), 7) + value)) == 1
     assert len(decoder.decode(b"\xbe" * 16)) == 16
     too_large(decoder, b"\xbe" * 17)
-    too_large(decoder, b"\xbe" * 10_000)
+    too_large(decoder, b"\xbe" * 500)
     assert len(decoder.decode(b"\xbe")) == 1
 
 
