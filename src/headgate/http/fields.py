@@ -28,6 +28,12 @@ ALT_SVC: Final = 4096
 # Not of a name: an HTTP/2 peer marked a line as never to be indexed, so the next hop sees it marked (RFC 7541 section
 # 7.1.3).
 NEVER_INDEXED: Final = 8192
+# What a cache looks at in requests: a hit of a request without any of these asks nothing else.
+CACHING: Final = 16384  # Cache-Control and Pragma
+CONDITIONAL: Final = 32768  # If-Match and its like
+RANGE: Final = 65536  # Range and If-Range
+AUTHORIZATION: Final = 131072
+COOKIE: Final = 262144
 
 FLAGS: Final[dict[bytes, int]] = {
     b"host": HOST,
@@ -55,6 +61,16 @@ FLAGS: Final[dict[bytes, int]] = {
     b"date": DATE,
     b"max-forwards": HOPS_LEFT,
     b"alt-svc": ALT_SVC,
+    b"cache-control": CACHING,
+    b"pragma": CACHING,
+    b"if-match": CONDITIONAL,
+    b"if-none-match": CONDITIONAL,
+    b"if-modified-since": CONDITIONAL,
+    b"if-unmodified-since": CONDITIONAL,
+    b"if-range": RANGE,
+    b"range": RANGE,
+    b"authorization": AUTHORIZATION,
+    b"cookie": COOKIE,
 }
 
 

@@ -6,7 +6,7 @@ from email.utils import formatdate
 
 import pytest
 
-from headgate.http.date import add_date, format_date
+from headgate.http.date import add_date, format_date, parse_http_date
 from headgate.http.fields import DATE, Fields
 
 
@@ -54,3 +54,76 @@ def test_the_line_is_made_once_a_second_and_follows_a_clock_that_jumps_back():
     assert again is first
     assert later == b"Date: Thu, 01 Jan 1970 00:01:41 GMT"
     assert back == first
+
+
+NOW = float(calendar.timegm((2026, 3, 1, 12, 0, 0)))
+AUGUST = calendar.timegm((2050, 8, 18, 2, 1, 18))
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        b"Thu, 18 Aug 2050 02:01:18 GMT",
+        b"THU, 18 Aug 2050 02:01:18 GMT",
+        b"Thu, 18 AUG 2050 02:01:18 GMT",
+        b"Thu, 18 aug 2050 02:01:18 gMT",
+        b"Mon, 18 Aug 2050 02:01:18 GMT",
+        b"Thursday, 18-Aug-50 02:01:18 GMT",
+        b"thursday, 18-aug-50 02:01:18 gmt",
+        b"Thu Aug 18 02:01:18 2050",
+    ],
+)
+def test_rfc9111_4_2_dates_are_matched_case_insensitively(value):
+    assert parse_http_date(value, NOW) == AUGUST
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        b"",
+        b"0",
+        b"-1",
+        b"Thu, 18 Aug 2050 02:01:18 UTC",
+        b"Thu, 18 Aug 2050 02:01:18 AEST",
+        b"Thu, 18 Aug 2050 02:01:18 +0000",
+        b"Thu, 18 Aug 50 02:01:18 GMT",
+        b"Thu 18 Aug 2050 02:01:18 GMT",
+        b"Thu, 18  Aug  2050 02:01:18 GMT",
+        b"Thu, 18-Aug-2050 02:01:18 GMT",
+        b"Thu, 18 Aug 2050 02.01.18 GMT",
+        b"Thu, 18 Aug 2050 2:01:18 GMT",
+        b"Thu, 8 Aug 2050 02:01:18 GMT",
+        b"Thu, 18 Aug 2050 24:01:18 GMT",
+        b"Thu, 18 Aug 2050 02:01:61 GMT",
+        b"Thu, 31 Feb 2050 02:01:18 GMT",
+        b"Thu, 00 Feb 2050 02:01:18 GMT",
+        b"Thu, 18 Aug 2050 02:01:18 GMT ",
+        b"Thu, 18 Aug 2050 02:01:18 GMT, x",
+        b"Xyz, 18 Aug 2050 02:01:18 GMT",
+        b"Thur, 18-Aug-50 02:01:18 GMT",
+        b"Thu Aug 8 02:01:18 2050",
+        "Thu, ١٨ Aug 2050 02:01:18 GMT".encode(),
+    ],
+)
+def test_what_is_no_date(value):
+    assert parse_http_date(value, NOW) == -1
+
+
+def test_dates_before_the_epoch_are_the_epoch():
+    assert parse_http_date(b"Thu, 18 Aug 1950 02:01:18 GMT", NOW) == 0
+    assert parse_http_date(b"Thu, 18 Aug 0000 02:01:18 GMT", NOW) == 0
+
+
+def test_rfc9110_5_6_7_two_digits_near_the_turn_of_a_century():
+    late = float(calendar.timegm((2099, 3, 1, 0, 0, 0)))
+    assert parse_http_date(b"Thursday, 18-Aug-01 02:01:18 GMT", late) == calendar.timegm(
+        (2101, 8, 18, 2, 1, 18)
+    )
+    assert parse_http_date(b"Thursday, 18-Aug-49 02:01:18 GMT", late) == calendar.timegm(
+        (2149, 8, 18, 2, 1, 18)
+    )
+    assert parse_http_date(b"Thursday, 18-Aug-50 02:01:18 GMT", late) == calendar.timegm(
+        (2050, 8, 18, 2, 1, 18)
+    )
+    leap = calendar.timegm((2016, 12, 31, 23, 59, 60))
+    assert parse_http_date(b"Sat, 31 Dec 2016 23:59:60 GMT", NOW) == leap

@@ -6,7 +6,8 @@ import random
 import pytest
 
 from headgate.http.date import format_date
-from headgate.http.retry_after import parse_date, parse_retry_after
+from headgate.http.date import parse_http_date as parse_date
+from headgate.http.retry_after import parse_retry_after
 
 NOW = float(calendar.timegm((2026, 3, 1, 12, 0, 0)))
 EXAMPLE = calendar.timegm((1994, 11, 6, 8, 49, 37))
