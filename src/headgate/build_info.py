@@ -175,6 +175,8 @@ COMPILED: Final[tuple[str, ...]] = (
     "headgate.cache.outcome",
     "headgate.cache.policy",
     "headgate.cache.entry",
+    "headgate.cache.purges",
+    "headgate.cache.memory",
     "headgate.pipeline.matchers",
     "headgate.pipeline.route",
     "headgate.pipeline.middleware.headers",

@@ -1,0 +1,510 @@
+"""The cache in memory: one for each worker, bounded in octets, which are counted exactly.
+
+S3-FIFO (Yang et al., SOSP 2023; Traffic Server has it since 2026, for it beat LRU and CLFUS on each of their traces):
+what is new goes into a small queue, a tenth of the budget. At its end, what was asked for twice meanwhile moves to
+the main queue; the rest leaves and stays known as a ghost for a while, and who comes back as a ghost goes into the
+main queue at once. At the end of the main queue, each use since buys another round. So a scan of things that are
+asked for once never empties the cache, which SIEVE does not promise, and a hit moves nothing: it counts to three.
+
+A node is a key with all its variants: they come and go together. Whoever reads a response holds it, so that eviction
+never takes content from under a reader.
+
+Purges are in purges.py: a node remembers up to which generation it was judged, and the look-up of a judged one is a
+dictionary's, two comparisons and a count. `sweep` walks what nobody asks for.
+"""
+
+from array import array
+from typing import Final, final
+
+from headgate.cache.entry import SOFT_PURGED, KeyEntry, MemoryBody, StoredResponse
+from headgate.cache.policy import VARIANTS
+from headgate.cache.purges import EVERYTHING, GONE, HOST, KEEP, PREFIX, TAG, URL, Purges
+
+_MAX_USES: Final = 3
+_USES_TO_STAY: Final = 2  # in the small queue
+# An eviction looks at this many nodes in use before it takes one: no put ever walks a million of them.
+_SECOND_CHANCES: Final = 64
+# Purges that everything stored was tried against stay in force this long for responses under way, in seconds.
+_REMEMBERED: Final = 60.0
+# One object has at most an eighth of the budget, one key a quarter: no stranger's choice of a URL empties the rest.
+_OBJECT_SHARE: Final = 8
+_KEY_SHARE: Final = 4
+
+# What CPython and malloc spend beside the octets themselves, measured (tests/unit/cache/test_memory.py).
+KEY_COST: Final = 400  # node, entry, list of variants, key, slot of the dictionary
+VARIANT_COST: Final = 620  # the record with its numbers, lists of fields, body
+LINE_COST: Final = 56  # a line: its bytes object and two places in lists; names are shared
+CHUNK_COST: Final = 88  # a piece of content: its bytes object and two places in lists
+PAIR_COST: Final = 130  # a selecting field: two bytes objects and a tuple
+
+
+def cost_of(variant: StoredResponse) -> int:
+    """Return how many octets of memory a response takes, content included where it is in memory."""
+    cost = VARIANT_COST + len(variant.head) + len(variant.reason) + len(variant.etag)
+    for line in variant.fields.lines:
+        cost += LINE_COST + len(line)
+    for name, value in variant.vary:
+        cost += PAIR_COST + len(name) + len(value)
+    for tag in variant.tags:
+        cost += LINE_COST + len(tag)
+    body = variant.body
+    if isinstance(body, MemoryBody):
+        cost += body.size + CHUNK_COST * len(body.chunks)
+    return cost
+
+
+@final
+class _Node:
+    """A key in one of the queues."""
+
+    __slots__ = ("entry", "is_main", "judged", "newer", "octets", "older", "uses")
+
+    def __init__(self, entry: KeyEntry, judged: int) -> None:
+        self.entry = entry
+        self.judged = judged  # the generation of purges that it was tried against
+        self.octets = KEY_COST + len(entry.key)
+        self.uses = 0
+        self.is_main = False
+        self.newer: _Node | None = None
+        self.older: _Node | None = None
+
+
+@final
+class _Queue:
+    """Nodes in the order in which they came, doubly linked: any may leave."""
+
+    __slots__ = ("count", "newest", "octets", "oldest")
+
+    def __init__(self) -> None:
+        self.count = 0
+        self.octets = 0
+        self.newest: _Node | None = None
+        self.oldest: _Node | None = None
+
+    def push(self, node: _Node) -> None:
+        newest = self.newest
+        node.older = newest
+        node.newer = None
+        if newest is None:
+            self.oldest = node
+        else:
+            newest.newer = node
+        self.newest = node
+        self.count += 1
+        self.octets += node.octets
+
+    def remove(self, node: _Node) -> None:
+        older, newer = node.older, node.newer
+        if older is None:
+            self.oldest = newer
+        else:
+            older.newer = newer
+        if newer is None:
+            self.newest = older
+        else:
+            newer.older = older
+        node.older = node.newer = None
+        self.count -= 1
+        self.octets -= node.octets
+
+
+@final
+class _Ghosts:
+    """Keys that left the small queue lately: a table of fingerprints with the moment of leaving, 8 octets each.
+
+    Two keys in one place: the later one stays. A wrong answer, one in 2**31, costs a place in the main queue.
+    """
+
+    __slots__ = ("_mask", "_moment", "_table")
+
+    def __init__(self, places: int) -> None:
+        size = 1024
+        while size < places and size < 1 << 20:
+            size *= 2
+        self._mask = size - 1
+        self._moment = 0
+        self._table = array("q", bytes(8 * size))
+
+    def add(self, key: bytes) -> None:
+        self._moment = (self._moment + 1) & 0x7FFFFFFF
+        mixed = hash(key) & 0x3FFFFFFFFFFFFFFF
+        self._table[mixed & self._mask] = ((mixed >> 31) << 31) | self._moment
+
+    def take(self, key: bytes, span: int) -> bool:
+        """Tell whether `key` left within the last `span` departures, and forget it."""
+        mixed = hash(key) & 0x3FFFFFFFFFFFFFFF
+        place = mixed & self._mask
+        found = self._table[place]
+        if found == 0 or found >> 31 != mixed >> 31:
+            return False
+        self._table[place] = 0
+        return ((self._moment - found) & 0x7FFFFFFF) < span
+
+
+@final
+class MemoryStore:
+    """Responses by key, within `budget` octets. Numbers to be read: `octets`, `hits` and those beside them."""
+
+    __slots__ = (
+        "_forget_at",
+        "_ghosts",
+        "_main",
+        "_max_key",
+        "_nodes",
+        "_round",
+        "_round_at",
+        "_round_generation",
+        "_small",
+        "_small_share",
+        "_swept",
+        "budget",
+        "evicted_octets",
+        "evictions",
+        "generation",
+        "hits",
+        "max_object",
+        "max_variants",
+        "misses",
+        "octets",
+        "purged",
+        "purges",
+        "puts",
+        "refused",
+        "variants",
+    )
+
+    def __init__(self, budget: int, max_variants: int = VARIANTS, max_object: int = 0) -> None:
+        self.budget = budget
+        self.max_variants = max_variants
+        # Octets of one response as `cost_of` counts them; larger ones are refused.
+        self.max_object = min(max_object or budget, budget // _OBJECT_SHARE)
+        self.purges = Purges()
+        self.generation = 0  # the purges' own, at hand
+        self.octets = 0
+        self.variants = 0
+        self.hits = 0
+        self.misses = 0
+        self.puts = 0
+        self.refused = 0  # too large, or purged while under way
+        self.evictions = 0  # of keys
+        self.evicted_octets = 0
+        self.purged = 0  # variants found dead
+        self._max_key = budget // _KEY_SHARE
+        self._small_share = budget // 10
+        self._nodes: dict[bytes, _Node] = {}
+        self._small = _Queue()
+        self._main = _Queue()
+        self._ghosts = _Ghosts(budget // 8192)
+        # The walk that `sweep` is on: keys that were there when it began.
+        self._round: list[bytes] = []
+        self._round_at = 0
+        self._round_generation = 0
+        self._swept = 0  # the last generation that everything was tried against
+        self._forget_at = -1.0
+
+    def __len__(self) -> int:
+        return len(self._nodes)
+
+    def __repr__(self) -> str:
+        return f"<MemoryStore {len(self._nodes)} keys, {self.octets} of {self.budget} octets>"
+
+    # -- looking up and storing
+
+    def get(self, key: bytes) -> KeyEntry | None:
+        """Return what is stored under `key`, purges applied, and count it as used."""
+        node = self._nodes.get(key)
+        if node is None:
+            self.misses += 1
+            return None
+        if node.judged != self.generation and not self._judge(node):
+            self.misses += 1
+            return None
+        if node.uses < _MAX_USES:
+            node.uses += 1
+        self.hits += 1
+        return node.entry
+
+    def peek(self, key: bytes) -> KeyEntry | None:
+        """Return what is stored under `key`, purges applied, and count nothing."""
+        node = self._nodes.get(key)
+        if node is None or (node.judged != self.generation and not self._judge(node)):
+            return None
+        return node.entry
+
+    def put(self, variant: StoredResponse) -> bool:
+        """Store a response in place of the one with the same selecting values; False: it was refused.
+
+        `variant.generation` is the store's when its request left for the origin. A response that is refused leaves
+        none in its place: what it would have replaced is gone all the same.
+        """
+        node = self._live(variant.key)
+        if node is not None:
+            self._replace(node, variant)
+        cost = cost_of(variant)
+        if not self._may_have(node, variant, cost):
+            self.refused += 1
+            if node is not None:
+                self._drop_if_empty(node)
+            return False
+        variant.generation = self.generation
+        if node is None:
+            node = self._new(variant.key, cost)
+        else:
+            self._shorten(node, cost)
+            self._make_room(cost, node)
+        variant.size = cost
+        node.entry.variants.append(variant)
+        node.entry.uncacheable_until = 0.0
+        self._grow(node, cost)
+        self.variants += 1
+        self.puts += 1
+        return True
+
+    def resize(self, variant: StoredResponse) -> None:
+        """Count a stored response anew that was changed in place: by a 304, by ranges. Does nothing for others."""
+        node = self._nodes.get(variant.key)
+        if node is None or variant not in node.entry.variants:
+            return
+        cost = cost_of(variant)
+        if cost > self.max_object:
+            self._drop_variant(node, variant)
+            self.refused += 1
+            return
+        more = cost - variant.size
+        if more > 0:
+            while node.octets + more > self._max_key and node.entry.variants[0] is not variant:
+                self._drop_variant(node, node.entry.variants[0])
+            self._make_room(more, node)
+        variant.size = cost
+        self._grow(node, more)
+
+    def mark_uncacheable(self, key: bytes, until: float) -> None:
+        """Remember that answers to `key` are not storable: nobody waits for another's until then (wall seconds)."""
+        node = self._known(key)
+        if node is not None:
+            node.entry.uncacheable_until = until
+
+    def invalidate(self, key: bytes, now: float) -> None:
+        """An unsafe request went by (RFC 9111 section 4.4): nothing received before `now` is used unconfirmed.
+
+        The key stays known, so that a response which is under way is refused.
+        """
+        node = self._known(key)
+        if node is not None:
+            node.entry.invalid_before = now
+
+    def remove(self, key: bytes) -> int:
+        """Drop a key; return how many variants it had."""
+        node = self._nodes.get(key)
+        if node is None:
+            return 0
+        count = len(node.entry.variants)
+        self._drop(node)
+        return count
+
+    def remove_variant(self, variant: StoredResponse) -> bool:
+        """Drop one variant; False: it is not here (any more)."""
+        node = self._nodes.get(variant.key)
+        if node is None or variant not in node.entry.variants:
+            return False
+        self._drop_variant(node, variant)
+        return True
+
+    # -- purges
+
+    def purge_everything(self, is_soft: bool = False, generation: int = 0) -> int:
+        """Purge everything; each purge returns its generation, `generation` where that is later than all before."""
+        return self.purge(EVERYTHING, b"", is_soft, generation)
+
+    def purge_url(self, url: bytes, is_soft: bool = False, generation: int = 0) -> int:
+        """Purge a URL, with all variants and further parts of its key."""
+        return self.purge(URL, url, is_soft, generation)
+
+    def purge_host(self, host: bytes, is_soft: bool = False, generation: int = 0) -> int:
+        """Purge an authority; a name without a port means every port."""
+        return self.purge(HOST, host, is_soft, generation)
+
+    def purge_prefix(self, prefix: bytes, is_soft: bool = False, generation: int = 0) -> int:
+        """Purge all keys that begin so, scheme and authority included."""
+        return self.purge(PREFIX, prefix, is_soft, generation)
+
+    def purge_tag(self, tag: bytes, is_soft: bool = False, generation: int = 0) -> int:
+        """Purge every response with this tag."""
+        return self.purge(TAG, tag, is_soft, generation)
+
+    def purge(self, kind: int, pattern: bytes, is_soft: bool = False, generation: int = 0) -> int:
+        """Purge by a kind of purges.py. O(1): what is met by it is found dead at its next use, or by `sweep`."""
+        self.generation = self.purges.add(kind, pattern, is_soft, generation)
+        return self.generation
+
+    def sweep(self, limit: int, now: float) -> bool:
+        """Free what purges have killed: look at `limit` keys at most. True: more is left to do.
+
+        `now` is monotonic seconds. When a walk has been everywhere, its purges are forgotten a little later:
+        responses under way that are older than a forgotten purge cannot be judged and are refused.
+        """
+        if self._forget_at >= 0.0 and now >= self._forget_at:
+            self.purges.forget(self._swept)
+            self._forget_at = -1.0
+        if not self._round:
+            if self._swept == self.generation:
+                return False
+            self._round = list(self._nodes)
+            self._round_at = 0
+            self._round_generation = self.generation
+        end = min(self._round_at + limit, len(self._round))
+        for at in range(self._round_at, end):
+            node = self._nodes.get(self._round[at])
+            if node is not None and node.judged != self.generation:
+                self._judge(node)
+        self._round_at = end
+        if end < len(self._round):
+            return True
+        self._round = []
+        self._swept = self._round_generation
+        self._forget_at = now + _REMEMBERED
+        return self._swept != self.generation
+
+    # -- nodes
+
+    def _live(self, key: bytes) -> _Node | None:
+        node = self._nodes.get(key)
+        if node is not None and node.judged != self.generation and not self._judge(node):
+            return None
+        return node
+
+    def _known(self, key: bytes) -> _Node | None:
+        node = self._live(key)
+        if node is None and len(key) + KEY_COST <= self.max_object:
+            node = self._new(key, 0)
+        return node
+
+    def _new(self, key: bytes, more: int) -> _Node:
+        """Make a node, and room for it and `more` octets."""
+        node = _Node(KeyEntry(key), self.generation)
+        self._make_room(node.octets + more, None)
+        node.is_main = self._ghosts.take(key, max(self._main.count, 64))
+        self._nodes[key] = node
+        self.octets += node.octets
+        (self._main if node.is_main else self._small).push(node)
+        return node
+
+    def _grow(self, node: _Node, octets: int) -> None:
+        node.octets += octets
+        self.octets += octets
+        (self._main if node.is_main else self._small).octets += octets
+
+    def _drop(self, node: _Node) -> None:
+        del self._nodes[node.entry.key]
+        (self._main if node.is_main else self._small).remove(node)
+        self.octets -= node.octets
+        self.variants -= len(node.entry.variants)
+
+    def _drop_variant(self, node: _Node, variant: StoredResponse) -> None:
+        entry = node.entry
+        entry.variants.remove(variant)
+        self.variants -= 1
+        self._grow(node, -variant.size)
+        self._drop_if_empty(node)
+
+    def _drop_if_empty(self, node: _Node) -> bool:
+        """Drop a node that nothing is known of any more; True: it is gone."""
+        entry = node.entry
+        if entry.variants or entry.uncacheable_until != 0.0 or entry.invalid_before != 0.0:
+            return False
+        self._drop(node)
+        return True
+
+    def _judge(self, node: _Node) -> bool:
+        """Try a node against the purges since it was last judged; False: nothing of it is left."""
+        entry = node.entry
+        for variant in list(entry.variants):
+            verdict = self.purges.judge(entry.key, variant.tags, variant.generation)
+            if verdict == KEEP:
+                variant.generation = self.generation
+            elif verdict == GONE:
+                self.purged += 1
+                entry.variants.remove(variant)
+                self.variants -= 1
+                self._grow(node, -variant.size)
+            else:
+                variant.flags |= SOFT_PURGED
+                variant.generation = self.generation
+        node.judged = self.generation
+        return not self._drop_if_empty(node)
+
+    # -- storing, in steps
+
+    def _may_have(self, node: _Node | None, variant: StoredResponse, cost: int) -> bool:
+        if cost > self.max_object or len(variant.key) + KEY_COST > self.max_object:
+            return False
+        if node is not None and variant.request_time < node.entry.invalid_before:
+            return False
+        verdict = self.purges.judge(variant.key, variant.tags, variant.generation)
+        if verdict == GONE:
+            return False
+        if verdict != KEEP:
+            variant.flags |= SOFT_PURGED
+        return True
+
+    def _replace(self, node: _Node, variant: StoredResponse) -> None:
+        """Take away what has the same selecting values; the node stays, empty or not."""
+        for other in node.entry.variants:
+            if other is variant or other.vary == variant.vary:
+                node.entry.variants.remove(other)
+                self.variants -= 1
+                self._grow(node, -other.size)
+                return
+
+    def _shorten(self, node: _Node, cost: int) -> None:
+        """Let a key have one more variant of `cost` octets: its oldest ones go."""
+        variants = node.entry.variants
+        while variants and (len(variants) >= self.max_variants or node.octets + cost > self._max_key):
+            other = variants.pop(0)
+            self.variants -= 1
+            self._grow(node, -other.size)
+
+    def _make_room(self, octets: int, keep: _Node | None) -> None:
+        """Evict until `octets` more fit; `keep` stays."""
+        others = 0 if keep is None else 1
+        while self.octets + octets > self.budget and self._small.count + self._main.count > others:
+            if self._main.count == 0 or (self._small.count and self._small.octets > self._small_share):
+                self._evict_small(keep)
+            else:
+                self._evict_main(keep)
+
+    def _evict_small(self, keep: _Node | None) -> None:
+        """The oldest of the small queue moves on to the main queue or leaves."""
+        node = self._small.oldest
+        if node is None:
+            return
+        if node is not keep and node.uses < _USES_TO_STAY:
+            self._ghosts.add(node.entry.key)
+            self._evict(node)
+            return
+        self._small.remove(node)
+        node.is_main = True
+        node.uses = 0
+        self._main.push(node)
+
+    def _evict_main(self, keep: _Node | None) -> None:
+        """The oldest of the main queue that nobody used leaves."""
+        for _ in range(_SECOND_CHANCES):
+            node = self._main.oldest
+            if node is None:
+                return
+            if node is not keep and node.uses == 0:
+                self._evict(node)
+                return
+            if node.uses:
+                node.uses -= 1
+            self._main.remove(node)
+            self._main.push(node)
+        node = self._main.oldest
+        if node is not None and node is not keep:
+            self._evict(node)
+
+    def _evict(self, node: _Node) -> None:
+        self.evictions += 1
+        self.evicted_octets += node.octets
+        self._drop(node)
