@@ -92,6 +92,10 @@ class LaneDriver:
         """Tell whether more waits for the client than should: `drained` is called when it does not any more."""
         raise NotImplementedError
 
+    def waits_for_others(self, stream: int) -> bool:
+        """Tell whether what is unwritten waits for its turn alone, on a connection that moves: then it is not late."""
+        return False
+
     def consumed(self, stream: int, count: int) -> None:
         """Content was taken: the client may send as much again."""
         raise NotImplementedError
@@ -169,7 +173,10 @@ class DownstreamLane(Downstream):
         if exchange is None or exchange.is_connect:
             return
         driver = self.driver
-        self.deadline = driver.poller.now + driver.settings.body_idle
+        idle = driver.settings.body_idle
+        if exchange.responded and exchange.idle > idle:
+            idle = exchange.idle  # a conversation: the origin may be silent for as long
+        self.deadline = driver.poller.now + idle
         self._counter = TIMEOUT_BODY
 
     def _too_large(self, limit: int) -> RemoteProtocolError:
@@ -258,6 +265,7 @@ class DownstreamLane(Downstream):
             exchange.status = status
             exchange.responded = True
             self._finished = response.body == 0 and not (status < 300 and exchange.is_connect)
+            self._renew()
 
     def write(self, data: bytes) -> None:
         exchange = self.exchange
@@ -265,8 +273,12 @@ class DownstreamLane(Downstream):
             exchange.bytes_out += len(data)
             self.driver.values[DOWNSTREAM_WRITTEN] += len(data)
             self.driver.send(Data(data, self.stream))
-            if self.deadline != NEVER and not self._stalled and self.tunnel is None:
-                self._await_content()  # a conversation: what one side says is time for the other
+            self._renew()
+
+    def _renew(self) -> None:
+        """What one side of a conversation says is time for the other."""
+        if self.deadline != NEVER and not self._stalled and self.tunnel is None:
+            self._await_content()
 
     def finish(self, trailers: Fields | None) -> None:
         if self.exchange is not None and not self._finished:
@@ -451,9 +463,12 @@ class DownstreamLane(Downstream):
     def check_rate(self, now: float) -> None:
         """Hold the client to a rate while nothing but its content is waited for.
 
-        Once the answer has begun it is a conversation, and calls of gRPC are meant to be one from the start.
+        Once the answer has begun it is a conversation, and calls of gRPC are meant to be one from the start. What the
+        client is sent has a time of its own, which begins when nothing but its window is waited for.
         """
         exchange = self.exchange
+        if self._stalled and self.driver.waits_for_others(self.stream):
+            self.deadline = now + self.driver.settings.write_idle
         if (
             exchange is None
             or self._counter != TIMEOUT_BODY

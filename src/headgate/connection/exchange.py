@@ -126,6 +126,7 @@ class Exchange:
         self.more = False  # content of the request is buffered already
         self.status = 0
         self.responded = False
+        self.idle = 0.0  # how long both may be silent once the answer has begun, by the handler's word
         self.bytes_in = 0
         self.bytes_out = 0
         self.secure = False  # came over TLS

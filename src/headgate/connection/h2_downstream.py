@@ -90,6 +90,7 @@ class H2Downstream(Accepted, LaneDriver):
         self.values: list[int] = values
         self.codes: LaneCodes = _CODES
         self.h2 = H2Connection(False, poller.now, h2_settings, context.scheme)
+        self.h2.from_gateway = context.forwarded.trusts_peer
         self.lanes: dict[int, DownstreamLane] = {}
         self.idle_since = poller.now
         self.is_lingering = False
@@ -176,14 +177,14 @@ class H2Downstream(Accepted, LaneDriver):
             self._output(OUTPUT_TURN)
             if h2.control_queued > MAX_CONTROL_QUEUED:
                 self.pause_reading()  # until it takes what it asked for
-        if h2.has_output():
-            self.flush_soon()
+        if h2.has_output() or h2.is_finished:
+            self.flush_soon()  # finished: the client gave up the last stream of a connection that drains
 
     def _take_events(self) -> None:
-        """Hand out all that the engine tells."""
+        """Hand out all that the engine tells, while the connection lives: an answer may find that it does not."""
         h2 = self.h2
         event = h2.next_event()
-        while event is not None:
+        while event is not None and not self.closed:
             try:
                 self._on_event(event)
             except Exception as error:
@@ -266,8 +267,6 @@ class H2Downstream(Accepted, LaneDriver):
             self._say_last()
             return
         self._pump()
-        if not self.closed and not self.reading and self.h2.control_queued <= MAX_CONTROL_QUEUED:
-            self.resume_reading()
 
     def _pump(self) -> None:
         """Write, and wake those that waited for room, while that brings more."""
@@ -291,6 +290,11 @@ class H2Downstream(Accepted, LaneDriver):
             self._want(self._interest | WRITE)  # its turn is over: the others of the round first
         elif self.h2.is_finished and self.unsent == 0 and not self.lanes:
             self._linger()
+            return
+        if not self.reading and self.h2.control_queued <= MAX_CONTROL_QUEUED:
+            self.resume_reading()
+            if self.transport.pending():
+                self.on_readable()  # no readiness tells of octets that TLS has decrypted already
 
     def _wake(self, stream: int) -> None:
         """Tell a lane that there is room again."""
@@ -311,9 +315,11 @@ class H2Downstream(Accepted, LaneDriver):
         try:
             while most > 0:
                 data = h2.take_output(OUTPUT_STEP)
-                if not data or not self._write(data):
+                size = len(data)
+                self.watcher.taken += size
+                if size == 0 or not self._write(data):
                     return False
-                most -= len(data)
+                most -= size
         except TransportError as error:
             self._fail(error)
             return False
@@ -337,6 +343,10 @@ class H2Downstream(Accepted, LaneDriver):
 
     def is_unwritten(self, stream: int) -> bool:
         return not self.closed and self.h2.queued(stream) > LOW_WATER
+
+    def waits_for_others(self, stream: int) -> bool:
+        waiting = self.h2.streams.get(stream)
+        return waiting is not None and waiting.send_window > 0 and self.watcher.is_moving
 
     def consumed(self, stream: int, count: int) -> None:
         if not self.closed:
@@ -469,8 +479,9 @@ class H2Downstream(Accepted, LaneDriver):
         self._say_last()
 
     def _say_last(self) -> None:
-        """Write what is left, which is GOAWAY, and close when the client has it."""
-        self._output(OUTPUT_STEP)
+        """Write what is left, which is GOAWAY behind what waited before it, and close when the client has it."""
+        while not self.closed and self.unsent == 0 and self.h2.has_output():
+            self._output(OUTPUT_TURN)
         if not self.closed:
             self._linger()
 

@@ -51,7 +51,7 @@ from headgate.engine.h2.sender import LOW_WATER
 from headgate.engine.h2.settings import H2Settings
 from headgate.engine.message.events import GoingAway, StreamFailed
 from headgate.errors import TransportError
-from headgate.net.poller import READ, Poller
+from headgate.net.poller import READ, WRITE, Poller
 from headgate.net.transport import Transport
 
 # Silence, while answers are awaited, after which the origin is asked whether it is there.
@@ -160,10 +160,17 @@ class H2Upstream(StreamDriver, UpstreamLaneDriver, SharedConnection):
         self.values[UPSTREAM_H2_REQUESTS] += 1
 
     def _cannot_ask(self, lane: Lane, reason: str, detail: str) -> None:
-        """Tell it at the end of the round, never inside of the call that asks."""
+        """Tell it at the end of the round, never inside of the call that asks.
+
+        A dial that came to its end asks out of a round, and another one may not begin for long: the descriptor, which
+        takes octets, begins it.
+        """
         lane.stream = -2
         self._failed.append((lane, reason, f"{self.address}: {detail}"))
-        self.poller.defer(self)
+        if self.poller.in_round or self.closed:
+            self.poller.defer(self)
+        else:
+            self._want(self._interest | WRITE)
 
     def send(self, event: Event) -> None:
         if not self.closed:
@@ -353,6 +360,8 @@ class H2Upstream(StreamDriver, UpstreamLaneDriver, SharedConnection):
             self._is_pumping = False
         if not self.closed and not self.reading and self.h2.control_queued <= MAX_CONTROL_QUEUED:
             self.resume_reading()
+            if self.transport.pending():
+                self.on_readable()  # no readiness tells of octets that TLS has decrypted already
 
     def _written(self, output: bytes) -> bool:
         try:
@@ -374,6 +383,7 @@ class H2Upstream(StreamDriver, UpstreamLaneDriver, SharedConnection):
                 lane.receiver.upstream_drained(lane)
 
     def on_writable(self) -> None:
+        self._tell_failed()
         try:
             done = self._write_unsent()
         except TransportError as error:
@@ -475,9 +485,9 @@ class H2Upstream(StreamDriver, UpstreamLaneDriver, SharedConnection):
         if self.closed:
             return
         if reason != SILENT and not self._is_deaf and self.unsent == 0:
-            last = self.h2.take_output(PIECE)  # a GOAWAY, if there is one to be sent
-            if last:
-                self._written(last)
+            last = self.h2.take_output(PIECE)  # a GOAWAY, if there is one to be sent, comes at the end
+            while last and self._written(last):
+                last = self.h2.take_output(PIECE) if self.h2.control_queued > 0 else b""
             self.transport.shutdown()  # a closure alert, where there is TLS
         self.close_transport()
         count_origin(self.h2.resets_sent, self.values)

@@ -4,12 +4,14 @@ Looked at in the sweep, twice a second, so nothing here is on the path of a requ
 
 - the first frames, and a frame or field block that has begun and does not come to its end;
 - output that the socket does not take, and content that no window opens for;
+- whether the connection takes so much, while something waits, that streams which wait for their turn alone are not
+  late: who opens its window by octets has streams that are;
 - streams whose answer is complete, so that no lane is left, and for which alone the client opens no window.
 """
 
 from typing import Final, final
 
-from headgate.connection.downstream_lane import DownstreamLane
+from headgate.connection.downstream_lane import LEAST_RATE, DownstreamLane
 from headgate.engine.h2.connection import H2Connection
 
 _ALL_THERE: Final = -1  # no frame is incomplete
@@ -19,12 +21,31 @@ STALL_SECONDS: Final = 2.0
 
 @final
 class H2Watch:
-    """Watches one connection. `given` is how much content the engine was given; the driver adds to it."""
+    """Watches one connection. `given` is how much content the engine was given, `taken` how many octets it gave out
+    for the socket; the driver adds to both. `is_moving`: all streams together do not go too slowly.
+    """
 
-    __slots__ = ("_frames", "_frames_at", "_moved", "_moved_at", "_starved", "given")
+    __slots__ = (
+        "_frames",
+        "_frames_at",
+        "_moved",
+        "_moved_at",
+        "_starved",
+        "_taken",
+        "_taken_at",
+        "given",
+        "is_moving",
+        "taken",
+    )
 
     def __init__(self, now: float) -> None:
         self.given = 0
+        self.taken = 0
+        self.is_moving = True
+        self._taken = 0
+        self._taken_at = (
+            0.0  # since when something waits without a break, or when that was measured last; 0.0: not
+        )
         self._frames = 0  # how many there were when one was seen to be incomplete
         self._frames_at = now  # and since when
         self._moved = 0  # how much of the content had gone
@@ -51,13 +72,25 @@ class H2Watch:
         """Tell whether output has waited for `longest`, for the socket or for the client's windows."""
         if unsent == 0 and h2.queued_total == 0:
             self._moved_at = 0.0
+            self._taken_at = 0.0
+            self.is_moving = True
             self._starved = None
             return False
+        self._measure(now, longest)
         moved = self.given - h2.queued_total
         if moved != self._moved or self._moved_at == 0.0:
             self._moved = moved
             self._moved_at = now
         return now - self._moved_at >= longest
+
+    def _measure(self, now: float, longest: float) -> None:
+        """See once in `longest` whether all streams together keep to the least rate."""
+        if self._taken_at > 0.0:
+            if now - self._taken_at < longest:
+                return
+            self.is_moving = self.taken - self._taken >= LEAST_RATE * longest
+        self._taken = self.taken
+        self._taken_at = now
 
     def is_stalled(self, now: float) -> bool:
         """Tell whether nothing of what waits has moved for `STALL_SECONDS`."""

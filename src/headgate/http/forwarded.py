@@ -80,22 +80,24 @@ class Element:
 
 @final
 class ForwardedPeer:
-    """The forwarding lines of one peer on one listener. `client` is the peer, until a trusted peer names another."""
+    """The forwarding lines of one peer on one listener. `client` is the peer, until a trusted peer names another:
+    one of those for which `trusts_peer` is true.
+    """
 
-    __slots__ = ("_info", "_lines", "_port", "_scheme", "_trusted", "_trusts_peer", "peer")
+    __slots__ = ("_info", "_lines", "_port", "_scheme", "_trusted", "peer", "trusts_peer")
 
     def __init__(self, trusted: Networks, peer_ip: bytes, scheme: bytes, port: int) -> None:
         packed = pack_address(peer_ip)
         self.peer = format_address(packed) if packed else b""
         self._trusted = trusted
-        self._trusts_peer = bool(packed) and trusted.contains(self.peer)
+        self.trusts_peer = bool(packed) and trusted.contains(self.peer)
         self._scheme = scheme
         self._port = port
         self._info = ForwardedInfo(self.peer, scheme, b"", port)
         self._lines: list[bytes] = []
 
     def __repr__(self) -> str:
-        return f"<ForwardedPeer {self.peer.decode() or 'unknown'}{' trusted' if self._trusts_peer else ''}>"
+        return f"<ForwardedPeer {self.peer.decode() or 'unknown'}{' trusted' if self.trusts_peer else ''}>"
 
     def apply(self, fields: Fields, host: bytes) -> ForwardedInfo:
         """Rewrite a request's forwarding lines; `host` is its authority as it came (the target's, or Host's value).
@@ -103,7 +105,7 @@ class ForwardedPeer:
         The caller has checked `host` with `parse_authority`.
         """
         if fields.flags & FORWARDED:
-            if self._trusts_peer:
+            if self.trusts_peer:
                 return self._append(fields, host)
             remove_forwarded(fields)
         info = self._info

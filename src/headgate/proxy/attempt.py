@@ -65,6 +65,9 @@ class Attempt:
         self.replay_end = False
         self.replay_trailers: Fields | None = None
         self.sent_all = False
+        self.came = (
+            0  # octets of the client's content when the answer began, or when its silence was looked at last
+        )
 
     def __repr__(self) -> str:
         return f"<Attempt {self.tries} at {self.endpoint.url}, {self.replay_size} octets kept>"

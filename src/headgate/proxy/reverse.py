@@ -335,6 +335,8 @@ class ReverseProxy(Handler, ResponseReceiver, ConnectionWaiter, DeadlineOwner):
         attempt = exchange.attempt
         if exchange.request.body != 0 and isinstance(attempt, Attempt):
             attempt.forget(self.values)
+            attempt.came = exchange.bytes_in
+            exchange.idle = self.upstream.body_idle
         if exchange.is_connect and response.status < 300:
             # To a client of extended CONNECT any 2xx would be its tunnel (RFC 9220 section 3).
             self._not_switched(exchange, connection, response)
@@ -522,9 +524,19 @@ class ReverseProxy(Handler, ResponseReceiver, ConnectionWaiter, DeadlineOwner):
         exchange = connection.exchange
         if not isinstance(exchange, Exchange):
             return
+        attempt = exchange.attempt
+        if (
+            exchange.responded
+            and exchange.accepting
+            and isinstance(attempt, Attempt)
+            and exchange.bytes_in != attempt.came
+        ):
+            # A conversation, and the client has said something that the origin has taken: it need not answer.
+            attempt.came = exchange.bytes_in
+            connection.wait_until(self.poller.now + self.upstream.body_idle)
+            return
         detail = f"{connection.address} was silent"
         connection.close()
-        attempt = exchange.attempt
         if isinstance(attempt, Attempt):
             attempt.endpoint.health.failed(self.poller.now, TIMED_OUT, attempt.trial)
             self.upstream.ended(attempt.endpoint, attempt.trial)

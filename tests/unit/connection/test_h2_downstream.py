@@ -57,14 +57,14 @@ def fields(*pairs):
 class Visitor:
     """A client and its connection. Nothing moves but in `settle`, which ends a round each time."""
 
-    def __init__(self, *, take=1 << 40, client=None, server=None, begin=True, **settings):
+    def __init__(self, *, take=1 << 40, client=None, server=None, begin=True, peer=None, **settings):
         self.poller = Poller()
         self.poller.now = 1000.0
         self.transport = MemoryTransport(take=take)
         self.handler = Script()
         self.seen = Recorder()
         self.values = [0] * SIZE
-        peer = Forwarder(Networks(())).connection(b"192.0.2.1", b"http", 80)
+        peer = peer or Forwarder(Networks(())).connection(b"192.0.2.1", b"http", 80)
         self.driver = H2Downstream(
             self.transport,
             self.poller,
@@ -77,6 +77,7 @@ class Visitor:
         )
         self.h2 = H2Connection(True, 1000.0, client, b"http")
         self.events = {}
+        self.hoards = ()  # the streams for which the client opens no window again
         self.left = []
         self.seen_octets = 0
         self.is_silent = not begin
@@ -114,7 +115,7 @@ class Visitor:
             self.left.append(event)
             return
         self.events.setdefault(event.stream, []).append(event)
-        if isinstance(event, Data):
+        if isinstance(event, Data) and event.stream not in self.hoards:
             self.h2.consumed(event.stream, len(event.data))
 
     def raw(self, data):

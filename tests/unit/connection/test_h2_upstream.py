@@ -3,8 +3,9 @@
 import pytest
 from tests.unit.proxy.h2_path import H2Path, fields
 
-from headgate.connection.h2_upstream import MAX_CONTROL_QUEUED
+from headgate.connection.h2_upstream import MAX_CONTROL_QUEUED, PIECE
 from headgate.counters import (
+    GATEWAY_HEAD_TIMEOUT,
     RETRIED_FIRST,
     UPSTREAM_H2_CLOSED,
     UPSTREAM_H2_CONNECTIONS,
@@ -413,10 +414,62 @@ def test_control_frames_that_wait_at_the_limit_and_one_more(path):
     assert driver.reading
     path.send(driver, b"\x00\x00\x08\x06\x00\x00\x00\x00\x00" + b"12345678")
     assert not driver.reading
+    origin.transport.pending = lambda: bool(
+        origin.transport.incoming
+    )  # decrypted by TLS: no readiness tells of it
+    origin.respond(204)
+    origin.transport.incoming.append(origin.output())
     origin.transport.take = 1 << 40
     driver.on_writable()
-    path.run()
     assert driver.reading
-    origin.respond(204)
+    assert origin.transport.incoming == []
     path.run()
     assert b"204 No Content" in client.transport.outgoing
+
+
+def test_the_last_word_to_an_origin_goes_out_behind_all_that_waits(path):
+    _client, origin = path.ask(GET)
+    driver = path.driver_of(origin)
+    filler = b"\x00\x3f\xf7\xff\x00\x00\x00\x00\x00" + bytes(0x3FF7)
+    for _ in range(3 * PIECE // len(filler)):
+        driver.h2._write(filler)
+    path.send(driver, b"\x00\x00\x04\x08\x00\x00\x00\x00\x00\x00\x00\x00\x00")  # WINDOW_UPDATE of nothing
+    assert driver.closed
+    assert origin.transport.outgoing.endswith(b"protocol-error")
+    path.run()
+
+
+# -- conversations
+
+
+def test_an_origin_may_listen_in_silence_while_its_client_speaks(path):
+    client, origin = path.ask(b"POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n")
+    origin.respond(200, -1)
+    path.run()
+    for _ in range(10):
+        path.pass_time(20.0)
+        path.send(client, b"1\r\nx\r\n")
+        path.run()
+    assert origin.resets == []
+    assert origin.content(1) == b"abc" + b"x" * 10
+    path.pass_time(121.0)
+    assert origin.resets == [(1, CANCEL)]
+    assert path.values[GATEWAY_HEAD_TIMEOUT] == 1
+
+
+# -- what a dial's task asks, out of a round
+
+
+def test_a_request_that_cannot_be_asked_out_of_a_round_begins_one(path):
+    path.ask(GET)
+    path.origins[0].h2._write(
+        b"\x00\x00\x06\x04\x00\x00\x00\x00\x00\x00\x06\x00\x00\x00\x64"
+    )  # MAX_HEADER_LIST_SIZE
+    path.run()
+    client = path.client()
+    assert not path.poller.in_round
+    path.send(client, b"GET / HTTP/1.1\r\nHost: x\r\nX: " + b"y" * 1000 + b"\r\n\r\n")
+    assert path.poller._deferred == []
+    path.poller.dispatch()  # the descriptor is writable
+    path.run()
+    assert b"502 Bad Gateway" in client.transport.outgoing

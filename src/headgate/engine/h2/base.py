@@ -60,6 +60,8 @@ class H2Base:
         self.local = settings if settings is not None else H2Settings()
         self.remote = RemoteSettings()
         self.scheme = scheme
+        # As a server: the client is a gateway whose word counts, and may have been asked over TLS where we were not.
+        self.from_gateway = False
         self.max_requests = max_requests
         self.expires = now + max_age
         self.now = now  # of the last `receive` or `on_deadline`

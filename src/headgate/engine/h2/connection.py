@@ -433,6 +433,7 @@ class H2Connection(H2Content):
             self.scheme,
             ended=ends,
             connect_protocol=self.local.connect_protocol,
+            from_gateway=self.from_gateway,
         )
         method = request.method
         stream.method = method

@@ -84,11 +84,19 @@ class _Gathered:
 
 
 def read_request(
-    lines: list[Line], stream: int, version: int, scheme: bytes, *, ended: bool, connect_protocol: bool
+    lines: list[Line],
+    stream: int,
+    version: int,
+    scheme: bytes,
+    *,
+    ended: bool,
+    connect_protocol: bool,
+    from_gateway: bool = False,
 ) -> tuple[Request, int]:
     """Return the request of a header section, and its priority; `ended` when the stream ends with it.
 
-    `scheme` is the only one that is served on this connection. Raises `MalformedError` or `RefusedError`.
+    `scheme` is the one that is served on this connection, the only one unless it comes `from_gateway`, which may have
+    been asked by the other. Raises `MalformedError` or `RefusedError`.
     """
     pseudo: list[Line | None] = [None] * (LAST_PSEUDO + 1)
     first = _pseudo_fields(lines, pseudo)
@@ -109,7 +117,10 @@ def read_request(
         flags |= line.flags
     gathered.flags |= flags
     authority = _authority(pseudo[kinds.AUTHORITY], gathered.host, scheme)
-    target = _target(method, pseudo, authority, scheme, connect_protocol=connect_protocol)
+    target = _target(method, pseudo, authority, connect_protocol=connect_protocol)
+    asked_by = pseudo[kinds.SCHEME]
+    if asked_by is not None and asked_by.value != scheme:
+        _check_scheme(asked_by.value.lower(), scheme, from_gateway)
     body = _body(-1 if method == b"CONNECT" else gathered.length, ended)
     request = Request(method, target, version, gathered.finish(authority), body, stream)
     request.host = authority
@@ -158,9 +169,17 @@ def _normal(authority: bytes, scheme: bytes) -> bytes:
     return authority.removesuffix(port) if authority.endswith(port) else authority.removesuffix(b":")
 
 
-def _target(
-    method: bytes, pseudo: list[Line | None], authority: bytes, served: bytes, *, connect_protocol: bool
-) -> bytes:
+def _check_scheme(asked: bytes, served: bytes, from_gateway: bool) -> None:
+    """RFC 9110 section 7.4: there is one scheme that we are an authority for here, but a gateway whose word counts
+    may have ended TLS in front of us, or begun it.
+    """
+    if asked == served or (from_gateway and asked in (b"http", b"https")):
+        return
+    detail = f"only {served.decode()} is served on this connection, but to gateways in trusted_proxies"
+    raise RefusedError(421, "bad-scheme", detail)
+
+
+def _target(method: bytes, pseudo: list[Line | None], authority: bytes, *, connect_protocol: bool) -> bytes:
     """Check :method, :scheme and :path (RFC 9113 sections 8.3.1 and 8.5); return the request target."""
     scheme = pseudo[kinds.SCHEME]
     path = pseudo[kinds.PATH]
@@ -183,9 +202,6 @@ def _target(
     target = path.value
     if path.number < 0 or (target == b"*" and method != b"OPTIONS"):
         raise malformed(":path is no path")
-    if scheme.value != served and scheme.value.lower() != served:
-        # RFC 9110 section 7.4: there is one scheme that we are an authority for here.
-        raise RefusedError(421, "bad-scheme", f"only {served.decode()} is served on this connection")
     return target
 
 

@@ -16,9 +16,10 @@ from headgate.engine.message.priority import DEFAULT_PRIORITY
 from headgate.http.fields import CONTENT_LENGTH, FORWARDED, HOST
 
 
-def request(*pairs, ended=False, connect_protocol=False, version=30, scheme=b"https"):
+def request(*pairs, ended=False, version=30, scheme=b"https", **options):
     lines = [Line(name, value) for name, value in pairs]
-    return read_request(lines, 4, version, scheme, ended=ended, connect_protocol=connect_protocol)[0]
+    options.setdefault("connect_protocol", False)
+    return read_request(lines, 4, version, scheme, ended=ended, **options)[0]
 
 
 def response(*pairs, method=b"GET", ended=False):
@@ -345,6 +346,19 @@ def test_the_version_and_the_scheme_are_those_of_the_connection():
     )
     with pytest.raises(RefusedError) as caught:
         request(*pairs, scheme=b"https")
+    assert (caught.value.code, caught.value.reason) == (421, "bad-scheme")
+
+
+@pytest.mark.parametrize("scheme", [b"http", b"https", b"HTTPS"])
+def test_rfc9110_7_4_a_gateway_may_have_been_asked_by_the_other_scheme(scheme):
+    pairs = ((b":scheme", scheme), *without(b":scheme"))
+    for served in (b"http", b"https"):
+        assert request(*pairs, scheme=served, from_gateway=True).method == b"GET"
+
+
+def test_a_gateway_may_not_have_been_asked_by_just_any_scheme():
+    with pytest.raises(RefusedError) as caught:
+        request((b":scheme", b"ftp"), *without(b":scheme"), from_gateway=True)
     assert (caught.value.code, caught.value.reason) == (421, "bad-scheme")
 
 
