@@ -93,7 +93,7 @@ class LaneDriver:
         raise NotImplementedError
 
     def waits_for_others(self, stream: int) -> bool:
-        """Tell whether what is unwritten waits for its turn alone, on a connection that moves: then it is not late."""
+        """Tell whether what is unwritten waits for its turn alone, on a connection that moves."""
         return False
 
     def consumed(self, stream: int, count: int) -> None:
