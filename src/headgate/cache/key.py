@@ -1,0 +1,154 @@
+"""Primary keys: the name under which responses are stored (RFC 9111 sections 2 and 4).
+
+A key is the target URI, `https://example.com/path?query`, and behind it, each behind a line feed, the parts that the
+policy of a route adds: `name=value` for a field, `name` alone for one that is absent, `cookie:name=value` for a
+cookie. No URI and no field value has a line feed, so parts cannot be forged, and what is before the first one is what
+a purge names. With an untouched Policy it is the URI and nothing else, put together by one concatenation.
+
+The method is in no key: only GET is stored, and HEAD is answered from it (section 4 and RFC 9110 section 9.3.2);
+`method_is_stored` and `method_is_answered` say so.
+
+The path comes normalised from http/target and is the one that the origin gets, so two spellings of one path cannot
+have two keys, and one spelling cannot have the answer to another. The query is normalised by rules alone: nothing is
+known about it. Only what the origin does not tell apart may be left out: a policy that drops a parameter which the
+origin reads serves one client's answer to another.
+"""
+
+from typing import Final
+
+from headgate.cache import policy as rules
+from headgate.cache.policy import Policy
+from headgate.cache.vary import ABSENT, selected
+from headgate.errors import RemoteProtocolError
+from headgate.http.fields import Fields
+from headgate.http.target import format_authority, parse_authority
+
+# Longer keys have no entry, and such requests go by the cache: URIs of honest clients end at 2,000 to 8,000 octets.
+MAX_KEY: Final = 8192
+# A query of more parameters is left as it is.
+MAX_PARAMETERS: Final = 256
+
+_UNRESERVED: Final = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~"
+_HEX: Final = b"0123456789ABCDEFabcdef"
+
+
+def method_is_stored(method: bytes) -> bool:
+    """Whether a response to this method may be stored under the key of its target."""
+    return method == b"GET"
+
+
+def method_is_answered(method: bytes) -> bool:
+    """Whether a stored response to GET may be the answer to this method."""
+    return method == b"GET" or method == b"HEAD"
+
+
+def primary_key(policy: Policy, secure: bool, host: bytes, target: bytes, fields: Fields) -> bytes:
+    """Return the key of a request; b"": it has none and goes by the cache.
+
+    `host` is the authority as the client sent it; `target` the origin-form that the origin gets, its path normal.
+    """
+    uri = uri_key(policy, secure, host, target)
+    if not uri:
+        return b""
+    if policy.key_fields or policy.key_cookies:
+        for name in policy.key_fields:
+            value = selected(name, fields)
+            uri += b"\n" + name if value == ABSENT else b"\n" + name + b"=" + value
+        for name in policy.key_cookies:
+            uri += b"\ncookie:" + name
+            # Every cookie of that name: origins differ on which of two they read.
+            for value in cookie_values(name, fields):
+                uri += b"=" + value
+    return uri if len(uri) <= MAX_KEY else b""
+
+
+def uri_key(policy: Policy, secure: bool, host: bytes, target: bytes) -> bytes:
+    """Return the part of a key that names the URI, for purges and invalidation too; b"" when there is none."""
+    if len(target) > MAX_KEY or not target.startswith(b"/"):
+        return b""
+    if policy.query != rules.QUERY_ALL or policy.query_sorted:
+        mark = target.find(b"?")
+        if mark >= 0:
+            target = target[:mark] + normal_query(policy, target[mark:])
+    scheme = b"https" if secure else b"http"
+    if policy.key_host:
+        authority = normal_authority(host, scheme)
+        if not authority:
+            return b""
+    else:
+        authority = b""
+    if not policy.key_scheme:
+        scheme = b""
+    return b"%b://%b%b" % (scheme, authority, target)
+
+
+def normal_authority(host: bytes, scheme: bytes) -> bytes:
+    """Return an authority in lower case without the port that its scheme implies, b"" when it is none."""
+    try:
+        name, port = parse_authority(host)
+    except RemoteProtocolError:
+        return b""
+    return format_authority(name, port, scheme)
+
+
+def normal_query(policy: Policy, query: bytes) -> bytes:
+    """Return a query, which begins with "?", as the policy wants it in the key; b"" when nothing is left.
+
+    Sorted by name, parameters of one name stay in their order: `a=1&a=2` is not `a=2&a=1`. Names are compared with
+    unreserved octets decoded, and written as they came.
+    """
+    if policy.query == rules.QUERY_NONE:
+        return b""
+    pairs = query[1:].split(b"&")
+    if len(pairs) > MAX_PARAMETERS:
+        return query
+    kept: list[tuple[bytes, int, bytes]] = []
+    for place in range(len(pairs)):
+        pair = pairs[place]
+        name = _decoded(pair.split(b"=", 1)[0])
+        if policy.query == rules.QUERY_ONLY and not _is_named(policy, name):
+            continue
+        if policy.query == rules.QUERY_WITHOUT and _is_named(policy, name):
+            continue
+        kept.append((name, place, pair))
+    if policy.query_sorted:
+        kept.sort()
+    if not kept:
+        return b""
+    return b"?" + b"&".join([item[2] for item in kept])
+
+
+def _is_named(policy: Policy, name: bytes) -> bool:
+    """Whether `query_names` has a parameter: by its name, or by a beginning that ends in "*" (`utm_*`)."""
+    if name in policy.query_names:
+        return True
+    starts = [pattern[:-1] for pattern in policy.query_names if pattern.endswith(b"*")]
+    return len(starts) > 0 and name.startswith(tuple(starts))
+
+
+def _decoded(name: bytes) -> bytes:
+    """Decode the unreserved octets of a name: %75tm_source is no way around a rule about utm_source."""
+    if b"%" not in name:
+        return name
+    pieces = name.split(b"%")
+    whole = pieces[0]
+    for piece in pieces[1:]:
+        octet = -1
+        if len(piece) >= 2 and piece[0] in _HEX and piece[1] in _HEX:
+            octet = int(piece[:2], 16)
+        if octet >= 0 and octet in _UNRESERVED:
+            whole += bytes((octet,)) + piece[2:]
+        else:
+            whole += b"%" + piece
+    return whole
+
+
+def cookie_values(name: bytes, fields: Fields) -> list[bytes]:
+    """Return every value that the Cookie lines have for a name (RFC 6265 section 4.2.1), in order."""
+    values: list[bytes] = []
+    for line in fields.get_all(b"cookie"):
+        for pair in line.split(b";"):
+            mark = pair.find(b"=")
+            if mark >= 0 and pair[:mark].strip(b" \t") == name:
+                values.append(pair[mark + 1 :].strip(b" \t"))
+    return values
