@@ -1,0 +1,79 @@
+"""The public suite's harness can be trusted: a peer of known quality scores what it is known for, and nothing shines
+that does not cache.
+
+The suite's package brings the results that its author published, nginx's among them, of the same version of the
+tests. They go through the same scorer as ours.
+"""
+
+import json
+import subprocess
+from contextlib import contextmanager
+
+import pytest
+from tests.integration.cache import peers, suite
+
+PUBLISHED = """
+import fs from 'node:fs'
+const [folder] = process.argv.slice(2)
+const root = `${folder}/node_modules/http-cache-tests/`
+const { determineTestResult } = await import(root + 'lib/display.mjs')
+const suites = (await import(root + 'tests/index.mjs')).default
+const results = JSON.parse(fs.readFileSync(root + 'results/nginx.json'))
+const found = { required: 0, optimal: 0, check: 0 }
+for (const suite of suites) {
+  for (const test of suite.tests) {
+    if (test.browser_only !== true && ['✅', 'Y'].includes(determineTestResult(suites, test.id, results)[2])) {
+      found[test.kind || 'required']++
+    }
+  }
+}
+console.log(JSON.stringify(found))
+"""
+
+
+@pytest.fixture(scope="module")
+def folder():
+    return suite.installed()
+
+
+def published(folder, tmp_path):
+    program = tmp_path / "published.mjs"
+    program.write_text(PUBLISHED)
+    command = ["node", "--no-warnings", str(program), str(folder)]
+    done = subprocess.run(
+        command, env=suite.environment(), capture_output=True, text=True, timeout=60, check=True
+    )
+    return json.loads(done.stdout)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+def test_nginx_scores_what_is_published_for_it_within_a_point(folder, tmp_path):
+    rows = suite.run(peers.nginx)
+    for kind, count in published(folder, tmp_path).items():
+        assert abs(suite.reached(rows, kind) - count) <= 1, suite.table(rows)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+def test_without_a_cache_hardly_anything_counts():
+    """Dependencies are honoured: of the required tests 97 are true in the raw result of no cache at all."""
+
+    @contextmanager
+    def nothing(_folder, origin_port):
+        yield origin_port
+
+    rows = suite.run(nothing)
+    raw = sum(
+        not row["detail"] for row in rows if row["kind"] == "required" and row["suite"] != suite.SURROGATE
+    )
+    assert suite.reached(rows, "required") <= raw / 2, suite.table(rows)
+    # The origin itself answers the one conditional request that a client sends.
+    assert suite.reached(rows, "optimal") <= 1, suite.table(rows)
+
+
+def test_what_applies_to_a_proxy_is_what_is_counted():
+    """A test alone brings what it depends on; nothing is left of an id in the environment."""
+    rows = suite.run(peers.nginx, "freshness-max-age-0")
+    assert {row["id"] for row in rows} == {"freshness-max-age-0", "freshness-none"}
+    assert {row["state"] for row in rows} == {"pass", "yes"}
