@@ -182,6 +182,14 @@ class Endpoint(UpstreamOwner, H2Host):
             found += self.h3.lanes()
         return found
 
+    @property
+    def is_over(self) -> bool:
+        """Whether nothing is under way: out of its group, it need not be swept any more. A connection of HTTP/2 may
+        carry on for another endpoint when all that was its own has ended."""
+        if self.active or self._open:
+            return False
+        return (self.h2 is None or self.h2.is_over) and (self.h3 is None or self.h3.is_over)
+
     def take(self, exchange: Exchange) -> UpstreamStream | None:
         """Return an idle connection, or a lane on a shared one; None: then `dial`."""
         h2 = self.h2

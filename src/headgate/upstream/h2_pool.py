@@ -10,7 +10,8 @@ again, and does not queue for a lane; the first of those that ends up with HTTP/
 An origin that wants a request by HTTP/1.1 (HTTP_1_1_REQUIRED) is left alone with HTTP/2 for five minutes.
 
 Shared with others (RFC 9113 section 9.1.1): before a dial, `Coalescing` is asked for a connection of another endpoint
-that may carry this one's name as well. After a 421 on one of those the endpoint keeps to itself.
+that may carry this one's name as well. After a 421 on one of those the endpoint keeps to itself. What is under way
+on it then goes on, and has its deadlines here (`left`); the connection itself is swept by the pool that dialled it.
 """
 
 from __future__ import annotations
@@ -132,6 +133,7 @@ class H2Pool(LanePool):
         self.host_endpoint: H2Host | None = None
         self.coalescing = coalescing if place is not None else None
         self.place = place  # None: it shares with nobody
+        self.left: list[H2Upstream] = []  # of others, with lanes of ours under way, and asked nothing more
         self._opening: list[H2Upstream] = []  # whose SETTINGS have not come yet
 
     def __repr__(self) -> str:
@@ -243,6 +245,8 @@ class H2Pool(LanePool):
         if isinstance(driver, H2Upstream):
             if self.coalescing is not None and driver.pool is self:
                 self.coalescing.remove(driver)
+            if driver in self.left:
+                self.left.remove(driver)
             if driver in self._opening:
                 self._opening.remove(driver)
                 self._failed(reason or "closed", detail)
@@ -267,7 +271,10 @@ class H2Pool(LanePool):
         driver = await self.coalescing.find(self)
         if driver is None or driver in self.connections or driver.room_left() <= 0:
             return False
-        driver.guests.append(self)
+        if driver in self.left:
+            self.left.remove(driver)
+        else:
+            driver.guests.append(self)
         self._values[UPSTREAM_H2_COALESCED] += 1
         self._opened(driver)
         return True
@@ -284,17 +291,33 @@ class H2Pool(LanePool):
         return False
 
     def _let_go_of_others(self) -> None:
+        """Ask nothing more of them; what is under way there is still ours."""
         for driver in self.connections[:]:
             if isinstance(driver, H2Upstream) and driver.pool is not self:
-                driver.guests.remove(self)
                 self.connections.remove(driver)
+                self.left.append(driver)
+
+    def _forget_left(self) -> None:
+        """Let those go on which nothing of ours is under way any more."""
+        for driver in self.left[:]:
+            if driver.reserved == 0 and all(lane.owner is not self for lane in driver.carried()):
+                self.left.remove(driver)
+                driver.guests.remove(self)
 
     # -- time, and the end
 
     def lanes(self) -> list[UpstreamStream]:
-        return [lane for lane in super().lanes() if lane.owner is self]
+        lanes = super().lanes()
+        for driver in self.left:
+            lanes += driver.carried()
+        return [lane for lane in lanes if lane.owner is self]
+
+    @property
+    def is_over(self) -> bool:
+        return super().is_over and not self._opening and not self.left
 
     def sweep(self, now: float) -> int:
+        self._forget_left()
         for driver in self._opening[:]:
             driver.sweep()
         return super().sweep(now)

@@ -152,6 +152,11 @@ class LanePool(SharedOwner):
 
     # -- time, and the end
 
+    @property
+    def is_over(self) -> bool:
+        """Tell whether nothing is left to be swept, once the endpoint is in no group any more."""
+        return not self.connections
+
     def owns(self, driver: SharedConnection) -> bool:
         """Tell whether a connection is this pool's, and not another's that it may use."""
         return True

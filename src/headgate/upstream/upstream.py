@@ -90,7 +90,7 @@ class Upstream:
         self.queue = settings.queue
         self.health_owner: HealthOwner | None = None
         self.ready: list[Endpoint] = []
-        self.leaving: list[Endpoint] = []  # taken out of the group, with requests under way
+        self.leaving: list[Endpoint] = []  # taken out of the group, with something under way
         self.is_expected = False  # the first answer of a name server is still to come
         self._settings = settings
         self._hash = settings.hash_key
@@ -277,6 +277,4 @@ class Upstream:
                 if now < since + self._settings.slow_start
             }
         if self.leaving:
-            self.leaving = [
-                endpoint for endpoint in self.leaving if endpoint.active or len(endpoint.connections)
-            ]
+            self.leaving = [endpoint for endpoint in self.leaving if not endpoint.is_over]

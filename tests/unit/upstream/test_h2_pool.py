@@ -414,3 +414,65 @@ def test_time_is_the_owners_to_tell(pair):
     pair.pass_time(61.0)
     assert origin.transport.closed
     assert pair.pools[0].connections == pair.pools[1].connections == []
+
+
+def test_what_is_under_way_when_a_connection_is_shared_no_more_still_has_its_deadlines(pair):
+    first, origin = pair.ask(GET)
+    misdirected, _ = pair.ask(GET)
+    third, _ = pair.ask(GET)
+    stalled, _ = pair.ask(GET)
+    assert [request.stream for request in origin.requests] == [1, 3, 5, 7]
+    origin.respond(421, stream=3)
+    pair.run()
+    assert pair.pools[1].left == [pair.driver_of(origin)]
+    pair.origins[1].respond(204)
+    pair.run()
+    assert b"204" in misdirected.transport.outgoing
+    pair.pass_time(61.0)
+    assert b"504 Gateway Timeout" in stalled.transport.outgoing
+    assert b"504 Gateway Timeout" in first.transport.outgoing
+    assert b"504 Gateway Timeout" in third.transport.outgoing
+    assert pair.active == [0, 0]
+    assert pair.pools[1].left == []
+
+
+def test_an_endpoint_that_goes_keeps_the_deadlines_of_what_it_has_on_a_shared_connection(pair):
+    pair.ask(GET)
+    stalled, origin = pair.ask(GET)
+    pair.upstream.set_endpoints([pair.endpoints[0]])
+    pair.upstream.sweep(pair.poller.now)
+    assert pair.upstream.leaving == [pair.endpoints[1]]
+    pair.pass_time(61.0)
+    assert b"504 Gateway Timeout" in stalled.transport.outgoing
+    pair.upstream.sweep(pair.poller.now)
+    assert pair.upstream.leaving == []
+    assert pair.driver_of(origin).guests == []
+
+
+def test_an_endpoint_that_comes_back_uses_a_shared_connection_that_it_had_left(pair):
+    pair.ask(GET)
+    _, origin = pair.ask(GET)
+    driver = pair.driver_of(origin)
+    pair.upstream.set_endpoints([pair.endpoints[0]])
+    pair.upstream.set_endpoints(pair.endpoints)
+    pair.ask(GET)
+    pair.ask(GET)
+    assert len(pair.origins) == 1
+    assert driver.guests == [pair.pools[1]]
+    assert (pair.pools[1].connections, pair.pools[1].left) == ([driver], [])
+
+
+def test_the_owner_of_a_shared_connection_is_swept_until_that_ends(pair):
+    _, origin = pair.ask(GET)
+    guest, _ = pair.ask(GET)
+    origin.respond(204, stream=1)
+    pair.run()
+    owner = pair.endpoints[0]
+    pair.upstream.set_endpoints([pair.endpoints[1]])
+    pair.upstream.sweep(pair.poller.now)
+    assert owner.active == 0
+    assert pair.upstream.leaving == [owner], "its pool has the connection's PINGs and deadlines"
+    answer(pair, guest, origin)
+    pair.upstream.sweep(pair.poller.now)
+    assert pair.upstream.leaving == []
+    assert origin.transport.closed
