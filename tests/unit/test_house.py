@@ -309,6 +309,19 @@ def test_every_limit_stands_in_the_documentation():
     assert sorted((name, limit) for name, limit in found if f"`{limit}`" not in page) == []
 
 
+def test_each_limit_stands_in_one_row():
+    rows = [line.split(" | ")[0] for line in LIMITS_PAGE.read_text(encoding="utf-8").splitlines()]
+    names = [
+        (module, name)
+        for row in rows
+        if row.startswith("| ")
+        for module in re.findall(r"`([a-z0-9_]+/[a-z0-9_/]+)`", row)
+        for name in re.findall(r"`([A-Z_]{4,})`", row)
+    ]
+    assert len(names) > 100
+    assert sorted({name for name in names if names.count(name) > 1}) == []
+
+
 def test_the_tests_that_the_documentation_names_exist():
     texts = [path.read_text(encoding="utf-8") for path in (ROOT / "tests").rglob("test_*.py")]
     missing = []
@@ -459,6 +472,9 @@ def test_every_end_of_http2_has_a_counter_and_the_limits_name_each_flood():
     }
     floods = [kind[0] for kind in budgets.KINDS]
     assert len(found) >= 2
+    texts = [path.read_text(encoding="utf-8") for name, path in MODULES.items() if name != "counters"]
+    unset = [word for word in counters.H2_REASONS if not any(f'"{word}"' in text for text in texts)]
+    assert unset == []
     assert sorted((found | set(floods)) - set(counters.H2_REASONS)) == []
     page = LIMITS_PAGE.read_text(encoding="utf-8").split("\n## HTTP/2", 1)[1].split("\n## ", 1)[0]
     assert [word for word in floods if f"{{{word}}}`" not in page] == []

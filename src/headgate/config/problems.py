@@ -118,11 +118,25 @@ def shown(value: object) -> str:
     return str(value)
 
 
+# What others call the versions of HTTP.
+_OTHER_NAMES: Final = {
+    "http1": "h1",
+    "http1.1": "h1",
+    "http2": "h2",
+    "http2.0": "h2",
+    "h2c": "h2",
+    "http3": "h3",
+    "quic": "h3",
+}
+
+
 def _not_a_choice(location: Location, choices: str, value: object, got: str) -> Finding:
     words = choices.replace("'", '"').replace(" or ", ", ")
     hint = ""
     if isinstance(value, str) and any(c.isalpha() for c in value):  # "1.1" is no misspelling of "1.2"
-        near = difflib.get_close_matches(value.lower(), words.replace('"', "").split(", "), n=1)
+        known = words.replace('"', "").split(", ")
+        other = _OTHER_NAMES.get(value.lower().replace("/", ""), "")
+        near = [other] if other in known else difflib.get_close_matches(value.lower(), known, n=1)
         hint = f'did you mean "{near[0]}"?' if near else ""
     return Finding(location, "", words if "," not in words else f"one of {words}", got, hint)
 

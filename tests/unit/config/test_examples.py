@@ -51,6 +51,14 @@ def test_the_container_takes_its_variables():
     assert config.upstream["app"].endpoints[0].url == "http://app:80"
 
 
+def test_the_examples_of_the_page_on_http2_load():
+    texts = (ROOT / "docs/http2.md").read_text().split("```toml\n")[1:]
+    configs = [loads(text.partition("```")[0], environ={}, files=False) for text in texts]
+    assert ["h2" in config.listener[0].offered for config in configs] == [True, True]
+    assert [next(iter(config.upstream.values())).protocols for config in configs] == [("h2",), ("h1",)]
+    assert configs[1].trusted_proxies
+
+
 def test_the_listeners_of_the_reference_have_the_routes_that_it_says():
     page = (ROOT / "docs/configuration.md").read_text().partition("## Which listener answers")[2]
     text = page.split("```")[1].removeprefix("toml\n")

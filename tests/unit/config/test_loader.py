@@ -50,6 +50,14 @@ def test_a_small_file_gets_every_default():
             'did you mean "https"?',
         ),
         (
+            ('mode = "https"', 'mode = "https"\nprotocols = ["http/2"]'),
+            '6: listener.protocols: expected one of "h1", "h2", "h3", got "http/2"; did you mean "h2"?',
+        ),
+        (
+            ('mode = "https"', 'mode = "https"\nprotocols = ["h1", "http2"]'),
+            '6: listener.protocols[1]: expected one of "h1", "h2", "h3", got "http2"; did you mean "h2"?',
+        ),
+        (
             ('head = "10s"', "head = 10"),
             '9: listener.timeouts.head: expected a duration with its unit, such as "10s" (ms, s, m, h, d; "1h30m"), '
             'got 10; write "10s" for seconds',
