@@ -23,6 +23,7 @@ empty one. Parameters are ignored. A number must be an Integer; anything else in
 from typing import Final, final
 
 from headgate.cache.structured import FALSE, INTEGER, STRING, TOKEN, parse_dictionary
+from headgate.http.fields import Fields
 
 # What is said, one bit each.
 NO_STORE: Final = 1
@@ -91,6 +92,19 @@ class Directives:
 
 
 NOTHING: Final = Directives()  # of a message without any; never changed
+_PRAGMA: Final = Directives()  # Pragma: no-cache
+_PRAGMA.flags = NO_CACHE
+
+
+def request_directives(fields: Fields) -> Directives:
+    """Return what a request asks of caches; Pragma speaks when Cache-Control does not (section 5.4)."""
+    if b"cache-control" in fields.names:
+        return parse_cache_control(fields.get_all(b"cache-control"))
+    if b"pragma" in fields.names:
+        for value in fields.get_all(b"pragma"):
+            if parse_cache_control([value]).flags & NO_CACHE:
+                return _PRAGMA
+    return NOTHING
 
 
 def parse_cache_control(values: list[bytes]) -> Directives:
