@@ -378,9 +378,7 @@ class H2Upstream(StreamDriver, UpstreamLaneDriver, SharedConnection):
 
     def _drained(self, lane: Lane) -> None:
         if lane.is_stalled and not self.is_unwritten(lane.stream):
-            lane.is_stalled = False
-            if lane.receiver is not None:
-                lane.receiver.upstream_drained(lane)
+            lane.drained()
 
     def on_writable(self) -> None:
         self._tell_failed()
@@ -411,7 +409,10 @@ class H2Upstream(StreamDriver, UpstreamLaneDriver, SharedConnection):
     def sweep(self) -> int:
         if not self.closed:
             count_origin(self.h2.resets_sent, self.values)
-            self._on_time(self.poller.now)
+            try:
+                self._on_time(self.poller.now)
+            except Exception as error:
+                self.on_crash(error)  # one connection's defect must not keep all the others' deadlines
         return self.unsent + self.h2.queued_total
 
     def _on_time(self, now: float) -> None:

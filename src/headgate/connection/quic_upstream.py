@@ -199,9 +199,7 @@ class QuicUpstream(QuicDriver, UpstreamLaneDriver, SharedConnection):
     def on_writable(self, stream: int) -> None:
         lane = self.lanes.get(stream)
         if lane is not None and lane.is_stalled:
-            lane.is_stalled = False
-            if lane.receiver is not None:
-                lane.receiver.upstream_drained(lane)
+            lane.drained()
 
     # -- time
 

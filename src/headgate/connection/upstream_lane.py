@@ -181,6 +181,16 @@ class Lane(UpstreamStream):
     def held(self) -> int:
         return self.waiting
 
+    def drained(self) -> None:
+        """The connection has room again for what `flush` said False to."""
+        self.is_stalled = False
+        receiver = self.receiver
+        if receiver is not None:
+            try:
+                receiver.upstream_drained(self)
+            except Exception as error:
+                self.on_crash(error)
+
     # -- time
 
     def wait_until(self, when: float) -> None:
@@ -211,11 +221,14 @@ class Lane(UpstreamStream):
             self.owner.upstream_gone(self)
 
     def fail(self, reason: str, detail: str) -> None:
-        """The answer will not be completed."""
+        """The answer will not be completed. Never raises: whoever calls it has others to tell as well."""
         receiver = self.receiver
         self.close()
         if receiver is not None:
-            receiver.upstream_failed(self, reason, detail)
+            try:
+                receiver.upstream_failed(self, reason, detail)
+            except Exception as error:
+                self.owner.crashed("upstream", error)
 
     def on_crash(self, error: Exception) -> None:
         self.owner.crashed("upstream", error)

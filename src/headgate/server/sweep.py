@@ -73,12 +73,15 @@ def sweep(listeners: list[Listener], endpoints: list[Endpoint], values: list[int
                     spare.on_crash(error)
             elif not spare.closed:
                 upstream += spare.held()
-        if endpoint.pool.spare > 0:
-            endpoint.tend(now)
-        if endpoint.h2 is not None:
-            upstream += endpoint.h2.sweep(now)
-        if endpoint.h3 is not None:
-            upstream += endpoint.h3.sweep(now)
+        try:
+            if endpoint.pool.spare > 0:
+                endpoint.tend(now)
+            if endpoint.h2 is not None:
+                upstream += endpoint.h2.sweep(now)
+            if endpoint.h3 is not None:
+                upstream += endpoint.h3.sweep(now)
+        except Exception as error:
+            endpoint.crashed("upstream", error)  # the other endpoints have their deadlines too
     values[HELD_HEADS] = heads
     values[HELD_DOWNSTREAM] = held
     values[HELD_UPSTREAM] = upstream

@@ -96,7 +96,17 @@ class LanePool(SharedOwner):
                     self._begin_dial()
                 return
             waiter, _ = self._waiters.popleft()
-            waiter.lane_ready(lane)
+            try:
+                waiter.lane_ready(lane)
+            except Exception as error:
+                lane.on_crash(error)  # the others still wait
+
+    def _turn_down(self, waiter: LaneWaiter, reason: str, detail: str) -> None:
+        """Tell somebody that there will be no lane."""
+        try:
+            waiter.lane_failed(reason, detail)
+        except Exception as error:
+            self.crashed("upstream", error)  # the others are to be told as well
 
     # -- dials
 
@@ -126,7 +136,7 @@ class LanePool(SharedOwner):
         waiters = self._waiters
         self._waiters = deque()
         for waiter, _ in waiters:
-            waiter.lane_failed(reason, detail)
+            self._turn_down(waiter, reason, detail)
 
     # -- what connections report
 
@@ -176,8 +186,8 @@ class LanePool(SharedOwner):
                 driver.end_idle()
         while self._waiters and now >= self._waiters[0][1]:
             waiter, _ = self._waiters.popleft()
-            waiter.lane_failed(
-                "timeout", f"{self.url}: no room on any of {len(self.connections)} connections"
+            self._turn_down(
+                waiter, "timeout", f"{self.url}: no room on any of {len(self.connections)} connections"
             )
         return held
 

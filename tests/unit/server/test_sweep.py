@@ -5,6 +5,7 @@ import socket
 import pytest
 from tests.unit.proxy.data_path import DataPath
 
+from headgate.build_info import is_compiled
 from headgate.counters import HELD_DOWNSTREAM, HELD_HEADS, HELD_UPSTREAM, TIMEOUT_HEAD, TUNNELS_OPEN
 from headgate.http.forwarded import Forwarder
 from headgate.http.networks import Networks
@@ -120,3 +121,32 @@ def test_an_answer_that_was_not_taken_before_the_switch_is_held_once(swept):
     assert swept.values[TUNNELS_OPEN] == 0
     assert swept.held == (0, 0, 0)
     assert driver.tunnel.relay.client.unsent == 0, "let go of at once"
+
+
+class DefectivePool:
+    """What one endpoint has of HTTP/2, with a defect."""
+
+    def sweep(self, now):
+        raise RuntimeError("a defect")
+
+    def lanes(self):
+        return []
+
+    def close(self):
+        pass
+
+
+@pytest.mark.skipif(is_compiled("headgate.upstream.endpoint"), reason="only pure: stand-ins")
+def test_a_defect_in_one_endpoints_sweep_keeps_no_others_from_theirs():
+    path = DataPath(endpoints=2)
+    swept = []
+    bad, good = path.endpoints
+    bad.h2 = DefectivePool()
+    good.h2 = DefectivePool()
+    good.h2.sweep = lambda now: swept.append(now) or 7
+    values = path.values
+    sweep([], path.endpoints, values, 1000.0)
+    assert swept == [1000.0]
+    assert values[HELD_UPSTREAM] == 7
+    assert [repr(error) for error in path.seen.crashes] == ["RuntimeError('a defect')"]
+    path.close()
