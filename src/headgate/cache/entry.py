@@ -128,6 +128,7 @@ class StoredResponse:
 
     __slots__ = (
         "age_value",
+        "asked_range",
         "body",
         "born",
         "date",
@@ -184,6 +185,8 @@ class StoredResponse:
         self.tags: tuple[bytes, ...] = ()
         self.length: int = -1  # octets of the complete representation, -1: not known yet
         self.ranges: list[tuple[int, int]] | None = None  # what is here of it, [start, end); None: all
+        # The Range that a 206 answered whose content was shorter than its Content-Range: see cache/partial.
+        self.asked_range: bytes = b""
         self.size: int = 0  # what it costs to keep
         self.is_complete = False
         self.generation: int = 0
