@@ -21,7 +21,7 @@ from mypy_extensions import trait
 from headgate.connection.exchange import Exchange
 from headgate.connection.stream_driver import GLUE, NEVER
 from headgate.connection.upstream_stream import ResponseReceiver, UpstreamOwner, UpstreamStream
-from headgate.engine.events import UNKNOWN_LENGTH, Data, EndOfMessage, Event, Request, Response
+from headgate.engine.events import NO_BODY, UNKNOWN_LENGTH, Data, EndOfMessage, Event, Request, Response
 from headgate.http.fields import Fields
 
 
@@ -95,8 +95,12 @@ class Lane(UpstreamStream):
         # Another object: the number of the stream is another one for whoever the request came from.
         asked = Request(request.method, request.target, 11, request.fields, request.body)
         asked.host = request.host
-        if request.upgrade:
+        if may_connect(request):
             ask_to_connect(asked, request.upgrade)
+        elif request.upgrade:
+            # Whoever is asked may ignore it (RFC 9110 section 7.8); nobody is to take the answer for a tunnel.
+            request.upgrade = b""
+            asked.fields.remove(b"upgrade")
         self.driver.ask(self, asked)
 
     def send(self, data: bytes) -> bool:
@@ -233,6 +237,11 @@ class Lane(UpstreamStream):
     def on_crash(self, error: Exception) -> None:
         self.owner.crashed("upstream", error)
         self.fail("internal", str(error))
+
+
+def may_connect(request: Request) -> bool:
+    """Tell whether an Upgrade is what extended CONNECT can say: WebSocket, which begins with a GET (RFC 6455 4.1)."""
+    return request.upgrade.lower() == b"websocket" and request.method == b"GET" and request.body == NO_BODY
 
 
 def ask_to_connect(request: Request, protocol: bytes) -> None:

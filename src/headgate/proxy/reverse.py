@@ -22,7 +22,7 @@ from headgate.connection.exchange import Exchange, Handler
 from headgate.connection.stream_driver import NEVER
 from headgate.connection.upstream import UpstreamConnection
 from headgate.connection.upstream_lane import Lane
-from headgate.connection.upstream_stream import ResponseReceiver, UpstreamStream
+from headgate.connection.upstream_stream import REFUSED, ResponseReceiver, UpstreamStream
 from headgate.counters import (
     FORWARD_REFUSED_ADDRESS,
     GATEWAY_CLOSED,
@@ -51,12 +51,18 @@ from headgate.proxy.switch import may_switch, switch
 from headgate.upstream.deadlines import DeadlineOwner
 from headgate.upstream.endpoint import MAX_DIALLING, ConnectionWaiter, Endpoint
 from headgate.upstream.health import BROKEN, CONNECT_FAILED, TIMED_OUT
+from headgate.upstream.lane_pool import NO_ROOM
 from headgate.upstream.retries import CONNECT, STATUS, TIMEOUT, UNTOUCHED
 from headgate.upstream.sticky import Sticky
 from headgate.upstream.upstream import Upstream
 
 # Failed dials that say nothing about the endpoint: we have no descriptor left, what was asked cannot be, a defect.
-_OURS: Final = frozenset(("descriptors", "upgrade", "internal", "refused-address"))
+_OURS: Final = frozenset(("descriptors", "upgrade", "internal", "refused-address", NO_ROOM))
+# How a connection that many share fails one of them and says nothing about the endpoint either: what the client sent
+# is too large for it, or it has enough to do. Whoever could eject an endpoint by asking for too much would.
+_NOT_BROKEN: Final = frozenset(("peer-field-limit", "internal", REFUSED))
+# When to come back where all connections of an endpoint are full; a queue would say its own time.
+_ROOM_SECONDS: Final = 1.0
 
 H3: Final = "HTTP/3"  # as lanes call it
 
@@ -180,6 +186,9 @@ class ReverseProxy(Handler, ResponseReceiver, ConnectionWaiter, DeadlineOwner):
         request = exchange.request
         attempt.connection = connection
         exchange.upstream_started = self.poller.now
+        if isinstance(connection, Lane) and not request.host and not request.fields.get(b"host"):
+            # HTTP/1.0 without Host: an empty :authority is malformed, and none at all ends the connections of some.
+            request.fields.set(b"host", attempt.endpoint.authority, b"Host")
         connection.send_request(request, self, exchange)
         if request.body == 0:
             attempt.sent_all = True
@@ -255,6 +264,9 @@ class ReverseProxy(Handler, ResponseReceiver, ConnectionWaiter, DeadlineOwner):
             # Whoever runs it knows already, and starts it again.
             self.values[GATEWAY_UNAVAILABLE] += 1
             self._answer_error(exchange, 503, "app-down", detail)
+        elif reason == NO_ROOM:
+            self.values[GATEWAY_UNAVAILABLE] += 1
+            self._try_later(exchange, "no-room", detail, _ROOM_SECONDS)
         elif reason == "timeout":
             self.values[GATEWAY_CONNECT_TIMEOUT] += 1
             self._answer_error(exchange, 504, "connect-timeout", detail)
@@ -511,11 +523,15 @@ class ReverseProxy(Handler, ResponseReceiver, ConnectionWaiter, DeadlineOwner):
         if is_free and attempt.is_whole(exchange.request):
             self._repeat(exchange, attempt, kind)
             return
-        attempt.endpoint.health.failed(self.poller.now, BROKEN, attempt.trial)
+        if reason not in _NOT_BROKEN:
+            attempt.endpoint.health.failed(self.poller.now, BROKEN, attempt.trial)
         self.upstream.ended(attempt.endpoint, attempt.trial)
         if self._try_next(exchange, attempt, kind, detail):
             return
         self._finish(exchange, attempt)
+        if reason == "peer-field-limit":
+            self._give_up(exchange, 431, "upstream-peer-field-limit", detail)
+            return
         word = "closed" if reason in ENDED else reason
         self.values[GATEWAY_CLOSED if word == "closed" else GATEWAY_PROTOCOL] += 1
         self._give_up(exchange, 502, f"upstream-{word}", detail)
@@ -538,7 +554,9 @@ class ReverseProxy(Handler, ResponseReceiver, ConnectionWaiter, DeadlineOwner):
         detail = f"{connection.address} was silent"
         connection.close()
         if isinstance(attempt, Attempt):
-            attempt.endpoint.health.failed(self.poller.now, TIMED_OUT, attempt.trial)
+            if attempt.sent_all or not exchange.responded:
+                # Else it is a conversation in which the client was silent as well.
+                attempt.endpoint.health.failed(self.poller.now, TIMED_OUT, attempt.trial)
             self.upstream.ended(attempt.endpoint, attempt.trial)
             if self._try_next(exchange, attempt, TIMEOUT, detail):
                 return

@@ -18,7 +18,7 @@ from headgate.connection.exchange import Exchange
 from headgate.connection.h2_upstream import H2Upstream
 from headgate.connection.quic_socket import Timer, Timers
 from headgate.connection.upstream import UpstreamConnection
-from headgate.connection.upstream_lane import Lane
+from headgate.connection.upstream_lane import Lane, may_connect
 from headgate.connection.upstream_stream import UpstreamOwner, UpstreamStream
 from headgate.counters import (
     ENDPOINT_RESTED,
@@ -214,6 +214,12 @@ class Endpoint(UpstreamOwner, H2Host):
         return connection
 
     @property
+    def authority(self) -> bytes:
+        """Whom a request asks that names nobody (HTTP/1.0 without Host)."""
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"{host}:{self.port}".encode("latin-1", "replace")
+
+    @property
     def _is_shared_only(self) -> bool:
         """Whether HTTP/1.1 is never spoken here."""
         h2 = self.h2
@@ -222,8 +228,9 @@ class Endpoint(UpstreamOwner, H2Host):
 
     def _take_lane(self, exchange: Exchange) -> UpstreamStream | None:
         h2 = self.h2
-        if exchange.request.upgrade:
-            return h2.take_to_connect() if h2 is not None else None
+        request = exchange.request
+        if request.upgrade and (may_connect(request) or not self._is_shared_only):
+            return h2.take_to_connect() if h2 is not None and may_connect(request) else None
         h3 = self.h3
         lane = h3.take() if h3 is not None else None
         if lane is None and h2 is not None and not h2.is_shunned:
@@ -246,7 +253,7 @@ class Endpoint(UpstreamOwner, H2Host):
         """Open a connection for `exchange`; the waiter hears of it. `once`: not one on which a request may be lost
         and has to be sent again."""
         pool = self.h3
-        if pool is not None and pool.is_wanted and not exchange.request.upgrade:
+        if pool is not None and pool.is_wanted and not self._wants_to_leave(exchange.request):
             SideBySide(self, pool, exchange, waiter, once).begin(self._timers)
             return
         self.dial_tcp(exchange, waiter, once)
@@ -259,10 +266,17 @@ class Endpoint(UpstreamOwner, H2Host):
             if h3 is not None and h3.is_only:
                 waiter.connect_failed(exchange, "upgrade", f"{self.url}: HTTP/3 knows no Upgrade")
                 return
-        elif h2.is_only or (h2.is_wanted and (h2.allows_connect or not exchange.request.upgrade)):
+        elif h2.is_only or (h2.is_wanted and self._suits_h2(h2, exchange.request)):
             LaneFor(self, h2, exchange, waiter, once).begin()
             return
         self.dial_h1(exchange, waiter, once)
+
+    def _wants_to_leave(self, request: Request) -> bool:
+        """Tell whether a request wants to leave HTTP, and there is a way: elsewhere its Upgrade is ignored."""
+        return bool(request.upgrade) and (may_connect(request) or not self._is_shared_only)
+
+    def _suits_h2(self, h2: H2Pool, request: Request) -> bool:
+        return not request.upgrade or (h2.allows_connect and may_connect(request))
 
     def dial_h1(self, exchange: Exchange, waiter: ConnectionWaiter, once: bool) -> None:
         """Open a connection for this exchange alone, of HTTP/1.1 unless the origin has changed its mind."""
@@ -468,7 +482,7 @@ class LaneFor(LaneWaiter):
 
     def lane_ready(self, lane: UpstreamStream) -> None:
         self.endpoint.dialling -= 1
-        if self.exchange.request.upgrade and not _may_connect(lane):
+        if may_connect(self.exchange.request) and not _allows_connect(lane):
             lane.close()
             self._without_connect()
             return
@@ -498,7 +512,7 @@ class LaneFor(LaneWaiter):
             endpoint.dial_h1(self.exchange, self.waiter, self.once)
 
 
-def _may_connect(lane: UpstreamStream) -> bool:
+def _allows_connect(lane: UpstreamStream) -> bool:
     """Tell whether the origin of a lane understands extended CONNECT."""
     if not isinstance(lane, Lane):
         return False

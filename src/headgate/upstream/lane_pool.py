@@ -22,6 +22,8 @@ from headgate.upstream.health import Tell
 # Connections of one version to one endpoint from one worker; each carries a hundred requests or more (RFC 9113
 # section 5.1.2, RFC 9114 section 6.1).
 MAX_SHARED_CONNECTIONS: Final = 64
+# Why somebody gets no lane where the origin is well and all its connections have enough to do.
+NO_ROOM: Final = "no-room"
 
 
 @trait
@@ -186,8 +188,10 @@ class LanePool(SharedOwner):
                 driver.end_idle()
         while self._waiters and now >= self._waiters[0][1]:
             waiter, _ = self._waiters.popleft()
+            # Where there are connections, the origin is busy and not silent.
+            reason = NO_ROOM if self.connections else "timeout"
             self._turn_down(
-                waiter, "timeout", f"{self.url}: no room on any of {len(self.connections)} connections"
+                waiter, reason, f"{self.url}: no room on any of {len(self.connections)} connections"
             )
         return held
 

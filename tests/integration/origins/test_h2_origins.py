@@ -70,7 +70,8 @@ def nginx(folder):
     (folder / "nginx.conf").write_text(
         f"daemon off; user root; pid {folder}/nginx.pid; error_log stderr;\nevents {{}}\n"
         f"http {{ access_log off; client_body_temp_path {folder}/b; {places}\n"
-        f"server {{ listen 127.0.0.1:{clear} http2; root {folder}; location = /big {{ }} {answer} }}\n"
+        f"server {{ listen 127.0.0.1:{clear} http2; keepalive_requests 7; root {folder};"
+        f" location = /big {{ }} {answer} }}\n"
         f"server {{ listen 127.0.0.1:{secure} ssl http2; ssl_certificate leaf.pem; ssl_certificate_key leaf.key;"
         f" http2_max_concurrent_streams 4; {answer} }}\n}}\n"
     )
@@ -214,6 +215,13 @@ def test_programs_of_others_in_the_clear_and_over_tls(gate, name):
 def test_nginx_takes_four_at_a_time_and_gets_more_connections(gate):
     answers = at_once(32, lambda n: told(gate, "nginx-tls", f"/four/{n}"))
     assert {head.status for head, _ in answers} == {200}
+
+
+def test_nginx_says_goaway_after_every_seventh_and_nothing_is_lost(gate):
+    def ask_some(thread):
+        return [post(gate, "nginx", f"/seven/{thread}/{n}")[0].status for n in range(20)]
+
+    assert at_once(4, ask_some) == [[200] * 20] * 4
 
 
 def test_a_long_answer_of_nginx(gate):
