@@ -108,8 +108,10 @@ def _useless(
     has_validator = b"etag" in names or b"last-modified" in names
     if basis != freshness.EXPLICIT and policy.set_cookie == COOKIES_KEEP and b"set-cookie" in names:
         return o.SET_COOKIE
+    if request.method != b"GET" and basis != freshness.EXPLICIT:
+        return o.NO_LIFETIME
     if basis == freshness.NOTHING:
-        kept = has_validator and request.fields.flags & COOKIE == 0 and request.method == b"GET"
+        kept = has_validator and request.fields.flags & COOKIE == 0
         return o.NONE if kept else o.NO_LIFETIME
     if has_validator:
         return o.NONE
