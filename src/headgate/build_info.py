@@ -187,6 +187,7 @@ COMPILED: Final[tuple[str, ...]] = (
     "headgate.cache.invalidation",
     "headgate.cache.merging",
     "headgate.cache.partial",
+    "headgate.cache.update",
     "headgate.pipeline.matchers",
     "headgate.pipeline.route",
     "headgate.pipeline.middleware.headers",

@@ -126,11 +126,15 @@ def evaluate(request: Request, variant: StoredResponse, now: float) -> int:
             return 304
     elif b"if-modified-since" in fields.names and not is_modified(fields, variant, now):
         return 304
-    if request.method != b"GET" or b"range" not in fields.names:
-        return 200
-    if b"if-range" in fields.names and not range_holds(fields, variant, now):
-        return 200
-    return 206
+    return 206 if range_applies(request, variant, now) else 200
+
+
+def range_applies(request: Request, variant: StoredResponse, now: float) -> bool:
+    """Whether a request has a Range to look at, which is one of a GET (section 14.2) whose If-Range holds."""
+    fields = request.fields
+    if fields.flags & RANGE == 0 or request.method != b"GET" or b"range" not in fields.names:
+        return False
+    return b"if-range" not in fields.names or range_holds(fields, variant, now)
 
 
 def none_match(values: list[bytes], etag: bytes) -> bool:

@@ -20,7 +20,7 @@ multipart/byteranges of an origin are passed on and not stored.
 
 from typing import Final, final
 
-from headgate.cache.conditional import is_tag, match_weakly, strong_validator
+from headgate.cache.conditional import is_tag, match_weakly, range_applies, strong_validator
 from headgate.cache.entry import Body, MemoryBody, StoredResponse
 from headgate.cache.merging import merge_fields
 from headgate.cache.ranges import (
@@ -31,7 +31,7 @@ from headgate.cache.ranges import (
     parse_range,
     select,
 )
-from headgate.engine.events import Response
+from headgate.engine.events import Request, Response
 from headgate.http.fields import Fields
 
 # Pieces with gaps between them that one variant may consist of: a player that jumps about makes a dozen.
@@ -232,6 +232,13 @@ def piece_of(response: Response) -> Piece | None:
     return Piece(read[0], read[1], read[2])
 
 
+def is_storable(request: Request, response: Response) -> bool:
+    """Whether a 206 can be kept: the answer to a GET for one range that says which octets it holds."""
+    if request.method != b"GET" or not is_single(request.fields.get_all(b"range")):
+        return False
+    return piece_of(response) is not None
+
+
 def set_partial(variant: StoredResponse, piece: Piece, body: Body, is_whole: bool, asked: bytes) -> bool:
     """Make of what was built from a 206 an incomplete 200 with the octets in `body`; False: it is not to be stored.
 
@@ -376,6 +383,14 @@ def answer(values: list[bytes], variant: StoredResponse, applies: bool) -> Selec
         if not covers(ranges, start, end):
             return None
     return selection
+
+
+def holds(request: Request, variant: StoredResponse, now: float) -> bool:
+    """Whether all that a request asks for of this variant is here (section 3.3)."""
+    if variant.ranges is None:
+        return True
+    applies = range_applies(request, variant, now)
+    return applies and answer(request.fields.get_all(b"range"), variant, True) is not None
 
 
 def completion(variant: StoredResponse) -> tuple[bytes, bytes]:

@@ -12,7 +12,9 @@ from headgate.cache.partial import (
     completion,
     covers,
     gaps_within,
+    holds,
     is_single,
+    is_storable,
     may_combine,
     part_fields,
     piece_of,
@@ -20,7 +22,7 @@ from headgate.cache.partial import (
     set_broken_off,
     set_partial,
 )
-from headgate.engine.events import Response
+from headgate.engine.events import Request, Response
 from headgate.http.fields import Fields
 
 WHOLE = bytes(i * 7 % 251 for i in range(1000))
@@ -418,3 +420,27 @@ def test_the_fields_of_a_206():
         b"date",
     ]
     assert part_fields(made, False, True).names == [b"content-location", b"etag", b"date"]
+
+
+def test_what_is_held():
+    def asked(*pairs, method=b"GET"):
+        return Request(method, b"/", 11, fields(*pairs))
+
+    made = part(100, 200)
+    assert holds(asked((b"range", b"bytes=100-199")), made, 0.0)
+    assert holds(asked((b"range", b"bytes=100-199"), (b"if-range", b'"v1"')), made, 0.0)
+    assert not holds(asked((b"range", b"bytes=100-199"), (b"if-range", b'"v2"')), made, 0.0)
+    assert not holds(asked((b"range", b"bytes=100-200")), made, 0.0)
+    assert not holds(asked((b"range", b"bytes=100-199"), method=b"HEAD"), made, 0.0)
+    assert not holds(asked(), made, 0.0)
+    assert holds(asked(), part(0, 1000), 0.0)
+
+
+def test_which_206_can_be_kept():
+    good = head((b"content-range", b"bytes 4-9/10"))
+    one = Request(b"GET", b"/", 11, fields((b"range", b"bytes=4-9")))
+    assert is_storable(one, good)
+    assert not is_storable(one, head())
+    assert not is_storable(Request(b"POST", b"/", 11, one.fields), good)
+    assert not is_storable(Request(b"GET", b"/", 11, fields()), good)
+    assert not is_storable(Request(b"GET", b"/", 11, fields((b"range", b"bytes=4-5,7-9"))), good)
