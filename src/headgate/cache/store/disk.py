@@ -1,0 +1,418 @@
+"""The disk store as a worker sees it: it looks up by itself, and tells the writer what to store.
+
+A look-up is one transaction of LMDB that ends before the call does, some microseconds where the pages are in memory.
+What comes back is checked as a whole, or block by block where it is in a file, and whatever is not what was written
+is a miss. Nothing here raises because of a disk, and nothing waits for the writer.
+
+A disk that fails, or that takes long three times running, is left alone for a while, with one warning: the cache is
+in memory only until then. All is opened on first use, after the fork.
+"""
+
+import os
+import socket
+import struct
+import time
+from collections import deque
+from collections.abc import Callable
+from typing import Final
+
+import lmdb
+
+from headgate.cache.entry import SOFT_PURGED, MemoryBody, StoredResponse
+from headgate.cache.purges import GONE, KEEP, Purges
+from headgate.cache.store import layout, messages
+from headgate.cache.store.admission import Admission
+from headgate.cache.store.bodies import CheckedBody, OpenFiles, Upload
+from headgate.cache.store.format import CorruptError, FileContent, Record, decode, encode, key_id
+from headgate.cache.store.layout import PLACE, file_path
+
+# A look-up that takes longer is slow, in seconds: a worker serves nobody meanwhile.
+SLOW: Final = 0.05
+_SLOW_RUNNING: Final = 3
+PAUSE: Final = 30.0
+# After so many reads the writer is told of them.
+_TOUCHES: Final = 64
+# What waits for the writer while its socket is full: it stands still while a batch goes to the disk.
+MAX_WAITING: Final = 4 << 20
+# How often the writer's list of purges is read, in seconds.
+_READ_PURGES: Final = 60.0
+
+Warn = Callable[[str, str], None]
+
+
+class DiskStore:
+    """One worker's view of the disk store. `warn` gets a stable word and a detail; `now` is monotonic seconds."""
+
+    def __init__(
+        self,
+        root: str,
+        budget: int,
+        address: str,
+        warn: Warn,
+        admission: Admission | None = None,
+        now: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """Use what lies under `root`, and the writer that listens on the socket `address`; opens nothing yet."""
+        self.root = root
+        self.budget = budget
+        self.admission = admission if admission is not None else Admission()
+        self.files = OpenFiles()
+        self.purges = Purges()
+        self.hits = 0
+        self.misses = 0
+        self.sent = 0
+        self.dropped = 0  # the writer did not take it, or is not there
+        self.corrupt = 0
+        self._address = address
+        self._warn = warn
+        self._now = now
+        self._env: lmdb.Environment | None = None
+        self._objects: lmdb._Database | None = None
+        self._inode = 0
+        self._socket: socket.socket | None = None
+        self._closed_until = 0.0
+        self._connect_at = 0.0
+        self._read_purges_at = 0.0
+        self._slow = 0
+        self._touched: list[bytes] = []
+        self._waiting: deque[bytes] = deque()
+        self._waiting_octets = 0
+
+    @property
+    def is_up(self) -> bool:
+        """Whether the disk is in use, or would be at the next look-up."""
+        return self._env is not None or self._now() >= self._closed_until
+
+    @property
+    def generation(self) -> int:
+        """The last purge that the disk knows of: where a memory store that begins takes up counting."""
+        self._opened()
+        return self.purges.generation
+
+    # -- looking up
+
+    def get(self, key: bytes) -> list[StoredResponse]:
+        """Return the variants of a key, the oldest first; [] is a miss, for whatever reason."""
+        begun = self._now()
+        found = self._get(key)
+        self._judge_speed(self._now() - begun)
+        if found:
+            self.hits += 1
+        else:
+            self.misses += 1
+        return found
+
+    def _get(self, key: bytes) -> list[StoredResponse]:
+        env = self._opened()
+        if env is None:
+            return []
+        try:
+            values = self._values(env, key_id(key))
+        except (lmdb.Error, OSError) as error:
+            self._pause(error)
+            return []
+        found: list[tuple[bytes, StoredResponse]] = []
+        for identifier, value in values:
+            try:
+                variant = self._variant(key, decode(value[PLACE.size :]))
+            except (CorruptError, OSError):
+                self.corrupt += 1
+                self.remove(key, 0.0)
+                continue
+            if variant is not None:
+                found.append((value[: PLACE.size], variant))
+                self._touch(identifier)
+        found.sort(key=_place)
+        return [variant for _, variant in found]
+
+    def _values(self, env: lmdb.Environment, prefix: bytes) -> list[tuple[bytes, bytes]]:
+        values: list[tuple[bytes, bytes]] = []
+        with env.begin(db=self._objects) as txn, txn.cursor() as cursor:
+            more = cursor.set_range(prefix)
+            while more:
+                identifier = bytes(cursor.key())
+                if not identifier.startswith(prefix):
+                    break
+                values.append((identifier, bytes(cursor.value())))
+                more = cursor.next()
+        return values
+
+    def _variant(self, key: bytes, record: Record) -> StoredResponse | None:
+        """Return the response of a record with its content; None: another key's, or purged."""
+        variant = record.variant
+        if variant.key != key:
+            return None
+        verdict = self.purges.judge(key, variant.tags, variant.generation)
+        if verdict == GONE:
+            return None
+        if verdict != KEEP:
+            variant.flags |= SOFT_PURGED
+        if record.file is None:
+            variant.body = MemoryBody([record.content] if record.content else [])
+            return variant
+        path = file_path(self.root, record.file.name.decode())
+        if os.stat(path).st_size != record.file.size:
+            raise CorruptError(f"{path} is not {record.file.size} octets long")
+        variant.body = CheckedBody(path, record.file, self.files)
+        return variant
+
+    # -- telling the writer
+
+    def store(
+        self, variant: StoredResponse, content: bytes | None = None, file: FileContent | None = None
+    ) -> bool:
+        """Have a complete response stored: with its content in memory, or in the file of a finished `upload`.
+
+        True: the writer has it, and will store it unless the disk is against it.
+        """
+        if file is None and content is None:
+            body = variant.body
+            if not isinstance(body, MemoryBody) or body.size > messages.SMALL_CONTENT:
+                return False
+            content = b"".join(body.chunks)
+        return self._send(messages.put(encode(variant, content or b"", file)))
+
+    def upload(self) -> Upload | None:
+        """Begin a file for content that is too large for the index; None: the disk is not in use."""
+        if not self.is_up:
+            return None
+        try:
+            return Upload(self.root, f"{os.getpid()}.{os.urandom(16).hex()}")
+        except OSError as error:
+            self._pause(error)
+            return None
+
+    def uploaded(self, variant: StoredResponse, upload: Upload) -> bool:
+        """Have a response stored whose content was uploaded; False: the upload is taken back."""
+        if self.store(variant, None, upload.finish()):
+            return True
+        upload.abort()
+        return False
+
+    def fail(self, error: OSError) -> None:
+        """An upload failed, or a body of ours: the disk is left alone for a while."""
+        self._pause(error)
+
+    def remove(self, key: bytes, moment: float) -> bool:
+        """Remove all variants of a key; what was asked for before `moment`, wall seconds, is not stored any more."""
+        return self._send(messages.remove(key, moment))
+
+    def purge(self, kind: int, pattern: bytes, is_soft: bool, generation: int) -> None:
+        """Obey a purge at once; `generation` is its number on the whole machine."""
+        self._opened()
+        self.purges.add(kind, pattern, is_soft, generation)
+
+    def tell_purge(self, kind: int, pattern: bytes, is_soft: bool, generation: int) -> bool:
+        """Tell the writer of a purge, which keeps it for good; one process says it. False: say it again."""
+        return self._send(messages.purge(kind, pattern, is_soft, generation))
+
+    def sync(self, timeout: float) -> tuple[int, int] | None:
+        """Wait until all that was sent is in the index; return its octets and objects. For tests and tools."""
+        connected = self._connected()
+        if connected is None:
+            return None
+        token = time.monotonic_ns() & 0xFFFFFFFF
+        connected.settimeout(timeout)
+        try:
+            self._send_waiting()
+            connected.send(messages.sync(token))
+            _, octets, objects = messages.SYNCED.unpack(connected.recv(1 + messages.SYNCED.size)[1:])
+        except (OSError, struct.error):
+            self._disconnect()
+            return None
+        connected.setblocking(False)
+        return octets, objects
+
+    # -- upkeep
+
+    def tick(self) -> None:
+        """Once a second or so, or more often: notice an index that was made anew, and send what is waiting."""
+        self._send_waiting()
+        self._send_touches()
+        if self._env is None:
+            return
+        try:
+            inode = os.stat(f"{self.root}/index/data.mdb").st_ino
+        except FileNotFoundError:
+            inode = 0
+        except OSError as error:
+            self._pause(error)
+            return
+        if inode != self._inode:
+            self._close_index()
+        elif self._now() >= self._read_purges_at:
+            self._read_purges()
+
+    def close(self) -> None:
+        """Close everything."""
+        self._send_touches()
+        self._close_index()
+        self._disconnect()
+        self.files.close_all()
+
+    # -- the index
+
+    def _opened(self) -> lmdb.Environment | None:
+        if self._env is not None:
+            return self._env
+        if self._now() < self._closed_until:
+            return None
+        try:
+            self._open()
+        except FileNotFoundError:
+            # The writer has not made it yet: no fault, and no warning.
+            self._close_index()
+            self._closed_until = self._now() + 1.0
+        except (lmdb.Error, OSError, CorruptError) as error:
+            self._pause(error)
+        return self._env
+
+    def _open(self) -> None:
+        path = f"{self.root}/index/data.mdb"
+        self._inode = os.stat(path).st_ino
+        env = lmdb.open(
+            f"{self.root}/index",
+            map_size=layout.map_size(self.budget),
+            max_dbs=4,
+            max_readers=layout.MAX_READERS,
+            readonly=True,
+            create=False,
+            readahead=False,
+            max_spare_txns=1,
+        )
+        try:
+            layout.check_length(env, self.root)
+            self._objects = env.open_db(layout.OBJECTS, create=False)
+            meta = env.open_db(layout.META, create=False)
+            with env.begin(db=meta) as txn:
+                if txn.get(layout.FORMAT) != layout.FORMAT_NOW:
+                    raise CorruptError(f"{self.root}: the cache of another version")
+                purges = txn.get(layout.PURGES)
+        except lmdb.NotFoundError:
+            env.close()
+            raise FileNotFoundError(path) from None
+        except BaseException:
+            env.close()
+            raise
+        self._env = env
+        self._know(purges)
+
+    def _read_purges(self) -> None:
+        """Learn which purges the writer has forgotten, because everything was tried against them."""
+        self._read_purges_at = self._now() + _READ_PURGES
+        env = self._env
+        if env is None:
+            return
+        try:
+            meta = env.open_db(layout.META, create=False)
+            with env.begin(db=meta) as txn:
+                purges = txn.get(layout.PURGES)
+            self._know(purges)
+        except (lmdb.Error, CorruptError) as error:
+            self._pause(error)
+
+    def _know(self, purges: bytes | memoryview | None) -> None:
+        """Take the writer's list, and what is later than its last."""
+        if purges is None:
+            return
+        known = layout.unpack_purges(bytes(purges))
+        for generation, kind, is_soft, pattern in self.purges.listed():
+            if generation > known.generation:
+                known.add(kind, pattern, is_soft, generation)
+        self.purges = known
+
+    def _close_index(self) -> None:
+        if self._env is not None:
+            self._env.close()
+            self._env = None
+        self._objects = None
+
+    def _judge_speed(self, seconds: float) -> None:
+        if seconds < SLOW:
+            self._slow = 0
+            return
+        self._slow += 1
+        if self._slow >= _SLOW_RUNNING:
+            self._pause(TimeoutError(f"the last {_SLOW_RUNNING} look-ups took over {SLOW:.2f} s each"))
+
+    def _pause(self, error: BaseException) -> None:
+        self._close_index()
+        self._slow = 0
+        if self._now() >= self._closed_until:
+            detail = f"{self.root}: {error}; again in {PAUSE:.0f} s, until then the cache is in memory only"
+            self._warn("cache-disk-unusable", detail)
+        self._closed_until = self._now() + PAUSE
+
+    # -- the socket
+
+    def _connected(self) -> socket.socket | None:
+        if self._socket is not None:
+            return self._socket
+        if self._now() < self._connect_at:
+            return None
+        connecting = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        connecting.setblocking(False)
+        try:
+            connecting.connect(self._address)
+        except OSError:
+            connecting.close()
+            self._connect_at = self._now() + 1.0
+            return None
+        self._socket = connecting
+        return connecting
+
+    def _disconnect(self) -> None:
+        if self._socket is not None:
+            self._socket.close()
+            self._socket = None
+        self.dropped += len(self._waiting)
+        self._waiting.clear()
+        self._waiting_octets = 0
+
+    def _send(self, packet: bytes) -> bool:
+        """Send a packet, or let it wait; False: it was dropped."""
+        if len(packet) <= messages.MAX_PACKET and self._connected() is not None:
+            if self._send_waiting() and self._send_now(packet):
+                return True
+            if self._socket is not None and self._waiting_octets + len(packet) <= MAX_WAITING:
+                self._waiting.append(packet)
+                self._waiting_octets += len(packet)
+                return True
+        self.dropped += 1
+        return False
+
+    def _send_now(self, packet: bytes) -> bool:
+        connected = self._socket
+        if connected is None:
+            return False
+        try:
+            connected.send(packet)
+        except BlockingIOError:  # the writer is behind
+            return False
+        except OSError:
+            self._disconnect()
+            return False
+        self.sent += 1
+        return True
+
+    def _send_waiting(self) -> bool:
+        """Send what waits; True: nothing does any more."""
+        while self._waiting:
+            if not self._send_now(self._waiting[0]):
+                return False
+            self._waiting_octets -= len(self._waiting.popleft())
+        return True
+
+    def _touch(self, identifier: bytes) -> None:
+        self._touched.append(identifier)
+        if len(self._touched) >= _TOUCHES:
+            self._send_touches()
+
+    def _send_touches(self) -> None:
+        if self._touched:
+            self._send(messages.touch(self._touched))
+            self._touched.clear()
+
+
+def _place(found: tuple[bytes, StoredResponse]) -> bytes:
+    return found[0]
