@@ -51,7 +51,7 @@ from headgate.engine.h2.sender import LOW_WATER
 from headgate.engine.h2.settings import H2Settings
 from headgate.engine.message.events import GoingAway, StreamFailed
 from headgate.errors import TransportError
-from headgate.net.poller import READ, WRITE, Poller
+from headgate.net.poller import READ, Poller
 from headgate.net.transport import Transport
 
 # Silence, while answers are awaited, after which the origin is asked whether it is there.
@@ -108,6 +108,7 @@ class H2Upstream(StreamDriver, UpstreamLaneDriver, SharedConnection):
         self._is_answered = True  # something other than control frames has, since the last PING
         self._is_asked = False  # for the end of the round
         self._is_pumping = False
+        self._is_telling = False
         self._is_deaf = False  # the socket takes nothing any more: what it sent before is still read
         self.watch(READ)
 
@@ -160,17 +161,10 @@ class H2Upstream(StreamDriver, UpstreamLaneDriver, SharedConnection):
         self.values[UPSTREAM_H2_REQUESTS] += 1
 
     def _cannot_ask(self, lane: Lane, reason: str, detail: str) -> None:
-        """Tell it at the end of the round, never inside of the call that asks.
-
-        A dial that came to its end asks out of a round, and another one may not begin for long: the descriptor, which
-        takes octets, begins it.
-        """
+        """Tell it at the end of the round, never inside of the call that asks; out of a round one begins."""
         lane.stream = -2
         self._failed.append((lane, reason, f"{self.address}: {detail}"))
-        if self.poller.in_round or self.closed:
-            self.poller.defer(self)
-        else:
-            self._want(self._interest | WRITE)
+        self.poller.defer(self)
 
     def send(self, event: Event) -> None:
         if not self.closed:
@@ -235,15 +229,11 @@ class H2Upstream(StreamDriver, UpstreamLaneDriver, SharedConnection):
             fault = error
         if not self.is_ready and h2.remote.received and fault is None:
             self._begin()
-        event = h2.next_event()
-        while event is not None and not self.closed:
-            self._on_event(event)
-            event = h2.next_event()
-        self._turn()
+        self._hear()
         if fault is not None:
             self._broken(fault, data)
             return
-        if h2.control_queued > MAX_CONTROL_QUEUED:
+        if h2.control_queued > MAX_CONTROL_QUEUED and not self._is_deaf:
             self.pause_reading()
         if h2.has_output():
             self.flush_soon()
@@ -257,6 +247,25 @@ class H2Upstream(StreamDriver, UpstreamLaneDriver, SharedConnection):
         self.values[UPSTREAM_CONNECTIONS] += 1
         self.values[UPSTREAM_H2_CONNECTIONS] += 1
         self.pool.connection_ready(self)
+
+    def _hear(self) -> None:
+        """Tell the lanes what there is to tell: of what came, and of what could not be sent."""
+        if self._is_telling:
+            return  # further up it goes on until there is nothing more
+        self._is_telling = True
+        h2 = self.h2
+        try:
+            event = h2.next_event()
+            while True:
+                while event is not None and not self.closed:
+                    self._on_event(event)
+                    event = h2.next_event()
+                self._turn()
+                event = h2.next_event()
+                if event is None or self.closed:
+                    return
+        finally:
+            self._is_telling = False
 
     def _on_event(self, event: Event) -> None:
         if isinstance(event, (Data, Response, EndOfMessage)):
@@ -328,13 +337,9 @@ class H2Upstream(StreamDriver, UpstreamLaneDriver, SharedConnection):
     # -- writing
 
     def flush_soon(self) -> None:
-        if self.closed or self._is_asked or self._is_pumping:
-            return
-        if self.poller.in_round:
+        if not (self.closed or self._is_asked or self._is_pumping):
             self._is_asked = True
             self.poller.defer(self)
-        else:
-            self._pump()
 
     def write_deferred(self) -> None:
         self._is_asked = False
@@ -358,7 +363,11 @@ class H2Upstream(StreamDriver, UpstreamLaneDriver, SharedConnection):
                 self._tell_drained()
         finally:
             self._is_pumping = False
-        if not self.closed and not self.reading and self.h2.control_queued <= MAX_CONTROL_QUEUED:
+        if self.closed:
+            return
+        if self.h2.has_event():
+            self._hear()  # trailers, say, that are longer than the origin takes
+        if not self.reading and self.h2.control_queued <= MAX_CONTROL_QUEUED:
             self.resume_reading()
             if self.transport.pending():
                 self.on_readable()  # no readiness tells of octets that TLS has decrypted already
@@ -381,7 +390,6 @@ class H2Upstream(StreamDriver, UpstreamLaneDriver, SharedConnection):
             lane.drained()
 
     def on_writable(self) -> None:
-        self._tell_failed()
         try:
             done = self._write_unsent()
         except TransportError as error:
@@ -400,6 +408,8 @@ class H2Upstream(StreamDriver, UpstreamLaneDriver, SharedConnection):
         self._unsent = b""
         self._unsent_at = 0
         self._is_deaf = True
+        self.resume_reading()
+        self.leave()
 
     def _stalled_late(self) -> None:
         pass  # `is_unwritten` says so

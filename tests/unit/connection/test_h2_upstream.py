@@ -1,5 +1,7 @@
 """An exchange over HTTP/2 with an origin, all in memory: the engine is the real one on both sides."""
 
+import select
+
 import pytest
 from tests.unit.proxy.h2_path import H2Path, fields
 
@@ -460,6 +462,11 @@ def test_an_origin_may_listen_in_silence_while_its_client_speaks(path):
 # -- what a dial's task asks, out of a round
 
 
+def is_awake(poller):
+    """Tell whether uvloop would begin a round."""
+    return select.select([poller], [], [], 0)[0] == [poller]
+
+
 def test_a_request_that_cannot_be_asked_out_of_a_round_begins_one(path):
     path.ask(GET)
     path.origins[0].h2._write(
@@ -469,7 +476,64 @@ def test_a_request_that_cannot_be_asked_out_of_a_round_begins_one(path):
     client = path.client()
     assert not path.poller.in_round
     path.send(client, b"GET / HTTP/1.1\r\nHost: x\r\nX: " + b"y" * 1000 + b"\r\n\r\n")
-    assert path.poller._deferred == []
-    path.poller.dispatch()  # the descriptor is writable
+    assert is_awake(path.poller)
+    path.poller.dispatch()
     path.run()
     assert b"431 Request Header Fields Too Large" in client.transport.outgoing
+
+
+def test_a_request_on_a_connection_that_has_ended_meanwhile_is_told_in_a_round(path):
+    _, origin = path.ask(GET)
+    origin.respond(204)
+    path.run()
+    driver = path.driver_of(origin)
+    lane = driver.reserve(path.pool)
+    driver.close()
+    path.run()
+    path.poller.dispatch()
+    assert not is_awake(path.poller)
+    lane.send_request(path.seen.exchanges[0].request, path.proxy, None)
+    assert not lane.closed, "never inside of the call"
+    assert is_awake(path.poller)
+    path.poller.dispatch()
+    assert lane.closed
+
+
+CHUNKED = b"POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n1\r\na\r\n"
+
+
+def test_trailers_that_the_origin_does_not_take_are_told_at_once():
+    """Of a stream that is not heard of from the origin: what tells it is the sending."""
+    path = H2Path(server_settings=H2Settings(max_section=1000))
+    client, origin = path.ask(CHUNKED)
+    path.send(client, b"0\r\nX-T: " + b"y" * 2000 + b"\r\n\r\n")
+    path.run()
+    assert client.transport.outgoing.startswith(b"HTTP/1.1 431")
+    assert len(origin.resets) == 1
+    assert path.active == [0]
+    path.close()
+
+
+def test_a_connection_that_takes_nothing_more_gets_no_further_request(path):
+    _, origin = path.ask(GET)
+    origin.respond(204)
+    path.run()
+    driver = path.driver_of(origin)
+
+    def write(data):
+        raise TransportError("epipe", 32, "broken pipe")
+
+    origin.transport.write = write
+    first, _ = path.ask(GET)
+    assert not driver.closed, "what it said before may still be read"
+    assert driver.room_left() == 0
+    second, _ = path.ask(GET)
+    path.origins[1].respond(204)
+    path.run()
+    assert b"204 No Content" in second.transport.outgoing
+    path.send(driver, b"")
+    path.run()
+    assert driver.closed
+    path.origins[1].respond(204)
+    path.run()
+    assert b"204 No Content" in first.transport.outgoing

@@ -1,6 +1,7 @@
 """The poller: who is woken, in which order, and that a crash is one owner's own affair."""
 
 import os
+import select
 
 import pytest
 
@@ -94,3 +95,45 @@ def test_interest_can_change(make):
     make.poller.change(owner.fd, WRITE)
     make.poller.dispatch()
     assert make.log == ["a may write"]
+
+
+def is_awake(poller):
+    return select.select([poller], [], [], 0)[0] == [poller]
+
+
+def test_what_is_deferred_out_of_a_round_begins_one(make):
+    owner = make("a")
+    make.poller.change(owner.fd, 0)
+    make.poller.dispatch()
+    assert not is_awake(make.poller)
+    for count in (1, 2):
+        make.poller.defer(owner)
+        make.poller.defer(owner)
+        assert is_awake(make.poller)
+        make.poller.dispatch()
+        assert make.log == ["a writes"] * 2 * count
+        assert not is_awake(make.poller), "once"
+
+
+def test_what_is_deferred_at_the_end_of_a_round_begins_the_next(make):
+    class Again(Owner):
+        def write_deferred(self):
+            super().write_deferred()
+            if len(self.log) < 3:
+                self.poller.defer(self)
+
+    owner = Again(make.poller, make.log, "a")
+    make.poller.change(owner.fd, 0)
+    make.poller.defer(owner)
+    while is_awake(make.poller):
+        make.poller.dispatch()
+    assert make.log == ["a writes"] * 3
+    owner.close()
+
+
+def test_a_poller_that_is_closed_leaves_no_descriptor():
+    before = set(os.listdir("/proc/self/fd"))
+    poller = Poller()
+    poller.close()
+    poller.close()
+    assert set(os.listdir("/proc/self/fd")) == before

@@ -133,6 +133,10 @@ class H2Base:
         self._event_at = at + 1
         return self._events[at]
 
+    def has_event(self) -> bool:
+        """Tell whether there may be an event: what is sent can bring about one as well as what comes."""
+        return self._event_at < len(self._events)
+
     def has_event_of(self, stream_id: int) -> bool:
         """Tell whether the next event is of this stream."""
         if self._dead:
