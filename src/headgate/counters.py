@@ -268,6 +268,38 @@ UPSTREAM_WAITING: Final = _gauge("upstream_queue_requests", "Requests that wait 
 ABORTED_DOWNSTREAM: Final = _counter("aborted_total", "Exchanges cut short, by side.", side="downstream")
 ABORTED_UPSTREAM: Final = _counter("aborted_total", "Exchanges cut short, by side.", side="upstream")
 
+# -- the cache
+# The words of `cache/outcome`, in its order.
+CACHE_OUTCOMES: Final[tuple[str, ...]] = (
+    "HIT",
+    "STALE",
+    "REVALIDATED",
+    "EXPIRED",
+    "MISS",
+    "COLLAPSED",
+    "BYPASS",
+    "UNCACHEABLE",
+    "REFUSED",
+)
+CACHE_FIRST: Final = len(TABLE)
+for _outcome in CACHE_OUTCOMES:
+    _counter("cache_requests_total", "Requests to routes with a cache, by outcome.", outcome=_outcome.lower())
+CACHE_SERVED: Final = _counter(
+    "cache_served_bytes_total", "Content sent from stored responses, and from those being stored."
+)
+CACHE_FILLS: Final = _counter("cache_fills_total", "Answers of origins that began to be stored.")
+_CACHE_FILLED = "Answers of origins that were to be stored, by what became of them."
+CACHE_STORED: Final = _counter("cache_filled_total", _CACHE_FILLED, result="stored")
+CACHE_REFUSED: Final = _counter("cache_filled_total", _CACHE_FILLED, result="refused")
+CACHE_FILLS_BROKEN: Final = _counter("cache_filled_total", _CACHE_FILLED, result="broken-off")
+CACHE_REFRESHED: Final = _counter(
+    "cache_refreshed_total", "Requests to origins that confirm what is served stale meanwhile."
+)
+CACHE_EVICTED: Final = _counter("cache_evicted_total", "Keys that left the memory for want of room.")
+CACHE_OCTETS: Final = _gauge("cache_memory_bytes", "Memory that stored responses take now.")
+CACHE_OBJECTS: Final = _gauge("cache_objects", "Responses stored in memory now.")
+CACHE_HELD: Final = _gauge("held_bytes", _HELD, limit="cache-fills")
+
 # -- ASGI applications: where they run, in a worker or a process of their own
 ASGI_RUNNING: Final = _gauge("asgi_running", "Calls of ASGI applications that run now.")
 _ASGI = "Calls of ASGI applications that went wrong."

@@ -27,7 +27,7 @@ _SECOND_CHANCES: Final = 64
 # Purges that everything stored was tried against stay in force this long for responses under way, in seconds.
 _REMEMBERED: Final = 60.0
 # One object has at most an eighth of the budget, one key a quarter: no stranger's choice of a URL empties the rest.
-_OBJECT_SHARE: Final = 8
+OBJECT_SHARE: Final = 8
 _KEY_SHARE: Final = 4
 
 # What CPython and malloc spend beside the octets themselves, measured (tests/unit/cache/test_memory.py).
@@ -177,7 +177,7 @@ class MemoryStore:
         self.budget = budget
         self.max_variants = max_variants
         # Octets of one response as `cost_of` counts them; larger ones are refused.
-        self.max_object = min(max_object or budget, budget // _OBJECT_SHARE)
+        self.max_object = min(max_object or budget, budget // OBJECT_SHARE)
         self.purges = Purges()
         self.generation = 0  # the purges' own, at hand
         self.octets = 0

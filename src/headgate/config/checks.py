@@ -9,6 +9,7 @@ from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Final
 
+from headgate.config.cache_checks import check_cache, check_route_cache
 from headgate.config.forwarding import check_forward
 from headgate.config.kinds import parse_address
 from headgate.config.listener import Listener
@@ -68,6 +69,7 @@ def check(config: Config, source: Source) -> Iterator[Finding]:
     yield from _check_upstreams(config)
     yield from _check_prewarm(config)
     yield from check_tcp(config, source.upstreams())
+    yield from check_cache(("cache",), config.cache)
 
 
 def _check_listeners(config: Config, source: Source) -> Iterator[Finding]:
@@ -230,6 +232,8 @@ def _check_route(
     if route.upstream is not None and route.upstream not in upstreams:
         yield _absent_upstream((*location, "upstream"), route.upstream, upstreams)
     yield from _check_hsts(location, route)
+    if "cache" in source:
+        yield from check_route_cache((*location, "cache"), route.cache, has_upstream="upstream" in source)
 
 
 def _absent_upstream(location: Location, name: str, upstreams: list[str]) -> Finding:

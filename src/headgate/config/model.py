@@ -12,11 +12,12 @@ from typing import Annotated
 
 from pydantic import Field, JsonValue
 
+from headgate.config.cache import Cache
 from headgate.config.certificate import Certificate, Ocsp, merged_ocsp
 from headgate.config.defaults import default_runtime_dir, default_state_dir
 from headgate.config.kinds import FileName, Network, UserName
 from headgate.config.listener import Listener
-from headgate.config.other import Cache, Limits, Log, Metrics, Resolver
+from headgate.config.other import Limits, Log, Metrics, Resolver
 from headgate.config.route import Route
 from headgate.config.table import Count, Table
 from headgate.config.units import DurationOrZero

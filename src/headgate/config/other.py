@@ -1,4 +1,4 @@
-"""The small tables: resolver, log, metrics, limits of the process, cache."""
+"""The small tables: resolver, log, metrics, limits of the process."""
 
 from typing import Annotated, Literal
 
@@ -55,10 +55,3 @@ class Limits(Table):
     memory_warning: Share = 0.8
     """A worker that holds more than this share of its memory (that of the machine or of the cgroup, divided by the
     number of workers) is reported in the event log. Reason: a warning has to come before the kernel's killer."""
-
-
-class Cache(Table):
-    """The response cache is not built yet."""
-
-    enabled: Flag = False
-    """`true` is an error until it is."""

@@ -6,6 +6,7 @@ from typing import Annotated, Final, Literal
 import re2
 from pydantic import AfterValidator, Field
 
+from headgate.config.cache import RouteCache
 from headgate.config.kinds import FieldName, FieldValue, HostPattern
 from headgate.config.table import Count, Flag, Table
 from headgate.config.units import DurationOrZero, fault
@@ -132,3 +133,4 @@ class Route(Table):
     remove_response_headers: tuple[FieldName, ...] = ()
     """Header fields that are removed on the way to the client."""
     hsts: Hsts | None = None
+    cache: RouteCache = RouteCache()

@@ -1,6 +1,6 @@
 """Words that are known and not built yet.
 
-Someone who asks for a cache must not read "unknown key" and look for a typing error, nor be served without it: each
+Someone who asks for ACME must not read "unknown key" and look for a typing error, nor be served without it: each
 word of the plan that this version does not do is an error that says so. A row leaves this table when its feature
 lands.
 """
@@ -21,8 +21,7 @@ class Unbuilt:
 
 
 TABLE: Final = (
-    Unbuilt(("cache", "enabled"), (True,), "the cache"),
-    Unbuilt(("cache", "*"), (), "the cache"),
+    Unbuilt(("cache", "disk"), (), "the cache on disk"),
     Unbuilt(("acme",), (), "ACME"),
     Unbuilt(("cluster",), (), "clustering"),
 )
@@ -40,8 +39,6 @@ def unbuilt(location: Location, value: object) -> str:
     for row in _ROWS.get((str(location[0]), len(location)), ()):
         if any(want not in ("*", step) for want, step in zip(row.key, location, strict=True)):
             continue
-        if row.key[-1] == "*" and location[-1] == "enabled":
-            continue  # `enabled = false` is allowed, whatever else stands in that table is not
         if not row.values or any(
             value is want or (value == want and isinstance(value, str)) for want in row.values
         ):

@@ -143,6 +143,9 @@ class Exchange:
         self.retries = 0
         self.reason = ""
         self.detail = ""
+        self.cache = ""  # what became of it at the cache (HIT, MISS, ...), "" where there is none
+        self.cache_reason = ""
+        self.cache_stored = ""  # why the answer was not stored
 
     def __repr__(self) -> str:
         return f"<Exchange {self.request!r} status={self.status}>"

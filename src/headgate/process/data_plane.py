@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Final
 
 from headgate.clock import Clock
+from headgate.config.cache import policy_of
 from headgate.config.kinds import format_address
 from headgate.config.listener import Listener as ListenerConfig
 from headgate.config.model import Config
@@ -29,10 +30,12 @@ from headgate.net.poller import Poller
 from headgate.net.resolver import Resolver, ResolverSettings
 from headgate.pipeline.route import Route, Router
 from headgate.process.app_plan import spec_of
+from headgate.process.cache_plane import build_cache, is_cached
 from headgate.process.channel import Json
 from headgate.process.forward_plane import ForwardPlane
 from headgate.process.tcp_plane import build_tcp
 from headgate.process.upstream_plane import UpstreamBuilder, UpstreamParts
+from headgate.proxy.cached import CacheHandler
 from headgate.proxy.dispatch import Dispatcher, HostPolicy
 from headgate.proxy.fixed import HttpsRedirectHandler, RedirectHandler, RespondHandler
 from headgate.proxy.reverse import ReverseProxy
@@ -119,6 +122,7 @@ class DataPlane:
                 self.upstreams[name] = builder.build(name, table)
         self.outliers = builder.outliers
         self.names = builder.names
+        self.cache = build_cache(config, counters.values)
         self._routes = [self._route(table) for table in config.route]
         self._routers: dict[tuple[int, ...], Router] = {}
         self.forwarder = Forwarder(Networks(config.trusted_proxies))
@@ -160,7 +164,11 @@ class DataPlane:
 
     def _route(self, table: RouteConfig) -> Route:
         route = build_route(table)
-        route.handler = self._handler(route)
+        handler = self._handler(route)
+        if self.cache is not None and is_cached(self.config, table):
+            policy = policy_of(self.config.cache, table.cache, route.name)
+            handler = CacheHandler(self.cache, policy, handler, self.poller)
+        route.handler = handler
         return route
 
     def _handler(self, route: Route) -> Handler:

@@ -295,6 +295,8 @@ class Worker:
                 plane.forward.sweep(plane.poller.now)
                 for upstream in plane.upstreams.values():
                     upstream.sweep(plane.poller.now)
+                if plane.cache is not None:
+                    plane.cache.sweep(plane.poller.now)
                 self._publish_health(plane)
                 if self._quic is not None:
                     self._quic.sweep(plane.poller.now)

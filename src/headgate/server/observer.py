@@ -84,6 +84,9 @@ class Observer(DownstreamObserver):
             fields.get(b"x-request-id") or b"",
             exchange.upstream_protocol,
             exchange.user,
+            exchange.cache,
+            exchange.cache_reason,
+            exchange.cache_stored,
         )
 
     def handshake_over(self, connection: StreamDriver) -> None:

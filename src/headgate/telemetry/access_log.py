@@ -70,6 +70,9 @@ _Entry = tuple[
     bytes,
     str,
     bytes,
+    str,
+    str,
+    str,
 ]
 
 
@@ -134,12 +137,16 @@ class AccessLog:
         request_id: bytes,
         upstream_protocol: str = "",
         user: bytes = b"",
+        cache: str = "",
+        cache_reason: str = "",
+        cache_stored: str = "",
     ) -> None:
         """Note one exchange.
 
         `connection` comes from `connection_fields`; `wall` is when the request began (seconds since the epoch);
         durations are in seconds. "" or b"" leave a field out, and so do 0 retries and an upstream duration under 0.
         Without a method there was no HTTP. `upstream_protocol` is "" for HTTP/1.1; `user` is who authenticated.
+        `cache` and the two after it are what became of the request at the cache, words of ours.
         """
         if not self.enabled:
             return
@@ -165,6 +172,9 @@ class AccessLog:
                 request_id if len(request_id) <= ID_LIMIT else request_id[: ID_LIMIT + 1],
                 upstream_protocol,
                 user if len(user) <= ID_LIMIT else user[: ID_LIMIT + 1],
+                cache,
+                cache_reason,
+                cache_stored,
             )
         )
         if len(self._pending) >= BATCH:
@@ -227,6 +237,9 @@ class AccessLog:
             request_id,
             upstream_protocol,
             user,
+            cache,
+            cache_reason,
+            cache_stored,
         ) = entry
         cut = False
         if limit != TARGET_LIMIT or (
@@ -280,6 +293,11 @@ class AccessLog:
             fields["retries"] = retries
         if reason:
             fields["reason"] = reason
+        if cache:
+            fields["cache"] = cache
+            fields["cache_reason"] = cache_reason
+        if cache_stored:
+            fields["cache_stored"] = cache_stored
         if user:
             fields["user"] = text(user)
         if request_id:

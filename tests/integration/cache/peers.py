@@ -64,12 +64,11 @@ PROGRAMS: Final = (
 )
 GATE: Final = """
 [cache]
-[upstream.suite]
-servers = ["http://127.0.0.1:{origin}"]
+enabled = true
 [[route]]
-host = "*"
 upstream = "suite"
-cache = true
+[upstream.suite]
+endpoints = ["http://127.0.0.1:{origin}"]
 """
 
 

@@ -12,11 +12,8 @@ ENDPOINTS = 'endpoints = ["http://10.0.0.1:8080"]'
     ("change", "lines"),
     [
         (
-            (ENDPOINTS, ENDPOINTS + "\n[cache]\nenabled = true\nsize = '1GiB'"),
-            [
-                "24: cache.enabled: not built yet: the cache, got true",
-                '25: cache.size: not built yet: the cache, got "1GiB"',
-            ],
+            (ENDPOINTS, ENDPOINTS + "\n[cache]\nenabled = true\ndisk = '1GiB'"),
+            ['25: cache.disk: not built yet: the cache on disk, got "1GiB"'],
         ),
         ((ENDPOINTS, ENDPOINTS + "\n[acme]\nemail = 'a@b.c'"), ["23: acme: not built yet: ACME"]),
     ],
@@ -26,8 +23,8 @@ def test_what_is_not_built_yet(change, lines):
 
 
 def test_a_variable_cannot_smuggle_one_in():
-    text = edited((ENDPOINTS, ENDPOINTS + "\n[cache]\nsize = '${SIZE}'"))
-    assert told(text, {"SIZE": "1GiB"}) == ['24: cache.size: not built yet: the cache, got "1GiB"']
+    text = edited((ENDPOINTS, ENDPOINTS + "\n[cache]\ndisk = '${SIZE}'"))
+    assert told(text, {"SIZE": "1GiB"}) == ['24: cache.disk: not built yet: the cache on disk, got "1GiB"']
 
 
 def test_what_is_switched_off_is_no_error():

@@ -1,0 +1,120 @@
+"""Content on its way from the origin, read by several clients while it comes (RFC 9111 section 4).
+
+A fill is written once, piece by piece, and read from any place of it: whoever reads keeps the place where it
+stands, and no reader waits for another. Two modes:
+
+- Keeping: everything stays until the end, and becomes the content of a stored response. The origin is read at its
+  own pace: what is kept is bounded by the largest object that may be stored.
+- Passing: more has come than may be stored (a length that nobody announced). What all readers have passed is let go
+  of, and the origin waits while more than WINDOW octets are held: the slowest reader sets the pace. A reader can no
+  longer begin.
+
+Readers are the owner's: a fill knows nothing of connections.
+"""
+
+from typing import Final, final
+
+from headgate.cache.entry import MemoryBody
+
+# Held of content that is not kept, for readers that are behind: as much as a socket's buffer takes at once. nginx
+# buffers 64 KiB of an answer, Varnish's streams have 128 KiB windows.
+WINDOW: Final = 128 * 1024
+# Pieces below this size are joined to the one before: an origin that trickles would cost 50 octets of bookkeeping for
+# each octet of content.
+SMALL: Final = 4096
+
+
+@final
+class Fill:
+    """Content that is coming in. `limit`: octets that may be kept, and not one more.
+
+    `size` is what has come so far, `held` what is in memory of it; `is_over` says that this was all, `broken` that
+    the rest will never come.
+    """
+
+    __slots__ = ("_chunks", "_starts", "broken", "held", "is_over", "keeps", "limit", "size")
+
+    def __init__(self, limit: int) -> None:
+        self.limit = limit
+        self.keeps = True
+        self.size: int = 0
+        self.held: int = 0
+        self.is_over = False
+        self.broken = False
+        self._chunks: list[bytes] = []
+        self._starts: list[int] = []
+
+    def __repr__(self) -> str:
+        mode = "over" if self.is_over else "broken" if self.broken else "keeping" if self.keeps else "passing"
+        return f"<Fill {self.size} octets, {self.held} held, {mode}>"
+
+    @property
+    def is_full(self) -> bool:
+        """Whether the origin has to wait for the readers."""
+        return not self.keeps and self.held > WINDOW
+
+    def append(self, data: bytes) -> None:
+        """Take a piece; one that goes beyond the limit ends the keeping."""
+        size = len(data)
+        if size == 0:
+            return
+        chunks = self._chunks
+        if chunks and len(chunks[-1]) + size <= SMALL:
+            chunks[-1] += data
+        else:
+            chunks.append(data)
+            self._starts.append(self.size)
+        self.size += size
+        self.held += size
+        if self.size > self.limit:
+            self.keeps = False
+
+    def read(self, at: int, limit: int) -> bytes:
+        """Return what is there from `at` on, at most `limit` octets: a whole piece where that is possible.
+
+        b"": nothing is there yet, or this is the end.
+        """
+        if at >= self.size:
+            return b""
+        starts = self._starts
+        low = 0
+        high = len(starts) - 1
+        while low < high:
+            middle = (low + high + 1) >> 1
+            if starts[middle] <= at:
+                low = middle
+            else:
+                high = middle - 1
+        begin = at - starts[low]
+        chunk = self._chunks[low]
+        if begin < 0:
+            raise ValueError(f"octet {at} is gone")
+        if begin == 0 and len(chunk) <= limit:
+            return chunk
+        return chunk[begin : begin + limit]
+
+    def trim(self, least: int) -> None:
+        """Let go of what lies before `least`, the place of the slowest reader; nothing is while it is kept."""
+        if self.keeps:
+            return
+        starts = self._starts
+        count = len(starts)
+        gone = 0
+        while gone < count and (starts[gone + 1] if gone + 1 < count else self.size) <= least:
+            self.held -= len(self._chunks[gone])
+            gone += 1
+        if gone:
+            del self._chunks[:gone]
+            del starts[:gone]
+
+    def end(self) -> None:
+        """All of it is there."""
+        self.is_over = True
+
+    def break_off(self) -> None:
+        """No more comes, and it is not complete."""
+        self.broken = True
+
+    def body(self) -> MemoryBody:
+        """Return the content, which is all there and kept."""
+        return MemoryBody(self._chunks)

@@ -1,0 +1,28 @@
+"""Checks of `[cache]` and `[route.cache]`; each yields every fault that it sees."""
+
+from collections.abc import Iterator
+
+from headgate.cache.memory import OBJECT_SHARE
+from headgate.config.cache import Cache, RouteCache
+from headgate.config.problems import Finding
+from headgate.config.table import Location
+
+
+def check_cache(location: Location, cache: Cache) -> Iterator[Finding]:
+    """Yield what contradicts itself in `[cache]`."""
+    if "max_object" in cache.model_fields_set and cache.max_object * OBJECT_SHARE > cache.memory:
+        yield Finding((*location, "max_object"), "is more than an eighth of memory")
+
+
+def check_route_cache(location: Location, cache: RouteCache, *, has_upstream: bool) -> Iterator[Finding]:
+    """Yield what contradicts itself in one `[route.cache]`."""
+    if not has_upstream:
+        yield Finding(location, "has no effect on a route without upstream")
+    if cache.max_ttl is not None and cache.min_ttl > cache.max_ttl:
+        yield Finding((*location, "min_ttl"), "is longer than max_ttl")
+    wants_names = cache.query in ("only", "without")
+    if wants_names and not cache.query_names:
+        yield Finding((*location, "query"), f"{cache.query}, and no query_names beside it")
+    if cache.query_names and not wants_names:
+        hint = 'set query = "only" or query = "without"'
+        yield Finding((*location, "query_names"), f"has no effect with query = {cache.query}", hint=hint)

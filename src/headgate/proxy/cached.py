@@ -1,0 +1,451 @@
+"""The cache of one route: a handler that stands before the route's own (RFC 9111).
+
+What may be done with a request is decided by `cache/reuse`, what may be stored by `cache/storing`; this is where the
+decisions are carried out:
+
+    SERVE                 a stored response answers, as 200, 304 or 206
+    SERVE_AND_REVALIDATE  the same, and a flight without clients confirms it meanwhile (RFC 5861 section 3)
+    VALIDATE, FETCH       a flight (`proxy/flight`); who asks for the same meanwhile waits for it, or reads along
+    REFUSE                504: only-if-cached
+    PASS                  the route's handler answers as if there were no cache
+
+Nothing of this is of a version of HTTP, and the route's handler does not know of it.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import Final, final
+
+from headgate.cache import outcome as words
+from headgate.cache.conditional import (
+    FORWARD,
+    add_validators,
+    drop_conditions,
+    evaluate,
+    not_modified_fields,
+)
+from headgate.cache.entry import NO_CACHE, KeyEntry, StoredResponse
+from headgate.cache.fill import Fill
+from headgate.cache.invalidation import is_safe, targets
+from headgate.cache.key import primary_key
+from headgate.cache.outcome import BYPASS, EXPIRED, MISS, UNCACHEABLE, cache_status
+from headgate.cache.policy import Policy
+from headgate.cache.reuse import (
+    FETCH_ALONE,
+    PASS,
+    REFUSE,
+    SERVE,
+    SERVE_AND_REVALIDATE,
+    VALIDATE,
+    Decision,
+    current_age,
+    decide,
+    on_error,
+    ttl,
+)
+from headgate.cache.storing import build, may_store
+from headgate.cache.update import UPDATED, merge_304, merge_head, still_storable
+from headgate.connection.exchange import Downstream, Exchange, Handler
+from headgate.counters import CACHE_FIRST, CACHE_REFRESHED
+from headgate.engine.events import Request, Response
+from headgate.http.fields import AUTHORIZATION, CONDITIONAL, RANGE, Fields
+from headgate.net.poller import Poller
+from headgate.proxy.answers import answer_error
+from headgate.proxy.caching import Cache
+from headgate.proxy.flight import AWAITING, Flight
+from headgate.proxy.partial import begin_range
+from headgate.proxy.serving import Reader, stored_fields
+
+# Reasons of the one who asks: its answer is its own, and nobody waits for it.
+_PERSONAL: Final = frozenset(
+    (words.CLIENT_NO_CACHE, words.CLIENT_MAX_AGE, words.CLIENT_MIN_FRESH, words.KNOWN_UNCACHEABLE)
+)
+
+
+@final
+class Passing(Downstream):
+    """The client's side of an exchange that goes by the cache: says so in Cache-Status, and invalidates what an
+    unsafe request has changed (RFC 9111 section 4.4)."""
+
+    def __init__(
+        self, handler: CacheHandler, exchange: Exchange, downstream: Downstream, reason: int
+    ) -> None:
+        self.handler = handler
+        self.exchange = exchange
+        self.downstream = downstream
+        self.reason = reason
+
+    def respond(self, response: Response) -> None:
+        exchange = self.exchange
+        if response.status >= 200:
+            handler = self.handler
+            if not is_safe(exchange.request.method) and not exchange.reason:
+                handler.invalidate(exchange, response)
+            handler.mark(response.fields, cache_status(BYPASS, self.reason))
+        self.downstream.respond(response)
+
+    def write(self, data: bytes) -> None:
+        self.downstream.write(data)
+
+    def finish(self, trailers: Fields | None) -> None:
+        self.downstream.finish(trailers)
+
+    def flush(self) -> bool:
+        return self.downstream.flush()
+
+    def abort(self, reason: str) -> None:
+        self.downstream.abort(reason)
+
+    def resume(self) -> None:
+        self.downstream.resume()
+
+
+@final
+class CacheHandler(Handler):
+    """Answers the exchanges of one route from the cache of this worker, or through `inner`."""
+
+    def __init__(self, cache: Cache, policy: Policy, inner: Handler, poller: Poller) -> None:
+        self.cache = cache
+        self.policy = policy
+        self.inner = inner
+        self.poller = poller
+        self.shows = cache.shows
+
+    def __repr__(self) -> str:
+        return f"<CacheHandler {self.policy!r} before {self.inner!r}>"
+
+    # -- requests
+
+    def handle(self, exchange: Exchange) -> None:
+        request = exchange.request
+        key = self._key_of(exchange)
+        if not key:
+            self._pass(exchange, words.BYPASSED)
+            return
+        now = time.time()
+        entry = self.cache.store.get(key)
+        decision = decide(request, entry, self.policy, now)
+        action = decision.action
+        if action in (SERVE, SERVE_AND_REVALIDATE):
+            variant = decision.variant
+            if variant is not None:
+                if action == SERVE_AND_REVALIDATE:
+                    self._refresh(exchange, key, variant, decision.reason)
+                self.serve(exchange, variant, decision.outcome, decision.reason, now)
+                return
+        if action == PASS:
+            self._pass(exchange, decision.reason)
+        elif action == REFUSE:
+            self.refuse(exchange, decision.reason)
+        else:
+            self._fetch(exchange, key, decision)
+
+    def _pass(self, exchange: Exchange, reason: int) -> None:
+        """Let the route's own handler answer."""
+        self._note(exchange, BYPASS, reason)
+        request = exchange.request
+        if request.upgrade or exchange.is_connect:
+            # The connection itself may be handed over: nobody stands in between. An unsafe method may have its effect
+            # at any time from now on.
+            if not is_safe(request.method):
+                self.invalidate(exchange, None)
+        else:
+            exchange.downstream = Passing(self, exchange, exchange.downstream, reason)
+        exchange.handler = self.inner
+        self.inner.handle(exchange)
+
+    def refuse(self, exchange: Exchange, reason: int) -> None:
+        self._note(exchange, words.REFUSED, reason)
+        answer_error(exchange, 504, words.REASONS[reason])
+
+    # -- flights
+
+    def _fetch(self, exchange: Exchange, key: bytes, decision: Decision) -> None:
+        """Ask the origin, or wait for somebody who has asked already."""
+        request = exchange.request
+        is_common = self._is_common(request, decision)
+        is_shared = is_common and self._is_for_all(request)
+        variant = decision.variant if decision.action == VALIDATE else None
+        if is_common:
+            flight = self.cache.flights.get(key)
+            if flight is not None:
+                if flight.state == AWAITING:
+                    flight.wait(exchange)
+                    return
+                if flight.join(exchange):
+                    return
+        self._fly(exchange, key, variant, decision.reason, is_shared)
+
+    def _is_common(self, request: Request, decision: Decision) -> bool:
+        """Tell whether the answer to somebody else's request may be the answer to this one."""
+        if decision.action == FETCH_ALONE or decision.reason in _PERSONAL or request.method != b"GET":
+            return False
+        fields = request.fields
+        flags = fields.flags
+        if flags & AUTHORIZATION:
+            return False
+        variant = decision.variant
+        if variant is not None and (variant.flags & NO_CACHE or variant.lifetime <= 0.0):
+            return False  # each request is confirmed for itself (RFC 9111 section 5.2.2.4)
+        names = fields.names
+        return flags & CONDITIONAL == 0 or (b"if-match" not in names and b"if-unmodified-since" not in names)
+
+    def _is_for_all(self, request: Request) -> bool:
+        """Tell whether its answer will be good for others: a part of something is asked for as such."""
+        fields = request.fields
+        return fields.flags & RANGE == 0 or b"range" not in fields.names
+
+    def _fly(
+        self,
+        client: Exchange,
+        key: bytes,
+        variant: StoredResponse | None,
+        reason: int,
+        is_shared: bool,
+        is_second: bool = False,
+    ) -> None:
+        asked = client.request
+        fields = asked.fields.copy()
+        if variant is not None:
+            fields.remove(b"range")
+            add_validators(fields, variant)
+        elif is_shared:
+            drop_conditions(fields)
+        request = Request(asked.method, asked.target, 11, fields)
+        request.host = asked.host
+        flight = Flight(self, key, client, request, variant, reason, is_shared)
+        flight.is_second = is_second
+        if is_shared:
+            self.cache.flights[key] = flight
+        flight.lead(client)
+        flight.begin()
+
+    def _refresh(self, client: Exchange, key: bytes, variant: StoredResponse, reason: int) -> None:
+        """Confirm a stored response while it is served; one flight at a time."""
+        if key in self.cache.flights:
+            return
+        fields = client.request.fields.copy()
+        fields.remove(b"range")
+        add_validators(fields, variant)
+        request = Request(b"GET", client.request.target, 11, fields)
+        request.host = client.request.host
+        flight = Flight(self, key, client, request, variant, reason, True)
+        self.cache.flights[key] = flight
+        self.cache.values[CACHE_REFRESHED] += 1
+        flight.begin()
+
+    def go_alone(self, client: Exchange, reason: int, variant: StoredResponse | None = None) -> None:
+        """Make a request of its own for a client that has waited in vain; nobody waits for it. `variant` is what it
+        shall confirm."""
+        self._fly(client, self._key_of(client), variant, reason, False)
+
+    def go_second(self, client: Exchange) -> None:
+        """Make a request that those may wait for to whom the answer did not suit that they have waited for."""
+        key = self._key_of(client)
+        flight = self.cache.flights.get(key)
+        if flight is not None and flight.is_second and flight.state == AWAITING:
+            flight.wait(client)
+        else:
+            self._fly(client, key, None, words.VARY, True, is_second=True)
+
+    def _key_of(self, client: Exchange) -> bytes:
+        request = client.request
+        return primary_key(self.policy, client.secure, client.host, request.target, request.fields)
+
+    # -- rules, with this route's policy
+
+    def suits(self, request: Request, stored: StoredResponse, now: float) -> bool:
+        """Tell whether a response may answer this request as it stands (RFC 9111 section 4)."""
+        entry = KeyEntry(stored.key)
+        entry.variants.append(stored)
+        return decide(request, entry, self.policy, now).action in (SERVE, SERVE_AND_REVALIDATE)
+
+    def may_store(self, request: Request, response: Response, now: float) -> tuple[bool, int]:
+        """Tell whether a response may be stored, and why not."""
+        return may_store(request, response, self.policy, now)
+
+    def build(
+        self, key: bytes, request: Request, response: Response, asked_at: float, now: float
+    ) -> StoredResponse:
+        """Make a stored response of one whose content is still to come."""
+        return build(key, request, response, self.policy, asked_at, now)
+
+    def merge(
+        self, variant: StoredResponse, request: Request, response: Response, asked_at: float, now: float
+    ) -> StoredResponse | None:
+        """Let a 304 make a stored response as good as new; None: it is about another."""
+        fresh = merge_304(variant, request, response, self.policy, asked_at, now)
+        if fresh is not None:
+            store = self.cache.store
+            if still_storable(fresh, self.policy, now):
+                store.resize(fresh)
+            else:
+                store.remove_variant(fresh)
+        return fresh
+
+    def learn(
+        self, variant: StoredResponse, request: Request, response: Response, asked_at: float, now: float
+    ) -> None:
+        """Let the answer to HEAD update a stored response, or make it stale (RFC 9111 section 4.3.5)."""
+        if merge_head(variant, request, response, self.policy, asked_at, now) == UPDATED:
+            self.cache.store.resize(variant)
+
+    def instead(
+        self, request: Request, variant: StoredResponse, reason: int, status: int, now: float
+    ) -> Decision:
+        """Decide what comes in place of an error (`status` 0: the origin gave no answer)."""
+        return on_error(Decision(VALIDATE, EXPIRED, reason, variant), request, self.policy, status, now)
+
+    def outcome_of(self, variant: StoredResponse | None, reason: int) -> int:
+        """Return what an answer of the origin is called."""
+        if variant is not None:
+            return EXPIRED
+        return UNCACHEABLE if reason == words.KNOWN_UNCACHEABLE else MISS
+
+    def keep(self, stored: StoredResponse, fill: Fill) -> None:
+        """Store what has come in."""
+        stored.body = fill.body()
+        stored.length = fill.size
+        stored.is_complete = True
+        self.cache.keep(stored)
+
+    def invalidate(self, exchange: Exchange, response: Response | None) -> None:
+        """Let nothing be used unconfirmed that an unsafe request may have changed; `response` None: it is on its
+        way."""
+        request = exchange.request
+        answer = response if response is not None else Response(200, b"OK", 11, Fields([], []))
+        now = time.time()
+        policy = self.policy
+        for uri in targets(request, answer, policy, exchange.secure, exchange.host, request.target):
+            if policy.key_fields or policy.key_cookies:
+                self.cache.store.purge_url(uri)
+            else:
+                self.cache.store.invalidate(uri, now)
+
+    # -- answers
+
+    def serve(self, client: Exchange, variant: StoredResponse, outcome: int, reason: int, now: float) -> None:
+        """Answer from a stored response."""
+        status = evaluate(client.request, variant, now)
+        if status == FORWARD:
+            self._pass(client, reason)
+            return
+        self._note(client, outcome, reason)
+        fields = self._stored_fields(variant, outcome, reason, now)
+        reader = Reader(client, self.cache.values, None, variant.body, 0, variant.length)
+        self._begin(reader, variant, status, fields)
+        reader.go_on()
+
+    def _begin(self, reader: Reader, variant: StoredResponse, status: int, fields: Fields) -> None:
+        """Send the head of a response with these fields, which are the client's own; `status` is what the request's
+        preconditions lead to."""
+        client = reader.exchange
+        client.attempt = reader
+        client.handler = self
+        if status == 304:
+            reader.begin(304, b"Not Modified", not_modified_fields(fields), 0)
+        elif status != 206 or not begin_range(reader, variant, fields):
+            reader.begin(variant.status, variant.reason, fields, variant.length)
+
+    def _stored_fields(self, variant: StoredResponse, outcome: int, reason: int, now: float) -> Fields:
+        status = b""
+        if self.shows:
+            status = cache_status(outcome, reason, ttl(variant, now))
+        return stored_fields(variant, current_age(variant, now), status)
+
+    def read_along(
+        self, client: Exchange, stored: StoredResponse, fill: Fill, outcome: int, reason: int
+    ) -> Reader:
+        """Send the head of what is being stored to one who reads along."""
+        now = time.time()
+        self._note(client, outcome, reason)
+        fields = self._stored_fields(stored, outcome, reason, now)
+        return self._first(client, stored, fill, fields, now)
+
+    def read_first(
+        self,
+        client: Exchange,
+        stored: StoredResponse,
+        fill: Fill,
+        response: Response,
+        outcome: int,
+        reason: int,
+    ) -> Reader:
+        """Send the head of what is being stored to the one who asked for it: as it came."""
+        now = time.time()
+        self._note(client, outcome, reason)
+        fields = response.fields.copy()
+        if self.shows:
+            value = cache_status(
+                outcome, reason, ttl(stored, now), stored=True, forwarded_status=response.status
+            )
+            self.mark(fields, value)
+        return self._first(client, stored, fill, fields, now)
+
+    def _first(
+        self, client: Exchange, stored: StoredResponse, fill: Fill, fields: Fields, now: float
+    ) -> Reader:
+        reader = Reader(client, self.cache.values, fill, None)
+        self._begin(reader, stored, evaluate(client.request, stored, now), fields)
+        return reader
+
+    def read_error(
+        self, client: Exchange, response: Response, fill: Fill, outcome: int, reason: int
+    ) -> Reader:
+        """Send the head of an error that Headgate made to one of those who waited."""
+        self._note(client, outcome, reason)
+        fields = response.fields.copy()
+        self.mark(fields, cache_status(outcome, reason))
+        reader = Reader(client, self.cache.values, fill, None)
+        client.attempt = reader
+        client.handler = self
+        reader.begin(response.status, response.reason, fields, response.body)
+        return reader
+
+    def pass_head(self, client: Exchange, outcome: int, reason: int, why: int, response: Response) -> None:
+        """Send the head of an answer that is not stored; `why` says why not."""
+        self._note(client, outcome, reason)
+        if why != words.NONE:
+            client.cache_stored = words.REASONS[why]
+        fields = response.fields
+        self.mark(fields, cache_status(outcome, reason, forwarded_status=response.status))
+        alt_svc = client.context.alt_svc
+        if alt_svc:
+            fields.add(b"alt-svc", alt_svc, b"Alt-Svc")
+        client.downstream.respond(response)
+
+    def mark(self, fields: Fields, status: bytes) -> None:
+        """Add our member of Cache-Status."""
+        if self.shows:
+            fields.add(b"cache-status", status, b"Cache-Status")
+
+    def _note(self, client: Exchange, outcome: int, reason: int) -> None:
+        """Count, and let the log say what became of a request."""
+        self.cache.values[CACHE_FIRST + outcome] += 1
+        client.cache = words.OUTCOMES[outcome]
+        client.cache_reason = words.REASONS[reason]
+
+    # -- clients
+
+    def request_data(self, exchange: Exchange, data: bytes) -> None:
+        return  # requests with content go by the cache
+
+    def request_end(self, exchange: Exchange, trailers: Fields | None) -> None:
+        return
+
+    def downstream_drained(self, exchange: Exchange) -> None:
+        attempt = exchange.attempt
+        if isinstance(attempt, Reader):
+            attempt.drained()
+            return
+        if isinstance(attempt, Flight):
+            attempt.drained()
+
+    def downstream_closed(self, exchange: Exchange) -> None:
+        attempt = exchange.attempt
+        exchange.attempt = None
+        if isinstance(attempt, Reader):
+            attempt.left()
+        elif isinstance(attempt, Flight):
+            attempt.left(exchange)

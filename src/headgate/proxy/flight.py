@@ -1,0 +1,509 @@
+"""One request to the origin on behalf of the cache, and everybody who waits for its answer.
+
+A flight is the client's side of an exchange that no client has: the route's handler (a reverse proxy, an
+application) answers it like any other, and does not know of the cache. Its life:
+
+    AWAITING     no head yet. Clients wait in `waiting`, the first of them in front.
+    FILLING      the answer is being stored: each client reads it at its own pace, and more may join (`cache/fill`).
+                 All of them may go: the fill goes on.
+    DIRECT       the answer cannot be stored, and goes to the first client as it comes, at that client's pace.
+    DISCARDING   the answer is of no use: 304 (the stored response is served), an error in whose place a stale
+                 response is served. What comes of it is read away, within bounds.
+    OVER
+
+Who waits is woken by the head, never by a timer: with an answer that suits it joins, else it makes a request of its
+own at once. An error that Headgate makes itself because the origin gave no answer is everybody's who waited: they
+would get the same, later.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Final, final
+
+from headgate.cache.entry import StoredResponse
+from headgate.cache.fill import Fill
+from headgate.cache.outcome import COLLAPSED, NO_ROOM, NONE, REVALIDATED, STALE, STORED, TOO_LARGE, VARY
+from headgate.cache.reuse import FORWARD, REFUSE, SERVE
+from headgate.cache.vary import matches
+from headgate.connection.context import ConnectionContext
+from headgate.connection.exchange import Downstream, Exchange
+from headgate.counters import CACHE_FILLS, CACHE_FILLS_BROKEN, CACHE_HELD
+from headgate.engine.events import Request, Response
+from headgate.http.date import add_date
+from headgate.http.fields import DATE, Fields
+from headgate.proxy.serving import Reader, ReaderOwner
+
+if TYPE_CHECKING:
+    from headgate.proxy.cached import CacheHandler
+
+AWAITING: Final = 0
+FILLING: Final = 1
+DIRECT: Final = 2
+DISCARDING: Final = 3
+OVER: Final = 4
+
+# Read away of an answer that is of no use, before its connection is closed instead; `proxy/attempt` reads as much.
+MAX_DISCARD: Final = 64 * 1024
+
+
+def context_of(client: ConnectionContext) -> ConnectionContext:
+    """Return what an exchange of ours says of its connection: the client's facts, without what ends with it."""
+    own = ConnectionContext(client.listener, client.peer, client.port, client.scheme, client.forwarded)
+    own.destination = client.destination
+    own.destination_port = client.destination_port
+    own.sock = client.sock
+    own.network = client.network
+    own.sni = client.sni
+    own.tls_version = client.tls_version
+    return own
+
+
+@final
+class Flight(Downstream, ReaderOwner):
+    """One request to the origin. `variant` is the stored response that it shall confirm, or that stands in for an
+    error; `is_shared`: others may wait for it."""
+
+    def __init__(
+        self,
+        handler: CacheHandler,
+        key: bytes,
+        client: Exchange,
+        request: Request,
+        variant: StoredResponse | None,
+        reason: int,
+        is_shared: bool,
+    ) -> None:
+        self.handler = handler
+        self.cache = handler.cache
+        self.key = key
+        self.asked = client.request  # what the rules look at: as the first client has sent it
+        self.variant = variant
+        self.reason = reason  # why it was sent
+        self.is_shared = is_shared
+        self.is_second = False  # for those to whom the one before did not suit
+        self.state: int = AWAITING
+        self.waiting: dict[Exchange, None] = {}
+        self.readers: list[Reader] = []
+        self.leader: Exchange | None = None
+        self.fill: Fill | None = None
+        self.stored: StoredResponse | None = None  # what is being filled
+        self.started = time.time()
+        self.generation = self.cache.store.generation  # purges that are given from now on are for it too
+        self._held = 0
+        self._discarded = 0
+        self._paused = False
+        self._interim = False
+        self._is_empty = False
+        exchange = Exchange(self, context_of(client.context), request, handler.poller.now)
+        exchange.host = client.host
+        exchange.path = client.path
+        exchange.secure = client.secure
+        exchange.asked = client.asked
+        exchange.user = client.user
+        exchange.route = client.route
+        exchange.handler = handler.inner
+        self.exchange = exchange
+
+    def __repr__(self) -> str:
+        return f"<Flight {self.key.decode('latin-1')} state={self.state} {len(self.waiting)} waiting>"
+
+    # -- clients
+
+    def wait(self, client: Exchange) -> None:
+        """Let a client wait for the head."""
+        self.waiting[client] = None
+        client.attempt = self
+
+    def lead(self, client: Exchange) -> None:
+        """Let the client wait whose request this is: only that one may get an answer that is not stored."""
+        self.leader = client
+        self.wait(client)
+
+    def join(self, client: Exchange) -> bool:
+        """Let a client read what is being filled, if it suits its request; tell whether it does."""
+        stored = self.stored
+        fill = self.fill
+        if stored is None or fill is None or self.state != FILLING or not fill.keeps:
+            return False
+        if not self.handler.suits(client.request, stored, time.time()):
+            return False
+        self._let_read(self.handler.read_along(client, stored, fill, COLLAPSED, NONE))
+        return True
+
+    def begin(self) -> None:
+        """Ask the route's handler."""
+        self.handler.inner.handle(self.exchange)
+
+    def _let_read(self, reader: Reader) -> None:
+        """Let a client read, whose head is sent."""
+        reader.owner = self
+        reader.go_on()
+        if not reader.is_gone:
+            self.readers.append(reader)
+
+    def left(self, client: Exchange) -> None:
+        """A client is gone."""
+        self.waiting.pop(client, None)
+        if client is self.leader:
+            self.leader = None
+        if self.state == DIRECT or (self.state == AWAITING and not self.waiting):
+            # Without a head nobody knows whether it would be of use: who asks and goes makes the origin work no more
+            # than without a cache.
+            self.abandon()
+
+    def reader_left(self, reader: Reader) -> None:
+        if reader in self.readers:
+            self.readers.remove(reader)
+        self.reader_moved()
+
+    def reader_moved(self) -> None:
+        fill = self.fill
+        if fill is None or self.state != FILLING or fill.keeps:
+            return
+        if not self.readers:
+            self.abandon()
+            return
+        fill.trim(min([reader.at for reader in self.readers]))
+        self._account(fill)
+        if self._paused and not fill.is_full:
+            self._paused = False
+            inner = self.exchange.handler
+            if inner is not None:
+                inner.downstream_drained(self.exchange)
+
+    def drained(self) -> None:
+        """The client that the answer goes to directly takes more."""
+        inner = self.exchange.handler
+        if inner is not None:
+            inner.downstream_drained(self.exchange)
+
+    # -- the answer (called by the route's handler)
+
+    def respond(self, response: Response) -> None:
+        exchange = self.exchange
+        if response.status < 200:
+            leader = self.leader
+            if leader is not None and self.state == AWAITING and response.status != 101:
+                leader.downstream.respond(Response(response.status, response.reason, 11, response.fields))
+                self._interim = True
+            return
+        if self.state != AWAITING:
+            return
+        exchange.status = response.status
+        exchange.responded = True
+        now = time.time()
+        if response.fields.flags & DATE == 0:
+            add_date(response.fields, now)  # RFC 9110 section 6.6.1: and it is what ages are counted from
+        leader = self.leader
+        if leader is not None:
+            self._tell(leader)
+        if exchange.reason:
+            self._failed(response, now)
+        elif self.variant is not None and response.status == 304:
+            self._confirmed(self.variant, response, now)
+        elif self.variant is not None and response.status >= 500 and self._stands_in(response.status, now):
+            return
+        else:
+            self._answered(response, now)
+
+    def _tell(self, client: Exchange) -> None:
+        """Let the log of a client say what its request was answered by."""
+        exchange = self.exchange
+        client.upstream = exchange.upstream
+        client.endpoint = exchange.endpoint
+        client.upstream_protocol = exchange.upstream_protocol
+        client.upstream_started = exchange.upstream_started
+        client.upstream_head = exchange.upstream_head
+        client.retries = exchange.retries
+        client.detail = exchange.detail
+
+    def _answered(self, response: Response, now: float) -> None:
+        """An answer of the origin that is to be passed on: stored if it may be."""
+        handler = self.handler
+        asked = self.asked
+        policy = handler.policy
+        storable, why = False, NONE
+        if self.exchange.request.method == b"GET":
+            storable, why = handler.may_store(asked, response, now)
+        elif self.variant is not None:
+            handler.learn(self.variant, asked, response, self.started, now)
+            self.variant = None
+        if storable and response.body > policy.max_object:
+            storable, why = False, TOO_LARGE
+        if storable and not self.cache.has_room(max(response.body, 0)):
+            storable, why = False, NO_ROOM
+        if not storable:
+            self._direct(response, why, now)
+            return
+        stored = handler.build(self.key, asked, response, self.started, now)
+        stored.generation = self.generation
+        self.stored = stored
+        self.cache.values[CACHE_FILLS] += 1
+        self._fill(response, stored, now)
+
+    def _fill(self, response: Response, stored: StoredResponse, now: float) -> None:
+        fill = Fill(min(self.handler.policy.max_object, self.cache.max_object))
+        self.fill = fill
+        self.state = FILLING
+        stored.length = response.body
+        waiting = self._take_waiting()
+        leader = self.leader
+        handler = self.handler
+        if leader is not None:
+            outcome = handler.outcome_of(self.variant, self.reason)
+            self._let_read(handler.read_first(leader, stored, fill, response, outcome, self.reason))
+        for client in waiting:
+            if client is not leader and not self.join(client):
+                self._let_go(client, stored)
+        if response.body == 0:
+            self._complete()
+
+    def _let_go(self, client: Exchange, stored: StoredResponse) -> None:
+        """What is being stored does not suit one who waited for it. If it is for other values of Vary, those who have
+        the same may still wait for one another, once."""
+        if self.is_second or matches(stored, client.request.fields):
+            self.handler.go_alone(client, VARY)
+        else:
+            self.handler.go_second(client)
+
+    def _take_waiting(self) -> list[Exchange]:
+        waiting = list(self.waiting)
+        self.waiting = {}
+        for client in waiting:
+            client.attempt = None
+        return waiting
+
+    def _direct(self, response: Response, why: int, now: float) -> None:
+        """Nothing is stored: the first client gets it, the others ask for themselves."""
+        self.state = DIRECT
+        self._is_empty = response.body == 0
+        self._unlist()
+        waiting = self._take_waiting()
+        leader = self.leader
+        handler = self.handler
+        if self.variant is not None and response.status < 500:
+            self.cache.store.remove_variant(self.variant)
+        if self.is_shared and response.status < 500:
+            self.cache.store.mark_uncacheable(self.key, now + handler.policy.uncacheable_ttl)
+        if leader is None:
+            self.abandon()
+        else:
+            leader.attempt = self
+            outcome = handler.outcome_of(self.variant, self.reason)
+            handler.pass_head(leader, outcome, self.reason, why, response)
+        for client in waiting:
+            if client is not leader:
+                handler.go_alone(client, why)
+
+    def _confirmed(self, variant: StoredResponse, response: Response, now: float) -> None:
+        """304: the stored response is as good as new (RFC 9111 section 4.3.4)."""
+        self.state = DISCARDING
+        self._unlist()
+        handler = self.handler
+        fresh = handler.merge(variant, self.asked, response, self.started, now)
+        waiting = self._take_waiting()
+        leader = self.leader
+        if fresh is None:
+            # It is not for what we have: ask again, without conditions.
+            for client in waiting:
+                handler.go_alone(client, self.reason)
+            return
+        for client in waiting:
+            if client is leader or handler.suits(client.request, fresh, now):
+                handler.serve(client, fresh, REVALIDATED, self.reason, now)
+            else:
+                handler.go_alone(client, self.reason, fresh)
+
+    def _stands_in(self, status: int, now: float) -> bool:
+        """Serve the stored response in place of an error (RFC 9111 section 4.2.4, RFC 5861 section 4), or 504 where
+        it must not be used; False: the error goes to the first who asked. `status` 0: the origin gave no answer."""
+        variant = self.variant
+        handler = self.handler
+        if variant is None:
+            return False
+        decision = handler.instead(self.asked, variant, self.reason, status, now)
+        if decision.action == FORWARD:
+            return False
+        self.state = DISCARDING
+        self._unlist()
+        for client in self._take_waiting():
+            if client is not self.leader:
+                decision = handler.instead(client.request, variant, self.reason, status, now)
+            if decision.action == SERVE:
+                handler.serve(client, variant, STALE, decision.reason, now)
+            elif decision.action == REFUSE:
+                handler.refuse(client, decision.reason)
+            else:
+                handler.go_alone(client, self.reason)
+        return True
+
+    def _failed(self, response: Response, now: float) -> None:
+        """The origin gave no answer, and this is ours: a stored response is better, else it is everybody's."""
+        if self._stands_in(0, now):
+            return
+        self._unlist()
+        self.state = FILLING
+        fill = Fill(MAX_DISCARD)
+        self.fill = fill
+        handler = self.handler
+        outcome = handler.outcome_of(self.variant, self.reason)
+        for client in self._take_waiting():
+            self._tell(client)
+            client.reason = self.exchange.reason
+            if client is not self.leader:
+                client.detail = ""  # told once
+            reader = handler.read_error(client, response, fill, outcome, self.reason)
+            reader.owner = self
+            self.readers.append(reader)
+        if response.body == 0:
+            self._complete()
+
+    def write(self, data: bytes) -> None:
+        state = self.state
+        if state == DIRECT:
+            leader = self.leader
+            if leader is not None:
+                leader.downstream.write(data)
+        elif state == FILLING:
+            fill = self.fill
+            if fill is not None:
+                fill.append(data)
+                if not fill.keeps and self.stored is not None:
+                    self._too_large()
+        elif state == DISCARDING:
+            self._discarded += len(data)
+
+    def _too_large(self) -> None:
+        """More has come than may be stored, or held meanwhile: pass it on, and keep nothing."""
+        self.stored = None
+        self._unlist()
+        until = time.time() + self.handler.policy.uncacheable_ttl
+        self.cache.store.mark_uncacheable(self.key, until)
+
+    def finish(self, trailers: Fields | None) -> None:
+        if self.state == DIRECT:
+            leader = self.leader
+            self.state = OVER
+            if leader is not None:
+                self.leader = None
+                leader.attempt = None
+                leader.handler = None
+                leader.accepting = True
+                leader.downstream.finish(trailers)
+                leader.downstream.flush()
+        elif self.state == FILLING:
+            self._complete()
+        elif self.state == DISCARDING:
+            self.state = OVER
+
+    def _complete(self) -> None:
+        """All of the content is there."""
+        fill = self.fill
+        self.state = OVER
+        self._unlist()
+        if fill is None:
+            return
+        fill.end()
+        stored = self.stored
+        if stored is not None:
+            self.handler.keep(stored, fill)
+        self._account(None)
+        self._push()
+
+    def _push(self) -> None:
+        """Let everybody go on who takes more."""
+        for reader in self.readers[:]:
+            reader.go_on()
+            if reader.is_gone and reader in self.readers:
+                self.readers.remove(reader)
+
+    def flush(self) -> bool:
+        state = self.state
+        if state == DIRECT:
+            if self._is_empty:
+                self.finish(None)  # answers of ours without content have no other end
+                return True
+            leader = self.leader
+            return leader.downstream.flush() if leader is not None else True
+        if state == AWAITING:
+            leader = self.leader
+            if self._interim and leader is not None:
+                self._interim = False
+                leader.downstream.flush()
+            return True
+        if state == DISCARDING:
+            if self._discarded > MAX_DISCARD:
+                self.abandon()
+            return True
+        fill = self.fill
+        if fill is None or state != FILLING:
+            return True
+        self._account(fill)
+        if self.stored is not None and not self.cache.has_room(0):
+            fill.keeps = False
+            self._too_large()
+        self._push()
+        if fill.keeps or self.state != FILLING:
+            return True
+        if not self.readers:
+            self.abandon()
+            return True
+        fill.trim(min([reader.at for reader in self.readers]))
+        self._account(fill)
+        self._paused = fill.is_full
+        return not self._paused
+
+    def abort(self, reason: str) -> None:
+        self._broken(reason)
+
+    def resume(self) -> None:
+        return  # there is no content to send
+
+    # -- ends
+
+    def abandon(self) -> None:
+        """Nobody wants the answer any more."""
+        if self.state == OVER:
+            return
+        exchange = self.exchange
+        inner = exchange.handler
+        exchange.handler = None
+        self._broken("abandoned")
+        if inner is not None:
+            inner.downstream_closed(exchange)
+
+    def _broken(self, reason: str) -> None:
+        """The rest will not come: whoever has begun to read sees that, and nothing is stored."""
+        if self.state == OVER:
+            return
+        state = self.state
+        self.state = OVER
+        self._unlist()
+        self._account(None)
+        fill = self.fill
+        leader = self.leader
+        if state == DIRECT:
+            self.leader = None
+            if leader is not None:
+                leader.attempt = None
+                leader.downstream.abort(reason)
+        elif state == FILLING and fill is not None:
+            self.cache.values[CACHE_FILLS_BROKEN] += 1
+            fill.break_off()
+            readers = self.readers
+            self.readers = []
+            for reader in readers:
+                # What has come still goes out; who is behind gets what its connection takes now.
+                reader.go_on()
+                reader.break_off(reason)
+        for client in self._take_waiting():
+            self.handler.go_alone(client, STORED)
+
+    def _unlist(self) -> None:
+        self.cache.forget(self)
+
+    def _account(self, fill: Fill | None) -> None:
+        held = fill.held if fill is not None else 0
+        self.cache.values[CACHE_HELD] += held - self._held
+        self._held = held

@@ -1,0 +1,230 @@
+"""From a stored response, or one that is being stored, to a client: the head, and content at the client's pace.
+
+A head is made from the stored lines, which are never changed: Age (RFC 9111 section 5.1) and Cache-Status (RFC 9211)
+come behind a copy of the list. Content goes out in the pieces that it lies in; none is copied for a client. A
+client that does not take what is written has its place remembered in a `Reader`, and nothing is read for it
+meanwhile.
+"""
+
+from __future__ import annotations
+
+from typing import Final, final
+
+from mypy_extensions import trait
+
+from headgate.cache.entry import Body, StoredResponse
+from headgate.cache.fill import Fill
+from headgate.cache.ranges import Part
+from headgate.connection.exchange import Exchange
+from headgate.counters import CACHE_SERVED
+from headgate.engine.events import UNKNOWN_LENGTH, Response
+from headgate.http.fields import Fields
+
+# Written before the client is asked whether it takes more; what is read of an origin at once is no more than this.
+PIECE: Final = 64 * 1024
+
+
+def stored_fields(variant: StoredResponse, age: int, status: bytes) -> Fields:
+    """Return a section of its own for one answer: as stored, with Age and Cache-Status (b"": none)."""
+    stored = variant.fields
+    names = stored.names[:]
+    lines = stored.lines[:]
+    names.append(b"age")
+    lines.append(b"Age: %d" % age)
+    if status:
+        names.append(b"cache-status")
+        lines.append(b"Cache-Status: " + status)
+    return Fields(names, lines, stored.flags)
+
+
+@trait
+class ReaderOwner:
+    """Who has to know what becomes of the readers of a fill."""
+
+    def reader_left(self, reader: Reader) -> None:
+        """Its client is gone."""
+        raise NotImplementedError
+
+    def reader_moved(self) -> None:
+        """One that was behind has read on."""
+        raise NotImplementedError
+
+
+@final
+class Reader:
+    """One client and its place in content: exactly one of `fill`, whose `owner` is told, and `body` is where it
+    comes from.
+
+    `end` is the place behind the last octet for this client, -1 when it is where the fill ends.
+    """
+
+    __slots__ = (
+        "at",
+        "body",
+        "end",
+        "exchange",
+        "fill",
+        "is_gone",
+        "is_stalled",
+        "owner",
+        "parts",
+        "tail",
+        "values",
+    )
+
+    def __init__(
+        self,
+        exchange: Exchange,
+        values: list[int],
+        fill: Fill | None,
+        body: Body | None,
+        at: int = 0,
+        end: int = -1,
+    ) -> None:
+        self.exchange = exchange
+        self.values = values
+        self.fill = fill
+        self.body = body
+        self.at = at
+        self.end = end
+        self.owner: ReaderOwner | None = None
+        self.is_stalled = False  # the client takes no more for now
+        self.is_gone = False  # all is written, or nobody reads any more
+        self.parts: list[Part] | None = None  # those that are still to come
+        self.tail = b""
+
+    def __repr__(self) -> str:
+        return f"<Reader at {self.at} of {self.fill or self.body!r}>"
+
+    def begin(self, status: int, reason: bytes, fields: Fields, length: int) -> None:
+        """Send the head; `length` -1: nobody knows yet."""
+        exchange = self.exchange
+        alt_svc = exchange.context.alt_svc
+        if alt_svc:
+            fields.add(b"alt-svc", alt_svc, b"Alt-Svc")
+        if exchange.request.method == b"HEAD" or status in (204, 304):
+            length = 0
+        elif length == UNKNOWN_LENGTH:
+            fields.remove(b"content-length")
+        if length == 0:
+            self.parts = None
+            self.end = self.at
+        exchange.downstream.respond(Response(status, reason, 11, fields, length))
+
+    def take_parts(self, parts: list[Part], tail: bytes) -> None:
+        """Read several ranges, each behind the head of its part, and `tail` behind all of them."""
+        self.parts = parts
+        self.tail = tail
+        self.end = self.at  # the first part is the next thing to do
+
+    def go_on(self) -> None:
+        """Write what is there, as far as the client takes it; the end too, once it is known."""
+        exchange = self.exchange
+        downstream = exchange.downstream
+        while self._may_write():
+            written = 0
+            while written < PIECE:
+                data = self._next(PIECE)
+                if data:
+                    self.at += len(data)
+                elif self.parts is not None and self.at >= self.end:
+                    data = self._next_part(self.parts)
+                if not data:
+                    break
+                written += len(data)
+                downstream.write(data)
+            if self._is_at_end():
+                self._finish(written)
+                return
+            if written == 0 and self.is_broken:
+                self.break_off("upstream-closed")
+                return
+            self.values[CACHE_SERVED] += written
+            if written == 0 and self.fill is None:
+                return
+            if not self._flush() or written == 0:
+                return
+
+    def _may_write(self) -> bool:
+        return not self.is_gone and not self.is_stalled
+
+    def _flush(self) -> bool:
+        """Tell whether the client takes more."""
+        if self.is_gone:
+            return False
+        self.is_stalled = not self.exchange.downstream.flush()
+        return not self.is_stalled
+
+    def drained(self) -> None:
+        """The client takes more again."""
+        self.is_stalled = False
+        self.go_on()
+        if self.owner is not None:
+            self.owner.reader_moved()
+
+    def left(self) -> None:
+        """The client is gone."""
+        self.is_gone = True
+        if self.owner is not None:
+            self.owner.reader_left(self)
+
+    @property
+    def is_broken(self) -> bool:
+        """Whether the rest will never come."""
+        fill = self.fill
+        return fill is not None and fill.broken
+
+    def _next(self, limit: int) -> bytes:
+        if self.end >= 0:
+            limit = min(limit, self.end - self.at)
+            if limit <= 0:
+                return b""
+        fill = self.fill
+        if fill is not None:
+            return fill.read(self.at, limit)
+        body = self.body
+        if body is None:
+            return b""
+        try:
+            return body.read(self.at, limit)
+        except OSError:
+            self.break_off("cache-read")
+            return b""
+
+    def _next_part(self, parts: list[Part]) -> bytes:
+        """Go to the next part; return what stands before its octets."""
+        if not parts:
+            self.parts = None
+            return self.tail
+        part = parts.pop(0)
+        self.at = part.start
+        self.end = part.end
+        return part.head
+
+    def _is_at_end(self) -> bool:
+        if self.is_gone or self.parts is not None:
+            return False
+        if self.end >= 0:
+            return self.at >= self.end
+        fill = self.fill
+        return fill is not None and fill.is_over and self.at >= fill.size
+
+    def _finish(self, written: int) -> None:
+        exchange = self.exchange
+        self.is_gone = True
+        self.values[CACHE_SERVED] += written
+        exchange.attempt = None
+        exchange.handler = None
+        exchange.accepting = True
+        downstream = exchange.downstream
+        downstream.finish(None)
+        downstream.flush()
+
+    def break_off(self, reason: str) -> None:
+        """What is missing will never come: the client sees that its answer is cut short."""
+        if self.is_gone:
+            return
+        self.is_gone = True
+        exchange = self.exchange
+        exchange.attempt = None
+        exchange.downstream.abort(reason)
