@@ -21,6 +21,7 @@ from headgate.cache import entry as e
 from headgate.cache import outcome as o
 from headgate.cache.directives import Directives, request_directives
 from headgate.cache.entry import KeyEntry, StoredResponse
+from headgate.cache.partial import holds
 from headgate.cache.policy import Policy
 from headgate.cache.vary import choose
 from headgate.engine.events import Request
@@ -169,6 +170,12 @@ def _use(
 ) -> Decision:
     """Decide about a variant that fits the request."""
     age = current_age(variant, now)
+    if variant.ranges is not None and not holds(request, variant, now):
+        if said.flags & d.ONLY_IF_CACHED:
+            return Decision(REFUSE, o.REFUSED, o.ONLY_IF_CACHED, variant, age)
+        if said.flags & d.NO_STORE:
+            return Decision(PASS, o.MISS, o.CLIENT_NO_STORE, variant, age)
+        return Decision(FETCH, o.MISS, o.PARTIAL, variant, age)
     reason = _must_ask(entry, variant)
     if reason == o.NONE and said is not d.NOTHING and not policy.ignore_client_no_cache:
         reason = _client_wants_more(variant, said, now)

@@ -24,6 +24,7 @@ from headgate.cache import freshness
 from headgate.cache import outcome as o
 from headgate.cache.directives import Directives
 from headgate.cache.entry import MemoryBody, StoredResponse
+from headgate.cache.partial import is_storable
 from headgate.cache.policy import COOKIES_KEEP, COOKIES_REFUSE, COOKIES_STRIP, Policy
 from headgate.cache.vary import selecting
 from headgate.engine.events import Request, Response
@@ -53,13 +54,20 @@ def response_directives(fields: Fields, policy: Policy) -> Directives:
     return d.parse_cache_control(fields.get_all(b"cache-control")) if b"cache-control" in names else d.NOTHING
 
 
-def may_store(request: Request, response: Response, policy: Policy, now: float) -> tuple[bool, int]:
-    """Return whether a final response may be stored, and why or why not; `now` is when its head came."""
+def may_store(
+    request: Request, response: Response, policy: Policy, now: float, takes_parts: bool = False
+) -> tuple[bool, int]:
+    """Return whether a final response may be stored, and why or why not; `now` is when its head came.
+
+    `takes_parts`: the caller makes of a 206 what is stored of it (`partial.set_partial`); else none is stored.
+    """
     fields = response.fields
     said = response_directives(fields, policy)
     reason = _forbidden(request, response, said, policy)
     if reason != o.NONE:
         return False, reason
+    if response.status == 206 and not (takes_parts and is_storable(request, response)):
+        return False, o.RANGE
     seconds, basis = freshness.lifetime_of(response.status, fields, said, policy, now)
     reason = _useless(request, fields, said, seconds, basis, policy)
     if reason != o.NONE:
@@ -80,8 +88,6 @@ def _forbidden(request: Request, response: Response, said: Directives, policy: P
         return o.METHOD
     if status < 200 or status in NEVER_STORED:
         return o.STATUS
-    if status == 206:
-        return o.RANGE
     flags = said.flags
     if flags & d.MUST_UNDERSTAND:
         # Section 5.2.2.3: known statuses may be stored, no-store is for caches that know less.

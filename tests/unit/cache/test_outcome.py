@@ -43,11 +43,11 @@ def test_a_reason_is_a_token(word):
         ((o.REFUSED, o.ONLY_IF_CACHED), b"headgate; detail=only-if-cached"),
     ],
 )
-def test_cache_status(arguments, value):
+def test_rfc9211_2_our_member_of_cache_status(arguments, value):
     assert cache_status(*arguments) == value
 
 
-def test_what_else_a_member_says():
+def test_rfc9211_2_what_else_a_member_says():
     value = cache_status(o.REVALIDATED, o.EXPIRY, 60, b'GET "x"\\\xff\n', True, True, 304)
     assert value == (
         b"headgate; fwd=stale; fwd-status=304; ttl=60; stored; collapsed; "
@@ -55,5 +55,5 @@ def test_what_else_a_member_says():
     )
 
 
-def test_a_hit_is_what_nothing_was_forwarded_for():
+def test_rfc9211_2_1_a_hit_is_what_nothing_was_forwarded_for():
     assert [word for number, word in enumerate(OUTCOMES) if o.is_hit(number)] == ["HIT", "STALE"]

@@ -5,6 +5,8 @@ import pytest
 from headgate.cache import entry as e
 from headgate.cache import outcome as o
 from headgate.cache.directives import FOREVER
+from headgate.cache.entry import MemoryBody
+from headgate.cache.partial import Piece, set_partial
 from headgate.cache.policy import Policy
 from headgate.cache.reuse import ACTIONS, Decision, current_age, decide, on_error, ttl
 from headgate.testing.cache import NOW, entry_of, request_of, stored_of
@@ -135,6 +137,19 @@ def test_what_was_purged_or_invalidated_is_confirmed():
     assert decided(entry, later=2.0) == "VALIDATE EXPIRED invalidated"
     entry.invalid_before = NOW
     assert decided(entry, later=2.0) == "SERVE HIT fresh"
+
+
+def test_rfc9111_3_3_a_part_answers_for_what_is_here():
+    asked = request_of(("Range", "bytes=0-4"))
+    part = stored_of(FRESH, ("Content-Range", "bytes 0-4/10"), status=206, request=asked)
+    assert set_partial(part, Piece(0, 5, 10), MemoryBody([b"01234"]), True, b"bytes=0-4")
+    entry = entry_of(part)
+    assert decided(entry, ("Range", "bytes=1-3")) == "SERVE HIT fresh"
+    assert decided(entry, ("Range", "bytes=1-5")) == "FETCH MISS partial"
+    assert decided(entry) == "FETCH MISS partial"
+    assert decided(entry, ("Cache-Control", "no-store")) == "PASS MISS client-no-store"
+    assert decided(entry, ("Cache-Control", "only-if-cached")) == "REFUSE REFUSED only-if-cached"
+    assert decided(entry, ("Range", "bytes=1-3"), later=60.0) == "VALIDATE EXPIRED expired"
 
 
 def failed(stored, status, *lines, later=0.0, policy=None):

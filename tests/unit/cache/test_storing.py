@@ -137,6 +137,18 @@ def test_what_a_route_forbids_and_allows():
     assert verdict(FRESH, policy=Policy(enabled=False)) == "disabled"
 
 
+def test_a_part_is_stored_by_those_who_can():
+    asked = request_of(("Range", "bytes=0-4"))
+    part = response_of(FRESH, ("Content-Range", "bytes 0-4/10"), status=206)
+    assert may_store(asked, part, Policy(), NOW) == (False, o.RANGE)
+    assert may_store(asked, part, Policy(), NOW, takes_parts=True) == (True, o.STORED)
+    assert may_store(request_of(), part, Policy(), NOW, takes_parts=True) == (False, o.RANGE)
+    nonsense = response_of(FRESH, ("Content-Range", "nonsense"), status=206)
+    assert may_store(asked, nonsense, Policy(), NOW, takes_parts=True) == (False, o.RANGE)
+    secret = response_of(("Cache-Control", "private"), ("Content-Range", "bytes 0-4/10"), status=206)
+    assert may_store(asked, secret, Policy(), NOW, takes_parts=True) == (False, o.PRIVATE)
+
+
 def test_what_is_stored_of_the_fields():
     stored = stored_of(
         ("Cache-Control", 'max-age=60, no-cache="a, b", private="C"'),
