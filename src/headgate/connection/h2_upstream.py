@@ -101,7 +101,11 @@ class H2Upstream(StreamDriver, UpstreamLaneDriver, SharedConnection):
         self.idle_since = poller.now
         self.heard_at = poller.now
         self.deadline = ready_by
-        self._room_learned = -1  # how many requests it takes at a time, where it refused one
+        # How many requests it takes at a time, where it refused one: tried upwards, one more for as many answers, and
+        # forgotten when it announces another limit.
+        self._room_learned = -1
+        self._answered_since = 0
+        self._max_streams = 0  # that it has announced
         self._failed: list[tuple[Lane, str, str]] = []  # why requests could not be sent
         self._turned: dict[int, Lane] = {}
         self._pinged_at = -NEVER
@@ -188,7 +192,14 @@ class H2Upstream(StreamDriver, UpstreamLaneDriver, SharedConnection):
         elif self.lanes.pop(stream, None) is not None and not self.closed:
             if stream in self.h2.streams:
                 self.h2.abort(stream, CANCEL)
+            elif lane.answered and self._room_learned >= 0:
+                self._answered_since += 1
+                if self._answered_since >= self._room_learned:
+                    self._room_learned += 1
+                    self._answered_since = 0
             self.flush_soon()
+            for guest in (self.pool, *self.guests) if self.guests else ():
+                guest.room_changed(self)  # whoever's lane it was, there is room for all
         if not self.lanes and not self.closed:
             self.idle_since = self.poller.now
             if self.is_leaving and not self.reserved:
@@ -227,6 +238,9 @@ class H2Upstream(StreamDriver, UpstreamLaneDriver, SharedConnection):
             h2.receive(data, self.poller.now)
         except H2ConnectionError as error:
             fault = error
+        if h2.remote.max_streams != self._max_streams:
+            self._max_streams = h2.remote.max_streams
+            self._room_learned = -1
         if not self.is_ready and h2.remote.received and fault is None:
             self._begin()
         self._hear()
@@ -304,11 +318,16 @@ class H2Upstream(StreamDriver, UpstreamLaneDriver, SharedConnection):
     def _learn(self, code: int) -> None:
         """Let the request that was refused not come here once more at once."""
         if code == HTTP_1_1_REQUIRED:
+            # It says nothing of room. All who are here leave before the request is repeated.
             self.wants_h1 = True
             self.pool.room_changed(self)
+            for guest in self.guests:
+                guest.room_changed(self)
+            return
         others = len(self.lanes) - 1
         if others > 0:
             self._room_learned = others
+            self._answered_since = 0
         else:
             self.is_leaving = True  # it takes nothing at all
 

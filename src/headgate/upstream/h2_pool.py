@@ -205,7 +205,7 @@ class H2Pool(LanePool):
             self.is_plain = True
             self._values[UPSTREAM_H2_PLAIN] += 1
         host.keep_plain(transport)
-        self._failed(PLAIN, f"{self.url}: the origin picked HTTP/1.1")
+        self._turn_all_down(PLAIN, f"{self.url}: the origin picked HTTP/1.1")
 
     def adopt(self, transport: Transport) -> None:
         """Take in a connection that HTTP/2 is spoken on: it is of use once the origin's SETTINGS have come."""

@@ -160,7 +160,10 @@ class H3Pool(LanePool):
 
     def _failed(self, reason: str, detail: str) -> None:
         self._mark_broken(reason, detail)
-        super()._failed(reason, detail)
+        if self.is_only:
+            super()._failed(reason, detail)
+        else:
+            self._turn_all_down(reason, detail)  # there is TCP
 
     def connection_ended(self, driver: SharedConnection, reason: str, detail: str) -> None:
         if isinstance(driver, QuicUpstream):

@@ -5,7 +5,7 @@ request. A connection without a request ends after `idle_timeout`, like one of H
 and what a failure of it means, is the versions' own (`h3_pool`, `h2_pool`).
 
     take / wait -> one dial at a time -> connections -> lanes
-                    failed: all who wait are told
+                    failed: all who wait are told, unless connections that there are will have room
 """
 
 from __future__ import annotations
@@ -22,6 +22,8 @@ from headgate.upstream.health import Tell
 # Connections of one version to one endpoint from one worker; each carries a hundred requests or more (RFC 9113
 # section 5.1.2, RFC 9114 section 6.1).
 MAX_SHARED_CONNECTIONS: Final = 64
+# After a dial that failed while other connections go on: as long as the first step of most back-offs.
+REDIAL_SECONDS: Final = 1.0
 # Why somebody gets no lane where the origin is well and all its connections have enough to do.
 NO_ROOM: Final = "no-room"
 
@@ -63,6 +65,8 @@ class LanePool(SharedOwner):
         self.connections: list[SharedConnection] = []
         self.is_closed = False  # its endpoint is in no group: nothing is kept
         self._is_dialling = False
+        self._is_serving = False
+        self._dial_at = 0.0  # not before, while there are connections
         self._waiters: deque[tuple[LaneWaiter, float]] = deque()
         self._poller = poller
         self._values = values
@@ -91,17 +95,23 @@ class LanePool(SharedOwner):
 
     def _serve(self) -> None:
         """Give lanes to those who wait, and open a connection when there are too few."""
-        while self._waiters:
-            lane = self.take()
-            if lane is None:
-                if self._may_dial():
-                    self._begin_dial()
-                return
-            waiter, _ = self._waiters.popleft()
-            try:
-                waiter.lane_ready(lane)
-            except Exception as error:
-                lane.on_crash(error)  # the others still wait
+        if self._is_serving:
+            return  # a lane was given back at once: further up it goes on
+        self._is_serving = True
+        try:
+            while self._waiters:
+                lane = self.take()
+                if lane is None:
+                    break
+                waiter, _ = self._waiters.popleft()
+                try:
+                    waiter.lane_ready(lane)
+                except Exception as error:
+                    lane.on_crash(error)  # the others still wait
+        finally:
+            self._is_serving = False
+        if self._waiters and self._may_dial():
+            self._begin_dial()
 
     def _turn_down(self, waiter: LaneWaiter, reason: str, detail: str) -> None:
         """Tell somebody that there will be no lane."""
@@ -115,6 +125,8 @@ class LanePool(SharedOwner):
     def _may_dial(self) -> bool:
         """Tell whether another connection would help: not while one takes no request at all yet."""
         if self._is_dialling or len(self.connections) >= MAX_SHARED_CONNECTIONS:
+            return False
+        if self._poller.now < self._dial_at and self._is_room_due():
             return False
         return all(driver.carried() or driver.is_leaving for driver in self.connections)
 
@@ -133,7 +145,18 @@ class LanePool(SharedOwner):
         if self.is_closed:
             self.turn_away()
 
+    def _is_room_due(self) -> bool:
+        """Tell whether a connection will have room as soon as a request on it is over."""
+        return any(not driver.is_leaving and driver.carried() for driver in self.connections)
+
     def _failed(self, reason: str, detail: str) -> None:
+        """There is no further connection. Who waits goes on waiting where there will be room without it."""
+        self._is_dialling = False
+        self._dial_at = self._poller.now + REDIAL_SECONDS
+        if not self._is_room_due():
+            self._turn_all_down(reason, detail)
+
+    def _turn_all_down(self, reason: str, detail: str) -> None:
         self._is_dialling = False
         waiters = self._waiters
         self._waiters = deque()
@@ -193,6 +216,8 @@ class LanePool(SharedOwner):
             self._turn_down(
                 waiter, reason, f"{self.url}: no room on any of {len(self.connections)} connections"
             )
+        if self._waiters:
+            self._serve()  # a dial may be due again
         return held
 
     def turn_away(self) -> None:

@@ -18,7 +18,7 @@ from headgate.counters import (
     UPSTREAM_H2_RESET,
     UPSTREAM_OPEN,
 )
-from headgate.engine.h2.errors import CANCEL, INTERNAL_ERROR, PROTOCOL_ERROR
+from headgate.engine.h2.errors import CANCEL, HTTP_1_1_REQUIRED, INTERNAL_ERROR, PROTOCOL_ERROR
 from headgate.engine.h2.settings import H2Settings
 from headgate.engine.message.events import GoingAway
 from headgate.errors import TransportError
@@ -155,11 +155,12 @@ def test_what_an_origin_refuses_beside_others_is_learned(path):
     path.run()
     assert len(path.origins) == 2, "two at a time are what the first takes"
     assert path.driver_of(path.origins[0]).room_left() == 0
-    for stream in (1, 3):
-        path.origins[0].respond(204, stream=stream)
+    path.origins[0].respond(204, stream=1)
     path.origins[1].respond(204)
     path.run()
-    assert path.driver_of(path.origins[0]).room_left() == 2
+    assert path.driver_of(path.origins[0]).room_left() == 1
+    path.origins[0].respond(204, stream=3)
+    path.run()
 
 
 def test_rfc9113_6_8_goaway_finishes_what_was_looked_at_and_repeats_the_rest(path):
@@ -537,3 +538,39 @@ def test_a_connection_that_takes_nothing_more_gets_no_further_request(path):
     path.origins[1].respond(204)
     path.run()
     assert b"204 No Content" in first.transport.outgoing
+
+
+def test_what_was_learned_of_room_is_tried_again_with_answers_and_forgotten_with_settings(path):
+    for _ in range(3):
+        path.ask(GET)
+    origin = path.origins[0]
+    driver = path.driver_of(origin)
+    origin.refuse(5)
+    path.run()
+    assert driver.room_left() == 0
+    for stream in (1, 3):
+        origin.respond(204, stream=stream)
+    path.run()
+    assert driver.room_left() == 3
+    origin.h2._write(
+        b"\x00\x00\x06\x04\x00\x00\x00\x00\x00\x00\x03\x00\x00\x00\x0a"
+    )  # MAX_CONCURRENT_STREAMS
+    path.run()
+    assert driver.room_left() == 10
+    path.origins[1].respond(204)
+    path.run()
+
+
+def test_a_request_that_must_come_by_http1_says_nothing_of_room(path):
+    path.ask(GET)
+    path.ask(GET)
+    origin = path.origins[0]
+    before = path.driver_of(origin).room_left()
+    origin.refuse(3, HTTP_1_1_REQUIRED)
+    path.run()
+    assert len(path.origins) == 1
+    assert path.driver_of(origin).room_left() == before
+    for request in origin.requests:
+        if request.stream != 3:
+            origin.respond(204, stream=request.stream)
+    path.run()

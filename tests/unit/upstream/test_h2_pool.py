@@ -477,3 +477,83 @@ def test_the_owner_of_a_shared_connection_is_swept_until_that_ends(pair):
     pair.upstream.sweep(pair.poller.now)
     assert pair.upstream.leaving == []
     assert origin.transport.closed
+
+
+# -- who waits for room
+
+
+def test_many_who_have_left_while_a_connection_was_dialled(make):
+    path = make()
+    path.dials.hold = True
+    clients = [path.client() for _ in range(400)]
+    for client in clients:
+        path.send(client, GET)
+        client.close()
+    last = path.client()
+    path.send(last, GET)
+    path.dials.release()
+    path.run()
+    answer(path, last, path.origins[0])
+    assert path.pool.connections[0].reserved == 0
+
+
+def test_a_dial_that_fails_beside_a_connection_that_will_have_room_fails_nobody(make):
+    path = make(server_settings=H2Settings(max_streams=1))
+    first, origin = path.ask(GET)
+    path.dials.refuse.add("https://a.test")
+    second, _ = path.ask(GET)
+    third, _ = path.ask(GET)
+    assert second.transport.outgoing == third.transport.outgoing == b""
+    assert len(path.dials.dialled) == 2, "not one for each"
+    answer(path, first, origin)
+    answer(path, second, origin)
+    path.pass_time(0.5)
+    assert len(path.dials.dialled) == 2
+    path.dials.refuse.clear()
+    fourth, _ = path.ask(GET)
+    path.pass_time(1.0)
+    assert len(path.origins) == 2, "tried again after a while"
+    answer(path, fourth, path.origins[1])
+    answer(path, third, origin)
+
+
+def test_when_the_last_connection_has_gone_a_dial_that_fails_is_told(make):
+    path = make(server_settings=H2Settings(max_streams=1))
+    _, origin = path.ask(GET)
+    path.dials.refuse.add("https://a.test")
+    second, _ = path.ask(GET)
+    path.send(path.driver_of(origin), b"")
+    path.run()
+    assert b"502 Bad Gateway" in second.transport.outgoing
+
+
+def test_room_that_a_guest_gives_back_is_everybodys(make):
+    known = Known()
+    path = make(coalescing=known, place=PLACE, server_settings=H2Settings(max_streams=1))
+    path.endpoints.append(path.make("b.test", True, known, PLACE))
+    path.upstream.set_endpoints(path.endpoints)
+    first, origin = path.ask(GET)
+    answer(path, first, origin)
+    guest, _ = path.ask(GET)
+    path.dials.refuse.add("https://a.test")
+    owner, _ = path.ask(GET)
+    assert len(path.pool._waiters) == 1
+    guest.close()
+    path.run()
+    assert len(path.pool._waiters) == 0
+    answer(path, owner, origin)
+
+
+def test_rfc9113_7_http1_is_required_of_all_who_share_a_connection(make):
+    known = Known()
+    path = make(is_only=False, coalescing=known, place=PLACE)
+    path.endpoints.append(path.make("b.test", False, known, PLACE))
+    path.upstream.set_endpoints(path.endpoints)
+    path.ask(GET)
+    guest, origin = path.ask(GET)
+    origin.refuse(3, HTTP_1_1_REQUIRED)
+    path.run()
+    assert path.old_dials == ["https://b.test"]
+    (old,) = path.endpoints[1]._open
+    path.send(old, b"HTTP/1.1 204 No Content\r\nConnection: close\r\n\r\n")
+    assert b"204 No Content" in guest.transport.outgoing
