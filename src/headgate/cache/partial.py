@@ -293,10 +293,11 @@ def may_combine(stored: StoredResponse, part: StoredResponse) -> bool:
 
 
 def combine(stored: StoredResponse, part: StoredResponse) -> bool:
-    """Add the octets of `part` to `stored`, which takes its metadata as well; False: they do not belong together.
+    """Add the octets of `part` to `stored`, which takes its metadata as well; False: it does not take them.
 
-    `part` was made by `set_partial` and is the newer of the two. The caller puts `part` in the place of `stored` when
-    this is False. A complete variant only takes the metadata.
+    `part` was made by `set_partial` and is the newer of the two. When this is False, because they do not belong
+    together or `part` is complete by itself, `replaces` says whether the caller puts it in the place of `stored`. A
+    complete variant only takes the metadata.
     """
     added = part.body
     if not may_combine(stored, part) or not isinstance(added, PartialBody):
