@@ -91,7 +91,8 @@ class RouteCache(Table):
     them; and RFC 9111 wants them heeded, so it is off."""
     set_cookie: Literal["keep", "strip", "refuse"] = "keep"
     """What becomes of Set-Cookie in responses that may be stored: kept and repeated, as RFC 9111 has it; taken out;
-    or such a response is not stored."""
+    or such a response is not stored. With an upstream that has a `sticky_cookie`, "keep" is "refuse": that cookie is
+    one client's."""
     key_headers: tuple[KeyField, ...] = ()
     """Request fields whose values are part of the key, whatever Vary says."""
     key_cookies: tuple[CookieName, ...] = ()
@@ -114,7 +115,7 @@ class RouteCache(Table):
     values shall not fill the memory."""
 
 
-def policy_of(cache: Cache, own: RouteCache, name: str) -> Policy:
+def policy_of(cache: Cache, own: RouteCache, name: str, *, has_sticky_cookie: bool = False) -> Policy:
     """Return what one route's cache does."""
     policy = Policy(name)
     policy.ttl = own.ttl if own.ttl is not None else -1.0
@@ -127,6 +128,8 @@ def policy_of(cache: Cache, own: RouteCache, name: str) -> Policy:
     policy.stale_if_error = own.stale_if_error
     policy.ignore_client_no_cache = own.ignore_client_no_cache
     policy.set_cookie = _SET_COOKIE[own.set_cookie]
+    if has_sticky_cookie and policy.set_cookie == COOKIES_KEEP:
+        policy.set_cookie = COOKIES_REFUSE
     policy.key_fields = tuple(field.lower().encode() for field in own.key_headers)
     policy.key_cookies = tuple(cookie.encode() for cookie in own.key_cookies)
     policy.query = _QUERY[own.query]

@@ -166,7 +166,8 @@ class DataPlane:
         route = build_route(table)
         handler = self._handler(route)
         if self.cache is not None and is_cached(self.config, table):
-            policy = policy_of(self.config.cache, table.cache, route.name)
+            sticky = self.config.upstream[route.upstream].sticky_cookie is not None
+            policy = policy_of(self.config.cache, table.cache, route.name, has_sticky_cookie=sticky)
             handler = CacheHandler(self.cache, policy, handler, self.poller)
         route.handler = handler
         return route

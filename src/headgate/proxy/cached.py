@@ -111,6 +111,7 @@ class CacheHandler(Handler):
         self.inner = inner
         self.poller = poller
         self.shows = cache.shows
+        self.has_parts = bool(policy.key_fields or policy.key_cookies)  # keys hold more than the URI
 
     def __repr__(self) -> str:
         return f"<CacheHandler {self.policy!r} before {self.inner!r}>"
@@ -250,8 +251,22 @@ class CacheHandler(Handler):
             self._fly(client, key, None, words.VARY, True, is_second=True)
 
     def _key_of(self, client: Exchange) -> bytes:
+        """Return the key of a request, b"" for none.
+
+        What a trusted proxy says that the client asked for goes to the origin, which may build links and redirects
+        of it: where it is not what we see ourselves, it is part of the key.
+        """
         request = client.request
-        return primary_key(self.policy, client.secure, client.host, request.target, request.fields)
+        key = primary_key(self.policy, client.secure, client.host, request.target, request.fields)
+        asked = client.asked
+        if key and asked is not None:
+            if asked.host != client.host and asked.host:
+                key += b"\nasked-host=" + asked.host
+                self.has_parts = True
+            if asked.scheme != client.context.scheme:
+                key += b"\nasked-scheme=" + asked.scheme
+                self.has_parts = True
+        return key
 
     # -- rules, with this route's policy
 
@@ -318,7 +333,7 @@ class CacheHandler(Handler):
         now = time.time()
         policy = self.policy
         for uri in targets(request, answer, policy, exchange.secure, exchange.host, request.target):
-            if policy.key_fields or policy.key_cookies:
+            if self.has_parts:
                 self.cache.store.purge_url(uri)
             else:
                 self.cache.store.invalidate(uri, now)

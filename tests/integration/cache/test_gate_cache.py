@@ -463,3 +463,26 @@ def test_a_slow_client_hinders_nobody(gate, story):
     slow.close()
     assert got.endswith(body)
     assert len(story.asked("/slow")) == 1
+
+
+def test_what_a_trusted_proxy_says_of_the_client_is_part_of_the_key(tmp_path, story):
+    text = (
+        "[cache]\nenabled = true\n[[route]]\nupstream = 'origin'\n[upstream.origin]\nendpoints = ['{url}']\n"
+    )
+    story.tell("/asked", b"hello", "Cache-Control: max-age=60")
+    asked = ({}, {"X_Forwarded_Proto": "https"}, {"X_Forwarded_Host": "evil.test"})
+    top = 'trusted_proxies = ["127.0.0.0/8"]'
+    with Gate(tmp_path, text.format(url=story.url), top=top) as gate:
+        for _ in range(2):
+            for fields in asked:
+                assert ask(gate, "/asked", **fields).body == b"hello"
+        assert len(story.asked("/asked")) == 3
+        ask(gate, "/asked", "POST", b"x=1")
+        for fields in asked:
+            ask(gate, "/asked", **fields)
+    assert len(story.asked("/asked")) == 7
+    # From anybody else they are not believed, and are no way to fill the memory.
+    with Gate(tmp_path, text.format(url=story.url)) as gate:
+        for fields in asked:
+            ask(gate, "/asked", **fields)
+    assert len(story.asked("/asked")) == 8

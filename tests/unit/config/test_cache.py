@@ -3,7 +3,7 @@
 import pytest
 from gate_text import config_of, edited, told
 
-from headgate.cache.policy import COOKIES_REFUSE, QUERY_WITHOUT
+from headgate.cache.policy import COOKIES_REFUSE, COOKIES_STRIP, QUERY_WITHOUT
 from headgate.config.cache import Cache, RouteCache, policy_of
 
 ENDPOINTS = 'endpoints = ["http://10.0.0.1:8080"]'
@@ -50,6 +50,12 @@ def test_a_route_makes_a_policy():
 def test_a_route_may_store_less_than_all_others():
     policy = policy_of(Cache(), RouteCache(max_object="1KiB"), "a")
     assert policy.max_object == 1024
+
+
+def test_a_sticky_cookie_is_never_stored():
+    assert policy_of(Cache(), RouteCache(), "a", has_sticky_cookie=True).set_cookie == COOKIES_REFUSE
+    stripped = policy_of(Cache(), RouteCache(set_cookie="strip"), "a", has_sticky_cookie=True)
+    assert stripped.set_cookie == COOKIES_STRIP
 
 
 @pytest.mark.parametrize(
