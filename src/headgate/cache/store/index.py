@@ -61,6 +61,7 @@ class Index:
         self.evictions = 0
         self.refused = 0
         layout.make_directories(root)
+        layout.reserve_lock(root)
         self._env = lmdb.open(
             f"{root}/index",
             map_size=layout.map_size(budget),

@@ -71,6 +71,19 @@ def check_length(environment: lmdb.Environment, root: str) -> None:
         raise CorruptError(f"{root}/index/data.mdb has {size} octets, and {(last + 1) * page} are in use")
 
 
+def reserve_lock(root: str) -> None:
+    """Have room for the whole table of readers, before the index is opened. Raises OSError.
+
+    LMDB maps that file into memory and makes it long without room behind it: on a disk that is full, to touch it
+    would be SIGBUS. Not while the index is open: closing any descriptor of the file gives up LMDB's locks on it.
+    """
+    descriptor = os.open(f"{root}/index/lock.mdb", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        os.posix_fallocate(descriptor, 0, (MAX_READERS + 64) * 64)
+    finally:
+        os.close(descriptor)
+
+
 def pack_purges(purges: Purges) -> bytes:
     """Return purges as octets."""
     parts = [_PURGES_START.pack(purges.generation, purges.floor)]

@@ -122,7 +122,10 @@ class Writer:
         if self.index is not None:
             self.index.close()
             self.index = None
-            self._note_boot("")
+            try:
+                self._note_boot("")
+            except OSError as error:
+                self._warn("cache-disk-unusable", str(error))
         if self._lock >= 0:
             os.close(self._lock)
             self._lock = -1
@@ -202,11 +205,8 @@ class Writer:
             return ""
 
     def _note_boot(self, boot: str) -> None:
-        try:
-            with open(f"{self.root}/open", "w", encoding="ascii") as file:
-                file.write(boot)
-        except OSError as error:
-            self._warn("cache-disk-unusable", f"{self.root}/open: {error}")
+        with open(f"{self.root}/open", "w", encoding="ascii") as file:
+            file.write(boot)
 
     # -- packets
 

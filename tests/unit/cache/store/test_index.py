@@ -4,7 +4,7 @@ import os
 import tempfile
 
 import pytest
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 from tests.unit.cache.store.responses import key_of, response
@@ -301,5 +301,7 @@ class IndexMachine(RuleBasedStateMachine):
             self.directory.cleanup()
 
 
-IndexMachine.TestCase.settings = settings(max_examples=8, stateful_step_count=15, deadline=None)
+IndexMachine.TestCase.settings = settings(
+    max_examples=8, stateful_step_count=15, deadline=None, suppress_health_check=[HealthCheck.too_slow]
+)
 TestIndexMachine = pytest.mark.slow(IndexMachine.TestCase)
