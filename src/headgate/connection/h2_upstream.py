@@ -47,6 +47,7 @@ from headgate.counters import (
 from headgate.engine.events import Data, EndOfMessage, Event, Request, Response
 from headgate.engine.h2.connection import H2Connection
 from headgate.engine.h2.errors import CANCEL, HTTP_1_1_REQUIRED, REFUSED_STREAM, H2ConnectionError
+from headgate.engine.h2.machine import HALF_CLOSED_LOCAL
 from headgate.engine.h2.sender import LOW_WATER
 from headgate.engine.h2.settings import H2Settings
 from headgate.engine.message.events import GoingAway, StreamFailed
@@ -60,6 +61,9 @@ PING_AFTER: Final = 30.0
 PING_APART: Final = 300.0
 # Control frames that wait for a socket which takes nothing: more of the origin is not read then.
 MAX_CONTROL_QUEUED: Final = 64 * 1024
+# An answer without content whose stream the origin has not ended yet (a HEAD, a 204 that is ended by a frame of its
+# own): a reset would count against us with origins that bound them.
+LINGER: Final = 5.0
 # What is taken from the engine for one write: larger pieces cost more page faults than calls.
 PIECE: Final = 64 * 1024
 # What an origin that speaks HTTP/1.1 answers to our preface.
@@ -108,6 +112,7 @@ class H2Upstream(StreamDriver, UpstreamLaneDriver, SharedConnection):
         self._max_streams = 0  # that it has announced
         self._failed: list[tuple[Lane, str, str]] = []  # why requests could not be sent
         self._turned: dict[int, Lane] = {}
+        self._lingering: dict[int, float] = {}  # until when streams whose lanes have all they want may end
         self._pinged_at = -NEVER
         self._is_answered = True  # something other than control frames has, since the last PING
         self._is_asked = False  # for the end of the round
@@ -190,8 +195,12 @@ class H2Upstream(StreamDriver, UpstreamLaneDriver, SharedConnection):
         if stream == -1:
             self.reserved -= 1
         elif self.lanes.pop(stream, None) is not None and not self.closed:
-            if stream in self.h2.streams:
-                self.h2.abort(stream, CANCEL)
+            left = self.h2.streams.get(stream)
+            if left is not None:
+                if lane.is_whole and left.state == HALF_CLOSED_LOCAL:
+                    self._lingering[stream] = self.poller.now + LINGER
+                else:
+                    self.h2.abort(stream, CANCEL)
             elif lane.answered and self._room_learned >= 0:
                 self._answered_since += 1
                 if self._answered_since >= self._room_learned:
@@ -459,6 +468,12 @@ class H2Upstream(StreamDriver, UpstreamLaneDriver, SharedConnection):
             self.leave()  # the next connection may be to another address
         if self.lanes:
             self._keep_alive(now)
+        for stream, until in list(self._lingering.items()):
+            if stream not in h2.streams:
+                del self._lingering[stream]
+            elif now >= until:
+                del self._lingering[stream]
+                h2.abort(stream, CANCEL)
         if h2.has_output():
             self.flush_soon()
 

@@ -70,6 +70,7 @@ class Lane(UpstreamStream):
         self.touched = True  # what was not, the origin says itself
         self.answered = False
         self.closed = False
+        self.is_whole = False  # a head without content has come: at most the end of the stream is missing
         self.stream = -1  # none before there is a request
         self.asked_at = 0.0
         self.is_unheard = (
@@ -149,6 +150,7 @@ class Lane(UpstreamStream):
         elif isinstance(event, Response):
             receiver.upstream_response(self, event)
             if event.body == 0 and event.status >= 200 and self.receiver is receiver:
+                self.is_whole = True
                 receiver.upstream_end(self, None)
         elif isinstance(event, EndOfMessage):
             receiver.upstream_end(self, event.trailers)

@@ -5,7 +5,7 @@ import select
 import pytest
 from tests.unit.proxy.h2_path import H2Path, fields
 
-from headgate.connection.h2_upstream import MAX_CONTROL_QUEUED, PIECE
+from headgate.connection.h2_upstream import LINGER, MAX_CONTROL_QUEUED, PIECE
 from headgate.counters import (
     GATEWAY_HEAD_TIMEOUT,
     RETRIED_FIRST,
@@ -574,3 +574,23 @@ def test_a_request_that_must_come_by_http1_says_nothing_of_room(path):
         if request.stream != 3:
             origin.respond(204, stream=request.stream)
     path.run()
+
+
+HEAD_LATE_END = b"\x00\x00\x01\x01\x04\x00\x00\x00\x01\x88"  # :status 200, the stream goes on
+
+
+@pytest.mark.parametrize("ends", [True, False])
+def test_an_answer_without_content_whose_stream_ends_later_is_not_reset(path, ends):
+    client, origin = path.ask(b"HEAD / HTTP/1.1\r\nHost: x\r\n\r\n")
+    origin.h2._write(HEAD_LATE_END)
+    path.run()
+    assert client.transport.outgoing.startswith(b"HTTP/1.1 200 OK\r\n"), "the client need not wait"
+    assert origin.resets == []
+    if ends:
+        origin.h2._write(b"\x00\x00\x00\x00\x01\x00\x00\x00\x01")
+        path.run()
+    driver = path.driver_of(origin)
+    assert len(driver.h2.streams) == (0 if ends else 1)
+    path.pass_time(LINGER + 0.5)
+    assert origin.resets == ([] if ends else [(1, CANCEL)])
+    assert (driver.h2.streams, driver._lingering) == ({}, {})
