@@ -95,8 +95,8 @@ def pings(target: H2Target) -> None:
 
 
 def pings_unread(target: H2Target) -> None:
-    """PING, whose answers nobody reads."""
-    target.storm(same(h2.ping()), reads=False)
+    """PING, whose answers are read once a second."""
+    target.storm(same(h2.ping()), reads_each=1.0)
 
 
 def acknowledgements(target: H2Target) -> None:
@@ -288,7 +288,7 @@ LATE_HEADS: Final = 'refused_total{limit="head-timeout"}'
 
 H2_ATTACKS: Final[dict[str, Attack]] = {
     "rapid-reset": Attack(rapid_reset, CALM, closed("rapid-reset")),
-    "half-resets": Attack(half_resets, GRACEFUL, "h2_streams_given_up_total", must=False),
+    "half-resets": Attack(half_resets, CALM, closed("rapid-reset")),
     "made-you-reset": Attack(made_you_reset, CALM, closed("made-you-reset")),
     "refused-streams": Attack(refused_streams, CALM, closed("refused-streams")),
     "settings": Attack(settings, CALM, closed("settings-flood")),

@@ -55,10 +55,10 @@ class H2Target(Aim):
         *,
         begin: Callable[[RawH2], None] | None = None,
         pairs: tuple[tuple[int, int], ...] = (),
-        reads: bool = True,
+        reads_each: float = 0.0,
         keep: bool = False,
     ) -> None:
-        """Send `burst(raw, round)`, octets and how many frames they are, again and again."""
+        """Send `burst(raw, round)`, octets and how many frames they are, again and again; read now and then."""
         while not self.is_over():
             raw = self.open(*pairs, keep=keep)
             if raw is None:
@@ -66,6 +66,7 @@ class H2Target(Aim):
             if begin is not None:
                 begin(raw)
             turn = 0
+            read_at = time.monotonic() + reads_each
             while raw.goaway is None and not raw.closed and not self.is_over():
                 if raw.unsent < MOST_UNSENT:
                     octets, count = burst(raw, turn)
@@ -75,8 +76,9 @@ class H2Target(Aim):
                 else:
                     raw.pause(0.05)
                     raw.send()
-                if reads:
+                if time.monotonic() >= read_at:
                     raw.read()
+                    read_at = time.monotonic() + reads_each
             raw.read()
             self.note(raw)
             raw.close()

@@ -7,6 +7,8 @@ than 16 MiB since before the first attack (over HTTP/2: 8 MiB since before this 
 above three times its quiet value and above 20 ms, where a connection was not closed by the code that is right, where
 the counter of an attack did not move or its connections did not come about, and where the worker died.
 
+Where others use the machine, too: `nice -n -19 python -m bench.attack …`, which leaves the attacker at 0.
+
 Figures of others go to bench/results/attack-rivals.json, which git ignores.
 """
 

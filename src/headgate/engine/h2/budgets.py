@@ -23,8 +23,8 @@ MADE_RESET: Final = 1
 REFUSED_STREAMS: Final = 2
 SETTINGS_FRAMES: Final = 3
 PADDING: Final = 4
-EMPTY_DATA: Final = 5
-EMPTY_HEADERS: Final = 6
+EMPTY_HEADERS: Final = 5
+EMPTY_DATA: Final = 6
 TINY_DATA: Final = 7
 PINGS: Final = 8
 PRIORITIES: Final = 9
@@ -66,8 +66,8 @@ KINDS: Final = (
     ("refused-streams", MAX_REFUSED_STREAMS, 100),
     ("settings-flood", MAX_SETTINGS_FRAMES, 10),
     ("padding", MAX_PADDING, 64 * 1024),
-    ("empty-data", MAX_EMPTY_DATA, 1000),
     ("empty-headers", MAX_EMPTY_HEADERS, 10),
+    ("empty-data", MAX_EMPTY_DATA, 1000),
     ("tiny-data", MAX_TINY_DATA, 100_000),
     ("ping-flood", MAX_PINGS, 33),
     ("priority-flood", MAX_PRIORITIES, 100),
