@@ -317,6 +317,6 @@ H2_ATTACKS: Final[dict[str, Attack]] = {
     "zero-windows": Attack(held.zero_windows),
     "slow-reads": Attack(held.slow_reads),
     "unread-uploads": Attack(held.unread_uploads),
-    "half-heads": Attack(held.half_heads, counter=LATE_HEADS, takes=15.0, must=False),
-    "no-preface": Attack(held.no_preface, counter=LATE_HEADS, takes=15.0, must=False),
+    "half-heads": Attack(held.half_heads, GRACEFUL, LATE_HEADS, takes=15.0, must=False),
+    "no-preface": Attack(held.no_preface, GRACEFUL, LATE_HEADS, takes=15.0, must=False),
 }

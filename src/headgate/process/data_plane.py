@@ -54,6 +54,8 @@ if TYPE_CHECKING:
 _ALLOW: Final = {"encoded-slash": ALLOW_ENCODED_SLASH, "backslash": ALLOW_BACKSLASH}
 # A tunnel without a byte in either direction for this long is over; WebSocket pings come every 20 to 60 s.
 TUNNEL_IDLE: Final = 3600.0
+# Of a client's HTTP/2 connection, at most: what slow origins make us hold (HAProxy 1600 kB).
+H2_CONNECTION_WINDOW: Final = 1536 * 1024
 # Of listeners that never have a request.
 _NO_HTTP: Final = Handler()
 
@@ -317,7 +319,12 @@ def _limits_of(table: ListenerConfig, values: list[int]) -> ConnectionLimits:
 
 
 def _h2_settings_of(table: ListenerConfig) -> H2Settings:
-    return H2Settings(max_streams=table.http2.requests, max_section=table.limits.head, connect_protocol=True)
+    return H2Settings(
+        max_streams=table.http2.requests,
+        max_section=table.limits.head,
+        connection_window_limit=H2_CONNECTION_WINDOW,
+        connect_protocol=True,
+    )
 
 
 def _settings_of(table: ListenerConfig) -> ConnectionSettings:
