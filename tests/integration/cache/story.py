@@ -29,6 +29,7 @@ class Answer:
         self.middle.set()
         self.chunked = False
         self.cut = False  # ends in the middle of its content
+        self.drops = False  # the connection ends instead of an answer
 
 
 class Story:
@@ -81,6 +82,8 @@ class Story:
                 return
 
     def _answer(self, wire: Wire, head: Head, answer: Answer) -> bool:
+        if answer.drops:
+            return False
         lines = list(answer.lines)
         tag = next((line[5:].strip() for line in lines if line.lower().startswith("etag:")), "")
         if tag and tag in (head.get("if-none-match") or ""):

@@ -1,5 +1,7 @@
 """The words of outcomes and reasons, and Cache-Status (RFC 9211)."""
 
+from pathlib import Path
+
 import pytest
 
 from headgate.cache import outcome as o
@@ -57,3 +59,9 @@ def test_rfc9211_2_what_else_a_member_says():
 
 def test_rfc9211_2_1_a_hit_is_what_nothing_was_forwarded_for():
     assert [word for number, word in enumerate(OUTCOMES) if o.is_hit(number)] == ["HIT", "STALE"]
+
+
+def test_the_documentation_tells_every_outcome_and_every_reason():
+    text = (Path(__file__).parents[3] / "docs" / "cache.md").read_text()
+    for word in (*OUTCOMES, *REASONS):
+        assert text.count(f"| `{word}` |") == 1, word
