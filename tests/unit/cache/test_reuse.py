@@ -220,3 +220,14 @@ def test_ages_and_what_is_left():
 
 def test_repr():
     assert repr(Decision(0, o.HIT, o.FRESH)) == "<Decision SERVE HIT fresh>"
+
+
+def test_what_was_purged_softly_and_is_invalid_may_not_stand_in():
+    """RFC 9111 section 4.4: the stricter of the two holds."""
+    variant = stored_of(("Cache-Control", "max-age=1000, stale-if-error=1000"))
+    variant.flags |= e.SOFT_PURGED
+    entry = entry_of(variant)
+    entry.invalid_before = NOW + 1
+    decision = decide(request_of(), entry, Policy(), NOW + 2)
+    assert shown(decision) == "VALIDATE EXPIRED invalidated"
+    assert shown(on_error(decision, request_of(), Policy(), 0, NOW + 2)).startswith("FORWARD")
