@@ -150,7 +150,7 @@ STARTS: Final[dict[str, Callable[[Path, int], AbstractContextManager[int]]]] = {
 def version(name: str) -> str:
     """The version that is here, or "" when the program is not."""
     commands = {
-        "headgate": [sys.executable, "-m", "headgate", "version"],
+        "headgate": [sys.executable, "-m", "headgate", "--version"],
         "nginx": ["nginx", "-v"],
         "trafficserver": ["traffic_server", "-V"],
     }
