@@ -201,7 +201,8 @@ def _must_ask(entry: KeyEntry, variant: StoredResponse) -> int:
     if variant.flags & e.NO_CACHE:
         return o.NO_CACHE
     if variant.request_time < entry.invalid_before:
-        return o.INVALIDATED  # first: unlike what was purged softly it may not stand in for an error (section 4.4)
+        # Before the next: unlike what was purged softly it may not stand in for an error (section 4.4).
+        return o.INVALIDATED
     if variant.flags & e.SOFT_PURGED:
         return o.PURGED
     return o.NONE
