@@ -119,7 +119,9 @@ class Upload(Body):
         """Append; what is there can be read at once. Raises OSError, disk full among them."""
         rest = memoryview(chunk)
         while len(rest):
-            rest = rest[os.write(self._descriptor, rest) :]
+            # Apart from the slice: compiled, the bound of a slice may be worked out twice.
+            written = os.write(self._descriptor, rest)
+            rest = rest[written:]
         at = 0
         while at < len(chunk):
             piece = memoryview(chunk)[at : at + BLOCK - self._in_block]
