@@ -272,6 +272,9 @@ def parse_authority(value: bytes) -> tuple[bytes, int]:
         raise BadTarget("bad-host", "too long")
     if value.startswith(b"["):
         end = value.find(b"]") + 1
+        if end == 0:
+            # Compiled, a slice that ends before it begins is an error of its own.
+            raise BadTarget("bad-host", "no bracket closes the address")
         host = _read_ipv6(value[1 : end - 1])
     else:
         end = value.find(b":")

@@ -309,6 +309,7 @@ def test_authorities(value, expected):
         b"0x7f000001",
         b"a.0x1",
         b"2130706433",
+        b"[",
         b"[::1",
         b"[::1]80",
         b"[::1%25eth0]",
