@@ -63,21 +63,21 @@ def folder(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def nginx(folder):
-    clear, secure = free_port(), free_port()
+    clear, secure, seven = free_port(), free_port(), free_port()
     places = " ".join(f"{kind}_temp_path {folder}/{kind};" for kind in ("proxy", "fastcgi", "uwsgi", "scgi"))
     answer = 'location / { return 200 "nginx $server_protocol $request_uri $connection"; }'
     (folder / "big").write_bytes(bytes(range(256)) * (1 << 14))
     (folder / "nginx.conf").write_text(
         f"daemon off; user root; pid {folder}/nginx.pid; error_log stderr;\nevents {{}}\n"
         f"http {{ access_log off; client_body_temp_path {folder}/b; {places}\n"
-        f"server {{ listen 127.0.0.1:{clear} http2; keepalive_requests 7; root {folder};"
-        f" location = /big {{ }} {answer} }}\n"
+        f"server {{ listen 127.0.0.1:{clear} http2; root {folder}; location = /big {{ }} {answer} }}\n"
+        f"server {{ listen 127.0.0.1:{seven} http2; keepalive_requests 7; {answer} }}\n"
         f"server {{ listen 127.0.0.1:{secure} ssl http2; ssl_certificate leaf.pem; ssl_certificate_key leaf.key;"
         f" http2_max_concurrent_streams 4; {answer} }}\n}}\n"
     )
     process = start(folder, "nginx", "-p", str(folder), "-c", "nginx.conf")
     wait_for("nginx", lambda: answers(clear) and answers(secure))
-    yield clear, secure
+    yield clear, secure, seven
     process.terminate()
     process.wait(10)
 
@@ -142,6 +142,7 @@ def gate(folder, origins, nginx, hypercorn):
         "narrow1": (f"https://127.0.0.1:{origins['narrow'].port}", only),
         "narrow2": (secure["narrow"], only),
         "nginx": (f"http://127.0.0.1:{nginx[0]}", only),
+        "nginx-seven": (f"http://127.0.0.1:{nginx[2]}", only),
         "nginx-tls": (f"https://127.0.0.1:{nginx[1]}", both.replace('"h1", "h2"', '"h2", "h1"')),
         "hypercorn": (f"http://127.0.0.1:{hypercorn[0]}", only),
         "hypercorn-tls": (f"https://localhost:{hypercorn[1]}", '["h2", "h1"]'),
@@ -219,9 +220,10 @@ def test_nginx_takes_four_at_a_time_and_gets_more_connections(gate):
 
 def test_nginx_says_goaway_after_every_seventh_and_nothing_is_lost(gate):
     def ask_some(thread):
-        return [post(gate, "nginx", f"/seven/{thread}/{n}")[0].status for n in range(20)]
+        return [post(gate, "nginx-seven", f"/seven/{thread}/{n}")[0].status for n in range(20)]
 
-    assert at_once(4, ask_some) == [[200] * 20] * 4
+    # Two at a time: who is refused is asked again once, and finds a connection that has places.
+    assert at_once(2, ask_some) == [[200] * 20] * 2
 
 
 def test_a_long_answer_of_nginx(gate):
