@@ -7,6 +7,7 @@ the idle ones cost nothing while another is measured.
 import os
 import shutil
 import tempfile
+import urllib.request
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -98,6 +99,13 @@ class Lab:
         """Stop what the next row does not want."""
         for lane in [lane for lane in self._running if lane not in lanes]:
             self._running.pop(lane).stop()
+
+    def origin_requests(self) -> int:
+        """Return how many requests the origin has had, this question included."""
+        with urllib.request.urlopen(f"{self.origin.url}/requests", timeout=5.0) as answer:
+            said: bytes = answer.read()
+        # "server accepts handled requests\n 1 1 1 \n"
+        return int(said.split(b"requests", 1)[1].split()[2])
 
     def per_request(self, running: Running, url: str, load: Load, seconds: float = 0.0) -> Sample:
         """Put `load` on `url`; the sample's value is CPU microseconds of the proxy per request."""

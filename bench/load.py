@@ -20,6 +20,18 @@ done = function(summary, latency, requests)
 end
 """
 
+# Another URL for each request: numbers from `first` on, or one of the first `many`.
+NUMBERED_LUA: Final = """
+local number = {first}
+local rest = " HTTP/1.1\\r\\nHost: {host}\\r\\n\\r\\n"
+request = function()
+  {choice}
+  return "GET {path}" .. number .. rest
+end
+"""
+NEXT_LUA: Final = "number = number + 1"
+ANY_LUA: Final = "number = math.random({many})"
+
 # What a browser sends, with Host and what wrk adds nothing to: 15 request fields.
 FIFTEEN_FIELDS: Final = (
     "User-Agent: Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0",
@@ -50,6 +62,9 @@ class Load:
     path: str = "/"
     connections: int = 64
     headers: tuple[str, ...] = field(default=())
+    # A number is put after `path`: after this one in their order, or, where `many` is not 0, one of 1 to `many`.
+    first: int = -1
+    many: int = 0
 
 
 @dataclass(frozen=True)
@@ -66,7 +81,7 @@ class Outcome:
 def wrk(url: str, load: Load, seconds: float, core: int, workdir: Path) -> Outcome:
     """Run wrk against `url` from `core`; it knows whole seconds only, at least one."""
     script = workdir / "report.lua"
-    script.write_text(REPORT_LUA)
+    script.write_text(REPORT_LUA + _numbered(url, load))
     command = [
         "taskset",
         "-c",
@@ -84,6 +99,14 @@ def wrk(url: str, load: Load, seconds: float, core: int, workdir: Path) -> Outco
         if line.startswith("REPORT "):
             return _outcome(json.loads(line.removeprefix("REPORT ")), url)
     raise LoadError(f"wrk {url}: {done.stderr.strip() or done.stdout.strip()}")
+
+
+def _numbered(url: str, load: Load) -> str:
+    if load.first < 0 and load.many == 0:
+        return ""
+    choice = ANY_LUA.format(many=load.many) if load.many else NEXT_LUA
+    host = url.partition("://")[2]
+    return NUMBERED_LUA.format(first=max(load.first, 0), host=host, path=load.path, choice=choice)
 
 
 def _outcome(report: dict[str, int], url: str) -> Outcome:

@@ -50,6 +50,9 @@ class Profile:
     h2c_origin: bool = False
     # Below /hold is an origin that never answers, and there is room for 10,000 who wait for it.
     held: bool = False
+    # Where answers are stored: "memory", "disk", or "" for not at all; and octets of memory for that, in MiB.
+    cache: str = ""
+    cache_mib: int = 64
     # What the first port does instead of HTTP: "tcp" (passes connections on), or "connect" (a forward proxy; rivals
     # pass connections on).
     relay: str = ""
@@ -136,7 +139,8 @@ class Proxy:
 
     @property
     def versions(self) -> frozenset[str]:
-        """The versions of HTTP whose rows it takes part in: "h1", "h2", "h2c" (towards origins), "h3"."""
+        """The versions of HTTP whose rows it takes part in: "h1", "h2", "h2c" (towards origins), "h3"; and
+        "cache", "cache-h2" for those of stored answers."""
         return frozenset(("h1",))
 
     def absent(self) -> str | None:
@@ -227,7 +231,7 @@ class Headgate(Proxy):
 
     @property
     def versions(self) -> frozenset[str]:
-        return frozenset(("h1", "h2", "h2c", "h3"))
+        return frozenset(("h1", "h2", "h2c", "h3", "cache", "cache-h2"))
 
     def version(self) -> str:
         """Return what it says of itself, also whether it is compiled; "" for a template."""
@@ -282,6 +286,8 @@ def headgate_config(job: Job) -> str:
             f"protocols = [{versions}]\n{LIMITS}"
         )
     lines.append(f'[[certificate]]\nfiles = "{job.certificates}/*.pem"')
+    if job.profile.cache:
+        lines.insert(4, headgate_cache(job))
     lines.append('[[route]]\npath = "/"\nupstream = "origin"')
     lines += [
         f'[[route]]\nhosts = ["{route_host(index)}"]\npath = "/"\nupstream = "origin"'
@@ -297,6 +303,11 @@ def headgate_config(job: Job) -> str:
     if job.profile.origin_tls:
         lines.append(f'[upstream.origin.tls]\nca = "{job.origin_authority}"\nname = "{certs.host(0)}"')
     return "\n".join(lines) + "\n"
+
+
+def headgate_cache(job: Job) -> str:
+    """Return the [cache] of headgate.toml."""
+    return f'[cache]\nenabled = true\nmemory = "{job.profile.cache_mib}MiB"'
 
 
 def headgate_relay(job: Job) -> str:
@@ -441,6 +452,7 @@ class Nginx(Rival):
     """nginx: one worker process, keep-alive to the origin, a buffered log when asked."""
 
     program = "nginx"
+    stable = Rival.stable | {"cache", "cache-h2"}
 
     def command(self, job: Job) -> list[str]:
         directory = self.inside(job.directory)
@@ -459,7 +471,7 @@ http {{
   keepalive_requests 100000000;
   server_names_hash_max_size 65536;
   server_names_hash_bucket_size 128;
-  proxy_max_temp_file_size 0;
+{self._cache(job, directory)}
   ssl_protocols TLSv1.2 TLSv1.3;
   ssl_session_tickets on;
   upstream origin {{
@@ -480,6 +492,16 @@ http {{
         path = job.directory / "nginx.conf"
         path.write_text(config)
         return self.argv("-p", directory, "-c", self.inside(path), "-e", "stderr")
+
+    @staticmethod
+    def _cache(job: Job, directory: str) -> str:
+        if not job.profile.cache:
+            return "  proxy_max_temp_file_size 0;"
+        # Its cache is files in any case; what it holds open it need not open for each hit.
+        return f"""  sendfile on;
+  open_file_cache max=10000 inactive=300s;
+  proxy_cache_path {directory}/cache levels=1:2 keys_zone=all:256m max_size=8g inactive=1h use_temp_path=off;
+  proxy_cache all;"""
 
     @staticmethod
     def _temporary(directory: str) -> str:
@@ -521,11 +543,15 @@ http {{
 
 class Origin(Nginx):
     """The origin: 100 bytes from memory on /, 1 MiB from a file on /1m, on a third port in HTTP/2. It is also the
-    "direct" row."""
+    "direct" row.
+
+    What is below /stored may be stored for a day, what is below /no-store may not; /requests counts what came.
+    """
 
     def command(self, job: Job) -> list[str]:
         directory = self.inside(job.directory)
         (job.directory / "1m").write_bytes(bytes(range(256)) * 4096)
+        (job.directory / "10k").write_bytes(bytes(range(256)) * 40)
         user = "user root;" if os.geteuid() == 0 else ""
         certificate = f"{self.inside(job.certificates)}/{certs.host(0)}.pem"
         config = f"""{user}
@@ -548,6 +574,11 @@ http {{
     ssl_certificate {certificate};
     ssl_certificate_key {certificate};
     location = /1m {{ root {directory}; }}
+    location = /stored/10k {{ alias {directory}/10k; add_header Cache-Control max-age=86400; }}
+    location = /stored/1m {{ alias {directory}/1m; add_header Cache-Control max-age=86400; }}
+    location /stored/ {{ return 200 "{"x" * 100}"; add_header Cache-Control max-age=86400; }}
+    location /no-store/ {{ return 200 "{"x" * 100}"; add_header Cache-Control no-store; }}
+    location = /requests {{ stub_status; }}
     location / {{ return 200 "{"x" * 100}"; }}
   }}
 }}

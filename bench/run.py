@@ -18,6 +18,7 @@ from rich.console import Console
 from rich.progress import Progress
 
 from bench import report
+from bench.cache_rivals import TrafficServer, Varnish
 from bench.h3_rivals import Aioquic, Caddy
 from bench.lab import Lab, Lane, Sample
 from bench.load import LoadError
@@ -37,10 +38,13 @@ def arguments(argv: list[str]) -> argparse.Namespace:
     parser.add_argument("--seconds", type=float, default=0.0, help="length of a round (default 3)")
     parser.add_argument("--rows", default="", help="comma-separated: " + ",".join(r.name for r in ROWS))
     parser.add_argument(
-        "--only", default="", help="comma-separated proxies: headgate,haproxy,nginx,…-new,caddy,aioquic"
+        "--only",
+        default="",
+        help="comma-separated proxies: headgate,haproxy,nginx,…-new,caddy,aioquic,trafficserver,varnish",
     )
     parser.add_argument("--headgate-cmd", default="", help=Headgate.__doc__)
     parser.add_argument("--json", action="store_true", help="print JSON instead of the table")
+    parser.add_argument("--name", default="", help="name of those files (default: bench, or quick)")
     parser.add_argument("--out", type=Path, default=RESULTS, help="where the JSON and SVG files go")
     return parser.parse_args(argv)
 
@@ -57,7 +61,7 @@ def contenders(options: argparse.Namespace, console: Console) -> list[Proxy]:
     root = rivals()
     if root is not None:
         proxies += [Haproxy("haproxy-new", root), Nginx("nginx-new", root), Caddy("caddy", root)]
-    proxies.append(Aioquic("aioquic"))
+    proxies += [Aioquic("aioquic"), TrafficServer("trafficserver"), Varnish("varnish")]
     wanted = [name for name in options.only.split(",") if name]
     unknown = sorted(set(wanted) - {p.name for p in proxies})
     if unknown:
@@ -132,6 +136,8 @@ def environment(lab: Lab, rounds: int) -> dict[str, str]:
         "rounds": f"{rounds} × {lab.seconds:g} s",
         "haproxy": version("haproxy", "-v").removeprefix("HAProxy version ").partition(" ")[0],
         "nginx": version("nginx", "-v").rpartition("/")[2],
+        "trafficserver": version("traffic_server", "-V").partition(" - ")[2],
+        "varnish": version("varnishd", "-V").partition("-")[2].partition(" ")[0],
     }
 
 
@@ -182,6 +188,8 @@ def main(argv: list[str]) -> int:
     for line in lines:
         for label, reason in line.skipped.items():
             console.print(f"{line.name}: {label} failed: {reason}", style="red", markup=False)
-    for path in report.write(options.out, "quick" if options.quick else "bench", lines, about):
+    for path in report.write(
+        options.out, options.name or ("quick" if options.quick else "bench"), lines, about
+    ):
         console.print(f"written: {path}", highlight=False)
     return 1 if any(label.startswith("headgate") for line in lines for label in line.skipped) else 0

@@ -5,6 +5,7 @@ from typing import Final
 from bench.load import FIFTEEN_FIELDS
 from bench.rows.asgi import Asgi
 from bench.rows.base import Row
+from bench.rows.cache import Hit, HitH2, ManyStored, Miss
 from bench.rows.h2 import H2Requests, IdleH2, OpenStreams
 from bench.rows.h3 import Garbage, H3Handshake, H3Requests, IdleH3
 from bench.rows.handshakes import Connections, Handshake, HandshakeManyCertificates, Resumed
@@ -48,4 +49,10 @@ ROWS: Final[tuple[Row, ...]] = (
     H3Handshake(),
     IdleH3(),
     Garbage(),
+    Hit("hit", "hit, 100 octets in memory", goal=0.9, path="/stored/100"),
+    Hit("hit-10k", "hit, 10 KiB in memory", goal=1.0, path="/stored/10k"),
+    HitH2(),
+    Miss("miss", "miss that is not stored", goal=1.1, path="/no-store/"),
+    Miss("miss-stored", "miss that is stored", goal=1.4, path="/stored/"),
+    ManyStored(1_000_000),
 )

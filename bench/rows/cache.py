@@ -1,0 +1,169 @@
+"""The cache: hits, misses, and what a million stored answers do to a hit.
+
+That a hit is one, and a miss too, is not believed but counted: by the requests that reached the origin.
+"""
+
+from dataclasses import replace
+from typing import Final
+
+from bench.lab import Lab, Lane, Sample
+from bench.load import Load, LoadError
+from bench.proxies import Profile, Proxy
+from bench.rows.base import Row
+from bench.rows.h2 import H2Requests
+
+# What may reach the origin in a round of hits: the two questions for its count, and a confirmation or so.
+_STRAY: Final = 8
+_FILL_SECONDS: Final = 10
+_FEW: Final = 1000
+
+
+def check_hits(before: int, after: int) -> None:
+    """Raise LoadError when requests have reached the origin."""
+    if after - before > _STRAY:
+        raise LoadError(f"{after - before - 1} of what should be hits reached the origin")
+
+
+class CacheRow(Row):
+    """A row for those who store."""
+
+    version = "cache"
+    profile = Profile(cache="memory")
+
+    def baseline(self, label: str) -> str:
+        return "trafficserver"
+
+    def hits(self, lab: Lab, lane: Lane, load: Load, seconds: float) -> Sample:
+        """Do a round of which nothing may reach the origin."""
+        running = lab.running(lane)
+        before = lab.origin_requests()
+        sample = lab.per_request(running, running.url, load, seconds)
+        check_hits(before, lab.origin_requests())
+        return sample
+
+
+class Hit(CacheRow):
+    """Hits on one stored answer over kept connections."""
+
+    def __init__(
+        self, name: str, title: str, *, goal: float, path: str, connections: int = 64, cache: str = "memory"
+    ) -> None:
+        self.name = name
+        self.title = title
+        self.goal = goal
+        self.load = Load(path, connections)
+        self.profile = Profile(cache=cache)
+
+    def warm_up(self, lab: Lab, lane: Lane) -> None:
+        running = lab.running(lane)
+        lab.per_request(running, running.url, self.load, 1)
+
+    def measure(self, lab: Lab, lane: Lane) -> Sample:
+        return self.hits(lab, lane, self.load, lab.seconds)
+
+
+class HitH2(H2Requests):
+    """Hits on streams of kept connections, over TLS."""
+
+    version = "cache-h2"
+
+    def __init__(self) -> None:
+        super().__init__("hit-h2", "hit, 100 octets, h2 over TLS", goal=1.0, path="/stored/100")
+        self.version = "cache-h2"
+        self.profile = Profile(h2=True, cache="memory")
+
+    def baseline(self, label: str) -> str:
+        return "nginx"
+
+    def measure(self, lab: Lab, lane: Lane) -> Sample:
+        before = lab.origin_requests()
+        sample = super().measure(lab, lane)
+        check_hits(before, lab.origin_requests())
+        return sample
+
+
+class Miss(CacheRow):
+    """Requests of which each has a URL of its own, against the same with the cache off."""
+
+    def __init__(self, name: str, title: str, *, goal: float, path: str) -> None:
+        self.name = name
+        self.title = title
+        self.goal = goal
+        self.path = path
+        self._number = 0
+
+    def lanes(self, proxies: list[Proxy]) -> list[Lane]:
+        both = (("", Profile()), (" caching", self.profile))
+        return [
+            Lane(p.name + word, p, profile)
+            for p in proxies
+            if self.version in p.versions
+            for word, profile in both
+        ]
+
+    def baseline(self, label: str) -> str:
+        return label.removesuffix(" caching")
+
+    def warm_up(self, lab: Lab, lane: Lane) -> None:
+        self._put(lab, lane, 1)
+
+    def measure(self, lab: Lab, lane: Lane) -> Sample:
+        return self._put(lab, lane, lab.seconds)
+
+    def _put(self, lab: Lab, lane: Lane, seconds: float) -> Sample:
+        running = lab.running(lane)
+        before = lab.origin_requests()
+        load = Load(self.path, first=self._number)
+        sample = lab.per_request(running, running.url, load, seconds)
+        came = lab.origin_requests() - before
+        self._number += came + load.connections
+        asked = round(sample.rate * seconds)
+        if came < asked * 0.9:
+            raise LoadError(f"only {came} of some {asked} requests reached the origin")
+        return sample
+
+
+class ManyStored(CacheRow):
+    """Hits spread evenly over very many stored answers, against hits spread over a thousand."""
+
+    goal = 1.15
+    in_quick = False
+
+    def __init__(self, count: int) -> None:
+        self.count = count
+        self.name = "hit-many"
+        self.title = f"hits, {count:,} stored over {_FEW:,}"
+        self.word = f"×{count}"
+
+    def lanes(self, proxies: list[Proxy]) -> list[Lane]:
+        # Some 1.3 KiB for each: what is stored must all be there.
+        many = replace(self.profile, cache_mib=max(64, self.count // 400))
+        few = replace(self.profile, cache_mib=65)  # another than that of the rows before
+        headgates = [p for p in proxies if p.name == "headgate"]
+        return [
+            Lane(p.name + word, p, profile)
+            for p in headgates
+            for word, profile in (("", few), (f" {self.word}", many))
+        ]
+
+    def baseline(self, label: str) -> str:
+        return label.removesuffix(f" {self.word}")
+
+    def _stored(self, lane: Lane) -> int:
+        return self.count if lane.label.endswith(self.word) else _FEW
+
+    def warm_up(self, lab: Lab, lane: Lane) -> None:
+        running = lab.running(lane)
+        number = 0
+        while number < self._stored(lane):
+            before = lab.origin_requests()
+            seconds = _FILL_SECONDS if self._stored(lane) > _FEW else 1
+            lab.per_request(running, running.url, Load("/stored/", first=number), seconds)
+            number += lab.origin_requests() - before - 1 - Load.connections
+        self._hits(lab, lane, 1)
+
+    def measure(self, lab: Lab, lane: Lane) -> Sample:
+        return self._hits(lab, lane, lab.seconds)
+
+    def _hits(self, lab: Lab, lane: Lane, seconds: float) -> Sample:
+        return self.hits(lab, lane, Load("/stored/", many=self._stored(lane)), seconds)
