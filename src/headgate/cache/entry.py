@@ -7,6 +7,8 @@ response is fresh while now < fresh_until. All times are seconds of the wall clo
 
 Content is a Body, shared by all who read it and never copied for one of them. A body may still be growing while it
 is read: `size` is what is there, `StoredResponse.length` what there will be.
+
+Nothing here refers back to what holds it, so the collector of cycles knows nothing of it: see untracked.py.
 """
 
 import os
@@ -27,7 +29,7 @@ EXPLICIT: Final = 16  # the lifetime is the origin's
 SOFT_PURGED: Final = 32  # confirmed before the next use
 
 
-@mypyc_attr(allow_interpreted_subclasses=True)
+@mypyc_attr(allow_interpreted_subclasses=True, acyclic=True)
 class Body:
     """Content at rest: `read` gives a piece of it. Base of what stores have."""
 
@@ -44,6 +46,7 @@ class Body:
         raise NotImplementedError
 
 
+@mypyc_attr(acyclic=True)
 @final
 class MemoryBody(Body):
     """Content in memory, in the pieces that it came in; `size` is what may be read."""
@@ -122,6 +125,7 @@ class FileBody(Body):
         return octets
 
 
+@mypyc_attr(acyclic=True)
 @final
 class StoredResponse:
     """One stored response: a variant of what one key names."""
@@ -196,6 +200,7 @@ class StoredResponse:
         return f"<StoredResponse {self.status} {self.key.decode('latin-1')} length={self.length}>"
 
 
+@mypyc_attr(acyclic=True)
 @final
 class KeyEntry:
     """What is known under one key."""

@@ -16,9 +16,12 @@ dictionary's, two comparisons and a count. `sweep` walks what nobody asks for.
 from array import array
 from typing import Final, final
 
+from mypy_extensions import mypyc_attr
+
 from headgate.cache.entry import SOFT_PURGED, KeyEntry, MemoryBody, StoredResponse
 from headgate.cache.policy import VARIANTS
 from headgate.cache.purges import EVERYTHING, GONE, HOST, KEEP, PREFIX, TAG, URL, Purges
+from headgate.cache.untracked import untrack
 
 _MAX_USES: Final = 3
 _USES_TO_STAY: Final = 2  # in the small queue
@@ -53,6 +56,8 @@ def cost_of(variant: StoredResponse) -> int:
     return cost
 
 
+# Neighbours in a queue refer to each other, but who leaves it is let go of by both.
+@mypyc_attr(acyclic=True)
 @final
 class _Node:
     """A key in one of the queues."""
@@ -141,6 +146,17 @@ class _Ghosts:
         return ((self._moment - found) & 0x7FFFFFFF) < span
 
 
+def _hide(variant: StoredResponse) -> None:
+    """Take the lists of a stored response out of the collector's sight."""
+    untrack(variant.fields.names)
+    untrack(variant.fields.lines)
+    untrack(variant.vary)
+    body = variant.body
+    if isinstance(body, MemoryBody):
+        untrack(body.chunks)
+        untrack(body.starts)
+
+
 @final
 class MemoryStore:
     """Responses by key, within `budget` octets. Numbers to be read: `octets`, `hits` and those beside them."""
@@ -192,6 +208,7 @@ class MemoryStore:
         self._max_key = budget // _KEY_SHARE
         self._small_share = budget // 10
         self._nodes: dict[bytes, _Node] = {}
+        untrack(self._nodes)
         self._small = _Queue()
         self._main = _Queue()
         self._ghosts = _Ghosts(budget // 8192)
@@ -256,6 +273,7 @@ class MemoryStore:
         node.entry.variants.append(variant)
         node.entry.uncacheable_until = 0.0
         self._grow(node, cost)
+        _hide(variant)
         self.variants += 1
         self.puts += 1
         return True
@@ -350,6 +368,7 @@ class MemoryStore:
             if self._swept == self.generation:
                 return False
             self._round = list(self._nodes)
+            untrack(self._round)
             self._round_at = 0
             self._round_generation = self.generation
         end = min(self._round_at + limit, len(self._round))
@@ -382,6 +401,7 @@ class MemoryStore:
     def _new(self, key: bytes, more: int) -> _Node:
         """Make a node, and room for it and `more` octets."""
         node = _Node(KeyEntry(key), self.generation)
+        untrack(node.entry.variants)
         self._make_room(node.octets + more, None)
         node.is_main = self._ghosts.take(key, max(self._main.count, 64))
         self._nodes[key] = node

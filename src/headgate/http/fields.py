@@ -8,6 +8,8 @@ Only the engines put foreign lines in here, and only after the strict grammar ha
 
 from typing import Final, final
 
+from mypy_extensions import mypyc_attr
+
 OWS: Final = b" \t"
 
 # What kinds of lines a section may hold, one bit each. The parser sets them once, so that the rules about a kind
@@ -89,6 +91,8 @@ def flags_of(name: bytes) -> int:
     return 0
 
 
+# acyclic here and in cache/: no part of a cycle, so the collector need not know of it (see cache/untracked).
+@mypyc_attr(acyclic=True)
 @final
 class Fields:
     """An ordered, mutable field section; names are compared in lower case and given in lower case."""

@@ -89,12 +89,14 @@ class Passing(Downstream):
         self.downstream.write(data)
 
     def finish(self, trailers: Fields | None) -> None:
+        self.exchange.downstream = self.downstream  # or the two would hold each other
         self.downstream.finish(trailers)
 
     def flush(self) -> bool:
         return self.downstream.flush()
 
     def abort(self, reason: str) -> None:
+        self.exchange.downstream = self.downstream
         self.downstream.abort(reason)
 
     def resume(self) -> None:

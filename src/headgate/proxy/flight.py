@@ -60,6 +60,32 @@ def context_of(client: ConnectionContext) -> ConnectionContext:
 
 
 @final
+class Nobody(Downstream):
+    """Where the answer of a flight goes that is over: nowhere."""
+
+    def respond(self, response: Response) -> None:
+        return
+
+    def write(self, data: bytes) -> None:
+        return
+
+    def finish(self, trailers: Fields | None) -> None:
+        return
+
+    def flush(self) -> bool:
+        return True
+
+    def abort(self, reason: str) -> None:
+        return
+
+    def resume(self) -> None:
+        return
+
+
+_NOBODY: Final = Nobody()
+
+
+@final
 class Flight(Downstream, ReaderOwner):
     """One request to the origin. `variant` is the stored response that it shall confirm, or that stands in for an
     error; `is_shared`: others may wait for it."""
@@ -384,7 +410,7 @@ class Flight(Downstream, ReaderOwner):
     def finish(self, trailers: Fields | None) -> None:
         if self.state == DIRECT:
             leader = self.leader
-            self.state = OVER
+            self._end()
             if leader is not None:
                 self.leader = None
                 leader.attempt = None
@@ -395,12 +421,12 @@ class Flight(Downstream, ReaderOwner):
         elif self.state == FILLING:
             self._complete()
         elif self.state == DISCARDING:
-            self.state = OVER
+            self._end()
 
     def _complete(self) -> None:
         """All of the content is there."""
         fill = self.fill
-        self.state = OVER
+        self._end()
         self._unlist()
         if fill is None:
             return
@@ -478,7 +504,7 @@ class Flight(Downstream, ReaderOwner):
         if self.state == OVER:
             return
         state = self.state
-        self.state = OVER
+        self._end()
         self._unlist()
         self._account(None)
         fill = self.fill
@@ -499,6 +525,12 @@ class Flight(Downstream, ReaderOwner):
                 reader.break_off(reason)
         for client in self._take_waiting():
             self.handler.go_alone(client, STORED)
+
+    def _end(self) -> None:
+        """It is over. Flight and exchange let go of each other here: left to the collector of cycles, each miss would
+        be work for it, and would keep its answer until then."""
+        self.state = OVER
+        self.exchange.downstream = _NOBODY
 
     def _unlist(self) -> None:
         self.cache.forget(self)

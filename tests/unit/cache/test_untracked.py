@@ -1,0 +1,63 @@
+"""What is stored is none of the collector's business, and is freed all the same."""
+
+import gc
+import weakref
+
+from headgate.cache.entry import MemoryBody, StoredResponse
+from headgate.cache.memory import MemoryStore
+from headgate.cache.untracked import untrack
+from headgate.http.fields import Fields
+
+
+def response(number):
+    fields = Fields([b"content-type"], [b"Content-Type: text/plain"])
+    stored = StoredResponse(b"http://a/%d" % number, 200, b"OK", fields, MemoryBody([b"x" * 100]))
+    stored.vary = [(b"accept", b"text/plain")]
+    stored.is_complete = True
+    return stored
+
+
+def test_a_list_is_taken_from_the_collector_once_and_twice():
+    box = [[]]
+    assert gc.is_tracked(box)
+    untrack(box)
+    assert not gc.is_tracked(box)
+    untrack(box)
+    box.append([])
+    assert not gc.is_tracked(box)
+
+
+def test_what_is_stored_is_not_tracked():
+    store = MemoryStore(1 << 20)
+    one = response(1)
+    assert store.put(one)
+    entry = store.get(one.key)
+    kept = (one.fields.names, one.fields.lines, one.vary, one.body.chunks, one.body.starts, entry.variants)
+    assert [gc.is_tracked(box) for box in kept] == [False] * 6
+
+
+def test_a_million_would_cost_a_collection_nothing():
+    """Compiled, no container of a stored response is known; interpreted, the five instances are."""
+    store = MemoryStore(64 << 20)
+    store.put(response(0))
+    is_compiled = not gc.is_tracked(response(0))
+    gc.collect()
+    before = len(gc.get_objects())
+    for number in range(1000):
+        store.put(response(number))
+    gc.collect()
+    assert len(gc.get_objects()) - before <= (50 if is_compiled else 5100)
+
+
+def test_it_is_freed_with_its_last_reference():
+    class Noted(list):
+        pass
+
+    store = MemoryStore(1 << 20)
+    one = response(1)
+    one.vary = Noted(one.vary)
+    gone = weakref.ref(one.vary)
+    store.put(one)
+    store.remove(one.key)
+    del one
+    assert gone() is None
