@@ -17,6 +17,7 @@ from headgate.clock import SystemClock
 from headgate.config.kinds import parse_address
 from headgate.config.model import Config
 from headgate.process.app_plan import plans_of
+from headgate.process.cache_plane import disk_budget
 from headgate.process.certificates import ShelfSource
 from headgate.process.channel import Json
 from headgate.process.cores import usable_cores
@@ -27,7 +28,15 @@ from headgate.process.policies import RingWatch, TicketRings, make_rings
 from headgate.process.privileges import find_account
 from headgate.process.quic_keys import QuicKeyShelf
 from headgate.process.snapshot import Snapshot, decode_staple
-from headgate.process.start import AppMain, BoundAddress, KeeperMain, KeeperStart, WorkerMain, WorkerStart
+from headgate.process.start import (
+    AppMain,
+    BoundAddress,
+    CacheWriterMain,
+    KeeperMain,
+    KeeperStart,
+    WorkerMain,
+    WorkerStart,
+)
 from headgate.process.supervisor import Supervisor
 from headgate.process.verdicts import VerdictFile
 from headgate.process.worker import worker_main as process_worker_main
@@ -125,6 +134,7 @@ def run_gate(
         startup_wait=config.ocsp.startup_wait,
         drain_timeout=config.drain_timeout,
         apps=plans_of(config),
+        cache_disk=disk_budget(config),
     )
     parts = Parts(
         worker_main=worker_main or worker,
@@ -143,6 +153,7 @@ def run_gate(
         listening=listening,
         load_keeper=lambda: load_keeper(config),
         app_main=load_app_main() if settings.apps else None,
+        cache_writer_main=load_cache_writer() if settings.cache_disk else None,
     )
     events.event("starting", pid=os.getpid(), workers=workers, state_dir=str(config.state_dir))
     return Supervisor(settings, parts).run()
@@ -161,6 +172,13 @@ def load_app_main() -> AppMain:
     from headgate.process.app_process import app_main  # noqa: PLC0415
 
     return app_main
+
+
+def load_cache_writer() -> CacheWriterMain:
+    """Import what the writer of the cache on disk needs, and workers with it too."""
+    from headgate.process.cache_writer import cache_writer_main  # noqa: PLC0415
+
+    return cache_writer_main
 
 
 def run_keeper(start: KeeperStart) -> None:

@@ -298,6 +298,27 @@ CACHE_REFRESHED: Final = _counter(
 CACHE_EVICTED: Final = _counter("cache_evicted_total", "Keys that left the memory for want of room.")
 CACHE_OCTETS: Final = _gauge("cache_memory_bytes", "Memory that stored responses take now.")
 CACHE_OBJECTS: Final = _gauge("cache_objects", "Responses stored in memory now.")
+_DISK = "Look-ups in the cache on disk, by what they found."
+CACHE_DISK_HITS: Final = _counter("cache_disk_lookups_total", _DISK, result="hit")
+CACHE_DISK_MISSES: Final = _counter("cache_disk_lookups_total", _DISK, result="miss")
+CACHE_DISK_CORRUPT: Final = _counter(
+    "cache_disk_corrupt_total", "Responses on disk that were not what was written, each taken for a miss."
+)
+CACHE_DISK_SENT: Final = _counter("cache_disk_sent_total", "Messages to the writer of the cache on disk.")
+CACHE_DISK_DROPPED: Final = _counter(
+    "cache_disk_dropped_total", "Messages that the writer did not take: what they say is not on the disk."
+)
+CACHE_DISK_PAUSED: Final = _gauge(
+    "cache_disk_paused", "Processes that leave the disk alone for a while because it failed or was slow."
+)
+CACHE_DISK_UNWRITTEN: Final = _counter(
+    "cache_disk_unwritten_total", "Messages that the writer took and could not write."
+)
+CACHE_DISK_EVICTED: Final = _counter(
+    "cache_disk_evicted_total", "Responses that left the disk for want of room."
+)
+CACHE_DISK_OCTETS: Final = _gauge("cache_disk_bytes", "What the cache on disk takes now.")
+CACHE_DISK_OBJECTS: Final = _gauge("cache_disk_objects", "Responses stored on disk now.")
 CACHE_HELD: Final = _gauge("held_bytes", _HELD, limit="cache-fills")
 
 # -- ASGI applications: where they run, in a worker or a process of their own

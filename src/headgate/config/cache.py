@@ -16,7 +16,7 @@ from headgate.cache.policy import (
 )
 from headgate.config.kinds import FieldName
 from headgate.config.table import Count, Flag, Table
-from headgate.config.units import Duration, DurationOrZero, ShareOrZero, Size, fault
+from headgate.config.units import Duration, DurationOrZero, ShareOrZero, Size, SizeOrZero, fault
 
 _SET_COOKIE: Final = {"keep": COOKIES_KEEP, "strip": COOKIES_STRIP, "refuse": COOKIES_REFUSE}
 _QUERY: Final = {"all": QUERY_ALL, "none": QUERY_NONE, "only": QUERY_ONLY, "without": QUERY_WITHOUT}
@@ -24,6 +24,9 @@ _QUERY: Final = {"all": QUERY_ALL, "none": QUERY_NONE, "only": QUERY_ONLY, "with
 _NOT_IN_KEYS: Final = frozenset(
     ("connection", "content-length", "transfer-encoding", "host", "te", "upgrade")
 )
+
+# The folders and an empty index take some; what is left shall hold more than a handful of responses.
+_LEAST_DISK: Final = 16 * 1024**2
 
 
 def _key_field(name: str) -> str:
@@ -38,6 +41,13 @@ def _status(text: str) -> str:
     return text
 
 
+def _disk(size: int) -> int:
+    if 0 < size < _LEAST_DISK:
+        raise fault("a size of 16MiB or more, or 0")
+    return size
+
+
+DiskSize = Annotated[SizeOrZero, AfterValidator(_disk)]
 KeyField = Annotated[FieldName, AfterValidator(_key_field)]
 ErrorStatus = Annotated[str, AfterValidator(_status)]
 CookieName = Annotated[str, Field(pattern=r"^[!#$%&'*+.^_`|~0-9A-Za-z-]+$")]
@@ -56,6 +66,9 @@ class Cache(Table):
     max_object: Size = 8 * 1024**2
     """Largest response that is stored; never more than an eighth of `memory`. Reason: a few large ones would push out
     thousands; Traffic Server keeps 4 MiB at most in memory."""
+    disk: DiskSize = 0
+    """Room for stored responses on disk, in the folder `cache` of `state_dir`: 16MiB or more, 0 for none. All workers
+    share it, and a restart finds it again. Responses of up to 64 KiB are written."""
     status_header: Flag = True
     """Whether answers tell in Cache-Status (RFC 9211) what became of the request at the cache."""
 

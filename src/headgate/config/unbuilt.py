@@ -21,7 +21,6 @@ class Unbuilt:
 
 
 TABLE: Final = (
-    Unbuilt(("cache", "disk"), (), "the cache on disk"),
     Unbuilt(("acme",), (), "ACME"),
     Unbuilt(("cluster",), (), "clustering"),
 )

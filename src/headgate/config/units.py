@@ -219,6 +219,8 @@ Size = Annotated[int, BeforeValidator(_some_size), _FROM_SIZE, _SIZE_SCHEMA]
 """Bytes, above zero."""
 SizeOrUnlimited = Annotated[int, BeforeValidator(parse_size), _FROM_SIZE, _SIZE_SCHEMA]
 """Bytes; 0 is unlimited."""
+SizeOrZero = Annotated[int, BeforeValidator(parse_size), _FROM_SIZE, _SIZE_SCHEMA]
+"""Bytes; 0 is none."""
 RateLimit = Annotated[
     Rate,
     BeforeValidator(_as_rate),

@@ -1,9 +1,18 @@
 """The cache of a worker, from the configuration."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 from headgate.cache.memory import MemoryStore
 from headgate.config.model import Config
 from headgate.config.route import Route
+from headgate.process.cache_socket import FOLDER, writer_address
 from headgate.proxy.caching import Cache
+from headgate.server.observer import Event
+
+if TYPE_CHECKING:
+    from headgate.cache.store.disk import DiskStore
 
 
 def is_cached(config: Config, route: Route) -> bool:
@@ -12,10 +21,31 @@ def is_cached(config: Config, route: Route) -> bool:
     return route.upstream is not None and (config.cache.enabled if own is None else own)
 
 
-def build_cache(config: Config, values: list[int]) -> Cache | None:
+def disk_budget(config: Config) -> int:
+    """Return how much room there is on disk, in octets; 0: none is asked for, or no route has a cache."""
+    return config.cache.disk if any(is_cached(config, route) for route in config.route) else 0
+
+
+def _open_disk(config: Config, event: Event) -> DiskStore:
+    from headgate.cache.store.disk import DiskStore  # noqa: PLC0415  # gates without a disk spare LMDB
+
+    def warn(word: str, detail: str) -> None:
+        event(word, "warning", detail=detail)
+
+    root = str(config.state_dir / FOLDER)
+    return DiskStore(root, config.cache.disk, writer_address(config.runtime_dir), warn)
+
+
+def build_cache(config: Config, values: list[int], event: Event) -> Cache | None:
     """Return the cache that all routes of a worker share; None where no route has one."""
     if not any(is_cached(config, route) for route in config.route):
         return None
     cache = config.cache
     variants = max(route.cache.max_variants for route in config.route)
-    return Cache(MemoryStore(cache.memory, variants), values, shows=cache.status_header)
+    store = MemoryStore(cache.memory, variants)
+    tier = None
+    if disk_budget(config):
+        from headgate.proxy.disk_tier import DiskTier  # noqa: PLC0415
+
+        tier = DiskTier(_open_disk(config, event), store, values)
+    return Cache(store, values, shows=cache.status_header, disk=tier)

@@ -61,7 +61,8 @@ TABLE: Final[dict[tuple[State, Input], State]] = {
 
 
 class Child:
-    """One slot: a worker (`slot` ≥ 0) or the keeper (`slot` -1), through all of its generations."""
+    """One slot: a worker (`slot` ≥ 0), the keeper (`slot` -1) or the cache's writer (-2), through all of its
+    generations."""
 
     def __init__(self, name: str, slot: int) -> None:
         self.name = name

@@ -124,7 +124,7 @@ class DataPlane:
                 self.upstreams[name] = builder.build(name, table)
         self.outliers = builder.outliers
         self.names = builder.names
-        self.cache = build_cache(config, counters.values)
+        self.cache = build_cache(config, counters.values, observer.event)
         self._routes = [self._route(table) for table in config.route]
         self._routers: dict[tuple[int, ...], Router] = {}
         self.forwarder = Forwarder(Networks(config.trusted_proxies))
@@ -305,6 +305,8 @@ class DataPlane:
         for endpoint in self.endpoints:
             endpoint.close()
         self.forward.close()
+        if self.cache is not None:
+            self.cache.close()
 
 
 def _limits_of(table: ListenerConfig, values: list[int]) -> ConnectionLimits:

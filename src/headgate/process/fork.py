@@ -69,3 +69,15 @@ def run_child(name: str, main: Callable[[], int]) -> NoReturn:
             sys.stderr.flush()
         finally:
             os._exit(status)
+
+
+def woken(number: int, frame: object) -> None:
+    """A handler must exist for the wake-up descriptor to be written; the work is done in the supervisor's loop."""
+
+
+def reap(pid: int) -> None:
+    """Wait for a child that was ended."""
+    try:
+        os.waitpid(pid, 0)
+    except ChildProcessError:
+        pass

@@ -13,7 +13,7 @@ from headgate.process.notify import Notifier
 from headgate.process.privileges import Account
 from headgate.process.quic_keys import QuicKeyShelf
 from headgate.process.snapshot import Certificate, Snapshot
-from headgate.process.start import AppMain, BoundAddress, KeeperMain, WorkerMain
+from headgate.process.start import AppMain, BoundAddress, CacheWriterMain, KeeperMain, WorkerMain
 
 # From its fork until a worker is ready, and from LISTEN until it listens. Ten thousand certificates on a busy machine
 # take it some seconds; systemd gives a service 90 in all (DefaultTimeoutStartSec), and should hear of it here first.
@@ -53,6 +53,7 @@ class SupervisorSettings:
     watch_interval: float = 2.0
     answer_timeout: float = ANSWER_TIMEOUT
     apps: tuple[AppPlan, ...] = ()
+    cache_disk: int = 0  # octets of the cache on disk, 0: none
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +63,7 @@ class Parts:
     the htpasswd files of forward listeners, `upstreams` the authorities of upstreams, `health` what an earlier run
     knew of their endpoints; `quic_keys` are needed where an address has QUIC;
     `make_tickets` runs before any worker is forked; `load_keeper` in each new keeper, which is still who started us;
-    `app_main` is needed where applications are run;
+    `app_main` is needed where applications are run, `cache_writer_main` where there is a cache on disk;
     `listening` once, when all workers first listen."""
 
     worker_main: WorkerMain
@@ -80,4 +81,5 @@ class Parts:
     load_keeper: Callable[[], None] = lambda: None
     health: Callable[[], dict[str, Json]] = dict
     app_main: AppMain | None = None
+    cache_writer_main: CacheWriterMain | None = None
     listening: Callable[[Sequence[BoundAddress], Snapshot], None] = lambda addresses, snapshot: None

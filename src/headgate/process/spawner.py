@@ -24,6 +24,7 @@ from headgate.process.fork import fork_child, run_child
 _PR_SET_CHILD_SUBREAPER: Final = 36
 _REQUEST: Final = struct.Struct(">iI")  # which child (`Child.slot`), and its generation
 _REPLY: Final = struct.Struct(">i")  # its process id, or minus the errno of the fork that failed
+_NAMES: Final = {-1: "keeper", -2: "cache writer"}
 # What a child does: its control socket, slot and generation; returns its exit status.
 Life: TypeAlias = Callable[[socket.socket, int, int], int]
 # Forking takes milliseconds; a machine that swaps may need seconds.
@@ -113,6 +114,6 @@ def _fork_spawned(
         pid = -(exc.errno or 1)
     if pid == 0:
         requests.close()
-        run_child("keeper" if slot == -1 else "application", lambda: child(control, slot, generation))
+        run_child(_NAMES.get(slot, "application"), lambda: child(control, slot, generation))
     requests.send(_REPLY.pack(pid))
     os._exit(0)

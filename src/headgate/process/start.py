@@ -59,7 +59,7 @@ class WorkerStart:
 @dataclass(slots=True)
 class KeeperStart:
     """The start of the keeper; `pages`, `samples` and `healths` are those of all worker slots in order, `page` its
-    own, `apps` those of the applications' processes by name."""
+    own, `apps` those of the applications' processes, and of the cache's writer, by name."""
 
     generation: int
     control: socket.socket
@@ -81,6 +81,20 @@ class AppStart:
     page: CounterPage
 
 
+@dataclass(slots=True)
+class CacheWriterStart:
+    """The start of the process that writes the cache on disk: `budget` octets under `root`, told by the workers that
+    come to `listener`."""
+
+    generation: int
+    control: socket.socket
+    page: CounterPage
+    listener: socket.socket
+    root: str
+    budget: int
+
+
 WorkerMain: TypeAlias = Callable[[WorkerStart], None]
 KeeperMain: TypeAlias = Callable[[KeeperStart], None]
 AppMain: TypeAlias = Callable[[AppStart], int]
+CacheWriterMain: TypeAlias = Callable[[CacheWriterStart], int]

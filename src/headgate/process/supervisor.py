@@ -26,16 +26,17 @@ from typing import Final
 
 from headgate.net.udp import RECEIVE_QUEUE
 from headgate.process.app_plan import AppPlan
+from headgate.process.cache_socket import FOLDER, bind_writer
 from headgate.process.channel import Channel, ChannelError, Json, Kind, Message, encode_frame, socket_pair
 from headgate.process.child import Child, Input, State
 from headgate.process.directories import RUNTIME_MODE, STATE_MODE, StateLock, make_directory
-from headgate.process.fork import fork_child
+from headgate.process.fork import fork_child, reap, woken
 from headgate.process.parts import Parts, SupervisorSettings
 from headgate.process.privileges import become
 from headgate.process.snapshot import Certificate, Snapshot
 from headgate.process.sockets import BindError, bind_slot, check_free, close_all, has_fast_open, queue_of
 from headgate.process.spawner import Spawner, SpawnError
-from headgate.process.start import AppStart, BoundAddress, KeeperStart, WorkerStart
+from headgate.process.start import AppStart, BoundAddress, CacheWriterStart, KeeperStart, WorkerStart
 from headgate.process.verdicts import merge
 from headgate.server.hand_over import MailRoom
 
@@ -45,6 +46,7 @@ KEEPER_GRACE: Final = 3.0
 WORKER_GRACE: Final = 1.0
 # Slots of applications' processes begin here, below are those of workers.
 APP_SLOT: Final = 1 << 16
+WRITER_SLOT: Final = -2
 # Beyond its stop_timeout a process gets so long to end.
 APP_GRACE: Final = 2.0
 # Between the end of a channel and the end of its process.
@@ -64,6 +66,8 @@ class Supervisor:
         self._workers = [Child(f"worker {slot}", slot) for slot in range(settings.workers)]
         self._keeper = Child("keeper", -1)
         self._apps = [Child(plan.name, APP_SLOT + place) for place, plan in enumerate(settings.apps)]
+        self._writers = [Child("cache writer", WRITER_SLOT)] if settings.cache_disk else []
+        self._writer_socket: socket.socket | None = None
         self._apps_tried: set[str] = set()
         self._staples_tried = False
         self._addresses: Sequence[BoundAddress] = settings.addresses
@@ -88,7 +92,7 @@ class Supervisor:
 
     @property
     def _children(self) -> Sequence[Child]:
-        return (*self._workers, *self._apps, self._keeper)
+        return (*self._workers, *self._apps, *self._writers, self._keeper)
 
     # -- life
 
@@ -114,10 +118,12 @@ class Supervisor:
             end.setblocking(False)
         self._selector.register(self._wake_in, selectors.EVENT_READ, None)
         for number in SIGNALS:
-            signal.signal(number, _woken)
+            signal.signal(number, woken)
         signal.set_wakeup_fd(self._wake_out.fileno(), warn_on_full_buffer=False)
         # Objects of the parent are not walked in the children, so that their pages stay shared.
         gc.freeze()
+        if self._writers:
+            self._writer_socket = bind_writer(settings.runtime_dir, settings.account)
         self._spawner = Spawner(self._spawned_life, self._forget)
 
     def _probe(self, addresses: Sequence[BoundAddress]) -> Sequence[BoundAddress]:
@@ -159,6 +165,8 @@ class Supervisor:
 
     def _start(self) -> None:
         self._start_keeper()
+        for writer in self._writers:
+            self._spawn(writer)
         for app in self._apps:
             self._start_app(app)
         if self._has_quic:
@@ -189,16 +197,17 @@ class Supervisor:
         for child in self._children:
             if child.pid and not self._announced:
                 child.kill()
-                _reap(child.pid)
+                reap(child.pid)
             if child.channel is not None:
                 child.channel.close()  # after a failure of our own: end of file makes them drain
         if self._spawner is not None:
             self._spawner.close()
-            _reap(self._spawner.pid)
+            reap(self._spawner.pid)
         if self._lock is not None:
             self._lock.close()
         if self._mail is not None:
             self._mail.close()
+        self._close_writer_socket()
         self._selector.close()
         self._wake_in.close()
         self._wake_out.close()
@@ -255,6 +264,9 @@ class Supervisor:
         for app in self._apps:
             if app.restart_at is not None and now >= app.restart_at:
                 self._start_app(app)
+        for writer in self._writers:
+            if writer.restart_at is not None and now >= writer.restart_at:
+                self._spawn(writer)
         if self._keeper.restart_at is not None and now >= self._keeper.restart_at:
             self._start_keeper()
             self._send_snapshot(self._keeper)
@@ -376,6 +388,7 @@ class Supervisor:
         def life() -> int:
             ours.close()
             self._forget()
+            self._close_writer_socket()
             become(self._settings.account)
             self._parts.worker_main(start)
             return 0
@@ -425,6 +438,10 @@ class Supervisor:
 
     def _spawned_life(self, control: socket.socket, slot: int, generation: int) -> int:
         """The whole life of a keeper or an application's process, which the spawner has forked."""
+        if slot == WRITER_SLOT:
+            become(self._settings.account)
+            return self._write_cache(control, generation)
+        self._close_writer_socket()
         if slot != self._keeper.slot:
             app = self._apps[slot - APP_SLOT]
             become(self._settings.account)
@@ -435,10 +452,23 @@ class Supervisor:
         pages = [worker.page for worker in self._workers]
         samples = [worker.sample for worker in self._workers]
         healths = [worker.health for worker in self._workers]
-        apps = {app.name: app.page for app in self._apps}
+        apps = {app.name: app.page for app in (*self._apps, *self._writers)}
         start = KeeperStart(generation, control, self._keeper.page, pages, self._pid, samples, healths, apps)
         self._parts.keeper_main(start)
         return 0
+
+    def _write_cache(self, control: socket.socket, generation: int) -> int:
+        settings, listener = self._settings, self._writer_socket
+        assert self._parts.cache_writer_main is not None
+        assert listener is not None
+        page, root = self._writers[0].page, str(settings.state_dir / FOLDER)
+        return self._parts.cache_writer_main(
+            CacheWriterStart(generation, control, page, listener, root, settings.cache_disk)
+        )
+
+    def _close_writer_socket(self) -> None:
+        if self._writer_socket is not None:
+            self._writer_socket.close()
 
     def _forget(self) -> None:
         """In a child: close every copy of what is the supervisor's. A control socket kept open here would
@@ -526,7 +556,7 @@ class Supervisor:
                 child.answer_by = None
                 if child.slot >= APP_SLOT:
                     self._app_tried(child)
-                elif child is not self._keeper and self._may_listen:
+                elif child.slot >= 0 and self._may_listen:
                     self._tell_to_listen(child)
         elif message.kind is Kind.LISTENING and 0 <= child.slot < APP_SLOT:
             child.step(Input.LISTENING)
@@ -605,7 +635,7 @@ class Supervisor:
             "addresses": [{"listener": a.listener, "address": str(a)} for a in self._addresses],
             "workers": [worker.to_json() for worker in self._workers],
             "keeper": self._keeper.to_json(),
-            "apps": [app.to_json() for app in self._apps],
+            "apps": [app.to_json() for app in (*self._apps, *self._writers)],
             "certificate_problems": problems,
             "qlog": self._qlog,
         }
@@ -739,15 +769,18 @@ class Supervisor:
                 self._events.event("drain-killed", "warning", child=worker.name, pid=worker.pid)
                 worker.kill()
             self._drain_deadline = now + 1.0
-        if left or not self._drain_apps(now) or self._keeper.state is State.DOWN:
+        last = [child for child in (self._keeper, *self._writers) if child.state is not State.DOWN]
+        if left or not self._drain_apps(now) or not last:
             return
         if self._keeper_deadline is None:
             self._keeper_deadline = now + KEEPER_GRACE
-            self._keeper.step(Input.DRAIN)
-            self._send(self._keeper, encode_frame(Kind.DRAIN, {"seconds": KEEPER_GRACE}))
+            for child in last:
+                child.step(Input.DRAIN)
+                self._send(child, encode_frame(Kind.DRAIN, {"seconds": KEEPER_GRACE}))
         elif now >= self._keeper_deadline:
             self._keeper_deadline = now + 1.0
-            self._keeper.kill()
+            for child in last:
+                child.kill()
 
     def _drain_apps(self, now: float) -> bool:
         """Have the applications shut down; tell whether all have."""
@@ -764,14 +797,3 @@ class Supervisor:
                 app.kill()
             self._apps_deadline = now + 1.0
         return not left
-
-
-def _woken(number: int, frame: object) -> None:
-    """A handler must exist for the wake-up descriptor to be written; the work is done in the loop."""
-
-
-def _reap(pid: int) -> None:
-    try:
-        os.waitpid(pid, 0)
-    except ChildProcessError:
-        pass

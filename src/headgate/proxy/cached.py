@@ -45,7 +45,7 @@ from headgate.cache.reuse import (
     ttl,
 )
 from headgate.cache.storing import build, may_store
-from headgate.cache.update import UPDATED, merge_304, merge_head, still_storable
+from headgate.cache.update import NOTHING, merge_304, merge_head, still_storable
 from headgate.connection.exchange import Downstream, Exchange, Handler
 from headgate.counters import CACHE_FIRST, CACHE_REFRESHED
 from headgate.engine.events import Request, Response
@@ -127,7 +127,7 @@ class CacheHandler(Handler):
             self._pass(exchange, words.BYPASSED)
             return
         now = time.time()
-        entry = self.cache.store.get(key)
+        entry = self.cache.find(key)
         decision = decide(request, entry, self.policy, now)
         action = decision.action
         if action in (SERVE, SERVE_AND_REVALIDATE):
@@ -294,19 +294,18 @@ class CacheHandler(Handler):
         """Let a 304 make a stored response as good as new; None: it is about another."""
         fresh = merge_304(variant, request, response, self.policy, asked_at, now)
         if fresh is not None:
-            store = self.cache.store
             if still_storable(fresh, self.policy, now):
-                store.resize(fresh)
+                self.cache.changed(fresh)
             else:
-                store.remove_variant(fresh)
+                self.cache.remove_variant(fresh)
         return fresh
 
     def learn(
         self, variant: StoredResponse, request: Request, response: Response, asked_at: float, now: float
     ) -> None:
         """Let the answer to HEAD update a stored response, or make it stale (RFC 9111 section 4.3.5)."""
-        if merge_head(variant, request, response, self.policy, asked_at, now) == UPDATED:
-            self.cache.store.resize(variant)
+        if merge_head(variant, request, response, self.policy, asked_at, now) != NOTHING:
+            self.cache.changed(variant)
 
     def instead(
         self, request: Request, variant: StoredResponse, reason: int, status: int, now: float
@@ -335,10 +334,7 @@ class CacheHandler(Handler):
         now = time.time()
         policy = self.policy
         for uri in targets(request, answer, policy, exchange.secure, exchange.host, request.target):
-            if self.has_parts:
-                self.cache.store.purge_url(uri)
-            else:
-                self.cache.store.invalidate(uri, now)
+            self.cache.invalidate(uri, now, has_parts=self.has_parts)
 
     # -- answers
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING, Final, final
 
-from headgate.cache.entry import StoredResponse
+from headgate.cache.entry import KeyEntry, StoredResponse
 from headgate.cache.memory import MemoryStore
 from headgate.counters import (
     CACHE_EVICTED,
@@ -16,6 +17,7 @@ from headgate.counters import (
 )
 
 if TYPE_CHECKING:
+    from headgate.proxy.disk_tier import DiskTier
     from headgate.proxy.flight import Flight
 
 # What is being stored is held beside the store's budget: a quarter of that at most, beyond it answers are passed on
@@ -27,8 +29,11 @@ _HELD_SHARE: Final = 4
 class Cache:
     """The cache of one worker. `flights` has what others may wait for, by key."""
 
-    def __init__(self, store: MemoryStore, values: list[int], *, shows: bool) -> None:
+    def __init__(
+        self, store: MemoryStore, values: list[int], *, shows: bool, disk: DiskTier | None = None
+    ) -> None:
         self.store = store
+        self.disk = disk
         self.values = values
         self.shows = shows  # answers have Cache-Status
         self.flights: dict[bytes, Flight] = {}
@@ -51,6 +56,49 @@ class Cache:
         """Store a response that is complete."""
         counter = CACHE_STORED if self.store.put(stored) else CACHE_REFUSED
         self.values[counter] += 1
+        if self.disk is not None:
+            self.disk.store(stored)
+
+    def find(self, key: bytes) -> KeyEntry | None:
+        """Return what is stored under `key`, in memory or on the disk."""
+        entry = self.store.get(key)
+        if entry is None and self.disk is not None:
+            return self.disk.find(key)
+        return entry
+
+    def changed(self, stored: StoredResponse) -> None:
+        """A stored response was changed in place: by a 304, by the answer to a HEAD."""
+        self.store.resize(stored)
+        if self.disk is not None:
+            self.disk.store(stored)
+
+    def remove_variant(self, stored: StoredResponse) -> None:
+        """Drop a stored response; on the disk all of its URL goes."""
+        self.store.remove_variant(stored)
+        if self.disk is not None:
+            self.disk.remove(stored.key, time.monotonic(), time.time())
+
+    def invalidate(self, uri: bytes, now: float, *, has_parts: bool) -> None:
+        """An unsafe request went by (RFC 9111 section 4.4). `has_parts`: keys may have more than the URI; `now` is
+        wall seconds."""
+        if has_parts:
+            self.store.purge_url(uri)
+        else:
+            self.store.invalidate(uri, now)
+        if self.disk is not None:
+            self.disk.remove(uri, time.monotonic(), now)
+
+    def purge(self, kind: int, pattern: bytes, is_soft: bool, generation: int) -> int:
+        """Obey a purge, in memory and on the disk; `generation` is its number on the whole machine. Returns its
+        number here."""
+        if self.disk is not None:
+            self.disk.purge(kind, pattern, is_soft, generation, time.monotonic())
+        return self.store.purge(kind, pattern, is_soft, generation)
+
+    def close(self) -> None:
+        """Close what is open of the disk."""
+        if self.disk is not None:
+            self.disk.close()
 
     def sweep(self, now: float) -> None:
         """Let the counters say how full the store is; free some of what purges have killed."""
@@ -60,3 +108,5 @@ class Cache:
         values[CACHE_OBJECTS] = store.variants
         values[CACHE_EVICTED] = store.evictions
         store.sweep(1000, now)
+        if self.disk is not None:
+            self.disk.sweep(now)

@@ -309,7 +309,7 @@ class Flight(Downstream, ReaderOwner):
         leader = self.leader
         handler = self.handler
         if self.variant is not None and response.status < 500:
-            self.cache.store.remove_variant(self.variant)
+            self.cache.remove_variant(self.variant)
         if self.is_shared and response.status < 500:
             self.cache.store.mark_uncacheable(self.key, now + handler.policy.uncacheable_ttl)
         if leader is None:

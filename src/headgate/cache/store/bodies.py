@@ -61,7 +61,7 @@ class OpenFiles:
 class CheckedBody(Body):
     """Content in a file of the disk store. `is_bad` once a block was wrong: its owner drops it then."""
 
-    __slots__ = ("_blocks", "_checked", "_files", "is_bad", "path")
+    __slots__ = ("_blocks", "_checked", "_content", "_files", "is_bad", "path")
 
     def __init__(self, path: str, content: FileContent, files: OpenFiles) -> None:
         super().__init__()
@@ -69,11 +69,24 @@ class CheckedBody(Body):
         self.size = content.size
         self.is_bad = False
         self._files = files
+        self._content = content
         self._blocks = content.blocks
         self._checked = bytearray(len(content.blocks))
 
     def __repr__(self) -> str:
         return f"<CheckedBody {self.path} {self.size}>"
+
+    def content(self) -> FileContent:
+        """Return what the record says of the file."""
+        return self._content
+
+    def is_there(self) -> bool:
+        """Tell whether its file can be read; from then on it stays readable, even if it is unlinked."""
+        try:
+            self._files.descriptor(self.path)
+        except OSError:
+            return False
+        return not self.is_bad
 
     def read(self, at: int, limit: int) -> bytes:
         """Return octets from one block; raises OSError where the file is not what was written."""

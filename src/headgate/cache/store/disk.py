@@ -36,6 +36,8 @@ _TOUCHES: Final = 64
 MAX_WAITING: Final = 4 << 20
 # How often the writer's list of purges is read, in seconds.
 _READ_PURGES: Final = 60.0
+# So long the list that is read may be without a purge that the writer has been told.
+_RECENT: Final = 60.0
 
 Warn = Callable[[str, str], None]
 
@@ -58,6 +60,8 @@ class DiskStore:
         self.admission = admission if admission is not None else Admission()
         self.files = OpenFiles()
         self.purges = Purges()
+        self.octets = 0  # what is on the disk, as of the last `tick`
+        self.connections = 0  # with the writer, one after the other
         self.hits = 0
         self.misses = 0
         self.sent = 0
@@ -68,6 +72,7 @@ class DiskStore:
         self._now = now
         self._env: lmdb.Environment | None = None
         self._objects: lmdb._Database | None = None
+        self._meta: lmdb._Database | None = None
         self._inode = 0
         self._socket: socket.socket | None = None
         self._closed_until = 0.0
@@ -75,6 +80,9 @@ class DiskStore:
         self._read_purges_at = 0.0
         self._slow = 0
         self._touched: list[bytes] = []
+        self._recent: deque[tuple[float, int, bytes, bool]] = (
+            deque()
+        )  # purges that the writer may not have yet
         self._waiting: deque[bytes] = deque()
         self._waiting_octets = 0
 
@@ -156,6 +164,17 @@ class DiskStore:
         variant.body = CheckedBody(path, record.file, self.files)
         return variant
 
+    def has(self, key: bytes) -> bool:
+        """Tell whether there is anything under a key, good or not."""
+        env = self._opened()
+        if env is None:
+            return False
+        try:
+            return bool(self._values(env, key_id(key)))
+        except (lmdb.Error, OSError) as error:
+            self._pause(error)
+            return False
+
     # -- telling the writer
 
     def store(
@@ -201,6 +220,10 @@ class DiskStore:
         """Obey a purge at once; `generation` is its number on the whole machine."""
         self._opened()
         self.purges.add(kind, pattern, is_soft, generation)
+        now = self._now()
+        self._recent.append((now, kind, pattern, is_soft))
+        while self._recent[0][0] < now - _RECENT:
+            self._recent.popleft()
 
     def tell_purge(self, kind: int, pattern: bytes, is_soft: bool, generation: int) -> bool:
         """Tell the writer of a purge, which keeps it for good; one process says it. False: say it again."""
@@ -227,6 +250,7 @@ class DiskStore:
 
     def tick(self) -> None:
         """Once a second or so, or more often: notice an index that was made anew, and send what is waiting."""
+        self._look_at_writer()
         self._send_waiting()
         self._send_touches()
         if self._env is None:
@@ -240,7 +264,9 @@ class DiskStore:
             return
         if inode != self._inode:
             self._close_index()
-        elif self._now() >= self._read_purges_at:
+            return
+        self._read_state()
+        if self._now() >= self._read_purges_at:
             self._read_purges()
 
     def close(self) -> None:
@@ -283,7 +309,7 @@ class DiskStore:
         try:
             layout.check_length(env, self.root)
             self._objects = env.open_db(layout.OBJECTS, create=False)
-            meta = env.open_db(layout.META, create=False)
+            self._meta = meta = env.open_db(layout.META, create=False)
             with env.begin(db=meta) as txn:
                 if txn.get(layout.FORMAT) != layout.FORMAT_NOW:
                     raise CorruptError(f"{self.root}: the cache of another version")
@@ -297,15 +323,28 @@ class DiskStore:
         self._env = env
         self._know(purges)
 
+    def _read_state(self) -> None:
+        """Learn how full the disk is."""
+        env = self._env
+        if env is None or self._meta is None:
+            return
+        try:
+            with env.begin(db=self._meta) as txn:
+                state = txn.get(layout.STATE)
+        except lmdb.Error as error:
+            self._pause(error)
+            return
+        if state is not None:
+            _, self.octets, _ = layout.STATE_NUMBERS.unpack(state)
+
     def _read_purges(self) -> None:
         """Learn which purges the writer has forgotten, because everything was tried against them."""
         self._read_purges_at = self._now() + _READ_PURGES
         env = self._env
-        if env is None:
+        if env is None or self._meta is None:
             return
         try:
-            meta = env.open_db(layout.META, create=False)
-            with env.begin(db=meta) as txn:
+            with env.begin(db=self._meta) as txn:
                 purges = txn.get(layout.PURGES)
             self._know(purges)
         except (lmdb.Error, CorruptError) as error:
@@ -319,6 +358,10 @@ class DiskStore:
         for generation, kind, is_soft, pattern in self.purges.listed():
             if generation > known.generation:
                 known.add(kind, pattern, is_soft, generation)
+        now = self._now()
+        for moment, kind, pattern, is_soft in self._recent:
+            if now - moment < _RECENT:
+                known.add(kind, pattern, is_soft)
         self.purges = known
 
     def _close_index(self) -> None:
@@ -326,6 +369,7 @@ class DiskStore:
             self._env.close()
             self._env = None
         self._objects = None
+        self._meta = None
 
     def _judge_speed(self, seconds: float) -> None:
         if seconds < SLOW:
@@ -359,7 +403,23 @@ class DiskStore:
             self._connect_at = self._now() + 1.0
             return None
         self._socket = connecting
+        self.connections += 1
         return connecting
+
+    def _look_at_writer(self) -> None:
+        """Notice that the writer has died, also while there is nothing to tell it; go to the next one."""
+        connected = self._connected()
+        if connected is None:
+            return
+        try:
+            if connected.recv(64, socket.MSG_DONTWAIT):
+                return
+        except BlockingIOError:
+            return
+        except OSError:
+            pass
+        self._disconnect()
+        self._connected()
 
     def _disconnect(self) -> None:
         if self._socket is not None:
@@ -374,6 +434,8 @@ class DiskStore:
         if len(packet) <= messages.MAX_PACKET and self._connected() is not None:
             if self._send_waiting() and self._send_now(packet):
                 return True
+            if self._socket is None and self._connected() is not None and self._send_now(packet):
+                return True  # by the next writer
             if self._socket is not None and self._waiting_octets + len(packet) <= MAX_WAITING:
                 self._waiting.append(packet)
                 self._waiting_octets += len(packet)

@@ -16,11 +16,12 @@ from hashlib import blake2b
 from typing import Final, final
 
 from headgate.cache.entry import Body, MemoryBody, StoredResponse
+from headgate.cache.purges import url_of
 from headgate.errors import HeadgateError
 from headgate.http.fields import Fields
 
 MAGIC: Final = b"HG"
-VERSION: Final = 1
+VERSION: Final = 2
 INLINE: Final = 0
 IN_FILE: Final = 1
 # Blocks of a file are checked one by one, when each is first read: a range costs no more than its blocks.
@@ -30,7 +31,8 @@ _START: Final = struct.Struct("<2sBBI")
 # status, flags, flags of fields, complete?, 8 times, date, age, last modified, length, generation, size of content,
 # and five counts
 _NUMBERS: Final = struct.Struct("<HIIB8dqqqqQQ5I")
-_KEY_DIGEST: Final = 16
+_URL_DIGEST: Final = 12
+_PARTS_DIGEST: Final = 4
 _VARY_DIGEST: Final = 8
 # Names of fields are few and are shared between responses; this many are remembered.
 _NAMES_KEPT: Final = 1024
@@ -41,9 +43,17 @@ class CorruptError(HeadgateError):
     """What was read is not what was written."""
 
 
+def url_id(key: bytes) -> bytes:
+    """Return what everything of a key's URL begins with in the index, whatever further parts their keys have: what
+    changes a URL changes all of it."""
+    return blake2b(url_of(key), digest_size=_URL_DIGEST).digest()
+
+
 def key_id(key: bytes) -> bytes:
     """Return what all variants of a key begin with in the index."""
-    return blake2b(key, digest_size=_KEY_DIGEST).digest()
+    url = url_of(key)
+    parts = blake2b(key[len(url) :], digest_size=_PARTS_DIGEST).digest()
+    return blake2b(url, digest_size=_URL_DIGEST).digest() + parts
 
 
 def variant_id(variant: StoredResponse) -> bytes:

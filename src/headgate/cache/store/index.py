@@ -19,7 +19,7 @@ import lmdb
 from headgate.cache.purges import GONE, Purges
 from headgate.cache.store import layout
 from headgate.cache.store.bodies import INCOMING
-from headgate.cache.store.format import CorruptError, Record, decode, key_id, variant_id
+from headgate.cache.store.format import CorruptError, Record, decode, url_id, variant_id
 from headgate.cache.store.layout import CHARGED, PAGE, PLACE, STATE_NUMBERS, file_path
 
 # A file whose object is gone stays this long, in seconds, for workers that have just looked it up.
@@ -133,7 +133,7 @@ class Index:
         return taken
 
     def remove_all(self, keys: list[tuple[bytes, float]], now: float) -> int:
-        """Remove keys with all variants; return how many there were.
+        """Remove keys with all variants, and whatever else there is of their URLs; return how many there were.
 
         With each goes a moment in wall seconds: what was asked for before it is not stored afterwards either.
         """
@@ -142,7 +142,7 @@ class Index:
         before = state.objects
         with self._env.begin(write=True) as txn:
             for key, moment in keys:
-                prefix = key_id(key)
+                prefix = url_id(key)
                 for found in self._variants(txn, prefix):
                     self._drop(txn, found, state, graves)
                 self._note_removed(prefix, moment)
@@ -277,7 +277,7 @@ class Index:
                 return False
         return (
             size <= self.max_object
-            and variant.request_time >= self._removed.get(key_id(variant.key), 0.0)
+            and variant.request_time >= self._removed.get(url_id(variant.key), 0.0)
             and self.purges.judge(variant.key, variant.tags, variant.generation) != GONE
         )
 

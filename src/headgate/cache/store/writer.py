@@ -35,6 +35,8 @@ BATCH_OCTETS: Final = 8 << 20
 PAUSE: Final = 30.0
 # Objects that are looked at, between two batches, for what purges have killed.
 _SWEEP: Final = 2000
+# Workers are gone before the writer is told to end; one that goes on talking is heard for so long, in seconds.
+_LAST_READ: Final = 1.0
 _CHECK_TIMEOUT: Final = 20.0
 _BOOT_ID: Final = "/proc/sys/kernel/random/boot_id"
 
@@ -75,6 +77,7 @@ class Writer:
         self._warn = warn
         self._now = now
         self._boot_id = boot_id
+        self._stop: int | socket.socket = -1
         self._lock = -1
         self._closed_until = 0.0
         self._batch: list[bytes] = []
@@ -91,13 +94,20 @@ class Writer:
 
     def run(self, stop: int) -> None:
         """Serve until the descriptor `stop` can be read, or is closed at its other end."""
-        self._selector.register(stop, selectors.EVENT_READ)
-        while True:
-            if any(
-                key.fileobj is stop for key in self.step(0.05 if self._batch or self._has_upkeep() else 1.0)
-            ):
-                break
+        self.watch(stop)
+        while not self.turn():
+            pass
         self.close()
+
+    def watch(self, stop: int | socket.socket) -> None:
+        """Have `turn` tell whether `stop` can be read."""
+        self._stop = stop
+        self._selector.register(stop, selectors.EVENT_READ)
+
+    def turn(self) -> bool:
+        """Serve for a while, a second at most; tell whether what is watched can be read."""
+        ready = self.step(0.05 if self._batch or self._has_upkeep() else 1.0)
+        return any(key.fileobj is self._stop for key in ready)
 
     def step(self, timeout: float) -> list[selectors.SelectorKey]:
         """Wait for packets, `timeout` seconds at most; read them, and do what is due. Return what was ready."""
@@ -114,7 +124,12 @@ class Writer:
         return ready
 
     def close(self) -> None:
-        """Write what is there, and close everything."""
+        """Write what is there, what workers have sent and nobody has read among it, and close everything."""
+        if self._selector.get_map() is None:
+            return  # closed already
+        end = self._now() + _LAST_READ
+        while any(key.fileobj is not self._stop for key in self.step(0.0)) and self._now() < end:
+            pass
         self.flush()
         for worker in list(self._workers):
             self._leave(worker)

@@ -1,0 +1,162 @@
+"""The cache on disk behind the memory of one worker: what memory has lost, or a restart, is found there again.
+
+A look-up happens when memory has nothing for a key; what is found goes into memory. Nothing waits for the writer:
+what it is told is written soon, or not at all. Two kinds of message must not be lost, because something wrong would
+be served else: that a URL was invalidated (RFC 9111 section 4.4), and purges. They are remembered for a while, obeyed
+here meanwhile, and said again when the writer is another one.
+
+What is written: everything, as long as an eighth of the disk is free; then keys that are on it already, and those
+that memory has missed more than once of late. An idle disk costs nothing, and a restart shall find what was served;
+a full one would be worn out by what is asked for once.
+"""
+
+from __future__ import annotations
+
+from typing import Final, final
+
+from headgate.cache.entry import KeyEntry, MemoryBody, StoredResponse
+from headgate.cache.memory import MemoryStore
+from headgate.cache.purges import GONE, url_of
+from headgate.cache.store.bodies import CheckedBody
+from headgate.cache.store.disk import DiskStore
+from headgate.counters import (
+    CACHE_DISK_CORRUPT,
+    CACHE_DISK_DROPPED,
+    CACHE_DISK_HITS,
+    CACHE_DISK_MISSES,
+    CACHE_DISK_PAUSED,
+    CACHE_DISK_SENT,
+)
+
+# A batch of the writer's is a quarter of a second old at most; then what it was told is on the disk.
+_SETTLED: Final = 5.0
+# Invalidated URLs that are remembered meanwhile. One more, and nothing older than now is taken from the disk.
+MAX_REMOVING: Final = 16384
+# Octets of the budget that have to be free for everything to be written.
+_FREE_SHARE: Final = 8
+
+
+@final
+class DiskTier:
+    """The disk as the cache of one worker uses it."""
+
+    def __init__(self, disk: DiskStore, memory: MemoryStore, values: list[int]) -> None:
+        self.disk = disk
+        self._memory = memory
+        self._values = values
+        # By URL: when it was invalidated (wall seconds), when the writer was told (monotonic; -1: not yet).
+        self._removing: dict[bytes, tuple[float, float]] = {}
+        self._purging: list[tuple[int, bytes, bool, int, float]] = []
+        self._trusted_from = 0.0  # wall seconds
+        self._connections = 0
+
+    def __repr__(self) -> str:
+        return f"<DiskTier {self.disk.root}>"
+
+    # -- looking up
+
+    def find(self, key: bytes) -> KeyEntry | None:
+        """Look for a key that memory does not have; what is found goes into memory. None: a miss."""
+        disk = self.disk
+        disk.admission.ask(key)
+        if url_of(key) in self._removing:
+            return None
+        memory = self._memory
+        entry = KeyEntry(key)
+        for variant in disk.get(key):
+            if variant.request_time < self._trusted_from:
+                continue
+            variant.generation = memory.generation  # judged by the disk's purges, which are the same
+            entry.variants.append(variant)
+            memory.put(variant)
+        if not entry.variants:
+            return None
+        return memory.peek(key) or entry
+
+    # -- storing
+
+    def store(self, variant: StoredResponse) -> None:
+        """Have a complete response written, new or changed, if it is worth it."""
+        if not variant.is_complete or variant.ranges is not None or not self._may_have(variant):
+            return
+        disk = self.disk
+        stamp = variant.generation
+        variant.generation = disk.purges.generation  # judged by memory's purges up to now
+        try:
+            if isinstance(variant.body, MemoryBody):
+                disk.store(variant)
+            elif isinstance(variant.body, CheckedBody):
+                disk.store(variant, None, variant.body.content())
+        finally:
+            variant.generation = stamp
+
+    def _may_have(self, variant: StoredResponse) -> bool:
+        key = variant.key
+        removed = self._removing.get(url_of(key))
+        if removed is not None and variant.request_time < removed[0]:
+            return False
+        entry = self._memory.peek(key)
+        if entry is not None and variant.request_time < entry.invalid_before:
+            return False
+        if self._memory.purges.judge(key, variant.tags, variant.generation) == GONE:
+            return False
+        return self._is_admitted(key)
+
+    def _is_admitted(self, key: bytes) -> bool:
+        disk = self.disk
+        if disk.octets <= disk.budget - disk.budget // _FREE_SHARE:
+            return True
+        admission = disk.admission
+        return admission.estimate(key) >= admission.threshold or disk.has(key)
+
+    # -- what has to reach the writer
+
+    def remove(self, uri: bytes, now: float, moment: float) -> None:
+        """Nothing of a URL that was asked for before `moment`, wall seconds, is used any more; `now` is monotonic."""
+        if len(self._removing) >= MAX_REMOVING:
+            self._removing.clear()
+            self._trusted_from = moment
+        told = now if self.disk.remove(uri, moment) else -1.0
+        self._removing[url_of(uri)] = (moment, told)
+
+    def purge(self, kind: int, pattern: bytes, is_soft: bool, generation: int, now: float) -> None:
+        """Obey a purge, and have the writer keep it; `now` is monotonic seconds."""
+        self.disk.purge(kind, pattern, is_soft, generation)
+        told = now if self.disk.tell_purge(kind, pattern, is_soft, generation) else -1.0
+        self._purging.append((kind, pattern, is_soft, generation, told))
+
+    def sweep(self, now: float) -> None:
+        """Once in a while: say again what was not heard, and let the counters know. `now` is monotonic seconds."""
+        disk = self.disk
+        disk.tick()
+        again = disk.connections != self._connections
+        if again or self._removing or self._purging:
+            self._connections = disk.connections
+            self._tell_again(now, again)
+        values = self._values
+        values[CACHE_DISK_HITS] = disk.hits
+        values[CACHE_DISK_MISSES] = disk.misses
+        values[CACHE_DISK_CORRUPT] = disk.corrupt
+        values[CACHE_DISK_SENT] = disk.sent
+        values[CACHE_DISK_DROPPED] = disk.dropped
+        values[CACHE_DISK_PAUSED] = 0 if disk.is_up else 1
+
+    def _tell_again(self, now: float, everything: bool) -> None:
+        disk = self.disk
+        for uri, (moment, told) in list(self._removing.items()):
+            if told < 0.0 or everything:
+                self._removing[uri] = (moment, now if disk.remove(uri, moment) else -1.0)
+            elif now - told > _SETTLED:
+                del self._removing[uri]
+        left: list[tuple[int, bytes, bool, int, float]] = []
+        for kind, pattern, is_soft, generation, told in self._purging:
+            if told < 0.0 or everything:
+                said = now if disk.tell_purge(kind, pattern, is_soft, generation) else -1.0
+                left.append((kind, pattern, is_soft, generation, said))
+            elif now - told <= _SETTLED:
+                left.append((kind, pattern, is_soft, generation, told))
+        self._purging = left
+
+    def close(self) -> None:
+        """Close what is open."""
+        self.disk.close()

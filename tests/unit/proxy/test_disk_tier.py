@@ -1,0 +1,184 @@
+"""The disk behind the memory of one worker: what is written, found and said again. The disk is a stub."""
+
+import pytest
+
+from headgate.cache.entry import MemoryBody, StoredResponse
+from headgate.cache.memory import MemoryStore
+from headgate.cache.purges import HOST, URL, Purges
+from headgate.cache.store.admission import Admission
+from headgate.counters import CACHE_DISK_DROPPED, CACHE_DISK_PAUSED, TABLE
+from headgate.http.fields import Fields
+from headgate.proxy import disk_tier as module
+from headgate.proxy.disk_tier import DiskTier
+
+
+class Disk:
+    """Remembers what it is told; `hears` is whether a writer takes it."""
+
+    def __init__(self):
+        self.root = "disk"
+        self.budget, self.octets, self.connections = 800, 0, 0
+        self.hits = self.misses = self.sent = self.dropped = self.corrupt = 0
+        self.is_up = self.hears = True
+        self.admission = Admission(1024)
+        self.purges = Purges()
+        self.responses, self.removed, self.purged, self.stored = {}, [], [], []
+
+    def get(self, key):
+        return self.responses.get(key, [])
+
+    def has(self, key):
+        return key in self.responses
+
+    def store(self, variant, content=None, file=None):
+        self.stored.append((variant.key, variant.generation))
+        return self.hears
+
+    def remove(self, key, moment):
+        self.removed.append((key, moment))
+        return self.hears
+
+    def purge(self, kind, pattern, is_soft, generation):
+        self.purges.add(kind, pattern, is_soft, generation)
+
+    def tell_purge(self, kind, pattern, is_soft, generation):
+        self.purged.append((kind, pattern))
+        return self.hears
+
+    def tick(self):
+        pass
+
+
+@pytest.fixture
+def disk():
+    return Disk()
+
+
+@pytest.fixture
+def memory():
+    return MemoryStore(1 << 20)
+
+
+@pytest.fixture
+def tier(disk, memory):
+    return DiskTier(disk, memory, [0] * len(TABLE))
+
+
+def key_of(number):
+    return b"http://example.org/%d" % number
+
+
+def response(key, at=100.0):
+    fields = Fields([b"x-key"], [b"x-key: " + key.split(b"\n", 1)[0]])
+    stored = StoredResponse(key, 200, b"OK", fields, MemoryBody([b"content"]))
+    stored.request_time = at
+    stored.length = 7
+    stored.is_complete = True
+    return stored
+
+
+def test_what_is_found_goes_into_memory(tier, disk, memory):
+    memory.purge_host(b"other.example")  # numbers of memory and disk need not be the same
+    disk.responses[key_of(1)] = [response(key_of(1))]
+    entry = tier.find(key_of(1))
+    assert [variant.key for variant in entry.variants] == [key_of(1)]
+    assert memory.get(key_of(1)) is entry
+    assert tier.find(key_of(2)) is None
+
+
+def test_a_free_disk_takes_everything_and_a_full_one_what_is_asked_for_twice(tier, disk):
+    disk.octets = 700
+    tier.store(response(key_of(1)))
+    assert [key for key, _ in disk.stored] == [key_of(1)]
+    disk.octets = 701
+    tier.store(response(key_of(2)))
+    tier.find(key_of(2))
+    tier.store(response(key_of(2)))
+    assert len(disk.stored) == 1
+    tier.find(key_of(2))
+    tier.store(response(key_of(2)))
+    assert [key for key, _ in disk.stored] == [key_of(1), key_of(2)]
+
+
+def test_what_is_on_a_full_disk_is_replaced(tier, disk):
+    disk.octets = 800
+    disk.responses[key_of(1)] = [response(key_of(1))]
+    tier.store(response(key_of(1)))
+    assert len(disk.stored) == 1
+
+
+def test_it_is_written_with_the_number_of_the_disks_last_purge(tier, disk, memory):
+    disk.purge(HOST, b"other.example", False, 7)
+    stored = response(key_of(1))
+    tier.store(stored)
+    assert disk.stored == [(key_of(1), 7)]
+    assert stored.generation == 0
+
+
+def test_parts_and_what_is_not_complete_are_not_written(tier, disk):
+    part, half = response(key_of(1)), response(key_of(2))
+    part.ranges = [(0, 3)]
+    half.is_complete = False
+    tier.store(part)
+    tier.store(half)
+    assert disk.stored == []
+
+
+def test_what_was_purged_or_invalidated_while_it_came_is_not_written(tier, disk, memory):
+    memory.purge(URL, key_of(1))
+    tier.store(response(key_of(1)))
+    memory.invalidate(key_of(2), 101.0)
+    tier.store(response(key_of(2)))
+    tier.remove(key_of(3), 0.0, 101.0)
+    tier.store(response(key_of(3)))
+    tier.store(response(key_of(3) + b"\npart"))
+    assert disk.stored == []
+    tier.store(response(key_of(3), at=102.0))
+    assert len(disk.stored) == 1
+
+
+def test_what_was_invalidated_is_not_found_until_the_writer_has_it(tier, disk):
+    disk.responses[key_of(1)] = [response(key_of(1))]
+    disk.hears = False
+    tier.remove(key_of(1), 0.0, 101.0)
+    tier.sweep(100.0)
+    assert tier.find(key_of(1)) is None
+    disk.hears = True
+    tier.sweep(101.0)
+    tier.sweep(106.0)
+    assert tier.find(key_of(1)) is None
+    tier.sweep(106.5)
+    assert tier.find(key_of(1)) is not None
+    assert disk.removed == [(key_of(1), 101.0)] * 3
+
+
+def test_another_writer_is_told_again(tier, disk):
+    tier.remove(key_of(1), 0.0, 101.0)
+    tier.purge(HOST, b"example.org", False, 1, 0.0)
+    tier.sweep(1.0)
+    assert (len(disk.removed), len(disk.purged)) == (1, 1)
+    disk.connections += 1
+    tier.sweep(2.0)
+    assert (len(disk.removed), len(disk.purged)) == (2, 2)
+    tier.sweep(8.0)
+    disk.connections += 1
+    tier.sweep(9.0)
+    assert (len(disk.removed), len(disk.purged)) == (2, 2)
+
+
+def test_one_invalidation_too_many_distrusts_all_that_is_older(tier, disk, monkeypatch):
+    monkeypatch.setattr(module, "MAX_REMOVING", 2)
+    disk.responses = {key_of(n): [response(key_of(n), at=100.0 + n)] for n in range(1, 7)}
+    for number in (1, 2):
+        tier.remove(key_of(number), 0.0, 103.5)
+    assert tier.find(key_of(3)) is not None
+    tier.remove(key_of(5), 0.0, 104.5)
+    assert tier.find(key_of(4)) is None
+    assert tier.find(key_of(5)) is None
+    assert tier.find(key_of(6)) is not None
+
+
+def test_the_counters_say_how_the_disk_is(tier, disk):
+    disk.dropped, disk.is_up = 3, False
+    tier.sweep(0.0)
+    assert (tier._values[CACHE_DISK_DROPPED], tier._values[CACHE_DISK_PAUSED]) == (3, 1)
