@@ -30,6 +30,7 @@ from headgate.cache.fill import Fill
 from headgate.cache.invalidation import is_safe, targets
 from headgate.cache.key import primary_key
 from headgate.cache.outcome import BYPASS, EXPIRED, MISS, UNCACHEABLE, cache_status
+from headgate.cache.partial import Piece, combine, replaces, set_broken_off, set_partial
 from headgate.cache.policy import Policy
 from headgate.cache.reuse import (
     FETCH_ALONE,
@@ -46,10 +47,12 @@ from headgate.cache.reuse import (
 )
 from headgate.cache.storing import build, may_store
 from headgate.cache.update import NOTHING, merge_304, merge_head, still_storable
+from headgate.cache.vary import choose
 from headgate.connection.exchange import Downstream, Exchange, Handler
-from headgate.counters import CACHE_FIRST, CACHE_REFRESHED
+from headgate.counters import CACHE_FIRST, CACHE_HELD, CACHE_REFRESHED
 from headgate.engine.events import Request, Response
-from headgate.http.fields import AUTHORIZATION, CONDITIONAL, RANGE, Fields
+from headgate.http.date import add_date
+from headgate.http.fields import AUTHORIZATION, CONDITIONAL, DATE, RANGE, Fields
 from headgate.net.poller import Poller
 from headgate.proxy.answers import answer_error
 from headgate.proxy.caching import Cache
@@ -64,17 +67,22 @@ _PERSONAL: Final = frozenset(
 
 
 @final
-class Passing(Downstream):
+class Passing(Handler, Downstream):
     """The client's side of an exchange that goes by the cache: says so in Cache-Status, and invalidates what an
-    unsafe request has changed (RFC 9111 section 4.4)."""
+    unsafe request has changed (RFC 9111 section 4.4). The answer to a POST that says it is what GET would get is
+    kept on its way (RFC 9110 section 9.3.3); of such a request it is the handler as well, to know when it is over."""
 
     def __init__(
-        self, handler: CacheHandler, exchange: Exchange, downstream: Downstream, reason: int
+        self, handler: CacheHandler, exchange: Exchange, downstream: Downstream, reason: int, key: bytes
     ) -> None:
         self.handler = handler
         self.exchange = exchange
         self.downstream = downstream
         self.reason = reason
+        self.key = key
+        self.started = time.time()
+        self.stored: StoredResponse | None = None
+        self.fill: Fill | None = None
 
     def respond(self, response: Response) -> None:
         exchange = self.exchange
@@ -82,25 +90,85 @@ class Passing(Downstream):
             handler = self.handler
             if not is_safe(exchange.request.method) and not exchange.reason:
                 handler.invalidate(exchange, response)
+                if exchange.request.method == b"POST" and self.key:
+                    self._keep(response)
             handler.mark(response.fields, cache_status(BYPASS, self.reason))
         self.downstream.respond(response)
 
+    def _keep(self, response: Response) -> None:
+        """Begin to keep an answer, after what was there is invalidated: it is newer than that."""
+        handler = self.handler
+        now = time.time()
+        if response.fields.flags & DATE == 0:
+            add_date(response.fields, now)
+        request = self.exchange.request
+        if not handler.may_store(request, response, now)[0] or not handler.has_room(response.body):
+            return
+        stored = handler.build(self.key, request, response, self.started, now)
+        stored.request_time = now
+        stored.generation = handler.cache.store.generation
+        self.stored = stored
+        self.fill = handler.new_fill()
+
     def write(self, data: bytes) -> None:
+        fill = self.fill
+        if fill is not None:
+            fill.append(data)
+            self.handler.cache.values[CACHE_HELD] += len(data)
+            if not fill.keeps or not self.handler.cache.has_room(0):
+                self._let_go()
         self.downstream.write(data)
 
     def finish(self, trailers: Fields | None) -> None:
-        self.exchange.downstream = self.downstream  # or the two would hold each other
+        fill = self.fill
+        stored = self.stored
+        if fill is not None and stored is not None:
+            self._let_go()
+            fill.end()
+            self.handler.keep(stored, fill)
+        self._leave()
         self.downstream.finish(trailers)
+
+    def _leave(self) -> None:
+        """The answer is over: exchange and this let go of each other."""
+        exchange = self.exchange
+        exchange.downstream = self.downstream
+        if exchange.handler is self:
+            exchange.handler = self.handler.inner
+
+    def _let_go(self) -> None:
+        """Keep no more of it."""
+        fill = self.fill
+        if fill is not None:
+            self.handler.cache.values[CACHE_HELD] -= fill.size
+            self.fill = None
 
     def flush(self) -> bool:
         return self.downstream.flush()
 
     def abort(self, reason: str) -> None:
-        self.exchange.downstream = self.downstream
+        self._let_go()
+        self._leave()
         self.downstream.abort(reason)
 
     def resume(self) -> None:
         self.downstream.resume()
+
+    def handle(self, exchange: Exchange) -> None:
+        self.handler.inner.handle(exchange)
+
+    def request_data(self, exchange: Exchange, data: bytes) -> None:
+        self.handler.inner.request_data(exchange, data)
+
+    def request_end(self, exchange: Exchange, trailers: Fields | None) -> None:
+        self.handler.inner.request_end(exchange, trailers)
+
+    def downstream_drained(self, exchange: Exchange) -> None:
+        self.handler.inner.downstream_drained(exchange)
+
+    def downstream_closed(self, exchange: Exchange) -> None:
+        self._let_go()
+        self.handler.inner.downstream_closed(exchange)
 
 
 @final
@@ -124,7 +192,7 @@ class CacheHandler(Handler):
         request = exchange.request
         key = self._key_of(exchange)
         if not key:
-            self._pass(exchange, words.BYPASSED)
+            self._pass(exchange, words.BYPASSED, b"")
             return
         now = time.time()
         entry = self.cache.find(key)
@@ -138,14 +206,14 @@ class CacheHandler(Handler):
                 self.serve(exchange, variant, decision.outcome, decision.reason, now)
                 return
         if action == PASS:
-            self._pass(exchange, decision.reason)
+            self._pass(exchange, decision.reason, key)
         elif action == REFUSE:
             self.refuse(exchange, decision.reason)
         else:
             self._fetch(exchange, key, decision)
 
-    def _pass(self, exchange: Exchange, reason: int) -> None:
-        """Let the route's own handler answer."""
+    def _pass(self, exchange: Exchange, reason: int, key: bytes) -> None:
+        """Let the route's own handler answer a request; under `key` its answer is kept if it is one to GET."""
         self._note(exchange, BYPASS, reason)
         request = exchange.request
         if request.upgrade or exchange.is_connect:
@@ -154,7 +222,12 @@ class CacheHandler(Handler):
             if not is_safe(request.method):
                 self.invalidate(exchange, None)
         else:
-            exchange.downstream = Passing(self, exchange, exchange.downstream, reason)
+            passing = Passing(self, exchange, exchange.downstream, reason, key)
+            exchange.downstream = passing
+            if request.method == b"POST":
+                exchange.handler = passing
+                passing.handle(exchange)
+                return
         exchange.handler = self.inner
         self.inner.handle(exchange)
 
@@ -279,8 +352,16 @@ class CacheHandler(Handler):
         return decide(request, entry, self.policy, now).action in (SERVE, SERVE_AND_REVALIDATE)
 
     def may_store(self, request: Request, response: Response, now: float) -> tuple[bool, int]:
-        """Tell whether a response may be stored, and why not."""
-        return may_store(request, response, self.policy, now)
+        """Tell whether a response may be stored, a part too, and why not."""
+        return may_store(request, response, self.policy, now, takes_parts=True)
+
+    def has_room(self, size: int) -> bool:
+        """Tell whether an answer of this size (UNKNOWN_LENGTH too) may be kept on its way."""
+        return size <= self.policy.max_object and self.cache.has_room(max(size, 0))
+
+    def new_fill(self) -> Fill:
+        """Return what takes content that is to be stored."""
+        return Fill(min(self.policy.max_object, self.cache.max_object))
 
     def build(
         self, key: bytes, request: Request, response: Response, asked_at: float, now: float
@@ -326,6 +407,33 @@ class CacheHandler(Handler):
         stored.is_complete = True
         self.cache.keep(stored)
 
+    def keep_part(
+        self, stored: StoredResponse, request: Request, piece: Piece, fill: Fill, is_whole: bool
+    ) -> None:
+        """Store a part that has come in, or add it to what is stored of the same (RFC 9111 sections 3.3, 3.4).
+
+        `is_whole`: its content came to its end.
+        """
+        asked = request.fields.get(b"range") or b""
+        if not set_partial(stored, piece, fill.body(), is_whole, asked):
+            return
+        store = self.cache.store
+        entry = store.peek(stored.key)
+        old = choose(entry.variants, request.fields) if entry is not None else None
+        if old is not None and combine(old, stored):
+            self.cache.changed(old)
+        elif old is None or replaces(old, stored):
+            self.cache.keep(stored)
+
+    def keep_beginning(self, stored: StoredResponse, fill: Fill) -> None:
+        """Store what has come of an answer that broke off, where the rest can be recognised."""
+        length = stored.length
+        entry = self.cache.store.peek(stored.key)
+        if entry is not None and entry.variants:
+            return  # what is stored is worth no less
+        if set_broken_off(stored, fill.body(), length):
+            self.cache.keep(stored)
+
     def invalidate(self, exchange: Exchange, response: Response | None) -> None:
         """Let nothing be used unconfirmed that an unsafe request may have changed; `response` None: it is on its
         way."""
@@ -342,7 +450,7 @@ class CacheHandler(Handler):
         """Answer from a stored response."""
         status = evaluate(client.request, variant, now)
         if status == FORWARD:
-            self._pass(client, reason)
+            self._pass(client, reason, b"")
             return
         self._note(client, outcome, reason)
         fields = self._stored_fields(variant, outcome, reason, now)
@@ -403,13 +511,24 @@ class CacheHandler(Handler):
         self._begin(reader, stored, evaluate(client.request, stored, now), fields)
         return reader
 
-    def read_error(
-        self, client: Exchange, response: Response, fill: Fill, outcome: int, reason: int
+    def read_whole(
+        self,
+        client: Exchange,
+        response: Response,
+        fill: Fill,
+        outcome: int,
+        reason: int,
+        stored: StoredResponse | None = None,
     ) -> Reader:
-        """Send the head of an error that Headgate made to one of those who waited."""
+        """Send a head as it is to one who gets all of its content: an error that Headgate made, or a part that is
+        `stored` on its way."""
         self._note(client, outcome, reason)
         fields = response.fields.copy()
-        self.mark(fields, cache_status(outcome, reason))
+        status = cache_status(outcome, reason)
+        if stored is not None:
+            left = ttl(stored, time.time())
+            status = cache_status(outcome, reason, left, stored=True, forwarded_status=response.status)
+        self.mark(fields, status)
         reader = Reader(client, self.cache.values, fill, None)
         client.attempt = reader
         client.handler = self

@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Final, final
 from headgate.cache.entry import StoredResponse
 from headgate.cache.fill import Fill
 from headgate.cache.outcome import COLLAPSED, NO_ROOM, NONE, REVALIDATED, STALE, STORED, TOO_LARGE, VARY
+from headgate.cache.partial import Piece, piece_of
 from headgate.cache.reuse import FORWARD, REFUSE, SERVE
 from headgate.cache.vary import matches
 from headgate.connection.context import ConnectionContext
@@ -114,6 +115,7 @@ class Flight(Downstream, ReaderOwner):
         self.leader: Exchange | None = None
         self.fill: Fill | None = None
         self.stored: StoredResponse | None = None  # what is being filled
+        self.piece: Piece | None = None  # what it is of the whole, None: all
         self.started = time.time()
         self.generation = self.cache.store.generation  # purges that are given from now on are for it too
         self._held = 0
@@ -266,12 +268,23 @@ class Flight(Downstream, ReaderOwner):
         stored.generation = self.generation
         self.stored = stored
         self.cache.values[CACHE_FILLS] += 1
-        self._fill(response, stored, now)
-
-    def _fill(self, response: Response, stored: StoredResponse, now: float) -> None:
-        fill = Fill(min(self.handler.policy.max_object, self.cache.max_object))
-        self.fill = fill
+        self.fill = handler.new_fill()
         self.state = FILLING
+        self.piece = piece_of(response)
+        if self.piece is None:
+            self._fill(response, stored, self.fill)
+        else:
+            self._fill_part(response, stored, self.fill)
+
+    def _fill_part(self, response: Response, stored: StoredResponse, fill: Fill) -> None:
+        """A part is stored for ranges of later requests; nobody waits for it but the one who asked."""
+        leader = self.leader
+        self._take_waiting()
+        if leader is not None:
+            outcome = self.handler.outcome_of(self.variant, self.reason)
+            self._let_read(self.handler.read_whole(leader, response, fill, outcome, self.reason, stored))
+
+    def _fill(self, response: Response, stored: StoredResponse, fill: Fill) -> None:
         stored.length = response.body
         waiting = self._take_waiting()
         leader = self.leader
@@ -379,7 +392,7 @@ class Flight(Downstream, ReaderOwner):
             client.reason = self.exchange.reason
             if client is not self.leader:
                 client.detail = ""  # told once
-            reader = handler.read_error(client, response, fill, outcome, self.reason)
+            reader = handler.read_whole(client, response, fill, outcome, self.reason)
             reader.owner = self
             self.readers.append(reader)
         if response.body == 0:
@@ -404,6 +417,8 @@ class Flight(Downstream, ReaderOwner):
         """More has come than may be stored, or held meanwhile: pass it on, and keep nothing."""
         self.stored = None
         self._unlist()
+        if self.piece is not None:
+            return  # of another part that need not be true
         until = time.time() + self.handler.policy.uncacheable_ttl
         self.cache.store.mark_uncacheable(self.key, until)
 
@@ -431,11 +446,22 @@ class Flight(Downstream, ReaderOwner):
         if fill is None:
             return
         fill.end()
-        stored = self.stored
-        if stored is not None:
-            self.handler.keep(stored, fill)
+        self._store(fill, True)
         self._account(None)
         self._push()
+
+    def _store(self, fill: Fill, is_whole: bool) -> None:
+        """Store what has come in; not `is_whole`: it broke off."""
+        stored = self.stored
+        self.stored = None
+        if stored is None or not fill.keeps:
+            return
+        if self.piece is not None:
+            self.handler.keep_part(stored, self.asked, self.piece, fill, is_whole)
+        elif is_whole:
+            self.handler.keep(stored, fill)
+        else:
+            self.handler.keep_beginning(stored, fill)
 
     def _push(self) -> None:
         """Let everybody go on who takes more."""
@@ -517,6 +543,7 @@ class Flight(Downstream, ReaderOwner):
         elif state == FILLING and fill is not None:
             self.cache.values[CACHE_FILLS_BROKEN] += 1
             fill.break_off()
+            self._store(fill, False)
             readers = self.readers
             self.readers = []
             for reader in readers:

@@ -9,6 +9,7 @@ import secrets
 from typing import Final
 
 from headgate.cache.entry import StoredResponse
+from headgate.cache.partial import answer
 from headgate.cache.ranges import (
     PARTIAL,
     UNSATISFIABLE,
@@ -29,9 +30,16 @@ def begin_range(reader: Reader, variant: StoredResponse, fields: Fields) -> bool
     """Send the head of the range that a request asks for, to whose reader all of `variant` was to be given; False:
     it gets the whole."""
     length = variant.length
-    if variant.status != 200 or length < 0:
+    values = reader.exchange.request.fields.get_all(b"range")
+    if variant.ranges is not None:
+        held = answer(values, variant, True)
+        if held is None:
+            return False
+        selection = held
+    elif variant.status != 200 or length < 0:
         return False
-    selection = select(reader.exchange.request.fields.get_all(b"range"), length)
+    else:
+        selection = select(values, length)
     if selection.status == UNSATISFIABLE:
         fields.set(b"content-range", unsatisfied_range(length), b"Content-Range")
         fields.set(b"content-length", b"0", b"Content-Length")

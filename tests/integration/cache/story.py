@@ -30,6 +30,7 @@ class Answer:
         self.chunked = False
         self.cut = False  # ends in the middle of its content
         self.drops = False  # the connection ends instead of an answer
+        self.ranges = False  # a Range of the form bytes=FIRST-LAST is answered by a 206
 
 
 class Story:
@@ -89,6 +90,9 @@ class Story:
         if tag and tag in (head.get("if-none-match") or ""):
             wire.send("\r\n".join(["HTTP/1.1 304 Not Modified", *lines, "", ""]).encode())
             return True
+        asked = head.get("range") or ""
+        if answer.ranges and asked:
+            return self._part(wire, asked, answer)
         framing = "Transfer-Encoding: chunked" if answer.chunked else f"Content-Length: {len(answer.body)}"
         wire.send("\r\n".join([f"HTTP/1.1 {answer.status} Said", framing, *lines, "", ""]).encode())
         if head.words[0] == "HEAD":
@@ -101,6 +105,14 @@ class Story:
         self._piece(wire, answer, answer.body[half:])
         if answer.chunked:
             wire.send(b"0\r\n\r\n")
+        return True
+
+    def _part(self, wire: Wire, asked: str, answer: Answer) -> bool:
+        first, last = (int(number) for number in asked.removeprefix("bytes=").split("-"))
+        part = answer.body[first : last + 1]
+        span = f"Content-Range: bytes {first}-{first + len(part) - 1}/{len(answer.body)}"
+        lines = ["HTTP/1.1 206 Partial", span, f"Content-Length: {len(part)}", *answer.lines, "", ""]
+        wire.send("\r\n".join(lines).encode() + part)
         return True
 
     def _piece(self, wire: Wire, answer: Answer, data: bytes) -> None:
