@@ -70,6 +70,20 @@ def pss_bytes(pids: list[int]) -> int:
     return total
 
 
+def anonymous_bytes(pids: list[int]) -> int:
+    """Return the proportional octets of `pids` that are in no file: maps of files are not counted."""
+    total = 0
+    for pid in pids:
+        try:
+            rollup = (PROC / str(pid) / "smaps_rollup").read_text()
+        except OSError:
+            continue
+        for line in rollup.splitlines():
+            if line.startswith("Pss_Anon:"):
+                total += int(line.split()[1]) * 1024
+    return total
+
+
 def settle(pids: list[int], quiet: float = 0.1, limit: float = 5.0) -> None:
     """Wait until `pids` have used under 2 % of a core for `quiet` seconds, at most `limit` seconds."""
     end = time.monotonic() + limit

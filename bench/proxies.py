@@ -307,7 +307,8 @@ def headgate_config(job: Job) -> str:
 
 def headgate_cache(job: Job) -> str:
     """Return the [cache] of headgate.toml."""
-    return f'[cache]\nenabled = true\nmemory = "{job.profile.cache_mib}MiB"'
+    disk = '\ndisk = "2GiB"' if job.profile.cache == "disk" else ""
+    return f'[cache]\nenabled = true\nmemory = "{job.profile.cache_mib}MiB"{disk}'
 
 
 def headgate_relay(job: Job) -> str:

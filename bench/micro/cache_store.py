@@ -29,6 +29,7 @@ FEW = 1000
 LOOKS = 200_000
 BATCH = 5000
 BUDGET = 8 << 30
+DISK_BUDGET = 2 << 30  # as in bench/proxies
 HIT_US = 10.0
 GOAL_SHARE = 0.15
 GOAL_INDEX = 200.0
@@ -121,34 +122,45 @@ def in_memory(count: int) -> None:
         )
 
 
+def fill(root: Path, count: int, key: Callable[[int], bytes]) -> None:
+    """Put `count` responses on disk, fresh for a day."""
+    root.mkdir(parents=True)
+    now = time.time()
+    index = Index(str(root), DISK_BUDGET)
+    for first in range(0, count, BATCH):
+        records = []
+        for number in range(first, min(first + BATCH, count)):
+            stored = response(number)
+            stored.key = key(number)
+            stored.request_time = stored.response_time = stored.born = now
+            stored.lifetime = 86400.0
+            stored.fresh_until = now + 86400.0
+            records.append(encode(stored, b"%0100d" % number))
+        index.put_all(records, 0.0)
+    index.close()
+
+
 def on_disk(count: int, folder: Path) -> None:
     root = folder / "cache_store_bench"
     shutil.rmtree(root, ignore_errors=True)
-    root.mkdir()
     try:
-        index = Index(str(root), BUDGET)
-        for first in range(0, count, BATCH):
-            batch = range(first, min(first + BATCH, count))
-            index.put_all([encode(response(number), b"%0100d" % number) for number in batch], 0.0)
-        index.close()
-        print(
-            f"\n{count:,} on disk, {(root / 'index/data.mdb').stat().st_size / count:.0f} octets of LMDB for each"
-        )
+        fill(root, count, key_of)
+        each = (root / "index/data.mdb").stat().st_size / count
+        print(f"\n{count:,} on disk, {each:.0f} octets of LMDB for each")
         before, begin = anonymous(), time.perf_counter()
-        Index(str(root), BUDGET).close()
+        Index(str(root), DISK_BUDGET).close()
         writer = time.perf_counter() - begin
         begin = time.perf_counter()
-        store = DiskStore(str(root), BUDGET, "/nowhere", print)
+        store = DiskStore(str(root), DISK_BUDGET, "/nowhere", print)
         store.get(key_of(0))
         first_hit = time.perf_counter() - begin
         print(
-            f"opening                    {writer * 1e3:8.2f} ms for the writer, {first_hit * 1e3:.2f} to a first hit"
+            f"opening (ms)               {writer * 1e3:8.2f}      to a worker's first hit {first_hit * 1e3:.2f}"
         )
         print(f"look-up                    {look_up(store.get, count):8.2f} us")
         each = (anonymous() - before) / count
-        print(
-            f"memory outside LMDB        {each:8.1f} octets for each ({'met' if each <= GOAL_INDEX else 'MISSED'})"
-        )
+        said = "met" if each <= GOAL_INDEX else "MISSED"
+        print(f"octets outside LMDB        {each:8.1f}      for each ({said})")
         store.close()
     finally:
         shutil.rmtree(root, ignore_errors=True)
@@ -164,7 +176,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("count", type=int, nargs="?", default=1_000_000)
     parser.add_argument("--disk", type=Path)
+    parser.add_argument(
+        "--fill", nargs=2, metavar=("FOLDER", "HOST"), help="only fill a folder, for bench/rows"
+    )
     options = parser.parse_args()
+    if options.fill:
+        folder, host = options.fill
+        fill(Path(folder), options.count, lambda number: b"http://%b/stored/%d" % (host.encode(), number))
+        return
     in_memory(options.count)
     if options.disk is not None:
         on_disk(options.count, options.disk)
