@@ -107,8 +107,25 @@ def request_directives(fields: Fields) -> Directives:
     return NOTHING
 
 
+# What lines mean that were read before: an origin has few of them, and each is read several times for one response.
+# Bounded in number and length, forgotten all at once; whoever makes up lines pays for the reading alone.
+_KNOWN: Final[dict[bytes, Directives]] = {}
+_MAX_KNOWN: Final = 256
+_MAX_KNOWN_LINE: Final = 256
+
+
 def parse_cache_control(values: list[bytes]) -> Directives:
-    """Return what the Cache-Control lines of one message say together; never fails."""
+    """Return what the Cache-Control lines of one message say together, never to be changed; never fails."""
+    if len(values) == 1 and len(values[0]) <= _MAX_KNOWN_LINE:
+        line = values[0]
+        known = _KNOWN.get(line)
+        if known is None:
+            known = Directives()
+            _read_line(known, line)
+            if len(_KNOWN) >= _MAX_KNOWN:
+                _KNOWN.clear()
+            _KNOWN[line] = known
+        return known
     said = Directives()
     for value in values:
         _read_line(said, value)

@@ -61,6 +61,10 @@ class _Memo:
 
 _memo: Final = _Memo()
 
+# Dates that were read before: those of one second are the same, and those of one object too. Forgotten all at once.
+_READ: Final[dict[bytes, int]] = {}
+_MAX_READ: Final = 256
+
 
 def format_date(second: int) -> bytes:
     """Return a time, in seconds since the epoch, as an IMF-fixdate (RFC 9110 section 5.6.7)."""
@@ -93,10 +97,17 @@ def parse_http_date(value: bytes, wall: float) -> int:
 
     `wall` tells which century two digits of a year are of: at most 50 years ahead, else the past.
     """
+    known = _READ.get(value, -1)
+    if known >= 0:
+        return known
     found = _IMF_FIXDATE.fullmatch(value)
     if found is not None:
         day, month, year, hour, minute, second = found.groups()
-        return _seconds(int(year), month, day, hour, minute, second)
+        moment = _seconds(int(year), month, day, hour, minute, second)
+        if len(_READ) >= _MAX_READ:
+            _READ.clear()
+        _READ[value] = moment
+        return moment
     found = _ASCTIME.fullmatch(value)
     if found is not None:
         month, day, hour, minute, second, year = found.groups()

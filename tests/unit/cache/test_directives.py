@@ -192,3 +192,18 @@ def test_no_line_raises_and_numbers_are_in_range(lines):
 def test_nothing_around_it_hides_a_restriction_on_its_own_line(lines, word, at):
     flags = {b"no-store": d.NO_STORE, b"private": d.PRIVATE, b"no-cache": d.NO_CACHE}[word]
     assert parse_cache_control([*lines[:at], word, *lines[at:]]).flags & flags
+
+
+def test_lines_that_were_read_before_are_known_and_few_are_kept():
+    line = b"max-age=60, stale-if-error=5"
+    first = parse_cache_control([line])
+    assert parse_cache_control([line]) is first
+    for number in range(2 * d._MAX_KNOWN):
+        assert parse_cache_control([b"max-age=%d" % number]).max_age == number
+        assert len(d._KNOWN) <= d._MAX_KNOWN
+    again = parse_cache_control([line])
+    assert (again.max_age, again.stale_if_error) == (60, 5)
+    long = b"x" * (d._MAX_KNOWN_LINE - 11) + b", max-age=1"
+    assert parse_cache_control([long]) is parse_cache_control([long])
+    assert parse_cache_control([b"x" + long]) is not parse_cache_control([b"x" + long])
+    assert parse_cache_control([b"x" + long]).max_age == 1

@@ -6,6 +6,7 @@ from email.utils import formatdate
 
 import pytest
 
+from headgate.http import date
 from headgate.http.date import add_date, format_date, parse_http_date
 from headgate.http.fields import DATE, Fields
 
@@ -127,3 +128,14 @@ def test_rfc9110_5_6_7_two_digits_near_the_turn_of_a_century():
     )
     leap = calendar.timegm((2016, 12, 31, 23, 59, 60))
     assert parse_http_date(b"Sat, 31 Dec 2016 23:59:60 GMT", NOW) == leap
+
+
+def test_dates_that_were_read_before_are_known_and_few_are_kept():
+    for second in [*range(0, 86400 * 600, 86400), 0]:
+        for _ in range(2):
+            assert parse_http_date(format_date(second), 0.0) == second
+        assert len(date._READ) <= date._MAX_READ
+    # No century is remembered: it depends on the clock.
+    value = b"Sunday, 06-Nov-94 08:49:37 GMT"
+    assert parse_http_date(value, 784111777.0) == 784111777
+    assert parse_http_date(value, 784111777.0 + 100 * 31_556_952) > 784111777
