@@ -9,12 +9,17 @@ stands, and no reader waits for another. Two modes:
   of, and the origin waits while more than WINDOW octets are held: the slowest reader sets the pace. A reader can no
   longer begin.
 
+Content may go to a file as well, while it comes (`begin_upload`): then what is larger than may be kept in memory is
+kept there alone, and read from there. A disk that fails costs what is kept in memory nothing; what was on the disk
+alone is passed on from then on.
+
 Readers are the owner's: a fill knows nothing of connections.
 """
 
 from typing import Final, final
 
-from headgate.cache.entry import MemoryBody
+from headgate.cache.entry import Body, MemoryBody
+from headgate.cache.store.bodies import CheckedBody, Upload
 
 # Held of content that is not kept, for readers that are behind: as much as a socket's buffer takes at once. nginx
 # buffers 64 KiB of an answer, Varnish's streams have 128 KiB windows.
@@ -26,13 +31,27 @@ SMALL: Final = 4096
 
 @final
 class Fill:
-    """Content that is coming in. `limit`: octets that may be kept, and not one more.
+    """Content that is coming in. `limit`: octets that may be kept in memory, and not one more.
 
     `size` is what has come so far, `held` what is in memory of it; `is_over` says that this was all, `broken` that
     the rest will never come.
     """
 
-    __slots__ = ("_chunks", "_starts", "broken", "held", "is_over", "keeps", "limit", "size")
+    __slots__ = (
+        "_chunks",
+        "_disk_limit",
+        "_spool",
+        "_starts",
+        "broken",
+        "failure",
+        "held",
+        "is_over",
+        "keeps",
+        "limit",
+        "size",
+        "spooled",
+        "upload",
+    )
 
     def __init__(self, limit: int) -> None:
         self.limit = limit
@@ -43,6 +62,11 @@ class Fill:
         self.broken = False
         self._chunks: list[bytes] = []
         self._starts: list[int] = []
+        self.upload: Upload | None = None  # has all that came so far
+        self.spooled: int = 0  # octets that are in a file alone; chunks begin behind them
+        self.failure: OSError | None = None  # the disk's
+        self._spool: Body | None = None  # where those are read
+        self._disk_limit: int = 0
 
     def __repr__(self) -> str:
         mode = "over" if self.is_over else "broken" if self.broken else "keeping" if self.keeps else "passing"
@@ -58,6 +82,11 @@ class Fill:
         size = len(data)
         if size == 0:
             return
+        upload = self.upload
+        if upload is not None and self._upload(upload, data) and self._spool is not None:
+            self.size += size
+            self.spooled = self.size
+            return
         chunks = self._chunks
         if chunks and len(chunks[-1]) + size <= SMALL:
             chunks[-1] += data
@@ -67,15 +96,80 @@ class Fill:
         self.size += size
         self.held += size
         if self.size > self.limit:
+            self.keeps = self.leave_memory()
+
+    def begin_upload(self, upload: Upload, limit: int) -> None:
+        """From now on content goes into a file too, up to `limit` octets of it. Raises OSError."""
+        for chunk in self._chunks:
+            upload.write(chunk)
+        self._disk_limit = limit
+        self.upload = upload
+
+    def _upload(self, upload: Upload, data: bytes) -> bool:
+        """Write a piece; False: the file is given up."""
+        try:
+            if upload.size + len(data) <= self._disk_limit:
+                upload.write(data)
+                return True
+        except OSError as error:
+            self.failure = error
+        self.give_up_upload()
+        return False
+
+    def give_up_upload(self) -> None:
+        """There will be no file; what is in it alone can be read until `close`."""
+        upload = self.upload
+        if upload is None:
+            return
+        self.upload = None
+        upload.abort()
+        if self._spool is None:
+            upload.close()
+        else:
             self.keeps = False
+
+    def leave_memory(self) -> bool:
+        """Keep content in its file alone; False: it has none."""
+        if self.upload is None:
+            return False
+        self._spool = self.upload
+        self.spooled = self.size
+        self._chunks = []
+        self._starts = []
+        self.held = 0
+        return True
+
+    def settle(self, body: CheckedBody) -> None:
+        """The file is complete, and `body` has its descriptor: what is there alone is read by that."""
+        self.upload = None
+        if self._spool is not None:
+            self._spool = body
+
+    def close(self) -> None:
+        """Nobody reads any more: let go of the file."""
+        upload = self.upload
+        spool = self._spool
+        self.upload = None
+        self._spool = None
+        if upload is not None:
+            upload.abort()
+            upload.close()
+        if isinstance(spool, Upload):
+            spool.close()
 
     def read(self, at: int, limit: int) -> bytes:
         """Return what is there from `at` on, at most `limit` octets: a whole piece where that is possible.
 
-        b"": nothing is there yet, or this is the end.
+        b"": nothing is there yet, or this is the end. Raises OSError where that is in a file.
         """
         if at >= self.size:
             return b""
+        if at < self.spooled:
+            spool = self._spool
+            if spool is None:
+                raise ValueError(f"octet {at} is gone")
+            most = min(limit, self.spooled - at)
+            return spool.read(at, most)
         starts = self._starts
         low = 0
         high = len(starts) - 1
@@ -116,5 +210,5 @@ class Fill:
         self.broken = True
 
     def body(self) -> MemoryBody:
-        """Return the content, which is all there and kept."""
+        """Return the content, which is all there and kept in memory."""
         return MemoryBody(self._chunks)

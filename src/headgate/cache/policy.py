@@ -42,6 +42,7 @@ class Policy:
         "key_fields",
         "key_host",
         "key_scheme",
+        "max_in_memory",
         "max_object",
         "max_ttl",
         "max_variants",
@@ -96,7 +97,8 @@ class Policy:
         # Requests with one of these go by the cache.
         self.bypass_fields: tuple[bytes, ...] = ()
         self.bypass_cookies: tuple[bytes, ...] = ()
-        self.max_object: int = 1 << 30
+        self.max_object: int = 1 << 30  # wherever it is kept
+        self.max_in_memory: int = 1 << 30
         # For how long a key whose answer was not storable makes nobody wait.
         self.uncacheable_ttl: float = 60.0
 

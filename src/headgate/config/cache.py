@@ -4,6 +4,7 @@ from typing import Annotated, Final, Literal
 
 from pydantic import AfterValidator, Field
 
+from headgate.cache.memory import OBJECT_SHARE
 from headgate.cache.policy import (
     COOKIES_KEEP,
     COOKIES_REFUSE,
@@ -64,11 +65,14 @@ class Cache(Table):
     """Memory for stored responses, of each worker: fields, content and what it costs to find them. Beside it up to a
     quarter of it is held of responses that are being stored."""
     max_object: Size = 8 * 1024**2
-    """Largest response that is stored; never more than an eighth of `memory`. Reason: a few large ones would push out
-    thousands; Traffic Server keeps 4 MiB at most in memory."""
+    """Largest response that is stored in memory; never more than an eighth of `memory`. Reason: a few large ones
+    would push out thousands; Traffic Server keeps 4 MiB at most in memory."""
     disk: DiskSize = 0
     """Room for stored responses on disk, in the folder `cache` of `state_dir`: 16MiB or more, 0 for none. All workers
-    share it, and a restart finds it again. Responses of up to 64 KiB are written."""
+    share it, and a restart finds it again."""
+    disk_max_object: Size = 1024**3
+    """Largest response that is stored on disk; never more than an eighth of `disk`. Reason: a film of an hour has
+    some 1 GiB, and is asked for in parts; what is larger would push out thousands for one."""
     status_header: Flag = True
     """Whether answers tell in Cache-Status (RFC 9211) what became of the request at the cache."""
 
@@ -150,6 +154,8 @@ def policy_of(cache: Cache, own: RouteCache, name: str, *, has_sticky_cookie: bo
     policy.query_sorted = own.query_sorted
     policy.bypass_fields = tuple(field.lower().encode() for field in own.bypass_headers)
     policy.bypass_cookies = tuple(cookie.encode() for cookie in own.bypass_cookies)
-    policy.max_object = own.max_object if own.max_object is not None else cache.max_object
+    on_disk = min(cache.disk_max_object, cache.disk // OBJECT_SHARE)
+    policy.max_in_memory = cache.max_object
+    policy.max_object = own.max_object if own.max_object is not None else max(cache.max_object, on_disk)
     policy.max_variants = own.max_variants
     return policy

@@ -45,6 +45,7 @@ from headgate.cache.reuse import (
     on_error,
     ttl,
 )
+from headgate.cache.store.bodies import CheckedBody
 from headgate.cache.storing import build, may_store
 from headgate.cache.update import NOTHING, merge_304, merge_head, still_storable
 from headgate.cache.vary import choose
@@ -361,7 +362,12 @@ class CacheHandler(Handler):
 
     def new_fill(self) -> Fill:
         """Return what takes content that is to be stored."""
-        return Fill(min(self.policy.max_object, self.cache.max_object))
+        return Fill(self.most_in_memory())
+
+    def most_in_memory(self) -> int:
+        """Return how much of one response's content may be kept in memory."""
+        policy = self.policy
+        return min(policy.max_in_memory, policy.max_object, self.cache.max_object)
 
     def build(
         self, key: bytes, request: Request, response: Response, asked_at: float, now: float
@@ -402,10 +408,9 @@ class CacheHandler(Handler):
 
     def keep(self, stored: StoredResponse, fill: Fill) -> None:
         """Store what has come in."""
-        stored.body = fill.body()
         stored.length = fill.size
         stored.is_complete = True
-        self.cache.keep(stored)
+        self.cache.keep_fill(stored, fill)
 
     def keep_part(
         self, stored: StoredResponse, request: Request, piece: Piece, fill: Fill, is_whole: bool
@@ -427,6 +432,8 @@ class CacheHandler(Handler):
 
     def keep_beginning(self, stored: StoredResponse, fill: Fill) -> None:
         """Store what has come of an answer that broke off, where the rest can be recognised."""
+        if fill.spooled:
+            return
         length = stored.length
         entry = self.cache.store.peek(stored.key)
         if entry is not None and entry.variants:
@@ -451,6 +458,10 @@ class CacheHandler(Handler):
         status = evaluate(client.request, variant, now)
         if status == FORWARD:
             self._pass(client, reason, b"")
+            return
+        body = variant.body
+        if isinstance(body, CheckedBody) and not self.cache.is_there(variant, body):
+            self.go_alone(client, words.NOT_STORED)
             return
         self._note(client, outcome, reason)
         fields = self._stored_fields(variant, outcome, reason, now)

@@ -6,7 +6,9 @@ import time
 from typing import TYPE_CHECKING, Final, final
 
 from headgate.cache.entry import KeyEntry, StoredResponse
+from headgate.cache.fill import Fill
 from headgate.cache.memory import MemoryStore
+from headgate.cache.store.bodies import CheckedBody
 from headgate.counters import (
     CACHE_EVICTED,
     CACHE_HELD,
@@ -62,9 +64,34 @@ class Cache:
     def find(self, key: bytes) -> KeyEntry | None:
         """Return what is stored under `key`, in memory or on the disk."""
         entry = self.store.get(key)
-        if entry is None and self.disk is not None:
+        if self.disk is not None and (entry is None or not entry.variants):
             return self.disk.find(key)
         return entry
+
+    def keep_fill(self, stored: StoredResponse, fill: Fill) -> None:
+        """Store a response whose content has all come in: in memory if it fits, on the disk if it went there too."""
+        if fill.upload is None:
+            if fill.spooled:
+                self.values[CACHE_REFUSED] += 1
+                return
+            stored.body = fill.body()
+            self.keep(stored)
+            return
+        in_file: CheckedBody | None = None
+        if self.disk is not None:
+            in_file = self.disk.finish(fill, stored)
+        if not fill.spooled:
+            stored.body = fill.body()
+        elif in_file is not None:
+            stored.body = in_file
+        else:
+            self.values[CACHE_REFUSED] += 1
+            return
+        self.values[CACHE_STORED if self.store.put(stored) else CACHE_REFUSED] += 1
+
+    def is_there(self, stored: StoredResponse, body: CheckedBody) -> bool:
+        """Tell whether content in a file can be served."""
+        return self.disk is not None and self.disk.is_there(stored, body)
 
     def changed(self, stored: StoredResponse) -> None:
         """A stored response was changed in place: by a 304, by the answer to a HEAD."""

@@ -12,13 +12,17 @@ a full one would be worn out by what is asked for once.
 
 from __future__ import annotations
 
+import time
 from typing import Final, final
 
 from headgate.cache.entry import KeyEntry, MemoryBody, StoredResponse
+from headgate.cache.fill import Fill
 from headgate.cache.memory import MemoryStore
 from headgate.cache.purges import GONE, url_of
 from headgate.cache.store.bodies import CheckedBody
 from headgate.cache.store.disk import DiskStore
+from headgate.cache.store.format import variant_id
+from headgate.cache.store.layout import file_path
 from headgate.counters import (
     CACHE_DISK_CORRUPT,
     CACHE_DISK_DROPPED,
@@ -32,6 +36,8 @@ from headgate.counters import (
 _SETTLED: Final = 5.0
 # Invalidated URLs that are remembered meanwhile. One more, and nothing older than now is taken from the disk.
 MAX_REMOVING: Final = 16384
+# Responses that are written to files at once: descriptors of a worker, which connections need.
+MAX_UPLOADS: Final = 256
 # Octets of the budget that have to be free for everything to be written.
 _FREE_SHARE: Final = 8
 
@@ -49,6 +55,7 @@ class DiskTier:
         self._purging: list[tuple[int, bytes, bool, int, float]] = []
         self._trusted_from = 0.0  # wall seconds
         self._connections = 0
+        self._uploads = 0
 
     def __repr__(self) -> str:
         return f"<DiskTier {self.disk.root}>"
@@ -63,15 +70,22 @@ class DiskTier:
             return None
         memory = self._memory
         entry = KeyEntry(key)
+        known = memory.peek(key)
+        valid_from = max(self._trusted_from, known.invalid_before if known is not None else 0.0)
         for variant in disk.get(key):
-            if variant.request_time < self._trusted_from:
+            if variant.request_time < valid_from:
+                continue
+            if not _is_whole(variant):
+                disk.corrupt += 1
+                disk.remove(key, 0.0)
                 continue
             variant.generation = memory.generation  # judged by the disk's purges, which are the same
             entry.variants.append(variant)
             memory.put(variant)
         if not entry.variants:
-            return None
-        return memory.peek(key) or entry
+            return known
+        known = memory.peek(key)
+        return known if known is not None and known.variants else entry
 
     # -- storing
 
@@ -108,6 +122,77 @@ class DiskTier:
             return True
         admission = disk.admission
         return admission.estimate(key) >= admission.threshold or disk.has(key)
+
+    # -- large content: written while it comes
+
+    def takes(self, key: bytes) -> bool:
+        """Tell whether content under a key may be uploaded now."""
+        return self.disk.is_up and self._uploads < MAX_UPLOADS and self._is_admitted(key)
+
+    def begin(self, fill: Fill, variant: StoredResponse, limit: int) -> None:
+        """Have content written while it comes in, `limit` octets of it at most, if it is worth it."""
+        if self._uploads >= MAX_UPLOADS or not self._may_have(variant):
+            return
+        upload = self.disk.upload()
+        if upload is None:
+            return
+        try:
+            fill.begin_upload(upload, limit)
+        except OSError as error:
+            upload.abort()
+            upload.close()
+            self.disk.fail(error)
+            return
+        self._uploads += 1
+
+    def append(self, fill: Fill, data: bytes) -> None:
+        """Let a fill take a piece that goes to the disk too."""
+        begun = time.monotonic()
+        fill.append(data)
+        self.disk.judge_speed(time.monotonic() - begun)
+        if fill.upload is None:
+            self._uploads -= 1
+            if fill.failure is not None:
+                self.disk.fail(fill.failure)
+
+    def finish(self, fill: Fill, variant: StoredResponse) -> CheckedBody | None:
+        """All of the content is there: have it stored; None: it is not on the disk."""
+        upload = fill.upload
+        if upload is None:
+            return None
+        disk = self.disk
+        self._uploads -= 1
+        if self._may_have(variant):
+            content = upload.finish()
+            stamp = variant.generation
+            variant.generation = disk.purges.generation
+            is_told = disk.store(variant, None, content)
+            variant.generation = stamp
+            if is_told:
+                path = file_path(disk.root, upload.name)
+                disk.files.adopt(path, upload.give_up())
+                body = CheckedBody(path, content, disk.files)
+                fill.settle(body)
+                return body
+        fill.give_up_upload()
+        return None
+
+    def drop(self, fill: Fill) -> None:
+        """The rest of the content will never come."""
+        if fill.upload is not None:
+            self._uploads -= 1
+            fill.give_up_upload()
+
+    def is_there(self, variant: StoredResponse, body: CheckedBody) -> bool:
+        """Tell whether content in a file can be served; else the response is dropped."""
+        if body.is_there():
+            self.disk.touch(variant_id(variant))
+            return True
+        self._memory.remove_variant(variant)
+        if body.is_bad:
+            self.disk.corrupt += 1
+            self.disk.remove(variant.key, 0.0)
+        return False
 
     # -- what has to reach the writer
 
@@ -160,3 +245,15 @@ class DiskTier:
     def close(self) -> None:
         """Close what is open."""
         self.disk.close()
+
+
+def _is_whole(variant: StoredResponse) -> bool:
+    """Tell whether the first octets can be read, where content is in a file."""
+    body = variant.body
+    if not isinstance(body, CheckedBody):
+        return True
+    try:
+        body.read(0, 1)
+    except OSError:
+        return False
+    return True

@@ -26,6 +26,7 @@ from headgate.cache.fill import Fill
 from headgate.cache.outcome import COLLAPSED, NO_ROOM, NONE, REVALIDATED, STALE, STORED, TOO_LARGE, VARY
 from headgate.cache.partial import Piece, piece_of
 from headgate.cache.reuse import FORWARD, REFUSE, SERVE
+from headgate.cache.store.messages import SMALL_CONTENT
 from headgate.cache.vary import matches
 from headgate.connection.context import ConnectionContext
 from headgate.connection.exchange import Downstream, Exchange
@@ -123,6 +124,7 @@ class Flight(Downstream, ReaderOwner):
         self._paused = False
         self._interim = False
         self._is_empty = False
+        self._has_tried_disk = False
         exchange = Exchange(self, context_of(client.context), request, handler.poller.now)
         exchange.host = client.host
         exchange.path = client.path
@@ -187,6 +189,10 @@ class Flight(Downstream, ReaderOwner):
 
     def reader_moved(self) -> None:
         fill = self.fill
+        if self.state == OVER:
+            self.readers = [reader for reader in self.readers if not reader.is_gone]
+            self._let_go_of_file()
+            return
         if fill is None or self.state != FILLING or fill.keeps:
             return
         if not self.readers:
@@ -257,9 +263,13 @@ class Flight(Downstream, ReaderOwner):
         elif self.variant is not None:
             handler.learn(self.variant, asked, response, self.started, now)
             self.variant = None
-        if storable and response.body > policy.max_object:
-            storable, why = False, TOO_LARGE
-        if storable and not self.cache.has_room(max(response.body, 0)):
+        size = max(response.body, 0)
+        if storable and size > handler.most_in_memory():
+            disk = self.cache.disk
+            if size > policy.max_object or disk is None or not disk.takes(self.key):
+                storable, why = False, TOO_LARGE
+            size = 0  # little of it is held
+        if storable and not self.cache.has_room(size):
             storable, why = False, NO_ROOM
         if not storable:
             self._direct(response, why, now)
@@ -297,6 +307,29 @@ class Flight(Downstream, ReaderOwner):
                 self._let_go(client, stored)
         if response.body == 0:
             self._complete()
+
+    def _append(self, fill: Fill, data: bytes) -> None:
+        """Take a piece of content; what is large goes to the disk while it comes."""
+        disk = self.cache.disk
+        if disk is None or fill.size + len(data) <= SMALL_CONTENT:
+            fill.append(data)
+            return
+        stored = self.stored
+        if fill.upload is None and stored is not None and self.piece is None and not self._has_tried_disk:
+            self._has_tried_disk = True
+            disk.begin(fill, stored, self.handler.policy.max_object)
+        if fill.upload is not None:
+            disk.append(fill, data)
+        else:
+            fill.append(data)
+
+    def _let_go_of_file(self) -> None:
+        """A file that content came into is needed no more once everybody has read it."""
+        fill = self.fill
+        if fill is None or self.state != OVER or self.readers or self.cache.disk is None:
+            return
+        self.cache.disk.drop(fill)
+        fill.close()
 
     def _let_go(self, client: Exchange, stored: StoredResponse) -> None:
         """What is being stored does not suit one who waited for it. If it is for other values of Vary, those who have
@@ -407,7 +440,7 @@ class Flight(Downstream, ReaderOwner):
         elif state == FILLING:
             fill = self.fill
             if fill is not None:
-                fill.append(data)
+                self._append(fill, data)
                 if not fill.keeps and self.stored is not None:
                     self._too_large()
         elif state == DISCARDING:
@@ -415,6 +448,8 @@ class Flight(Downstream, ReaderOwner):
 
     def _too_large(self) -> None:
         """More has come than may be stored, or held meanwhile: pass it on, and keep nothing."""
+        if self.fill is not None and self.cache.disk is not None:
+            self.cache.disk.drop(self.fill)
         self.stored = None
         self._unlist()
         if self.piece is not None:
@@ -469,6 +504,7 @@ class Flight(Downstream, ReaderOwner):
             reader.go_on()
             if reader.is_gone and reader in self.readers:
                 self.readers.remove(reader)
+        self._let_go_of_file()
 
     def flush(self) -> bool:
         state = self.state
@@ -492,7 +528,7 @@ class Flight(Downstream, ReaderOwner):
         if fill is None or state != FILLING:
             return True
         self._account(fill)
-        if self.stored is not None and not self.cache.has_room(0):
+        if self.stored is not None and fill.held and not self.cache.has_room(0) and not fill.leave_memory():
             fill.keeps = False
             self._too_large()
         self._push()
@@ -550,6 +586,7 @@ class Flight(Downstream, ReaderOwner):
                 # What has come still goes out; who is behind gets what its connection takes now.
                 reader.go_on()
                 reader.break_off(reason)
+            self._let_go_of_file()
         for client in self._take_waiting():
             self.handler.go_alone(client, STORED)
 

@@ -180,13 +180,11 @@ class Reader:
             if limit <= 0:
                 return b""
         fill = self.fill
-        if fill is not None:
-            return fill.read(self.at, limit)
         body = self.body
-        if body is None:
-            return b""
         try:
-            return body.read(self.at, limit)
+            if fill is not None:
+                return fill.read(self.at, limit)
+            return body.read(self.at, limit) if body is not None else b""
         except OSError:
             self.break_off("cache-read")
             return b""

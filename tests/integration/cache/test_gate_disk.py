@@ -2,7 +2,12 @@
 
 import http.client
 import os
+import random
+import shutil
 import signal
+import socket
+import subprocess
+import threading
 
 import pytest
 from tests.integration.cache.story import Story
@@ -118,3 +123,155 @@ def test_a_writer_that_is_killed_costs_nobody_an_answer(gate, story):
     restart(gate)
     for path in ("/before", "/after"):
         assert is_hit(ask(gate, path))
+
+
+def content_of(size, seed=0):
+    return random.Random(seed).randbytes(size)
+
+
+@pytest.mark.parametrize("chunked", [False, True])
+def test_large_content_is_the_same_from_disk(gate, story, chunked):
+    content = content_of(3 << 20)
+    story.tell("/film", content, FRESH, 'ETag: "f"').chunked = chunked
+    assert ask(gate, "/film")[1] == content
+    reply = ask(gate, "/film")
+    assert reply[1] == content
+    assert is_hit(reply)
+    assert gate.metrics()["headgate_cache_memory_bytes"] < 1 << 20
+    restart(gate)
+    reply = ask(gate, "/film")
+    assert reply[1] == content
+    assert is_hit(reply)
+    status, part, fields = ask(gate, "/film", Range="bytes=700000-1600000")
+    assert (status, part) == (206, content[700_000:1_600_001])
+    assert fields["content-range"] == f"bytes 700000-1600000/{len(content)}"
+    assert ask(gate, "/film", Range="bytes=-5")[1] == content[-5:]
+    assert len(story.asked("/film")) == (1 if not chunked else 2)
+
+
+def test_content_that_is_in_memory_too_comes_from_disk_after_a_restart(gate, story):
+    content = content_of(300_000)
+    story.tell("/picture", content, FRESH)
+    assert [ask(gate, "/picture")[1] for _ in range(2)] == [content] * 2
+    restart(gate)
+    reply = ask(gate, "/picture")
+    assert reply[1] == content
+    assert is_hit(reply)
+
+
+def test_what_is_too_large_for_the_disk_too_passes_through(gate, story):
+    content = content_of((8 << 20) + 1)
+    story.tell("/huge", content, FRESH)
+    story.tell("/unknown", content, FRESH).chunked = True
+    for path in ("/huge", "/unknown"):
+        assert [ask(gate, path)[1] == content for _ in range(2)] == [True, True]
+        assert len(story.asked(path)) == 2
+    assert list((gate.state / "cache" / "incoming").iterdir()) == []
+
+
+def test_several_read_what_is_being_written_and_one_who_leaves_harms_nobody(gate, story):
+    content = content_of(2 << 20)
+    answer = story.tell("/shared", content, FRESH)
+    answer.middle.clear()
+    replies = []
+    readers = [threading.Thread(target=lambda: replies.append(ask(gate, "/shared")[1])) for _ in range(3)]
+    readers[0].start()
+    wait_for("the first one's request", lambda: story.asked("/shared"))
+    with socket.create_connection(("127.0.0.1", gate.http_ports[0]), 20) as leaving:
+        leaving.sendall(b"GET /shared HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n")
+        for reader in readers[1:]:
+            reader.start()
+        leaving.recv(1000)
+    answer.middle.set()
+    for reader in readers:
+        reader.join(20)
+    assert [reply == content for reply in replies] == [True] * 3
+
+
+def test_a_confirmed_large_response_keeps_its_file(gate, story):
+    content = content_of(1 << 20)
+    story.tell("/slow", content, "Cache-Control: max-age=0", 'ETag: "s"')
+    ask(gate, "/slow")
+    wait_for("it to be on the disk", lambda: objects(gate) == 1)
+    story.tell("/slow", content, FRESH, 'ETag: "s"')
+    assert ask(gate, "/slow")[1] == content
+    restart(gate)
+    reply = ask(gate, "/slow")
+    assert reply[1] == content
+    assert is_hit(reply)
+
+
+# -- disks that are bad
+
+
+def files(gate):
+    return [path for path in (gate.state / "cache" / "files").rglob("*") if path.is_file()]
+
+
+def test_a_file_that_is_not_what_was_written_is_asked_for_again(gate, story):
+    content = content_of(1 << 20)
+    story.tell("/torn", content, FRESH)
+    ask(gate, "/torn")
+    wait_for("its file", lambda: files(gate))
+    gate.stop()
+    with files(gate)[0].open("r+b") as file:
+        file.write(b"another")
+    gate.start()
+    assert ask(gate, "/torn")[1] == content
+    assert len(story.asked("/torn")) == 2
+
+
+def test_an_index_that_is_damaged_begins_anew(gate, story):
+    story.tell("/damaged", b"hello", FRESH)
+    ask(gate, "/damaged")
+    gate.stop()
+    index = gate.state / "cache" / "index" / "data.mdb"
+    index.write_bytes(b"\xff" * index.stat().st_size)
+    gate.start()
+    assert ask(gate, "/damaged")[1] == b"hello"
+    wait_for("a warning", lambda: gate.events("cache-disk-damaged"))
+    assert [event["process"] for event in gate.events("cache-disk-damaged")] == ["cache writer"]
+
+
+@pytest.fixture
+def small(story, tmp_path):
+    """A gate whose state lies on a disk of 8 MiB."""
+    folder = tmp_path / "state"
+    folder.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=8m,mode=0700", "tmpfs", str(folder)], check=True)
+    try:
+        with Gate(tmp_path, TEXT.format(url=story.url)) as running:
+            yield running
+    finally:
+        subprocess.run(["umount", "-l", str(folder)], check=True)
+
+
+def test_a_disk_that_is_full_costs_a_warning(small, story):
+    content = content_of(1 << 20)
+    for number in range(12):
+        story.tell(f"/full/{number}", content[number:], FRESH)
+        assert ask(small, f"/full/{number}")[1] == content[number:]
+    wait_for("a warning", lambda: small.events("cache-disk-unusable"))
+    assert len(small.events("cache-disk-unusable")) <= 2  # a worker's and the writer's
+    for number in range(12):
+        assert ask(small, f"/full/{number}")[1] == content[number:]
+
+
+def test_a_disk_that_is_read_only_costs_a_warning(small, story):
+    content = content_of(1 << 20)
+    small.stop()
+    subprocess.run(["mount", "-o", "remount,ro", str(small.state)], check=True)
+    small.start()
+    for path in ("/ro/1", "/ro/2"):
+        story.tell(path, content, FRESH)
+        assert [ask(small, path)[1] for _ in range(2)] == [content] * 2
+    wait_for("a warning", lambda: small.events("cache-disk-unusable"))
+
+
+def test_a_disk_that_goes_away_costs_a_warning(gate, story):
+    content = content_of(1 << 20)
+    shutil.rmtree(gate.state / "cache")
+    for path in ("/gone/1", "/gone/2"):
+        story.tell(path, content, FRESH)
+        assert [ask(gate, path)[1] for _ in range(2)] == [content] * 2
+    assert {event["child"] for event in gate.events("child-exited")} == set()

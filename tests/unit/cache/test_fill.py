@@ -5,6 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from headgate.cache.fill import SMALL, WINDOW, Fill
+from headgate.cache.store.bodies import CheckedBody, OpenFiles, Upload
 
 
 def test_readers_stand_where_they_like():
@@ -89,3 +90,72 @@ def test_every_reader_gets_every_octet(pieces, limit, keeps):
     assert got == b"".join(pieces)
     if keeps:
         assert b"".join(fill.body().chunks) == got
+
+
+# -- content that goes to a file too
+
+
+def spooled(tmp_path, limit=10, disk_limit=20):
+    (tmp_path / "incoming").mkdir()
+    fill = Fill(limit)
+    fill.append(b"0123")
+    upload = Upload(str(tmp_path), "1.a")
+    fill.begin_upload(upload, disk_limit)
+    return fill, upload
+
+
+def everything(fill):
+    pieces, at = [], 0
+    while piece := fill.read(at, 7):
+        pieces.append(piece)
+        at += len(piece)
+    return b"".join(pieces)
+
+
+def test_what_fits_stays_in_memory_and_is_in_the_file_too(tmp_path):
+    fill, upload = spooled(tmp_path)
+    fill.append(b"456789")
+    fill.end()
+    assert (fill.spooled, fill.held, fill.keeps) == (0, 10, True)
+    assert everything(fill) == upload.read(0, 99) == b"0123456789"
+    fill.close()
+    assert not (tmp_path / "incoming" / "1.a").exists()
+
+
+def test_what_does_not_is_in_the_file_alone(tmp_path):
+    fill, upload = spooled(tmp_path)
+    fill.append(b"4567890")
+    fill.append(b"123")
+    assert (fill.spooled, fill.held, fill.keeps, fill.size) == (14, 0, True, 14)
+    assert everything(fill) == b"01234567890123"
+    content = upload.finish()
+    files = OpenFiles()
+    files.adopt("p", upload.give_up())
+    fill.settle(CheckedBody("p", content, files))
+    fill.end()
+    assert everything(fill) == b"01234567890123"
+    assert fill.upload is None
+    fill.close()
+    files.close_all()
+
+
+def test_the_limit_of_the_disk_and_one_more(tmp_path):
+    fill, _ = spooled(tmp_path)
+    fill.append(b"4567890123456789")
+    assert (fill.keeps, fill.spooled) == (True, 20)
+    fill.append(b"0")
+    assert (fill.keeps, fill.spooled, fill.upload) == (False, 20, None)
+    assert everything(fill) == b"012345678901234567890"
+    assert not (tmp_path / "incoming" / "1.a").exists()
+    fill.close()
+
+
+def test_a_disk_that_fails_costs_what_is_in_memory_nothing(tmp_path):
+    fill, upload = spooled(tmp_path)
+    upload.close()
+    fill.append(b"456789")
+    assert isinstance(fill.failure, OSError)
+    assert (fill.keeps, fill.upload, fill.spooled) == (True, None, 0)
+    assert everything(fill) == b"0123456789"
+    fill.append(b"0")
+    assert not fill.keeps

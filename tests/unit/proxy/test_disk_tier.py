@@ -3,9 +3,11 @@
 import pytest
 
 from headgate.cache.entry import MemoryBody, StoredResponse
+from headgate.cache.fill import Fill
 from headgate.cache.memory import MemoryStore
 from headgate.cache.purges import HOST, URL, Purges
 from headgate.cache.store.admission import Admission
+from headgate.cache.store.bodies import Upload
 from headgate.counters import CACHE_DISK_DROPPED, CACHE_DISK_PAUSED, TABLE
 from headgate.http.fields import Fields
 from headgate.proxy import disk_tier as module
@@ -176,6 +178,26 @@ def test_one_invalidation_too_many_distrusts_all_that_is_older(tier, disk, monke
     assert tier.find(key_of(4)) is None
     assert tier.find(key_of(5)) is None
     assert tier.find(key_of(6)) is not None
+
+
+def test_one_upload_too_many(tier, disk, monkeypatch, tmp_path):
+    monkeypatch.setattr(module, "MAX_UPLOADS", 2)
+    (tmp_path / "incoming").mkdir()
+    names = iter("abcd")
+    disk.upload = lambda: Upload(str(tmp_path), f"1.{next(names)}")
+    disk.judge_speed = lambda seconds: None
+    fills = [Fill(10) for _ in range(3)]
+    for number, fill in enumerate(fills):
+        assert tier.takes(key_of(number)) is (number < 2)
+        tier.begin(fill, response(key_of(number)), 20)
+    assert [fill.upload is not None for fill in fills] == [True, True, False]
+    tier.append(fills[0], b"x" * 21)  # more than the disk takes
+    assert tier.takes(key_of(3))
+    tier.drop(fills[1])
+    tier.begin(fills[2], response(key_of(2)), 20)
+    assert fills[2].upload is not None
+    for fill in fills:
+        fill.close()
 
 
 def test_the_counters_say_how_the_disk_is(tier, disk):

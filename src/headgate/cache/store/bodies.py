@@ -45,6 +45,14 @@ class OpenFiles:
             self._open[path] = descriptor
         return descriptor
 
+    def adopt(self, path: str, descriptor: int) -> None:
+        """Take over the descriptor of what will lie at `path`."""
+        self.close(path)
+        if len(self._open) >= self.limit:
+            oldest = next(iter(self._open))
+            self.close(oldest)
+        self._open[path] = descriptor
+
     def close(self, path: str) -> None:
         """Close `path`, where it is open."""
         descriptor = self._open.pop(path, -1)
@@ -161,6 +169,12 @@ class Upload(Body):
         if self._in_block:
             blocks.append(self._checksum)
         return FileContent(self.name.encode(), self.size, blocks)
+
+    def give_up(self) -> int:
+        """Return the descriptor, which is somebody else's from now on."""
+        descriptor = self._descriptor
+        self._descriptor = -1
+        return descriptor
 
     def close(self) -> None:
         """Give up the descriptor; nobody reads any more."""

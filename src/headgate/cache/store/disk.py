@@ -103,7 +103,7 @@ class DiskStore:
         """Return the variants of a key, the oldest first; [] is a miss, for whatever reason."""
         begun = self._now()
         found = self._get(key)
-        self._judge_speed(self._now() - begun)
+        self.judge_speed(self._now() - begun)
         if found:
             self.hits += 1
         else:
@@ -129,7 +129,7 @@ class DiskStore:
                 continue
             if variant is not None:
                 found.append((value[: PLACE.size], variant))
-                self._touch(identifier)
+                self.touch(identifier)
         found.sort(key=_place)
         return [variant for _, variant in found]
 
@@ -371,7 +371,8 @@ class DiskStore:
         self._objects = None
         self._meta = None
 
-    def _judge_speed(self, seconds: float) -> None:
+    def judge_speed(self, seconds: float) -> None:
+        """Take note of how long the disk took; one that is slow several times running is left alone."""
         if seconds < SLOW:
             self._slow = 0
             return
@@ -465,7 +466,8 @@ class DiskStore:
             self._waiting_octets -= len(self._waiting.popleft())
         return True
 
-    def _touch(self, identifier: bytes) -> None:
+    def touch(self, identifier: bytes) -> None:
+        """Remember that a variant was read, and tell the writer of many at once."""
         self._touched.append(identifier)
         if len(self._touched) >= _TOUCHES:
             self._send_touches()

@@ -242,19 +242,25 @@ class Index:
         variant, name = decoded.variant, ""
         if decoded.file is not None:
             name = decoded.file.name.decode()
-        if not self._may_have(decoded, record):
+        found = variant_id(variant)
+        is_new = bool(name) and os.path.exists(f"{self.root}/{INCOMING}/{name}")
+        if not self._may_have(decoded, record) or (
+            name and not is_new and not self._is_known(txn, found, name, decoded)
+        ):
             self.refused += 1
             if name:
                 _unlink(f"{self.root}/{INCOMING}/{name}")
             return 0
-        found = variant_id(variant)
         self._drop(txn, found, state, graves)
+        if name and not is_new:
+            graves.remove(file_path(self.root, name))  # the same content, of which something new is said
         charge = charge_of(record, decoded.file.size if decoded.file is not None else 0)
         self._make_room(txn, charge, state, graves)
         if name:
-            path = file_path(self.root, name)
-            os.rename(f"{self.root}/{INCOMING}/{name}", path)
-            renamed.append(path)
+            if is_new:
+                path = file_path(self.root, name)
+                os.rename(f"{self.root}/{INCOMING}/{name}", path)
+                renamed.append(path)
             txn.put(name.encode(), found, db=self._files)
         place = PLACE.pack(state.place)
         txn.put(found, place + record, db=self._objects)
@@ -272,7 +278,7 @@ class Index:
             try:
                 there = os.stat(f"{self.root}/{INCOMING}/{decoded.file.name.decode()}").st_size
             except FileNotFoundError:
-                return False  # swept away with its worker
+                there = decoded.file.size  # in its place already, or swept away with its worker
             if there != decoded.file.size:
                 return False
         return (
@@ -280,6 +286,15 @@ class Index:
             and variant.request_time >= self._removed.get(url_id(variant.key), 0.0)
             and self.purges.judge(variant.key, variant.tags, variant.generation) != GONE
         )
+
+    def _is_known(self, txn: lmdb.Transaction, found: bytes, name: str, decoded: Record) -> bool:
+        """Tell whether a variant is stored with this very file."""
+        if decoded.file is None or txn.get(name.encode(), db=self._files) != found:
+            return False
+        try:
+            return os.stat(file_path(self.root, name)).st_size == decoded.file.size
+        except FileNotFoundError:
+            return False
 
     def _make_room(self, txn: lmdb.Transaction, octets: int, state: State, graves: list[str]) -> None:
         chances = _SECOND_CHANCES
