@@ -146,6 +146,38 @@ class _Ghosts:
         return ((self._moment - found) & 0x7FFFFFFF) < span
 
 
+@final
+class _Marks:
+    """Keys whose answers were not storable: a table of fingerprints with the second until which that counts, 8 octets
+    each, where a node would be fifty times as much for every URL that somebody makes up.
+
+    Two keys in one place: the later one stays. A wrong answer, one in 2**30: somebody does not wait for another.
+    """
+
+    __slots__ = ("_mask", "_table")
+
+    def __init__(self, places: int) -> None:
+        size = 1024
+        while size < places and size < 1 << 20:
+            size *= 2
+        self._mask = size - 1
+        self._table = array("q", bytes(8 * size))
+
+    def set(self, key: bytes, until: float) -> None:
+        mixed = hash(key) & 0x3FFFFFFFFFFFFFFF
+        self._table[mixed & self._mask] = ((mixed >> 32) << 32) | min(int(until), 0xFFFFFFFF)
+
+    def until(self, key: bytes) -> int:
+        """Return the second, 0 for none."""
+        mixed = hash(key) & 0x3FFFFFFFFFFFFFFF
+        found = self._table[mixed & self._mask]
+        return found & 0xFFFFFFFF if found >> 32 == mixed >> 32 else 0
+
+    def clear(self, key: bytes) -> None:
+        if self.until(key):
+            self._table[hash(key) & self._mask] = 0
+
+
 def _hide(variant: StoredResponse) -> None:
     """Take the lists of a stored response out of the collector's sight."""
     untrack(variant.fields.names)
@@ -165,6 +197,7 @@ class MemoryStore:
         "_forget_at",
         "_ghosts",
         "_main",
+        "_marks",
         "_max_key",
         "_nodes",
         "_round",
@@ -212,6 +245,7 @@ class MemoryStore:
         self._small = _Queue()
         self._main = _Queue()
         self._ghosts = _Ghosts(budget // 8192)
+        self._marks = _Marks(budget // 1024)
         # The walk that `sweep` is on: keys that were there when it began.
         self._round: list[bytes] = []
         self._round_at = 0
@@ -230,12 +264,9 @@ class MemoryStore:
     def get(self, key: bytes) -> KeyEntry | None:
         """Return what is stored under `key`, purges applied, and count it as used."""
         node = self._nodes.get(key)
-        if node is None:
+        if node is None or (node.judged != self.generation and not self._judge(node)):
             self.misses += 1
-            return None
-        if node.judged != self.generation and not self._judge(node):
-            self.misses += 1
-            return None
+            return self._marked(key)
         if node.uses < _MAX_USES:
             node.uses += 1
         self.hits += 1
@@ -245,7 +276,7 @@ class MemoryStore:
         """Return what is stored under `key`, purges applied, and count nothing."""
         node = self._nodes.get(key)
         if node is None or (node.judged != self.generation and not self._judge(node)):
-            return None
+            return self._marked(key)
         return node.entry
 
     def put(self, variant: StoredResponse) -> bool:
@@ -266,6 +297,7 @@ class MemoryStore:
         variant.generation = self.generation
         if node is None:
             node = self._new(variant.key, cost)
+            self._marks.clear(variant.key)
         else:
             self._shorten(node, cost)
             self._make_room(cost, node)
@@ -298,9 +330,11 @@ class MemoryStore:
 
     def mark_uncacheable(self, key: bytes, until: float) -> None:
         """Remember that answers to `key` are not storable: nobody waits for another's until then (wall seconds)."""
-        node = self._known(key)
+        node = self._live(key)
         if node is not None:
             node.entry.uncacheable_until = until
+        else:
+            self._marks.set(key, until)
 
     def invalidate(self, key: bytes, now: float) -> None:
         """An unsafe request went by (RFC 9111 section 4.4): nothing received before `now` is used unconfirmed.
@@ -391,6 +425,15 @@ class MemoryStore:
         if node is not None and node.judged != self.generation and not self._judge(node):
             return None
         return node
+
+    def _marked(self, key: bytes) -> KeyEntry | None:
+        """Return an entry for a key of which nothing else is known than that its answers are not storable."""
+        until = self._marks.until(key)
+        if until == 0:
+            return None
+        entry = KeyEntry(key)
+        entry.uncacheable_until = float(until)
+        return entry
 
     def _known(self, key: bytes) -> _Node | None:
         node = self._live(key)

@@ -204,6 +204,17 @@ def test_an_uncacheable_key_is_remembered_until_something_is_stored():
     assert store.get(key_of(1)).uncacheable_until == 0.0
 
 
+def test_keys_whose_answers_are_not_storable_take_no_room():
+    store = MemoryStore(BUDGET)
+    for number in range(5000):
+        store.mark_uncacheable(key_of(number), 60.0)
+    assert (store.octets, len(store)) == (0, 0)
+    assert store.get(key_of(4999)).uncacheable_until == 60.0
+    known = sum(store.peek(key_of(number)) is not None for number in range(5000))
+    assert 500 < known <= 1024  # a table of 1024: the later one stays
+    assert store.get(key_of(5000)) is None
+
+
 def test_an_invalidated_key_refuses_what_was_asked_for_before():
     """RFC 9111 section 4.4: a response under way is older than the unsafe request, whenever it arrives."""
     store = MemoryStore(BUDGET)
