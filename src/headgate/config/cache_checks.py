@@ -12,6 +12,11 @@ def check_cache(location: Location, cache: Cache) -> Iterator[Finding]:
     """Yield what contradicts itself in `[cache]`."""
     if "max_object" in cache.model_fields_set and cache.max_object * OBJECT_SHARE > cache.memory:
         yield Finding((*location, "max_object"), "is more than an eighth of memory")
+    if "disk_max_object" in cache.model_fields_set:
+        if not cache.disk:
+            yield Finding((*location, "disk_max_object"), "has no effect without disk")
+        elif cache.disk_max_object * OBJECT_SHARE > cache.disk:
+            yield Finding((*location, "disk_max_object"), "is more than an eighth of disk")
 
 
 def check_route_cache(location: Location, cache: RouteCache, *, has_upstream: bool) -> Iterator[Finding]:

@@ -29,3 +29,20 @@ def test_objects_that_fill_the_memory():
     (line,) = told(edited((ENDPOINTS, ENDPOINTS + "\n[cache]\nmemory = '8MiB'\nmax_object = '2MiB'")))
     assert line.endswith("is more than an eighth of memory")
     config_of(edited((ENDPOINTS, ENDPOINTS + "\n[cache]\nmemory = '8MiB'\nmax_object = '1MiB'")))
+
+
+@pytest.mark.parametrize(
+    ("disk", "end"),
+    [
+        ("disk = '1GiB'\ndisk_max_object = '129MiB'", "is more than an eighth of disk"),
+        ("disk = '0'\ndisk_max_object = '1MiB'", "has no effect without disk"),
+        ("disk = '15MiB'", 'expected a size of 16MiB or more, or 0, got "15MiB"'),
+    ],
+)
+def test_objects_that_fill_the_disk(disk, end):
+    (line,) = told(edited((ENDPOINTS, f"{ENDPOINTS}\n[cache]\n{disk}")))
+    assert line.endswith(end)
+
+
+def test_an_eighth_of_the_disk():
+    config_of(edited((ENDPOINTS, ENDPOINTS + "\n[cache]\ndisk = '1GiB'\ndisk_max_object = '128MiB'")))
