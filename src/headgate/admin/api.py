@@ -7,8 +7,11 @@
 | `GET /ocsp/NAME` | one row, with host names and the response as text |
 | `POST /ocsp/refresh[?name=NAME][&wait=SECONDS]` | asks now; 202 with the names, 200 when all rounds ended in time |
 | `GET /metrics` | the metrics as text |
+| `GET /cache` | one row for each worker and one for all: objects, outcomes, hit ratio |
+| `POST /cache/purge?KIND=PATTERN[&soft=true]` | purges; 202 when some workers have not obeyed yet |
 | `POST /qlog?on=true` or `false` | QUIC connections are written down from now on, or no more; with the folder |
 
+KIND is url, prefix, host, tag or everything (`=true`); softly purged is what is confirmed before its next use.
 NAME is percent-encoded: a certificate's file, a host name that it covers or its serial (`naming`).
 Errors are `{"error": "…"}` with 404, 405 or 503. What is behind the requests is injected as `Control`.
 """
@@ -25,6 +28,9 @@ METRICS_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
 _OCSP: Final = "/ocsp/"
 # Longer than one responder's whole timeout, shorter than the patience of whoever typed it.
 MAX_WAIT: Final = 60.0
+PURGE_KINDS: Final = ("url", "prefix", "host", "tag", "everything")
+# Workers obey within milliseconds; one that does not is stuck.
+PURGE_WAIT: Final = 5.0
 
 
 class Control(Protocol):
@@ -45,6 +51,10 @@ class Control(Protocol):
 
     def switch_qlog(self, is_on: bool) -> str: ...
 
+    def cache(self) -> Sequence[dict[str, object]]: ...
+
+    async def purge(self, kind: str, pattern: str, is_soft: bool, wait: float) -> dict[str, object]: ...
+
 
 class AdminApi:
     """Routes requests to a `Control`."""
@@ -59,12 +69,16 @@ class AdminApi:
                 return await self._refresh(request)
             if request.path == "/qlog":
                 return self._qlog(request)
+            if request.path == "/cache/purge":
+                return await self._purge(request)
             return self._route(request)
         except LookupError as exc:
             return _json({"error": str(exc.args[0]) if exc.args else "not found"}, 404)
 
     def _route(self, request: SmallRequest) -> SmallResponse:
-        if request.path not in ("/status", "/ocsp", "/metrics") and not request.path.startswith(_OCSP):
+        if request.path not in ("/status", "/ocsp", "/metrics", "/cache") and not request.path.startswith(
+            _OCSP
+        ):
             return _json({"error": f"there is no {request.path}"}, 404)
         if request.method not in ("GET", "HEAD"):
             return _not_allowed(b"GET, HEAD")
@@ -72,6 +86,8 @@ class AdminApi:
             return _json(self._control.status())
         if request.path == "/ocsp":
             return _json({"certificates": list(self._control.ocsp())})
+        if request.path == "/cache":
+            return _json({"cache": list(self._control.cache())})
         if request.path == "/metrics":
             return SmallResponse(200, self._control.metrics(), METRICS_TYPE)
         return _json(self._control.ocsp_text(path_name(request.path, _OCSP)))
@@ -83,6 +99,19 @@ class AdminApi:
         if word not in ("true", "false"):
             raise ValueError("on is true or false")  # answered with 400
         return _json({"on": word == "true", "folder": self._control.switch_qlog(word == "true")})
+
+    async def _purge(self, request: SmallRequest) -> SmallResponse:
+        if request.method != "POST":
+            return _not_allowed(b"POST")
+        query = request.query
+        kinds = [kind for kind in PURGE_KINDS if kind in query]
+        soft = query.get("soft", "false")
+        if len(kinds) != 1 or soft not in ("true", "false"):
+            raise ValueError(f"name one of {', '.join(PURGE_KINDS)}, and soft as true or false")
+        if kinds[0] == "everything" and query["everything"] != "true":
+            raise ValueError("everything is true")
+        answer = await self._control.purge(kinds[0], query[kinds[0]], soft == "true", PURGE_WAIT)
+        return _json(answer, 200 if not answer["behind"] else 202)
 
     async def _refresh(self, request: SmallRequest) -> SmallResponse:
         if request.method != "POST":

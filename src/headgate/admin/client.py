@@ -72,6 +72,16 @@ class AdminClient:
         answer = self._object(self._ask("POST", f"/qlog?on={'true' if is_on else 'false'}"))
         return str(answer.get("folder", ""))
 
+    def cache(self) -> list[dict[str, object]]:
+        """Return a row of the cache for each worker, and one for all."""
+        rows = self._object(self._ask("GET", "/cache")).get("cache")
+        return [row for row in rows if isinstance(row, dict)] if isinstance(rows, list) else []
+
+    def purge(self, kind: str, pattern: str, *, is_soft: bool) -> dict[str, object]:
+        """Purge by one of the kinds of `admin/api`; return what was purged and who has obeyed."""
+        query = f"{kind}={quote(pattern, safe='')}&soft={'true' if is_soft else 'false'}"
+        return self._object(self._ask("POST", f"/cache/purge?{query}"))
+
     def metrics(self) -> str:
         """Return the metrics as text."""
         return self._ask("GET", "/metrics").decode()

@@ -149,6 +149,52 @@ def qlog(
 
 
 @app.command()
+def cache(
+    config: ConfigOption = None, runtime_dir: RuntimeOption = None, as_json: JsonOption = False
+) -> None:
+    """Show what the cache of each worker holds and does."""
+    from headgate.cli.caching import show_cache
+    from headgate.cli.talking import find_gate
+
+    raise typer.Exit(show_cache(find_gate(config, runtime_dir), as_json))
+
+
+@app.command()
+def purge(
+    urls: Annotated[
+        list[str] | None, typer.Argument(metavar="URL...", help="URLs, all variants of each.")
+    ] = None,
+    prefix: Annotated[list[str] | None, typer.Option(help="All URLs that begin so.")] = None,
+    host: Annotated[
+        list[str] | None, typer.Option(help="All URLs of a host, with or without a port.")
+    ] = None,
+    tag: Annotated[
+        list[str] | None, typer.Option(help="All responses with this Cache-Tag or Surrogate-Key.")
+    ] = None,
+    everything: Annotated[bool, typer.Option("--everything", help="All that is stored.")] = False,
+    soft: Annotated[
+        bool, typer.Option("--soft", help="Keep it, but confirm it before its next use.")
+    ] = False,
+    config: ConfigOption = None,
+    runtime_dir: RuntimeOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Purge stored responses of a running gate, in all workers and on the disk."""
+    from headgate.cli.caching import purge_all
+    from headgate.cli.talking import find_gate
+
+    named = [("url", item) for item in urls or ()]
+    named += [("prefix", item) for item in prefix or ()]
+    named += [("host", item) for item in host or ()]
+    named += [("tag", item) for item in tag or ()]
+    named += [("everything", "true")] if everything else []
+    if not named:
+        complain("nothing was named: URLs, --prefix, --host, --tag or --everything")
+        raise typer.Exit(FAILED)
+    raise typer.Exit(purge_all(find_gate(config, runtime_dir), named, is_soft=soft, as_json=as_json))
+
+
+@app.command()
 def reload(config: ConfigOption = None, runtime_dir: RuntimeOption = None) -> None:
     """Not built yet: start the gate again to change its configuration. Certificate files need no reload."""
     complain(

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from headgate.cache.key import uri_key
 from headgate.cache.memory import MemoryStore
+from headgate.cache.policy import Policy
+from headgate.cache.purges import URL
 from headgate.config.model import Config
 from headgate.config.route import Route
 from headgate.process.cache_socket import FOLDER, writer_address
+from headgate.process.channel import Message
 from headgate.proxy.caching import Cache
 from headgate.server.observer import Event
 
@@ -34,6 +39,23 @@ def _open_disk(config: Config, event: Event) -> DiskStore:
 
     root = str(config.state_dir / FOLDER)
     return DiskStore(root, config.cache.disk, writer_address(config.runtime_dir), warn)
+
+
+def obey_purge(cache: Cache, policies: Sequence[Policy], message: Message) -> None:
+    """Obey a purge that was given for all workers. A URL is one under each key that the routes make of it."""
+    kind, generation = message.integer("kind"), message.integer("generation")
+    pattern = message.text("pattern").encode()
+    is_soft = message.item("soft") is True
+    disk = cache.disk
+    if cache.store.generation >= generation or (disk is not None and disk.disk.generation >= generation):
+        return  # told again, and the disk knows it
+    patterns = {pattern}
+    if kind == URL:
+        scheme, _, rest = pattern.partition(b"://")
+        authority, slash, path = rest.partition(b"/")
+        patterns |= {uri_key(policy, scheme == b"https", authority, slash + path) for policy in policies}
+    for one in sorted(patterns - {b""}) or [b""]:
+        cache.purge(kind, one, is_soft, generation)
 
 
 def build_cache(config: Config, values: list[int], event: Event) -> Cache | None:

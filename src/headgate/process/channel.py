@@ -41,7 +41,7 @@ LARGE: Final = 1024 * 1024
 
 class Kind(IntEnum):
     """What a message means. The first block goes to the children, the second to the supervisor, HEALTH and STAPLE
-    both ways."""
+    both ways, as do those behind them."""
 
     SNAPSHOT = 1  # the whole Snapshot: start, restart, new certificates, later reload
     LISTEN = 2  # worker: call listen() now
@@ -57,6 +57,8 @@ class Kind(IntEnum):
         19  # keeper: every must-staple certificate, and endpoint that waits, has its first answer or failure
     )
     QLOG = 20  # {"on": bool}: write QUIC connections down; keeper → supervisor → workers
+    PURGE = 21  # {"kind", "pattern", "soft", "generation"} of the cache: keeper → supervisor → workers
+    PURGED = 22  # {"generation": n}: obeyed; worker → supervisor, which adds "slot" → keeper
 
 
 class ChannelError(HeadgateError):

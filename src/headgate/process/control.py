@@ -29,6 +29,7 @@ from headgate.counters import (
 )
 from headgate.ocsp.entry import StapleStatus
 from headgate.ocsp.stapler import Stapler
+from headgate.process.cache_view import PurgeError, Purger, describe_cache, pattern_of
 from headgate.process.channel import Json
 from headgate.process.h2_view import describe_h2, describe_h2_origins
 from headgate.process.health_view import HealthView
@@ -60,6 +61,7 @@ class KeeperControl:
         staples_revoked: Callable[[str], bool],
         quic: QuicView,
         health: HealthView,
+        purger: Purger,
     ) -> None:
         self._stapler = stapler
         self._pages = pages
@@ -68,6 +70,7 @@ class KeeperControl:
         self._staples_revoked = staples_revoked
         self._quic = quic
         self._health = health
+        self._purger = purger
         self.supervisor: dict[str, Json] = {}
         self.began = clock.wall()
 
@@ -209,6 +212,18 @@ class KeeperControl:
     async def refreshed(self, names: Sequence[str]) -> None:
         """Wait until the rounds that `refresh` began are over."""
         await self._stapler.rounds_ended(names)
+
+    def cache(self) -> Sequence[dict[str, object]]:
+        """Return a row of the cache for each worker, and one for all together."""
+        return describe_cache(self._pages)
+
+    async def purge(self, kind: str, pattern: str, is_soft: bool, wait: float) -> dict[str, object]:
+        """Have all workers purge. Raises `ValueError` for what cannot be read."""
+        try:
+            place, normal = pattern_of(kind, pattern)
+        except PurgeError as exc:
+            raise ValueError(str(exc)) from exc
+        return await self._purger.purge(place, normal, is_soft, self.worker_pids, wait)
 
     def switch_qlog(self, is_on: bool) -> str:
         """Have the workers write QUIC connections down, or stop; return the folder."""

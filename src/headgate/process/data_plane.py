@@ -7,6 +7,7 @@ import socket
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Final
 
+from headgate.cache.policy import Policy
 from headgate.clock import Clock
 from headgate.config.cache import policy_of
 from headgate.config.kinds import format_address
@@ -124,6 +125,7 @@ class DataPlane:
                 self.upstreams[name] = builder.build(name, table)
         self.outliers = builder.outliers
         self.names = builder.names
+        self.cache_policies: list[Policy] = []
         self.cache = build_cache(config, counters.values, observer.event)
         self._routes = [self._route(table) for table in config.route]
         self._routers: dict[tuple[int, ...], Router] = {}
@@ -170,6 +172,7 @@ class DataPlane:
         if self.cache is not None and is_cached(self.config, table):
             sticky = self.config.upstream[route.upstream].sticky_cookie is not None
             policy = policy_of(self.config.cache, table.cache, route.name, has_sticky_cookie=sticky)
+            self.cache_policies.append(policy)
             handler = CacheHandler(self.cache, policy, handler, self.poller)
         route.handler = handler
         return route

@@ -22,6 +22,7 @@ import uvloop
 
 from headgate.admin.api import AdminApi, MetricsApi
 from headgate.admin.http import AdminSocketError, Handler, SmallServer
+from headgate.cache.purges import KINDS
 from headgate.clock import Clock, SystemClock
 from headgate.config.kinds import parse_address
 from headgate.config.model import Config
@@ -38,6 +39,7 @@ from headgate.net.dialer import Dialer
 from headgate.net.resolver import Resolver, ResolverSettings
 from headgate.ocsp.stapler import Stapler
 from headgate.ocsp.store import StapleStore
+from headgate.process.cache_view import Purger
 from headgate.process.certificates import rules_of
 from headgate.process.channel import AsyncChannel, Json, Kind, Message
 from headgate.process.control import KeeperControl
@@ -262,6 +264,7 @@ class Keeper:
 
     def _make_control(self) -> KeeperControl:
         self._health = self._make_health_view()
+        self._purger = Purger(self._send_purge, self._clock)
         pages = {f"worker {slot}": page for slot, page in enumerate(self._start.pages)}
         pages |= self._start.apps
         pages["keeper"] = self._start.page
@@ -273,6 +276,7 @@ class Keeper:
             self._start.supervisor_pid,
             self._staples_revoked,
             health=self._health,
+            purger=self._purger,
             quic=QuicView(self._start.samples, self._switch_qlog, self._config.state_dir / QLOG_FOLDER),
         )
 
@@ -283,6 +287,16 @@ class Keeper:
             for target in targets_of(name, table, self._config.runtime_dir)
         ]
         return HealthView(known, self._start.healths, self._probes.checks if self._probes else None)
+
+    def _send_purge(self, purge: dict[str, Json]) -> None:
+        self._events.event(
+            "cache-purge",
+            kind=KINDS[int(str(purge["kind"]))],
+            pattern=purge["pattern"],
+            soft=purge["soft"],
+            generation=purge["generation"],
+        )
+        self._channel.send(Kind.PURGE, purge)
 
     def _switch_qlog(self, is_on: bool) -> None:
         self._channel.send(Kind.QLOG, {"on": is_on})
@@ -303,8 +317,12 @@ class Keeper:
             self._take(decode_snapshot(message))
         elif message.kind is Kind.STATUS and isinstance(message.value, dict):
             self._control.supervisor = message.value
+            self._purger.changed()
             if self._control.workers_are_built():
                 self._workers_built.set()
+
+        elif message.kind is Kind.PURGED:
+            self._purger.obeyed(message.integer("slot"), message.integer("generation"))
 
     # -- staples and verdicts
 

@@ -46,6 +46,8 @@ KEEPER_GRACE: Final = 3.0
 WORKER_GRACE: Final = 1.0
 # Slots of applications' processes begin here, below are those of workers.
 APP_SLOT: Final = 1 << 16
+# Purges that are told to workers which start later; some 200 octets each.
+MAX_PURGES: Final = 1024
 WRITER_SLOT: Final = -2
 # Beyond its stop_timeout a process gets so long to end.
 APP_GRACE: Final = 2.0
@@ -76,6 +78,7 @@ class Supervisor:
         self._tickets: object = None
         self._mail: MailRoom | None = None
         self._qlog = False
+        self._purges: list[Json] = []
         self._selector = selectors.DefaultSelector()
         self._wake_in, self._wake_out = socket.socketpair()
         self._lock: StateLock | None = None
@@ -407,6 +410,8 @@ class Supervisor:
         self._send_snapshot(worker)
         if self._qlog:
             self._send(worker, encode_frame(Kind.QLOG, {"on": True}))
+        for purge in self._purges:
+            self._send(worker, encode_frame(Kind.PURGE, purge))
 
     def _start_keeper(self) -> None:
         self._spawn(self._keeper)
@@ -576,6 +581,12 @@ class Supervisor:
             self._open_if_tried()
         elif message.kind is Kind.QLOG and child is self._keeper:
             self._switch_qlog(message.item("on") is True)
+        elif message.kind is Kind.PURGE and child is self._keeper:
+            self._purge(message)
+        elif message.kind is Kind.PURGED and 0 <= child.slot < APP_SLOT:
+            told: Json = {"slot": child.slot, "generation": message.integer("generation")}
+            self._send(self._keeper, encode_frame(Kind.PURGED, told))
+            return
         else:
             raise ChannelError(f"{child.name} may not send {message.kind.name}")
         self._status_due = True
@@ -592,6 +603,17 @@ class Supervisor:
         self._qlog = is_on
         self._events.event("qlog-switched", on=is_on)
         self._send_workers(encode_frame(Kind.QLOG, {"on": is_on}))
+
+    def _purge(self, message: Message) -> None:
+        """Pass a purge on, and keep it for workers that start later: their disk may not know of it."""
+        self._send_workers(encode_frame(Kind.PURGE, message.value))
+        if self._writers:
+            self._purges.append(message.value)
+            if len(self._purges) > MAX_PURGES:
+                # What is meant is gone in any case: one purge of everything stands for all of them.
+                last = message.integer("generation")
+                everything: Json = {"kind": 0, "pattern": "", "soft": False, "generation": last}
+                self._purges = [everything]
 
     def _send(self, child: Child, frame: bytes) -> None:
         if child.channel is None:

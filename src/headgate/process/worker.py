@@ -20,6 +20,7 @@ from headgate.config.model import Config
 from headgate.counters import MEMORY_BYTES, OPEN_FILES, STARTED_AT, WORKER_GENERATION, Counters
 from headgate.errors import HeadgateError
 from headgate.process.app_output import divert_output
+from headgate.process.cache_plane import obey_purge
 from headgate.process.certificates import decode_identity, is_identity_of
 from headgate.process.channel import AsyncChannel, Json, Kind, Message
 from headgate.process.client_files import with_client_files
@@ -148,6 +149,10 @@ class Worker:
                 self._log.reopen()
             elif message.kind is Kind.QLOG and self._quic is not None:
                 self._quic.switch_qlog(is_on=message.item("on") is True)
+            elif message.kind is Kind.PURGE:
+                if plane.cache is not None:
+                    obey_purge(plane.cache, plane.cache_policies, message)
+                channel.send(Kind.PURGED, {"generation": message.integer("generation")})
             elif message.kind is Kind.DRAIN:
                 seconds = message.item("seconds")
                 return float(seconds) if isinstance(seconds, int | float) else ORPHAN_DRAIN

@@ -40,6 +40,13 @@ class FakeControl:
     def metrics(self):
         return b"headgate_up 1\n"
 
+    def cache(self):
+        return [{"name": "all"}]
+
+    async def purge(self, kind, pattern, is_soft, wait):
+        self.asked.append((kind, pattern, is_soft))
+        return {"behind": ["worker 1"] if pattern == "slow" else []}
+
     def switch_qlog(self, is_on):
         self.asked.append(is_on)
         return "/state/qlog"
@@ -63,6 +70,9 @@ def ask(api, method, path, **query):
         ("POST", "/ocsp/refresh", 200),
         ("GET", "/ocsp/refresh", 405),
         ("GET", "/qlog", 405),
+        ("GET", "/cache", 200),
+        ("POST", "/cache", 405),
+        ("GET", "/cache/purge", 405),
         ("GET", "/metrics", 200),
         ("GET", "/", 404),
         ("GET", "/statuses", 404),
@@ -154,3 +164,20 @@ def test_nobody_there(tmp_path):
         AdminClient(tmp_path / "admin.sock").status()
     with pytest.raises(NoGateError):
         AdminClient(Path("/" + "x" * 200)).status()
+
+
+def test_a_purge_is_handed_on():
+    control = FakeControl()
+    assert ask(AdminApi(control), "POST", "/cache/purge", url="https://a/b").status == 200
+    assert ask(AdminApi(control), "POST", "/cache/purge", tag="slow", soft="true").status == 202
+    assert control.asked == [("url", "https://a/b", False), ("tag", "slow", True)]
+
+
+@pytest.mark.parametrize(
+    "query", [{}, {"url": "a", "tag": "b"}, {"everything": "yes"}, {"tag": "a", "soft": "1"}]
+)
+def test_a_purge_that_is_not_clear_is_refused(query):
+    control = FakeControl()
+    with pytest.raises(ValueError, match=r"is true|name one of"):
+        ask(AdminApi(control), "POST", "/cache/purge", **query)
+    assert control.asked == []

@@ -1,0 +1,162 @@
+"""What the keeper tells of the cache, and the purges that it has workers obey.
+
+A purge has a number, which grows over restarts too: microseconds of the wall clock, or one more than the last. It
+goes over the supervisor to every worker, which obeys at once (`cache/purges`), has the disk's writer keep it, and
+says so; a worker that starts later is told by the supervisor of what was purged before. Whoever asked learns how
+many have obeyed.
+"""
+
+import asyncio
+from collections.abc import Callable, Mapping
+from typing import Final
+
+from headgate.cache.purges import EVERYTHING, HOST, KINDS, PREFIX, TAG, URL
+from headgate.clock import Clock
+from headgate.counters import (
+    CACHE_EVICTED,
+    CACHE_FILLS,
+    CACHE_FILLS_BROKEN,
+    CACHE_FIRST,
+    CACHE_OBJECTS,
+    CACHE_OCTETS,
+    CACHE_OUTCOMES,
+    CACHE_REFUSED,
+    CACHE_SERVED,
+    CACHE_STORED,
+    CounterPage,
+)
+from headgate.errors import HeadgateError
+from headgate.http.target import ABSOLUTE_FORM, format_authority, parse_authority, parse_target
+from headgate.process.channel import Json
+
+_TOTALS: Final = {
+    "objects": CACHE_OBJECTS,
+    "octets": CACHE_OCTETS,
+    "served_octets": CACHE_SERVED,
+    "fills": CACHE_FILLS,
+    "stored": CACHE_STORED,
+    "refused": CACHE_REFUSED,
+    "broken_off": CACHE_FILLS_BROKEN,
+    "evicted": CACHE_EVICTED,
+}
+# Answers for which the origin sent no content: the share of them is the hit ratio.
+_FROM_HERE: Final = ("HIT", "STALE", "REVALIDATED", "COLLAPSED")
+MAX_PATTERN: Final = 8192
+
+
+class PurgeError(HeadgateError):
+    """What shall be purged cannot be read."""
+
+
+def pattern_of(kind: str, text: str) -> tuple[int, str]:
+    """Return the kind of a purge and its pattern as keys have it: schemes and hosts in lower case, paths normal.
+
+    Raises `PurgeError`, which says what is wrong.
+    """
+    if kind not in KINDS:
+        raise PurgeError(f"{kind} is none of {', '.join(KINDS)}")
+    place = KINDS.index(kind)
+    if place == EVERYTHING:
+        return place, ""
+    if not text or len(text) > MAX_PATTERN or not text.isascii() or not text.isprintable() or " " in text:
+        raise PurgeError(
+            f"{kind}: up to {MAX_PATTERN} visible characters of ASCII, non-ASCII percent-encoded"
+        )
+    try:
+        if place == URL:
+            return place, _url(text)
+        if place == PREFIX:
+            scheme, mark, rest = text.partition("://")
+            if not mark or scheme.lower() not in ("http", "https"):
+                raise PurgeError("prefix: it begins with http:// or https:// and a host")
+            host, slash, path = rest.partition("/")
+            return place, f"{scheme.lower()}://{host.lower()}{slash}{path}"
+        if place == HOST:
+            name, port = parse_authority(text.encode())
+            return place, format_authority(name, port, b"").decode()
+    except HeadgateError as exc:
+        if isinstance(exc, PurgeError):
+            raise
+        raise PurgeError(f"{kind}: {text} cannot be read: {exc}") from exc
+    return TAG, text
+
+
+def _url(text: str) -> str:
+    target = parse_target(b"GET", text.encode())
+    if target.form != ABSOLUTE_FORM:
+        raise PurgeError("url: it begins with http:// or https:// and a host")
+    name, port = parse_authority(target.authority)
+    return (target.scheme + b"://" + format_authority(name, port, target.scheme) + target.origin).decode()
+
+
+class Purger:
+    """Sends purges to the workers, and waits for them. `send` hands a message to the supervisor."""
+
+    def __init__(self, send: Callable[[dict[str, Json]], None], clock: Clock) -> None:
+        self._send = send
+        self._clock = clock
+        self._last = 0
+        self._obeyed: dict[int, int] = {}  # by slot: the last purge that a worker has obeyed
+        self._moved = asyncio.Event()
+
+    async def purge(
+        self, kind: int, pattern: str, is_soft: bool, running: Callable[[], Mapping[int, int]], wait: float
+    ) -> dict[str, object]:
+        """Have workers obey a purge; `running` says which there are, `wait` how long to wait for them, in seconds."""
+        begun = self._clock.now()
+        generation = self._last = max(self._last + 1, int(self._clock.wall() * 1e6))
+        self._send({"kind": kind, "pattern": pattern, "soft": is_soft, "generation": generation})
+        try:
+            async with asyncio.timeout(wait):
+                while self._behind(generation, running()):
+                    self._moved.clear()
+                    await self._moved.wait()
+        except TimeoutError:
+            pass
+        slots = running()
+        behind = self._behind(generation, slots)
+        return {
+            "kind": KINDS[kind],
+            "pattern": pattern,
+            "soft": is_soft,
+            "generation": generation,
+            "workers": len(slots) - len(behind),
+            "behind": [f"worker {slot}" for slot in behind],
+            "milliseconds": round((self._clock.now() - begun) * 1000, 1),
+        }
+
+    def obeyed(self, slot: int, generation: int) -> None:
+        """Take note of a worker's word."""
+        self._obeyed[slot] = generation
+        self._moved.set()
+
+    def changed(self) -> None:
+        """Workers came or went."""
+        self._moved.set()
+
+    def _behind(self, generation: int, slots: Mapping[int, int]) -> list[int]:
+        return [slot for slot in slots if self._obeyed.get(slot, 0) < generation]
+
+
+def describe_cache(pages: Mapping[str, CounterPage]) -> list[dict[str, object]]:
+    """Return a row for each worker, and one for all of them together, the last."""
+    rows: list[dict[str, object]] = []
+    sums = [0] * (len(CACHE_OUTCOMES) + len(_TOTALS))
+    for name, page in pages.items():
+        if not name.startswith("worker "):
+            continue
+        values = page.load()
+        found = values[CACHE_FIRST : CACHE_FIRST + len(CACHE_OUTCOMES)]
+        found += [values[index] for index in _TOTALS.values()]
+        sums = [total + value for total, value in zip(sums, found, strict=True)]
+        rows.append(_row(name, found))
+    rows.append(_row("all", sums))
+    return rows
+
+
+def _row(name: str, found: list[int]) -> dict[str, object]:
+    outcomes = dict(zip(CACHE_OUTCOMES, found, strict=False))
+    asked = sum(outcomes.values()) - outcomes["BYPASS"]
+    ratio = sum(outcomes[word] for word in _FROM_HERE) / asked if asked else None
+    totals = dict(zip(_TOTALS, found[len(CACHE_OUTCOMES) :], strict=True))
+    return {"name": name, "outcomes": outcomes, "hit_ratio": ratio, **totals}
