@@ -25,6 +25,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from headgate.net.udp import RECEIVE_QUEUE
+from headgate.process import slots
 from headgate.process.app_plan import AppPlan
 from headgate.process.cache_socket import FOLDER, bind_writer
 from headgate.process.channel import Channel, ChannelError, Json, Kind, Message, encode_frame, socket_pair
@@ -33,6 +34,7 @@ from headgate.process.directories import RUNTIME_MODE, STATE_MODE, StateLock, ma
 from headgate.process.fork import fork_child, reap, woken
 from headgate.process.parts import Parts, SupervisorSettings
 from headgate.process.privileges import become
+from headgate.process.purge_relay import PurgeRelay
 from headgate.process.snapshot import Certificate, Snapshot
 from headgate.process.sockets import BindError, bind_slot, check_free, close_all, has_fast_open, queue_of
 from headgate.process.spawner import Spawner, SpawnError
@@ -41,18 +43,6 @@ from headgate.process.verdicts import merge
 from headgate.server.hand_over import MailRoom
 
 SIGNALS: Final = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1, signal.SIGCHLD)
-# The keeper has no connections to finish; it gets this long to write what it holds.
-KEEPER_GRACE: Final = 3.0
-WORKER_GRACE: Final = 1.0
-# Slots of applications' processes begin here, below are those of workers.
-APP_SLOT: Final = 1 << 16
-# Purges that are told to workers which start later; some 200 octets each.
-MAX_PURGES: Final = 1024
-WRITER_SLOT: Final = -2
-# Beyond its stop_timeout a process gets so long to end.
-APP_GRACE: Final = 2.0
-# Between the end of a channel and the end of its process.
-EXIT_GRACE: Final = 5.0
 
 
 class Supervisor:
@@ -67,8 +57,8 @@ class Supervisor:
         self._now = parts.clock.now
         self._workers = [Child(f"worker {slot}", slot) for slot in range(settings.workers)]
         self._keeper = Child("keeper", -1)
-        self._apps = [Child(plan.name, APP_SLOT + place) for place, plan in enumerate(settings.apps)]
-        self._writers = [Child("cache writer", WRITER_SLOT)] if settings.cache_disk else []
+        self._apps = [Child(plan.name, slots.APP_SLOT + place) for place, plan in enumerate(settings.apps)]
+        self._writers = [Child("cache writer", slots.WRITER_SLOT)] if settings.cache_disk else []
         self._writer_socket: socket.socket | None = None
         self._apps_tried: set[str] = set()
         self._staples_tried = False
@@ -78,7 +68,7 @@ class Supervisor:
         self._tickets: object = None
         self._mail: MailRoom | None = None
         self._qlog = False
-        self._purges: list[Json] = []
+        self._purges = PurgeRelay(keeps=bool(settings.cache_disk))
         self._selector = selectors.DefaultSelector()
         self._wake_in, self._wake_out = socket.socketpair()
         self._lock: StateLock | None = None
@@ -322,7 +312,7 @@ class Supervisor:
         self._unregister(child)
         planned = child.state is State.DRAINING
         delay = child.exited(status, self._now())
-        if child.slot >= APP_SLOT:
+        if child.slot >= slots.APP_SLOT:
             self._app_tried(child)
         self._status_due = True
         if self._drain_deadline is not None:
@@ -410,8 +400,8 @@ class Supervisor:
         self._send_snapshot(worker)
         if self._qlog:
             self._send(worker, encode_frame(Kind.QLOG, {"on": True}))
-        for purge in self._purges:
-            self._send(worker, encode_frame(Kind.PURGE, purge))
+        for frame in self._purges.frames():
+            self._send(worker, frame)
 
     def _start_keeper(self) -> None:
         self._spawn(self._keeper)
@@ -419,11 +409,11 @@ class Supervisor:
     def _start_app(self, app: Child) -> None:
         if self._spawn(app):
             plan = self._plan(app)
-            app.answer_by = self._now() + plan.spec.start_timeout + EXIT_GRACE
+            app.answer_by = self._now() + plan.spec.start_timeout + slots.EXIT_GRACE
             self._send(app, encode_frame(Kind.APPLICATION, plan.to_json()))
 
     def _plan(self, app: Child) -> AppPlan:
-        return self._settings.apps[app.slot - APP_SLOT]
+        return self._settings.apps[app.slot - slots.APP_SLOT]
 
     def _spawn(self, child: Child) -> bool:
         """Have a child forked that must not inherit what we hold; tell whether it was."""
@@ -443,12 +433,12 @@ class Supervisor:
 
     def _spawned_life(self, control: socket.socket, slot: int, generation: int) -> int:
         """The whole life of a keeper or an application's process, which the spawner has forked."""
-        if slot == WRITER_SLOT:
+        if slot == slots.WRITER_SLOT:
             become(self._settings.account)
             return self._write_cache(control, generation)
         self._close_writer_socket()
         if slot != self._keeper.slot:
-            app = self._apps[slot - APP_SLOT]
+            app = self._apps[slot - slots.APP_SLOT]
             become(self._settings.account)
             assert self._parts.app_main is not None
             return self._parts.app_main(AppStart(app.name, generation, control, app.page))
@@ -500,8 +490,8 @@ class Supervisor:
         """End a child that hangs: its slot would serve nobody, and nothing else would say so."""
         worker.answer_by = None
         patience = self._settings.answer_timeout
-        if worker.slot >= APP_SLOT:
-            patience = self._plan(worker).spec.start_timeout + EXIT_GRACE
+        if worker.slot >= slots.APP_SLOT:
+            patience = self._plan(worker).spec.start_timeout + slots.EXIT_GRACE
         starting = worker.state is State.STARTING
         said = "was started and is not ready" if starting else "was told to listen and does not"
         self._events.event(
@@ -543,7 +533,7 @@ class Supervisor:
         if channel.eof:
             # It is about to exit; a child that only closed its end cannot be led any more.
             self._unregister(child)
-            child.kill_at = self._now() + EXIT_GRACE
+            child.kill_at = self._now() + slots.EXIT_GRACE
 
     def _distrust(self, child: Child, exc: ChannelError) -> None:
         self._events.event(
@@ -559,11 +549,11 @@ class Supervisor:
             child.snapshot = message.integer("snapshot")
             if starting:
                 child.answer_by = None
-                if child.slot >= APP_SLOT:
+                if child.slot >= slots.APP_SLOT:
                     self._app_tried(child)
                 elif child.slot >= 0 and self._may_listen:
                     self._tell_to_listen(child)
-        elif message.kind is Kind.LISTENING and 0 <= child.slot < APP_SLOT:
+        elif message.kind is Kind.LISTENING and 0 <= child.slot < slots.APP_SLOT:
             child.step(Input.LISTENING)
             child.answer_by = None
             if self._announced:  # a successor: the first ones are told of together
@@ -582,10 +572,9 @@ class Supervisor:
         elif message.kind is Kind.QLOG and child is self._keeper:
             self._switch_qlog(message.item("on") is True)
         elif message.kind is Kind.PURGE and child is self._keeper:
-            self._purge(message)
-        elif message.kind is Kind.PURGED and 0 <= child.slot < APP_SLOT:
-            told: Json = {"slot": child.slot, "generation": message.integer("generation")}
-            self._send(self._keeper, encode_frame(Kind.PURGED, told))
+            self._send_workers(self._purges.take(message))
+        elif message.kind is Kind.PURGED and 0 <= child.slot < slots.APP_SLOT:
+            self._send(self._keeper, self._purges.obeyed(child.slot, message))
             return
         else:
             raise ChannelError(f"{child.name} may not send {message.kind.name}")
@@ -603,17 +592,6 @@ class Supervisor:
         self._qlog = is_on
         self._events.event("qlog-switched", on=is_on)
         self._send_workers(encode_frame(Kind.QLOG, {"on": is_on}))
-
-    def _purge(self, message: Message) -> None:
-        """Pass a purge on, and keep it for workers that start later: their disk may not know of it."""
-        self._send_workers(encode_frame(Kind.PURGE, message.value))
-        if self._writers:
-            self._purges.append(message.value)
-            if len(self._purges) > MAX_PURGES:
-                # What is meant is gone in any case: one purge of everything stands for all of them.
-                last = message.integer("generation")
-                everything: Json = {"kind": 0, "pattern": "", "soft": False, "generation": last}
-                self._purges = [everything]
 
     def _send(self, child: Child, frame: bytes) -> None:
         if child.channel is None:
@@ -778,7 +756,7 @@ class Supervisor:
             if worker.state is not State.DOWN:
                 worker.step(Input.DRAIN)
                 # A worker ends by itself a little earlier than it is killed: it has log lines to write.
-                told = seconds - min(WORKER_GRACE, seconds / 4)
+                told = seconds - min(slots.WORKER_GRACE, seconds / 4)
                 self._send(worker, encode_frame(Kind.DRAIN, {"seconds": told}))
         self._status_due = True
 
@@ -795,10 +773,10 @@ class Supervisor:
         if left or not self._drain_apps(now) or not last:
             return
         if self._keeper_deadline is None:
-            self._keeper_deadline = now + KEEPER_GRACE
+            self._keeper_deadline = now + slots.KEEPER_GRACE
             for child in last:
                 child.step(Input.DRAIN)
-                self._send(child, encode_frame(Kind.DRAIN, {"seconds": KEEPER_GRACE}))
+                self._send(child, encode_frame(Kind.DRAIN, {"seconds": slots.KEEPER_GRACE}))
         elif now >= self._keeper_deadline:
             self._keeper_deadline = now + 1.0
             for child in last:
@@ -809,7 +787,7 @@ class Supervisor:
         left = [app for app in self._apps if app.state is not State.DOWN]
         if left and self._apps_deadline is None:
             longest = max(plan.spec.stop_timeout for plan in self._settings.apps)
-            self._apps_deadline = now + longest + APP_GRACE
+            self._apps_deadline = now + longest + slots.APP_GRACE
             for app in left:
                 app.step(Input.DRAIN)
                 self._send(app, encode_frame(Kind.DRAIN, {"seconds": longest}))

@@ -1,0 +1,34 @@
+"""Purges of the cache on their way through the supervisor, and those that later workers are told again."""
+
+from typing import Final
+
+from headgate.process.channel import Json, Kind, Message, encode_frame
+
+# Kept for later workers, whose disk may not know of them; some 200 octets each.
+MAX_PURGES: Final = 1024
+
+
+class PurgeRelay:
+    """`keeps`: there is a disk, so that a new worker has something to purge."""
+
+    def __init__(self, *, keeps: bool) -> None:
+        self._keeps = keeps
+        self._kept: list[Json] = []
+
+    def take(self, message: Message) -> bytes:
+        """Take a purge from the keeper; return the frame for the workers. Raises `ChannelError`."""
+        generation = message.integer("generation")
+        if self._keeps:
+            self._kept.append(message.value)
+        if len(self._kept) > MAX_PURGES:
+            # What is meant is gone in any case: one purge of everything stands for all of them.
+            self._kept = [{"kind": 0, "pattern": "", "soft": False, "generation": generation}]
+        return encode_frame(Kind.PURGE, message.value)
+
+    def frames(self) -> list[bytes]:
+        """Return what a new worker is told."""
+        return [encode_frame(Kind.PURGE, purge) for purge in self._kept]
+
+    def obeyed(self, slot: int, message: Message) -> bytes:
+        """Return the frame by which the keeper learns that a worker has obeyed. Raises `ChannelError`."""
+        return encode_frame(Kind.PURGED, {"slot": slot, "generation": message.integer("generation")})
