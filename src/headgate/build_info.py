@@ -248,6 +248,7 @@ COMPILED: Final[tuple[str, ...]] = (
     "headgate.proxy.caching",
     "headgate.proxy.flight",
     "headgate.proxy.cached",
+    "headgate.proxy.slices",
     "headgate.proxy.guard",
     "headgate.proxy.authentication",
     "headgate.proxy.destinations",

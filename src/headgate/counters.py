@@ -295,6 +295,11 @@ CACHE_FILLS_BROKEN: Final = _counter("cache_filled_total", _CACHE_FILLED, result
 CACHE_REFRESHED: Final = _counter(
     "cache_refreshed_total", "Requests to origins that confirm what is served stale meanwhile."
 )
+CACHE_SLICES: Final = _counter("cache_slices_total", "Slices of large objects that downloads asked for.")
+_SLICES_BAD = "Slices that were not what downloads asked for, by what became of it."
+CACHE_SLICES_DROPPED: Final = _counter("cache_slices_bad_total", _SLICES_BAD, what="asked-again")
+CACHE_SLICES_BROKEN: Final = _counter("cache_slices_bad_total", _SLICES_BAD, what="broken-off")
+CACHE_SLICES_REFUSED: Final = _counter("cache_slices_bad_total", _SLICES_BAD, what="unsliced")
 CACHE_EVICTED: Final = _counter("cache_evicted_total", "Keys that left the memory for want of room.")
 CACHE_OCTETS: Final = _gauge("cache_memory_bytes", "Memory that stored responses take now.")
 CACHE_OBJECTS: Final = _gauge("cache_objects", "Responses stored in memory now.")

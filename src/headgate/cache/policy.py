@@ -54,6 +54,8 @@ class Policy:
         "query_sorted",
         "s_maxage_allows_stale",
         "set_cookie",
+        "slice_prefetch",
+        "slice_size",
         "stale_if_error",
         "stale_if_unreachable",
         "stale_while_revalidate",
@@ -99,6 +101,9 @@ class Policy:
         self.bypass_cookies: tuple[bytes, ...] = ()
         self.max_object: int = 1 << 30  # wherever it is kept
         self.max_in_memory: int = 1 << 30
+        # Objects are fetched and stored in slices of this size, 0: as they are; and so many are asked for ahead.
+        self.slice_size: int = 0
+        self.slice_prefetch: int = 0
         # For how long a key whose answer was not storable makes nobody wait.
         self.uncacheable_ttl: float = 60.0
 

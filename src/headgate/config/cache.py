@@ -28,6 +28,8 @@ _NOT_IN_KEYS: Final = frozenset(
 
 # The folders and an empty index take some; what is left shall hold more than a handful of responses.
 _LEAST_DISK: Final = 16 * 1024**2
+# Smaller ones would be a request to the origin for each read of a socket.
+_LEAST_SLICE: Final = 64 * 1024
 
 
 def _key_field(name: str) -> str:
@@ -48,7 +50,14 @@ def _disk(size: int) -> int:
     return size
 
 
+def _slice(size: int) -> int:
+    if size < _LEAST_SLICE:
+        raise fault("a size of 64KiB or more")
+    return size
+
+
 DiskSize = Annotated[SizeOrZero, AfterValidator(_disk)]
+SliceSize = Annotated[Size, AfterValidator(_slice)]
 KeyField = Annotated[FieldName, AfterValidator(_key_field)]
 ErrorStatus = Annotated[str, AfterValidator(_status)]
 CookieName = Annotated[str, Field(pattern=r"^[!#$%&'*+.^_`|~0-9A-Za-z-]+$")]
@@ -127,6 +136,12 @@ class RouteCache(Table):
     """Requests with one of these cookies go to the origin, and nothing of them is stored."""
     max_object: Size | None = None
     """Largest response that is stored; absent: that of `[cache]`."""
+    slice: SliceSize | None = None
+    """Fetch and store objects in slices of this size, by range requests; absent: as they are. Objects may then be
+    larger than `max_object`. Reason to be off: for large files alone it is worth a request for each slice, and an
+    origin that does not do ranges is asked twice for what is new."""
+    slice_prefetch: Annotated[Count, Field(ge=0, le=16)] = 0
+    """Slices that are asked for before a client needs them, within what it asked for."""
     max_variants: Annotated[Count, Field(ge=1, le=256)] = 32
     """Most variants of one key, by Vary. Reason: a page in 16 languages and two codings has 32, and whoever makes up
     values shall not fill the memory."""
@@ -157,5 +172,7 @@ def policy_of(cache: Cache, own: RouteCache, name: str, *, has_sticky_cookie: bo
     on_disk = min(cache.disk_max_object, cache.disk // OBJECT_SHARE)
     policy.max_in_memory = cache.max_object
     policy.max_object = own.max_object if own.max_object is not None else max(cache.max_object, on_disk)
+    policy.slice_size = own.slice if own.slice is not None else 0
+    policy.slice_prefetch = own.slice_prefetch
     policy.max_variants = own.max_variants
     return policy

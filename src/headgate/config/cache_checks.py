@@ -19,6 +19,15 @@ def check_cache(location: Location, cache: Cache) -> Iterator[Finding]:
             yield Finding((*location, "disk_max_object"), "is more than an eighth of disk")
 
 
+def check_slice(location: Location, cache: Cache, own: RouteCache) -> Iterator[Finding]:
+    """Yield what keeps the slices of one `[route.cache]` from being stored."""
+    if own.slice is None:
+        if own.slice_prefetch:
+            yield Finding((*location, "slice_prefetch"), "has no effect without slice")
+    elif own.slice > min(cache.max_object, own.max_object or cache.max_object):
+        yield Finding((*location, "slice"), "is more than max_object")
+
+
 def check_route_cache(location: Location, cache: RouteCache, *, has_upstream: bool) -> Iterator[Finding]:
     """Yield what contradicts itself in one `[route.cache]`."""
     if not has_upstream:

@@ -9,7 +9,7 @@ from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from headgate.config.cache_checks import check_cache, check_route_cache
+from headgate.config.cache_checks import check_cache, check_route_cache, check_slice
 from headgate.config.forwarding import check_forward
 from headgate.config.kinds import parse_address
 from headgate.config.listener import Listener
@@ -62,6 +62,7 @@ def check(config: Config, source: Source) -> Iterator[Finding]:
     yield from _check_certificates(config)
     for index, route in enumerate(config.route):
         yield from _check_route(("route", index), route, source.routes[index], source.upstreams())
+        yield from check_slice(("route", index, "cache"), config.cache, route.cache)
     lost = {index for index, route in enumerate(config.route) if _is_lost(route, source.routes[index])}
     same = _same_routes(config, lost)
     yield from same.values()

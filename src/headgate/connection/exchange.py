@@ -145,6 +145,7 @@ class Exchange:
         self.detail = ""
         self.cache = ""  # what became of it at the cache (HIT, MISS, ...), "" where there is none
         self.cache_reason = ""
+        self.slice = -1  # which slice of its target it asks for, -1: all (proxy/slices)
         self.cache_stored = ""  # why the answer was not stored
 
     def __repr__(self) -> str:

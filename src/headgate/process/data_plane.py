@@ -40,6 +40,7 @@ from headgate.proxy.cached import CacheHandler
 from headgate.proxy.dispatch import Dispatcher, HostPolicy
 from headgate.proxy.fixed import HttpsRedirectHandler, RedirectHandler, RespondHandler
 from headgate.proxy.reverse import ReverseProxy
+from headgate.proxy.slices import SliceHandler
 from headgate.server.limits import ConnectionLimits
 from headgate.server.listener import Listener
 from headgate.server.observer import Observer
@@ -173,7 +174,8 @@ class DataPlane:
             sticky = self.config.upstream[route.upstream].sticky_cookie is not None
             policy = policy_of(self.config.cache, table.cache, route.name, has_sticky_cookie=sticky)
             self.cache_policies.append(policy)
-            handler = CacheHandler(self.cache, policy, handler, self.poller)
+            cached = CacheHandler(self.cache, policy, handler, self.poller)
+            handler = SliceHandler(cached) if policy.slice_size else cached
         route.handler = handler
         return route
 

@@ -242,7 +242,7 @@ class CacheHandler(Handler):
         """Ask the origin, or wait for somebody who has asked already."""
         request = exchange.request
         is_common = self._is_common(request, decision)
-        is_shared = is_common and self._is_for_all(request)
+        is_shared = is_common and (exchange.slice >= 0 or self._is_for_all(request))
         variant = decision.variant if decision.action == VALIDATE else None
         if is_common:
             flight = self.cache.flights.get(key)
@@ -285,7 +285,8 @@ class CacheHandler(Handler):
         asked = client.request
         fields = asked.fields.copy()
         if variant is not None:
-            fields.remove(b"range")
+            if client.slice < 0:
+                fields.remove(b"range")
             add_validators(fields, variant)
         elif is_shared:
             drop_conditions(fields)
@@ -303,7 +304,8 @@ class CacheHandler(Handler):
         if key in self.cache.flights:
             return
         fields = client.request.fields.copy()
-        fields.remove(b"range")
+        if client.slice < 0:
+            fields.remove(b"range")
         add_validators(fields, variant)
         request = Request(b"GET", client.request.target, 11, fields)
         request.host = client.request.host
@@ -342,6 +344,8 @@ class CacheHandler(Handler):
             if asked.scheme != client.context.scheme:
                 key += b"\nasked-scheme=" + asked.scheme
                 self.has_parts = True
+        if key and client.slice >= 0:
+            key += b"\nslice=%d" % client.slice
         return key
 
     # -- rules, with this route's policy
@@ -429,6 +433,13 @@ class CacheHandler(Handler):
             self.cache.changed(old)
         elif old is None or replaces(old, stored):
             self.cache.keep(stored)
+
+    def drop(self, client: Exchange) -> None:
+        """Forget what would answer this request: it is of no use to its client."""
+        entry = self.cache.find(self._key_of(client))
+        if entry is not None:
+            for variant in entry.variants[:]:
+                self.cache.remove_variant(variant)
 
     def keep_beginning(self, stored: StoredResponse, fill: Fill) -> None:
         """Store what has come of an answer that broke off, where the rest can be recognised."""

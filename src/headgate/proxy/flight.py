@@ -109,6 +109,8 @@ class Flight(Downstream, ReaderOwner):
         self.variant = variant
         self.reason = reason  # why it was sent
         self.is_shared = is_shared
+        self.slice = client.slice
+        self.head: Response | None = None  # of a slice, for those who come later
         self.is_second = False  # for those to whom the one before did not suit
         self.state: int = AWAITING
         self.waiting: dict[Exchange, None] = {}
@@ -156,9 +158,19 @@ class Flight(Downstream, ReaderOwner):
         fill = self.fill
         if stored is None or fill is None or self.state != FILLING or not fill.keeps:
             return False
+        if self.piece is not None:
+            return self._join_slice(client, stored, fill)
         if not self.handler.suits(client.request, stored, time.time()):
             return False
         self._let_read(self.handler.read_along(client, stored, fill, COLLAPSED, NONE))
+        return True
+
+    def _join_slice(self, client: Exchange, stored: StoredResponse, fill: Fill) -> bool:
+        """Let one more client read a slice, all of whose clients ask for the same octets."""
+        head = self.head
+        if head is None or not matches(stored, client.request.fields):
+            return False
+        self._let_read(self.handler.read_whole(client, head, fill, COLLAPSED, NONE, stored))
         return True
 
     def begin(self) -> None:
@@ -254,6 +266,9 @@ class Flight(Downstream, ReaderOwner):
 
     def _answered(self, response: Response, now: float) -> None:
         """An answer of the origin that is to be passed on: stored if it may be."""
+        if self.slice >= 0 and response.status == 200:
+            self._unsliced(response)
+            return
         handler = self.handler
         asked = self.asked
         policy = handler.policy
@@ -287,12 +302,28 @@ class Flight(Downstream, ReaderOwner):
             self._fill_part(response, stored, self.fill)
 
     def _fill_part(self, response: Response, stored: StoredResponse, fill: Fill) -> None:
-        """A part is stored for ranges of later requests; nobody waits for it but the one who asked."""
+        """A part is stored for ranges of later requests; nobody waits for it but the one who asked, except for a
+        slice."""
         leader = self.leader
-        self._take_waiting()
+        waiting = self._take_waiting()
+        if self.slice >= 0:
+            self.head = Response(response.status, response.reason, 11, response.fields.copy(), response.body)
         if leader is not None:
             outcome = self.handler.outcome_of(self.variant, self.reason)
             self._let_read(self.handler.read_whole(leader, response, fill, outcome, self.reason, stored))
+        for client in waiting:
+            if client is not leader and not self.join(client):
+                self._let_go(client, stored)
+
+    def _unsliced(self, response: Response) -> None:
+        """A slice was asked for, and all is what comes: nobody wants it in place of a slice, and all are told."""
+        self.state = DISCARDING
+        self._unlist()
+        if self.variant is not None:
+            self.cache.remove_variant(self.variant)
+        for client in self._take_waiting():
+            client.downstream.respond(response)
+            client.downstream.flush()
 
     def _fill(self, response: Response, stored: StoredResponse, fill: Fill) -> None:
         stored.length = response.body

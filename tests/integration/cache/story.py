@@ -110,6 +110,10 @@ class Story:
     def _part(self, wire: Wire, asked: str, answer: Answer) -> bool:
         first, last = (int(number) for number in asked.removeprefix("bytes=").split("-"))
         part = answer.body[first : last + 1]
+        if not part:
+            lines = ["HTTP/1.1 416 Beyond", f"Content-Range: bytes */{len(answer.body)}", "Content-Length: 0"]
+            wire.send("\r\n".join([*lines, "", ""]).encode())
+            return True
         span = f"Content-Range: bytes {first}-{first + len(part) - 1}/{len(answer.body)}"
         lines = ["HTTP/1.1 206 Partial", span, f"Content-Length: {len(part)}", *answer.lines, "", ""]
         wire.send("\r\n".join(lines).encode() + part)

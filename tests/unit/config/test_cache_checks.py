@@ -3,6 +3,8 @@
 import pytest
 from gate_text import config_of, edited, told
 
+from headgate.config.cache import policy_of
+
 ENDPOINTS = 'endpoints = ["http://10.0.0.1:8080"]'
 ACTION = 'upstream = "api"'
 
@@ -46,3 +48,17 @@ def test_objects_that_fill_the_disk(disk, end):
 
 def test_an_eighth_of_the_disk():
     config_of(edited((ENDPOINTS, ENDPOINTS + "\n[cache]\ndisk = '1GiB'\ndisk_max_object = '128MiB'")))
+
+
+def with_slice(text):
+    return edited((ACTION, f"{ACTION}\n[route.cache]\n{text}"))
+
+
+def test_a_slice_that_could_not_be_stored():
+    assert len(told(with_slice("slice = '16MiB'"))) == 1
+    assert len(told(with_slice("slice = '1MiB'\nmax_object = '512KiB'"))) == 1
+    assert len(told(with_slice("slice = '1KiB'"))) == 1
+    assert len(told(with_slice("slice_prefetch = 2"))) == 1
+    own = config_of(with_slice("slice = '8MiB'\nslice_prefetch = 2"))
+    policy = policy_of(own.cache, own.route[0].cache, "a")
+    assert (policy.slice_size, policy.slice_prefetch) == (8 << 20, 2)

@@ -1,0 +1,164 @@
+"""Slices: what is remembered, what is held for a client that takes nothing, and what is left when all is over."""
+
+import gc
+
+from headgate.cache.fill import WINDOW
+from headgate.cache.memory import MemoryStore
+from headgate.cache.policy import Policy
+from headgate.connection.context import ConnectionContext
+from headgate.connection.exchange import Downstream, Exchange, Handler
+from headgate.counters import CACHE_HELD, TABLE
+from headgate.engine.events import Request, Response
+from headgate.http.fields import Fields
+from headgate.http.forwarded import Forwarder
+from headgate.http.networks import Networks
+from headgate.net.poller import Poller
+from headgate.proxy.cached import CacheHandler
+from headgate.proxy.caching import Cache
+from headgate.proxy.slices import MAX_UNSLICED, SliceHandler
+
+FORWARDER = Forwarder(Networks(()))
+SIZE = 256 * 1024
+BODY = bytes(range(256)) * 2048  # two slices
+CHUNK = 16 * 1024
+
+
+class Client(Downstream):
+    def __init__(self, takes):
+        self.takes = takes
+        self.heads = []
+        self.got = []
+        self.is_over = False
+
+    def respond(self, response):
+        self.heads.append(response)
+
+    def write(self, data):
+        self.got.append(data)
+
+    def finish(self, trailers):
+        self.is_over = True
+
+    def flush(self):
+        return self.takes
+
+    def abort(self, reason):
+        raise AssertionError(reason)
+
+    def resume(self):
+        raise AssertionError
+
+
+class Origin(Handler):
+    """Answers ranges of BODY as far as they are taken."""
+
+    def __init__(self, line):
+        super().__init__()
+        self.line = line
+        self.sent = {}  # by exchange: where it is, and where it ends
+        self.closed = []
+
+    def handle(self, exchange):
+        first, last = (int(at) for at in exchange.request.fields.get(b"range")[6:].split(b"-"))
+        end = min(last + 1, len(BODY))
+        fields = Fields([], [])
+        fields.add(b"cache-control", self.line)
+        fields.add(b"etag", b'"one"')
+        fields.add(b"content-range", b"bytes %d-%d/%d" % (first, end - 1, len(BODY)))
+        fields.add(b"content-length", b"%d" % (end - first))
+        self.sent[exchange] = [first, end]
+        exchange.downstream.respond(Response(206, b"Partial", 11, fields, end - first))
+        self.downstream_drained(exchange)
+
+    def downstream_drained(self, exchange):
+        place = self.sent[exchange]
+        while place[0] < place[1]:
+            data = BODY[place[0] : min(place[0] + CHUNK, place[1])]
+            place[0] += len(data)
+            exchange.downstream.write(data)
+            if not exchange.downstream.flush():
+                return
+        del self.sent[exchange]
+        exchange.downstream.finish(None)
+        exchange.downstream.flush()
+
+    def downstream_closed(self, exchange):
+        self.closed.append(exchange)
+        del self.sent[exchange]
+
+
+def slicing(origin, prefetch=0):
+    policy = Policy("a")
+    policy.slice_size = SIZE
+    policy.slice_prefetch = prefetch
+    cache = Cache(MemoryStore(16 << 20), [0] * len(TABLE), shows=True)
+    return SliceHandler(CacheHandler(cache, policy, origin, Poller()))
+
+
+def exchange_of(client, target=b"/a", **lines):
+    context = ConnectionContext(
+        "test", "192.0.2.1", 4000, b"http", FORWARDER.connection(b"192.0.2.1", b"http", 80)
+    )
+    fields = Fields([b"host"], [b"Host: a.example"])
+    for name, value in lines.items():
+        fields.add(name.encode(), value)
+    request = Request(b"GET", target, 11, fields, 0)
+    request.host = b"a.example"
+    exchange = Exchange(client, context, request, 1.0)
+    exchange.host = b"a.example"
+    return exchange
+
+
+def test_objects_that_are_remembered_at_the_limit_and_one_more():
+    handler = slicing(Origin(b"max-age=60"))
+    for number in range(MAX_UNSLICED):
+        handler.remember(exchange_of(Client(True), b"/%d" % number))
+    first = b"http://a.example/0"
+    assert (len(handler.unsliced), first in handler.unsliced) == (MAX_UNSLICED, True)
+    handler.remember(exchange_of(Client(True), b"/one-more"))
+    assert (len(handler.unsliced), first in handler.unsliced) == (MAX_UNSLICED, False)
+
+
+def test_an_origin_waits_for_a_client_that_takes_nothing():
+    origin = Origin(b"no-store")
+    handler = slicing(origin, prefetch=1)
+    client = Client(False)
+    exchange = exchange_of(client)
+    handler.handle(exchange)
+    held = sum(place[0] for place in origin.sent.values()) - SIZE - len(b"".join(client.got))
+    assert len(origin.sent) == 2
+    assert held <= 2 * (WINDOW + CHUNK)
+    while not client.is_over:
+        before = len(client.got)
+        handler.downstream_drained(exchange)
+        assert len(client.got) > before or client.is_over
+    assert b"".join(client.got) == BODY
+    assert not origin.sent
+    assert not origin.closed
+
+
+def test_what_was_asked_for_is_given_up_when_the_client_goes():
+    origin = Origin(b"no-store")
+    handler = slicing(origin, prefetch=1)
+    exchange = exchange_of(Client(False))
+    handler.handle(exchange)
+    handler.downstream_closed(exchange)
+    assert len(origin.closed) == 2
+    assert not origin.sent
+
+
+def test_nothing_is_left_for_the_collector_of_cycles():
+    handler = slicing(Origin(b"max-age=60"), prefetch=1)
+    gc.collect()
+    gc.disable()
+    try:
+        for lines in ({}, {}, {"range": b"bytes=5-9"}, {"if-none-match": b'"one"'}):
+            client = Client(True)
+            handler.handle(exchange_of(client, **lines))
+            assert client.is_over
+        del client
+        left = [type(one).__name__ for one in gc.get_objects()]
+    finally:
+        gc.enable()
+    assert not {"Download", "Slice", "Flight", "Exchange"}.intersection(left)
+    assert handler.cache.values[CACHE_HELD] == 0
