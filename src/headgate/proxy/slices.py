@@ -141,6 +141,7 @@ class Slice(Downstream):
         exchange = self.exchange
         self.exchange = None
         self._chunks = []
+        self.held = 0
         self.is_full = False
         if exchange is not None:
             handler = exchange.handler

@@ -192,5 +192,21 @@ def test_what_is_posted_to_its_url_makes_all_its_slices_be_asked_for_again(gate,
     assert ask(gate, "/posted").body == BODY[::-1]
 
 
+def test_slices_are_purged_by_the_url_of_the_object(gate, story):
+    url = f"http://127.0.0.1:{gate.http_ports[0]}/purged"
+    tell(story, "/purged")
+    assert ask(gate, "/purged").body == BODY
+    assert gate.run("purge", "--soft", url).returncode == 0
+    assert ask(gate, "/purged").body == BODY
+    confirmed = story.asked("/purged")[SLICES:]
+    assert [head.get("if-none-match") for head in confirmed] == ['"one"'] * SLICES
+    assert all(head.get("range") for head in confirmed)
+    tell(story, "/purged", BODY[::-1], LIVES, 'ETag: "two"')
+    assert ask(gate, "/purged").body == BODY
+    assert gate.run("purge", url).returncode == 0
+    assert ask(gate, "/purged").body == BODY[::-1]
+    assert len(story.asked("/purged")) == 3 * SLICES
+
+
 def test_nothing_is_held_when_all_is_over(gate, story):
     wait_for("nothing held", lambda: gate.metrics()['headgate_held_bytes{limit="cache-fills"}'] == 0)
