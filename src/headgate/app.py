@@ -17,7 +17,7 @@ from headgate.clock import SystemClock
 from headgate.config.kinds import parse_address
 from headgate.config.model import Config
 from headgate.process.app_plan import plans_of
-from headgate.process.cache_plane import disk_budget
+from headgate.process.cache_plane import disk_budget, disk_files
 from headgate.process.certificates import ShelfSource
 from headgate.process.channel import Json
 from headgate.process.cores import usable_cores
@@ -288,10 +288,11 @@ def _settings_json(config: Config) -> dict[str, Json]:
 def _within_file_limit(config: Config, events: Events) -> Config:
     """Raise the limit on open files towards what the listeners promise, or lower their promise and say so."""
     promised = sum(listener.limits.connections for listener in config.listener)
-    files = raise_file_limit(wanted_files(promised))
-    if files >= wanted_files(promised):
+    others = disk_files(config)
+    files = raise_file_limit(wanted_files(promised) + others)
+    if files >= wanted_files(promised) + others:
         return config
-    carried = affordable(promised, files)
+    carried = affordable(promised, files - others)
     listeners = []
     for listener in config.listener:
         lowered = max(1, listener.limits.connections * carried // promised)
@@ -300,7 +301,7 @@ def _within_file_limit(config: Config, events: Events) -> Config:
     events.event(
         "connections-lowered",
         "warning",
-        reason=f"RLIMIT_NOFILE is {files} and cannot be raised to {wanted_files(promised)}",
+        reason=f"RLIMIT_NOFILE is {files} and cannot be raised to {wanted_files(promised) + others}",
         configured=[listener.limits.connections for listener in config.listener],
         now=[listener.limits.connections for listener in listeners],
         next="raise the hard limit (LimitNOFILE= of the service, ulimit -Hn), or lower limits.connections",

@@ -86,6 +86,16 @@ class _Notes:
         else:
             self.tags[pattern] = generation
 
+    def number(self, kind: int, pattern: bytes) -> int:
+        """Return the generation of the latest such purge, 0: there is none."""
+        if kind == EVERYTHING:
+            return self.everything
+        if kind == HOST:
+            return self.hosts.get(pattern, 0)
+        if kind == PREFIX:
+            return self.prefixes.get(pattern, 0)
+        return self.urls.get(pattern, 0) if kind == URL else self.tags.get(pattern, 0)
+
     def covers(self, key: bytes, tags: tuple[bytes, ...], since: int) -> bool:
         """Tell whether a purge later than `since` meets this response."""
         if since >= self.latest:
@@ -161,6 +171,11 @@ class Purges:
             self._gone.add(EVERYTHING, b"", self.generation)
             self._drop(self.generation)
         return self.generation
+
+    def knows(self, kind: int, pattern: bytes, is_soft: bool, generation: int) -> bool:
+        """Tell whether this very purge, or a later one of the same, is in force: several may tell of one."""
+        notes = self._soft if is_soft else self._gone
+        return 0 < generation <= notes.number(kind, pattern)
 
     def judge(self, key: bytes, tags: tuple[bytes, ...], since: int) -> int:
         """Return KEEP, SOFT or GONE for a response whose request left at the generation `since`."""

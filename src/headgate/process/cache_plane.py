@@ -9,6 +9,7 @@ from headgate.cache.key import uri_key
 from headgate.cache.memory import MemoryStore
 from headgate.cache.policy import Policy
 from headgate.cache.purges import URL
+from headgate.cache.store.bodies import MAX_OPEN_FILES
 from headgate.config.model import Config
 from headgate.config.route import Route
 from headgate.process.cache_socket import FOLDER, writer_address
@@ -29,6 +30,15 @@ def is_cached(config: Config, route: Route) -> bool:
 def disk_budget(config: Config) -> int:
     """Return how much room there is on disk, in octets; 0: none is asked for, or no route has a cache."""
     return config.cache.disk if any(is_cached(config, route) for route in config.route) else 0
+
+
+def disk_files(config: Config) -> int:
+    """Return how many descriptors a worker may need for content on disk."""
+    if not disk_budget(config):
+        return 0
+    from headgate.proxy.disk_tier import MAX_UPLOADS  # noqa: PLC0415  # gates without a disk spare LMDB
+
+    return MAX_OPEN_FILES + MAX_UPLOADS
 
 
 def _open_disk(config: Config, event: Event) -> DiskStore:
