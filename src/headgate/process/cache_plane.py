@@ -57,15 +57,20 @@ def obey_purge(cache: Cache, policies: Sequence[Policy], message: Message) -> No
     pattern = message.text("pattern").encode()
     is_soft = message.item("soft") is True
     disk = cache.disk
-    if cache.store.generation >= generation or (disk is not None and disk.disk.generation >= generation):
-        return  # told again, and the disk knows it
+    if cache.store.generation >= generation:
+        return  # told again
+    # The disk's list has what others have told the writer, and outlives this worker: our memory has obeyed nothing.
+    is_for_disk = disk is None or disk.disk.generation < generation
     patterns = {pattern}
     if kind == URL:
         scheme, _, rest = pattern.partition(b"://")
         authority, slash, path = rest.partition(b"/")
         patterns |= {uri_key(policy, scheme == b"https", authority, slash + path) for policy in policies}
     for one in sorted(patterns - {b""}) or [b""]:
-        cache.purge(kind, one, is_soft, generation)
+        if is_for_disk:
+            cache.purge(kind, one, is_soft, generation)
+        else:
+            cache.store.purge(kind, one, is_soft, generation)
 
 
 def build_cache(config: Config, values: list[int], event: Event) -> Cache | None:

@@ -108,6 +108,24 @@ def test_what_a_304_says_is_on_the_disk_too(gate, story):
     assert len(story.asked("/confirmed")) == 2
 
 
+def test_what_was_purged_is_not_found_after_a_restart(gate, story):
+    for path in ("/old", "/soft", "/stays"):
+        story.tell(path, b"old", FRESH, 'ETag: "o"', f"Cache-Tag: {path[1:]}")
+        ask(gate, path)
+    wait_for("them to be on the disk", lambda: objects(gate) == 3)
+    assert gate.run("purge", "--tag", "old").returncode == 0
+    assert gate.run("purge", "--tag", "soft", "--soft").returncode == 0
+    story.tell("/old", b"new", FRESH, "Cache-Tag: old")
+    restart(gate)
+    assert ask(gate, "/old")[1] == b"new"
+    assert "detail=purged" in ask(gate, "/soft")[2]["cache-status"]
+    assert is_hit(ask(gate, "/stays"))
+    restart(gate)
+    reply = ask(gate, "/old")
+    assert reply[1] == b"new"
+    assert is_hit(reply)  # stored after the purge
+
+
 def test_a_writer_that_is_killed_costs_nobody_an_answer(gate, story):
     story.tell("/before", b"before", FRESH)
     ask(gate, "/before")

@@ -113,3 +113,14 @@ def test_one_purge_too_many_purges_everything():
     assert (len(purges), purges.folded) == (0, 1)
     assert purges.judge(KEY, TAGS, before) == GONE
     assert purges.judge(KEY, TAGS, after) == KEEP
+
+
+@pytest.mark.parametrize("kind", range(5))
+@pytest.mark.parametrize("is_soft", [False, True])
+def test_a_purge_is_known_by_its_number(kind, is_soft):
+    purges = Purges()
+    purges.add(kind, b"x", is_soft, 7)
+    assert purges.knows(kind, b"x", is_soft, 7)
+    assert not purges.knows(kind, b"x", is_soft, 8)
+    assert not purges.knows(kind, b"x", not is_soft, 7)
+    assert not purges.knows(kind, b"x", is_soft, 0)

@@ -80,7 +80,7 @@ class DiskStore:
         self._read_purges_at = 0.0
         self._slow = 0
         self._touched: list[bytes] = []
-        self._recent: deque[tuple[float, int, bytes, bool]] = (
+        self._recent: deque[tuple[float, int, bytes, bool, int]] = (
             deque()
         )  # purges that the writer may not have yet
         self._waiting: deque[bytes] = deque()
@@ -219,9 +219,9 @@ class DiskStore:
     def purge(self, kind: int, pattern: bytes, is_soft: bool, generation: int) -> None:
         """Obey a purge at once; `generation` is its number on the whole machine."""
         self._opened()
-        self.purges.add(kind, pattern, is_soft, generation)
+        number = self.purges.add(kind, pattern, is_soft, generation)
         now = self._now()
-        self._recent.append((now, kind, pattern, is_soft))
+        self._recent.append((now, kind, pattern, is_soft, number))
         while self._recent[0][0] < now - _RECENT:
             self._recent.popleft()
 
@@ -359,9 +359,9 @@ class DiskStore:
             if generation > known.generation:
                 known.add(kind, pattern, is_soft, generation)
         now = self._now()
-        for moment, kind, pattern, is_soft in self._recent:
-            if now - moment < _RECENT:
-                known.add(kind, pattern, is_soft)
+        for moment, kind, pattern, is_soft, generation in self._recent:
+            if now - moment < _RECENT and not known.knows(kind, pattern, is_soft, generation):
+                known.add(kind, pattern, is_soft, generation)
         self.purges = known
 
     def _close_index(self) -> None:

@@ -152,8 +152,8 @@ class Index:
         return before - state.objects
 
     def purge(self, kind: int, pattern: bytes, is_soft: bool, generation: int) -> int:
-        """Take note of a purge, for good; return its generation. Every worker tells of it: it counts once, for what is
-        stored between two of them is good."""
+        """Take note of a purge, for good; return its generation. Every worker tells of it, and it counts once: what
+        was stored in between is good."""
         if self.purges.knows(kind, pattern, is_soft, generation):
             return self.purges.generation
         self.purges.add(kind, pattern, is_soft, generation)

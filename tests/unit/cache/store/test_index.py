@@ -305,3 +305,16 @@ IndexMachine.TestCase.settings = settings(
     max_examples=8, stateful_step_count=15, deadline=None, suppress_health_check=[HealthCheck.too_slow]
 )
 TestIndexMachine = pytest.mark.slow(IndexMachine.TestCase)
+
+
+def test_a_purge_that_several_tell_of_counts_once(index):
+    index.purge(HOST, b"example.org", False, 7)
+    index.put_all([encode(response(key_of(1), generation=7), b"new")], 0.0)
+    assert index.purge(HOST, b"example.org", False, 7) == 7
+    while index.sweep(100, 0.0):
+        pass
+    assert index.state.objects == 1
+    assert index.purge(HOST, b"example.org", False, 8) == 8
+    while index.sweep(100, 0.0):
+        pass
+    assert index.state.objects == 0
