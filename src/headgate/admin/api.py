@@ -8,6 +8,7 @@
 | `POST /ocsp/refresh[?name=NAME][&wait=SECONDS]` | asks now; 202 with the names, 200 when all rounds ended in time |
 | `GET /metrics` | the metrics as text |
 | `GET /cache` | one row for each worker and one for all: objects, outcomes, hit ratio |
+| `GET /cache/explain?url=[&method=][&fields=]` | what each worker would do with a request, and why |
 | `POST /cache/purge?KIND=PATTERN[&soft=true]` | purges; 202 when some workers have not obeyed yet |
 | `POST /qlog?on=true` or `false` | QUIC connections are written down from now on, or no more; with the folder |
 
@@ -17,6 +18,7 @@ Errors are `{"error": "…"}` with 404, 405 or 503. What is behind the requests 
 """
 
 import asyncio
+import re
 from collections.abc import Sequence
 from typing import Final, Protocol
 
@@ -31,6 +33,8 @@ MAX_WAIT: Final = 60.0
 PURGE_KINDS: Final = ("url", "prefix", "host", "tag", "everything")
 # Workers obey within milliseconds; one that does not is stuck.
 PURGE_WAIT: Final = 5.0
+METHOD: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,32}")
+FIELD: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+:[\t\x20-\x7e\xa0-\xff]*")
 
 
 class Control(Protocol):
@@ -53,6 +57,10 @@ class Control(Protocol):
 
     def cache(self) -> Sequence[dict[str, object]]: ...
 
+    async def explain(
+        self, url: str, method: str, fields: Sequence[str], wait: float
+    ) -> Sequence[dict[str, object]]: ...
+
     async def purge(self, kind: str, pattern: str, is_soft: bool, wait: float) -> dict[str, object]: ...
 
 
@@ -71,6 +79,8 @@ class AdminApi:
                 return self._qlog(request)
             if request.path == "/cache/purge":
                 return await self._purge(request)
+            if request.path == "/cache/explain":
+                return await self._explain(request)
             return self._route(request)
         except LookupError as exc:
             return _json({"error": str(exc.args[0]) if exc.args else "not found"}, 404)
@@ -112,6 +122,18 @@ class AdminApi:
             raise ValueError("everything is true")
         answer = await self._control.purge(kinds[0], query[kinds[0]], soft == "true", PURGE_WAIT)
         return _json(answer, 200 if not answer["behind"] else 202)
+
+    async def _explain(self, request: SmallRequest) -> SmallResponse:
+        if request.method not in ("GET", "HEAD"):
+            return _not_allowed(b"GET, HEAD")
+        query = request.query
+        method = query.get("method", "GET")
+        fields = [line for line in query.get("fields", "").split("\n") if line]
+        wrong = [line for line in fields if FIELD.fullmatch(line) is None]
+        if wrong or METHOD.fullmatch(method) is None:
+            raise ValueError(f"{wrong[0] if wrong else method} is not part of a request")
+        rows = await self._control.explain(query.get("url", ""), method, fields, PURGE_WAIT)
+        return _json({"workers": list(rows)})
 
     async def _refresh(self, request: SmallRequest) -> SmallResponse:
         if request.method != "POST":

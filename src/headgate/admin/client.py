@@ -77,6 +77,13 @@ class AdminClient:
         rows = self._object(self._ask("GET", "/cache")).get("cache")
         return [row for row in rows if isinstance(row, dict)] if isinstance(rows, list) else []
 
+    def explain(self, url: str, method: str, fields: list[str]) -> list[dict[str, object]]:
+        """Return what each worker's cache would do with a request; a field is `Name: value`."""
+        query = f"url={quote(url, safe='')}&method={quote(method, safe='')}"
+        query += f"&fields={quote(chr(10).join(fields), safe='')}"
+        rows = self._object(self._ask("GET", f"/cache/explain?{query}")).get("workers")
+        return [row for row in rows if isinstance(row, dict)] if isinstance(rows, list) else []
+
     def purge(self, kind: str, pattern: str, *, is_soft: bool) -> dict[str, object]:
         """Purge by one of the kinds of `admin/api`; return what was purged and who has obeyed."""
         query = f"{kind}={quote(pattern, safe='')}&soft={'true' if is_soft else 'false'}"

@@ -160,6 +160,25 @@ def cache(
 
 
 @app.command()
+def explain(
+    url: Annotated[str, typer.Argument(metavar="URL", help="What would be asked for, with scheme and host.")],
+    header: Annotated[
+        list[str] | None, typer.Option("--header", "-H", help="A field of the request, 'Name: value'.")
+    ] = None,
+    method: Annotated[str, typer.Option(help="The method of the request.")] = "GET",
+    config: ConfigOption = None,
+    runtime_dir: RuntimeOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Tell what a running gate would do with a request: route, key, what is stored, and which rule says so."""
+    from headgate.cli.caching import explain_url
+    from headgate.cli.talking import find_gate
+
+    gate = find_gate(config, runtime_dir)
+    raise typer.Exit(explain_url(gate, url, method, list(header or ()), as_json=as_json))
+
+
+@app.command()
 def purge(
     urls: Annotated[
         list[str] | None, typer.Argument(metavar="URL...", help="URLs, all variants of each.")

@@ -138,6 +138,52 @@ class Purger:
         return [slot for slot in slots if self._obeyed.get(slot, 0) < generation]
 
 
+class Explainer:
+    """Asks every worker what its cache would do with a request. `send` hands a question to the supervisor."""
+
+    def __init__(self, send: Callable[[dict[str, Json]], None]) -> None:
+        self._send = send
+        self._last = 0
+        self._answers: dict[int, dict[int, Json]] = {}  # by question, then by slot
+        self._moved = asyncio.Event()
+
+    async def explain(
+        self, question: dict[str, Json], running: Callable[[], Mapping[int, int]], wait: float
+    ) -> list[dict[str, object]]:
+        """Return a row for each worker; one that says nothing within `wait` seconds has an error."""
+        self._last += 1
+        number = self._last
+        answers = self._answers[number] = {}
+        try:
+            self._send({"id": number, **question})
+            async with asyncio.timeout(wait):
+                while any(slot not in answers for slot in running()):
+                    self._moved.clear()
+                    await self._moved.wait()
+        except TimeoutError:
+            pass
+        finally:
+            del self._answers[number]
+        rows: list[dict[str, object]] = []
+        for slot in sorted(running()):
+            said = answers.get(slot)
+            row: dict[str, object] = {"worker": slot}
+            if isinstance(said, dict):
+                row |= {key: said[key] for key in said if key not in ("id", "slot")}
+            else:
+                row["error"] = "no answer in time"
+            rows.append(row)
+        return rows
+
+    def answered(self, value: Json) -> None:
+        """Take a worker's word."""
+        if isinstance(value, dict):
+            number, slot = value.get("id"), value.get("slot")
+            if isinstance(number, int) and isinstance(slot, int) and number in self._answers:
+                self._answers[number][slot] = value
+                self._moved.set()
+
+
 def describe_cache(pages: Mapping[str, CounterPage]) -> list[dict[str, object]]:
     """Return a row for each worker, and one for all of them together, the last."""
     rows: list[dict[str, object]] = []

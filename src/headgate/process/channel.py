@@ -59,6 +59,8 @@ class Kind(IntEnum):
     QLOG = 20  # {"on": bool}: write QUIC connections down; keeper → supervisor → workers
     PURGE = 21  # {"kind", "pattern", "soft", "generation"} of the cache: keeper → supervisor → workers
     PURGED = 22  # {"generation": n}: obeyed; worker → supervisor, which adds "slot" → keeper
+    EXPLAIN = 23  # {"id", "url", "method", "fields"}: keeper → supervisor → workers
+    EXPLAINED = 24  # {"id", …}: worker → supervisor, which adds "slot" → keeper
 
 
 class ChannelError(HeadgateError):

@@ -29,7 +29,7 @@ from headgate.counters import (
 )
 from headgate.ocsp.entry import StapleStatus
 from headgate.ocsp.stapler import Stapler
-from headgate.process.cache_view import PurgeError, Purger, describe_cache, pattern_of
+from headgate.process.cache_view import Explainer, PurgeError, Purger, describe_cache, pattern_of
 from headgate.process.channel import Json
 from headgate.process.h2_view import describe_h2, describe_h2_origins
 from headgate.process.health_view import HealthView
@@ -62,6 +62,7 @@ class KeeperControl:
         quic: QuicView,
         health: HealthView,
         purger: Purger,
+        explainer: Explainer,
     ) -> None:
         self._stapler = stapler
         self._pages = pages
@@ -71,6 +72,7 @@ class KeeperControl:
         self._quic = quic
         self._health = health
         self._purger = purger
+        self._explainer = explainer
         self.supervisor: dict[str, Json] = {}
         self.began = clock.wall()
 
@@ -224,6 +226,17 @@ class KeeperControl:
         except PurgeError as exc:
             raise ValueError(str(exc)) from exc
         return await self._purger.purge(place, normal, is_soft, self.worker_pids, wait)
+
+    async def explain(
+        self, url: str, method: str, fields: Sequence[str], wait: float
+    ) -> Sequence[dict[str, object]]:
+        """Return what each worker would do with a request. Raises `ValueError` for a URL that cannot be read."""
+        try:
+            normal = pattern_of("url", url)[1]
+        except PurgeError as exc:
+            raise ValueError(str(exc)) from exc
+        question: dict[str, Json] = {"url": normal, "method": method, "fields": list(fields)}
+        return await self._explainer.explain(question, self.worker_pids, wait)
 
     def switch_qlog(self, is_on: bool) -> str:
         """Have the workers write QUIC connections down, or stop; return the folder."""

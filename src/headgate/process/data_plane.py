@@ -208,6 +208,10 @@ class DataPlane:
             router = self._routers[served] = Router(own, [self._routes[place] for place in sorted(others)])
         return router
 
+    def router_of(self, index: int) -> Router:
+        """Return the router of one listener."""
+        return self._router(self.config.routes_of(index))
+
     def limits_of(self, index: int) -> ConnectionLimits:
         """Return the limits of one listener: the same object for all its sockets, of TCP and UDP."""
         limits = self._limits.get(index)

@@ -39,7 +39,7 @@ from headgate.net.dialer import Dialer
 from headgate.net.resolver import Resolver, ResolverSettings
 from headgate.ocsp.stapler import Stapler
 from headgate.ocsp.store import StapleStore
-from headgate.process.cache_view import Purger
+from headgate.process.cache_view import Explainer, Purger
 from headgate.process.certificates import rules_of
 from headgate.process.channel import AsyncChannel, Json, Kind, Message
 from headgate.process.control import KeeperControl
@@ -265,6 +265,7 @@ class Keeper:
     def _make_control(self) -> KeeperControl:
         self._health = self._make_health_view()
         self._purger = Purger(self._send_purge, self._clock)
+        self._explainer = Explainer(lambda question: self._channel.send(Kind.EXPLAIN, question))
         pages = {f"worker {slot}": page for slot, page in enumerate(self._start.pages)}
         pages |= self._start.apps
         pages["keeper"] = self._start.page
@@ -277,6 +278,7 @@ class Keeper:
             self._staples_revoked,
             health=self._health,
             purger=self._purger,
+            explainer=self._explainer,
             quic=QuicView(self._start.samples, self._switch_qlog, self._config.state_dir / QLOG_FOLDER),
         )
 
@@ -323,6 +325,9 @@ class Keeper:
 
         elif message.kind is Kind.PURGED:
             self._purger.obeyed(message.integer("slot"), message.integer("generation"))
+
+        elif message.kind is Kind.EXPLAINED:
+            self._explainer.answered(message.value)
 
     # -- staples and verdicts
 

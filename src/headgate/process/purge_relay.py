@@ -1,8 +1,9 @@
-"""Purges of the cache on their way through the supervisor, and those that later workers are told again."""
+"""Words about the cache on their way through the supervisor: purges and questions to the workers, and what they say
+to them. Purges are kept for later workers, which are told again."""
 
 from typing import Final
 
-from headgate.process.channel import Json, Kind, Message, encode_frame
+from headgate.process.channel import ChannelError, Json, Kind, Message, encode_frame
 
 # Kept for later workers, whose disk may not know of them; some 200 octets each.
 MAX_PURGES: Final = 1024
@@ -16,7 +17,9 @@ class PurgeRelay:
         self._kept: list[Json] = []
 
     def take(self, message: Message) -> bytes:
-        """Take a purge from the keeper; return the frame for the workers. Raises `ChannelError`."""
+        """Take a word of the keeper's; return the frame for the workers. Raises `ChannelError`."""
+        if message.kind is not Kind.PURGE:
+            return encode_frame(message.kind, message.value)
         generation = message.integer("generation")
         if self._keeps:
             self._kept.append(message.value)
@@ -29,6 +32,8 @@ class PurgeRelay:
         """Return what a new worker is told."""
         return [encode_frame(Kind.PURGE, purge) for purge in self._kept]
 
-    def obeyed(self, slot: int, message: Message) -> bytes:
-        """Return the frame by which the keeper learns that a worker has obeyed. Raises `ChannelError`."""
-        return encode_frame(Kind.PURGED, {"slot": slot, "generation": message.integer("generation")})
+    def answered(self, slot: int, message: Message) -> bytes:
+        """Return the frame by which the keeper learns what a worker has said. Raises `ChannelError`."""
+        if not isinstance(message.value, dict):
+            raise ChannelError(f"{message.kind.name} is no object")
+        return encode_frame(message.kind, {**message.value, "slot": slot})

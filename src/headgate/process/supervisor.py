@@ -571,10 +571,10 @@ class Supervisor:
             self._open_if_tried()
         elif message.kind is Kind.QLOG and child is self._keeper:
             self._switch_qlog(message.item("on") is True)
-        elif message.kind is Kind.PURGE and child is self._keeper:
+        elif message.kind in (Kind.PURGE, Kind.EXPLAIN) and child is self._keeper:
             self._send_workers(self._purges.take(message))
-        elif message.kind is Kind.PURGED and 0 <= child.slot < slots.APP_SLOT:
-            self._send(self._keeper, self._purges.obeyed(child.slot, message))
+        elif message.kind in (Kind.PURGED, Kind.EXPLAINED) and 0 <= child.slot < slots.APP_SLOT:
+            self._send(self._keeper, self._purges.answered(child.slot, message))
             return
         else:
             raise ChannelError(f"{child.name} may not send {message.kind.name}")

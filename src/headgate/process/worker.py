@@ -25,6 +25,7 @@ from headgate.process.certificates import decode_identity, is_identity_of
 from headgate.process.channel import AsyncChannel, Json, Kind, Message
 from headgate.process.client_files import with_client_files
 from headgate.process.data_plane import DataPlane
+from headgate.process.explain_view import explain_request
 from headgate.process.health_view import HEALTH_SECONDS, rows_of
 from headgate.process.policies import TicketRings
 from headgate.process.quic_plane import QuicPlane
@@ -149,6 +150,8 @@ class Worker:
                 self._log.reopen()
             elif message.kind is Kind.QLOG and self._quic is not None:
                 self._quic.switch_qlog(is_on=message.item("on") is True)
+            elif message.kind is Kind.EXPLAIN:
+                channel.send(Kind.EXPLAINED, explain_request(plane, message))
             elif message.kind is Kind.PURGE:
                 if plane.cache is not None:
                     obey_purge(plane.cache, plane.cache_policies, message)

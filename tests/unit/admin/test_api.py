@@ -4,6 +4,7 @@ import asyncio
 import threading
 from pathlib import Path
 
+import orjson
 import pytest
 
 from headgate.admin.api import AdminApi, MetricsApi
@@ -40,6 +41,10 @@ class FakeControl:
     def metrics(self):
         return b"headgate_up 1\n"
 
+    async def explain(self, url, method, fields, wait):
+        self.asked.append((url, method, list(fields)))
+        return [{"worker": 0}]
+
     def cache(self):
         return [{"name": "all"}]
 
@@ -72,6 +77,8 @@ def ask(api, method, path, **query):
         ("GET", "/qlog", 405),
         ("GET", "/cache", 200),
         ("POST", "/cache", 405),
+        ("GET", "/cache/explain", 200),
+        ("POST", "/cache/explain", 405),
         ("GET", "/cache/purge", 405),
         ("GET", "/metrics", 200),
         ("GET", "/", 404),
@@ -180,4 +187,19 @@ def test_a_purge_that_is_not_clear_is_refused(query):
     control = FakeControl()
     with pytest.raises(ValueError, match=r"is true|name one of"):
         ask(AdminApi(control), "POST", "/cache/purge", **query)
+    assert control.asked == []
+
+
+def test_a_question_about_a_request_is_handed_on():
+    control = FakeControl()
+    answer = ask(AdminApi(control), "GET", "/cache/explain", url="http://a/", fields="Accept: b\nX-C: d e")
+    assert orjson.loads(answer.body) == {"workers": [{"worker": 0}]}
+    assert control.asked == [("http://a/", "GET", ["Accept: b", "X-C: d e"])]
+
+
+@pytest.mark.parametrize("query", [{"fields": "no colon"}, {"fields": "a b: c"}, {"fields": "a: \x00"}])
+def test_a_request_that_cannot_be_is_not_explained(query):
+    control = FakeControl()
+    with pytest.raises(ValueError, match="is not part of a request"):
+        ask(AdminApi(control), "GET", "/cache/explain", url="http://a/", **query)
     assert control.asked == []

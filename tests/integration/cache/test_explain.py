@@ -1,0 +1,108 @@
+"""`headgate explain` says beforehand what the next request meets."""
+
+import json
+
+import pytest
+from tests.integration.cache.story import Story
+from tests.integration.cache.test_gate_cache import ask
+from tests.integration.gate import Gate
+
+TEXT = """
+[cache]
+enabled = true
+[[route]]
+path = "/quiet"
+upstream = "origin"
+[route.cache]
+enabled = false
+[[route]]
+upstream = "origin"
+[upstream.origin]
+endpoints = ["{url}"]
+"""
+
+
+@pytest.fixture(scope="module")
+def story():
+    with Story() as origin:
+        yield origin
+
+
+@pytest.fixture(scope="module")
+def gate(story, tmp_path_factory):
+    with Gate(tmp_path_factory.mktemp("explain"), TEXT.format(url=story.url)) as running:
+        yield running
+
+
+def explain(gate, path, *arguments):
+    url = f"http://127.0.0.1:{gate.http_ports[0]}{path}"
+    done = gate.run("explain", url, *arguments, "--json")
+    assert done.returncode == 0, done.stderr
+    (row,) = json.loads(done.stdout)["workers"]
+    return row
+
+
+def test_before_and_after(gate, story):
+    story.tell("/one", b"hello", "Cache-Control: max-age=60", "Cache-Tag: red", 'ETag: "1"')
+    row = explain(gate, "/one")
+    assert (row["outcome"], row["reason"], row["stored"]) == ("MISS", "not-stored", [])
+    assert "fwd=uri-miss" in ask(gate, "/one").cache
+    row = explain(gate, "/one")
+    assert (row["action"], row["outcome"], row["reason"]) == ("SERVE", "HIT", "fresh")
+    (stored,) = row["stored"]
+    assert (stored["where"], stored["octets"], stored["tags"], stored["etag"]) == (
+        "memory",
+        5,
+        ["red"],
+        '"1"',
+    )
+    assert 50 < stored["fresh_for"] <= 60
+    assert len(story.asked("/one")) == 1
+    assert "hit" in ask(gate, "/one").cache
+
+
+@pytest.mark.parametrize(
+    ("arguments", "outcome", "reason", "said"),
+    [
+        (["-H", "Accept-Language: de"], "HIT", "fresh", "hit"),
+        (["-H", "Accept-Language: fr"], "MISS", "vary", "fwd=vary-miss"),
+        (
+            ["-H", "Accept-Language: de", "-H", "Cache-Control: no-cache"],
+            "EXPIRED",
+            "client-no-cache",
+            "request",
+        ),
+        (["--method", "POST"], "BYPASS", "method", "fwd=method"),
+    ],
+)
+def test_it_is_what_then_happens(gate, story, arguments, outcome, reason, said):
+    path = f"/vary-{reason}-{outcome}"
+    story.tell(path, b"hallo", "Cache-Control: max-age=60", "Vary: Accept-Language")
+    ask(gate, path, Accept_Language="de")
+    row = explain(gate, path, *arguments)
+    assert (row["outcome"], row["reason"]) == (outcome, reason)
+    assert row["stored"][0]["vary"] == ["accept-language: de"]
+    fields = [word.split(": ") for word in arguments if ": " in word]
+    method = arguments[1] if arguments[0] == "--method" else "GET"
+    assert said in ask(gate, path, method, **{name.replace("-", "_"): value for name, value in fields}).cache
+
+
+def test_a_route_without_a_cache(gate):
+    row = explain(gate, "/quiet/x")
+    assert row["cached"] is False
+    assert "/quiet" in row["route"]
+
+
+def test_the_table_names_the_rule(gate, story):
+    story.tell("/table", b"hello", "Cache-Control: max-age=60")
+    ask(gate, "/table")
+    done = gate.run("explain", f"http://127.0.0.1:{gate.http_ports[0]}/table")
+    assert done.returncode == 0
+    assert "HIT" in done.stdout
+    assert "9111" in done.stdout
+
+
+def test_what_is_no_url_is_said(gate):
+    done = gate.run("explain", "/path")
+    assert done.returncode != 0
+    assert "begins with http" in done.stderr
