@@ -18,6 +18,11 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(180)]
 SECONDS = 40.0
 
 
+def hear_ctrl_c():
+    """A suite that a script runs in the background ignores SIGINT, and every child would: no terminal does that."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 class Demo:
     """A running demo and what it has printed."""
 
@@ -38,6 +43,7 @@ class Demo:
             stderr=stderr,
             env=environ,
             start_new_session=True,
+            preexec_fn=hear_ctrl_c,
         )
 
     def read_until(self, what):
