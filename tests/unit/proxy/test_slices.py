@@ -6,7 +6,7 @@ from headgate.cache.fill import WINDOW
 from headgate.cache.memory import MemoryStore
 from headgate.cache.policy import Policy
 from headgate.connection.context import ConnectionContext
-from headgate.connection.exchange import Downstream, Exchange, Handler
+from headgate.connection.exchange import Exchange, Handler
 from headgate.counters import CACHE_HELD, TABLE
 from headgate.engine.events import Request, Response
 from headgate.http.fields import Fields
@@ -15,38 +15,20 @@ from headgate.http.networks import Networks
 from headgate.net.poller import Poller
 from headgate.proxy.cached import CacheHandler
 from headgate.proxy.caching import Cache
-from headgate.proxy.slices import MAX_UNSLICED, SliceHandler
+from headgate.proxy.flight import Nobody
+from headgate.proxy.slices import MAX_UNSLICED, OVER, Download, Slice, SliceHandler
 
 FORWARDER = Forwarder(Networks(()))
-SIZE = 256 * 1024
-BODY = bytes(range(256)) * 2048  # two slices
+SIZE = 512 * 1024
+BODY = bytes(range(256)) * 4096  # two slices
 CHUNK = 16 * 1024
 
 
-class Client(Downstream):
-    def __init__(self, takes):
-        self.takes = takes
-        self.heads = []
-        self.got = []
-        self.is_over = False
-
-    def respond(self, response):
-        self.heads.append(response)
-
-    def write(self, data):
-        self.got.append(data)
-
-    def finish(self, trailers):
-        self.is_over = True
-
-    def flush(self):
-        return self.takes
-
-    def abort(self, reason):
-        raise AssertionError(reason)
-
-    def resume(self):
-        raise AssertionError
+def client_of(handler):
+    """A client that takes WINDOW octets until somebody reads them: a slice of a download that does nothing."""
+    download = Download(handler, exchange_of(Nobody()))
+    download.state = OVER
+    return Slice(download, 0, False)
 
 
 class Origin(Handler):
@@ -112,27 +94,30 @@ def exchange_of(client, target=b"/a", **lines):
 def test_objects_that_are_remembered_at_the_limit_and_one_more():
     handler = slicing(Origin(b"max-age=60"))
     for number in range(MAX_UNSLICED):
-        handler.remember(exchange_of(Client(True), b"/%d" % number))
+        handler.remember(exchange_of(Nobody(), b"/%d" % number))
     first = b"http://a.example/0"
     assert (len(handler.unsliced), first in handler.unsliced) == (MAX_UNSLICED, True)
-    handler.remember(exchange_of(Client(True), b"/one-more"))
+    handler.remember(exchange_of(Nobody(), b"/one-more"))
     assert (len(handler.unsliced), first in handler.unsliced) == (MAX_UNSLICED, False)
 
 
 def test_an_origin_waits_for_a_client_that_takes_nothing():
     origin = Origin(b"no-store")
     handler = slicing(origin, prefetch=1)
-    client = Client(False)
+    client = client_of(handler)
     exchange = exchange_of(client)
     handler.handle(exchange)
-    held = sum(place[0] for place in origin.sent.values()) - SIZE - len(b"".join(client.got))
+    held = sum(place[0] for place in origin.sent.values()) - SIZE - client.held
     assert len(origin.sent) == 2
+    assert client.held <= WINDOW + CHUNK * 4
     assert held <= 2 * (WINDOW + CHUNK)
-    while not client.is_over:
-        before = len(client.got)
-        handler.downstream_drained(exchange)
-        assert len(client.got) > before or client.is_over
-    assert b"".join(client.got) == BODY
+    got = b""
+    while data := client.take(len(got), CHUNK):
+        got += data
+        if client.held <= CHUNK and not client.is_over:
+            handler.downstream_drained(exchange)
+    assert client.is_over
+    assert got == BODY
     assert not origin.sent
     assert not origin.closed
 
@@ -140,7 +125,7 @@ def test_an_origin_waits_for_a_client_that_takes_nothing():
 def test_what_was_asked_for_is_given_up_when_the_client_goes():
     origin = Origin(b"no-store")
     handler = slicing(origin, prefetch=1)
-    exchange = exchange_of(Client(False))
+    exchange = exchange_of(client_of(handler))
     handler.handle(exchange)
     handler.downstream_closed(exchange)
     assert len(origin.closed) == 2
@@ -153,10 +138,10 @@ def test_nothing_is_left_for_the_collector_of_cycles():
     gc.disable()
     try:
         for lines in ({}, {}, {"range": b"bytes=5-9"}, {"if-none-match": b'"one"'}):
-            client = Client(True)
-            handler.handle(exchange_of(client, **lines))
-            assert client.is_over
-        del client
+            exchange = exchange_of(Nobody(), **lines)
+            handler.handle(exchange)
+            assert (exchange.attempt, exchange.handler) == (None, None)
+        del exchange
         left = [type(one).__name__ for one in gc.get_objects()]
     finally:
         gc.enable()
