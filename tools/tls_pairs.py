@@ -18,12 +18,25 @@ from typing import Final
 ROOT: Final = Path(__file__).resolve().parents[1]
 FOLDER: Final = Path(sys.prefix) / "tls-pairs"
 NAMES: Final = ("cryptography", "pyOpenSSL")
+# Rows of the fault table that are OpenSSL's to find.
+FAULTS: Final = (
+    "certificate-expired",
+    "certificate-of-another-name",
+    "certificate-of-an-unknown-authority",
+    "client-certificate-wanted",
+    "staple-required-and-missing",
+    "staple-says-revoked",
+    "tls-ends-inside-a-length",
+    "tls-ends-where-the-end-is-the-close",
+    "tls-too-old",
+)
 TESTS: Final = (
     "tests/unit/tls",
     "tests/unit/upstream",
     "tests/integration/origins",
     "tests/integration/tls",
     "tests/integration/net/test_fast_open.py",
+    *(f"tests/integration/outbound/test_table.py::test_row[{row}]" for row in FAULTS),
 )
 ABOUT: Final = (
     "import cryptography, OpenSSL; from OpenSSL import SSL;"

@@ -1,7 +1,8 @@
 """Which pairs of cryptography and pyOpenSSL `make pairs` takes, and that the tests it names are there."""
 
 import pytest
-from tools.tls_pairs import NAMES, ROOT, TESTS, floor, ranges
+from tests.integration.outbound.table import TABLE
+from tools.tls_pairs import FAULTS, NAMES, ROOT, TESTS, floor, ranges
 
 
 def test_both_ends_come_from_pyproject():
@@ -21,4 +22,8 @@ def test_a_range_without_a_lower_end_is_refused():
 
 
 def test_what_is_named_is_there():
-    assert [test for test in TESTS if not (ROOT / test).exists()] == []
+    assert [test for test in TESTS if not (ROOT / test.partition("::")[0]).exists()] == []
+
+
+def test_the_rows_are_those_of_the_fault_table():
+    assert sorted(set(FAULTS) - {row.name for row in TABLE}) == []
