@@ -54,19 +54,22 @@ class ReceiveWindow:
         self.unread += count
         return True
 
-    def consume(self, count: int, now: float) -> int:
-        """Take note that `count` octets are used up; return by how much to open the window, often 0."""
-        self.unread -= count
-        return self.opened(now)
+    def consume(self, count: int, now: float, most: int = LARGEST_WINDOW) -> int:
+        """Take note that `count` octets are used up; return by how much to open the window, often 0.
 
-    def opened(self, now: float) -> int:
+        It does not grow beyond `most`.
+        """
+        self.unread -= count
+        return self.opened(now, most)
+
+    def opened(self, now: float, most: int = LARGEST_WINDOW) -> int:
         """Return the increment that is due, and count it as told; 0 when half the window is still open or unread."""
         window = self.window
         used = window - self.left - self.unread
         if used < window >> 1 or used == 0:
             return 0
         if window < self.max_window and self.told_at != _NEVER and now - self.told_at < _ROUND_TRIP:
-            doubled = min(2 * window, self.max_window)
+            doubled = max(min(2 * window, self.max_window, most), window)
             self.window = doubled
             used += doubled - window
         self.told_at = now

@@ -89,7 +89,8 @@ class H2Windows(H2Base):
             if window is None:
                 return
             count = min(count, window.unread)
-            increment = window.consume(count, self.now)
+            # A stream that stands while all of its window is unread must leave others half of the connection's.
+            increment = window.consume(count, self.now, self.window.window >> 1)
             if increment and stream.receiving != DONE and stream.receiving != FAILED:
                 self._write(_window_update(stream_id, increment))
         if not self.is_client:

@@ -141,3 +141,12 @@ def test_what_is_granted_is_never_more_than_the_maximum(size, maximum, steps):
         # Nothing hangs: with nothing unread, the peer may send at least half a window.
         assert unread > 0 or allowed * 2 >= window.window
         assert not window.receive(allowed + 1)
+
+
+def test_a_window_does_not_grow_beyond_what_it_may_have_of_the_connection():
+    window = ReceiveWindow(1000, 8000)
+    for _ in range(8):
+        half = window.window // 2
+        window.receive(half)
+        window.consume(half, 0.0, 3000)
+    assert window.window == 3000
