@@ -14,7 +14,7 @@ gives the window of the connection back at once, so that no stream can block the
 from headgate.engine.h2 import frames
 from headgate.engine.h2.base import H2Base
 from headgate.engine.h2.errors import FLOW_CONTROL_ERROR, H2ConnectionError, H2StreamError
-from headgate.engine.h2.flow import OVERFLOW, ReceiveWindow, widened
+from headgate.engine.h2.flow import LARGEST_WINDOW, OVERFLOW, ReceiveWindow, widened
 from headgate.engine.h2.frames import encode_frame
 from headgate.engine.h2.machine import DONE, FAILED
 from headgate.engine.h2.stream import H2Stream
@@ -89,8 +89,10 @@ class H2Windows(H2Base):
             if window is None:
                 return
             count = min(count, window.unread)
-            # A stream that stands while all of its window is unread must leave others half of the connection's.
-            increment = window.consume(count, self.now, self.window.window >> 1)
+            # A stream that stands while all of its window is unread must leave others half of the connection's. That
+            # of a client is given back as content comes.
+            most = LARGEST_WINDOW if self.is_client else self.window.window >> 1
+            increment = window.consume(count, self.now, most)
             if increment and stream.receiving != DONE and stream.receiving != FAILED:
                 self._write(_window_update(stream_id, increment))
         if not self.is_client:

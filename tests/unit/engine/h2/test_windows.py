@@ -131,6 +131,35 @@ def test_consumption_opens_both_windows_by_halves():
     assert updates(side.take()) == [(0, 60_000)]
 
 
+def filled(side):
+    """Let a stream send and be consumed until its window grows no more; return its window."""
+    stream = side.opened(1, ended=False)
+    while True:
+        window = stream.window.window if stream.window is not None else 0
+        for _ in range(4):
+            half = max(window // 2, 1)
+            side.h2._count_in(stream, half)
+            side.h2.consumed(1, half)
+        if stream.window.window == window:
+            return stream.window
+
+
+ROOM = {"stream_window": 1_000_000, "connection_window": 1_000_000, "connection_window_limit": 1_000_000}
+
+
+def test_a_stream_that_stands_leaves_others_half_of_the_connection():
+    side = Side(**ROOM)
+    window = filled(side)
+    assert window.window == 500_000
+    side.h2._count_in(side.h2.streams[1], window.left)  # and nobody reads it
+    assert side.h2.window.left > 1_000_000 - 500_000 - 250_001  # what was consumed is given back by halves
+    side.h2._count_in(side.opened(3, ended=False), 65_535)
+
+
+def test_a_client_gives_streams_all_that_they_may_have():
+    assert filled(Side(is_client=True, **ROOM)).window == 1_000_000
+
+
 def test_rfc9113_6_9_1_more_content_than_a_stream_may_send():
     side = Side()
     stream = side.opened(1, ended=False)
