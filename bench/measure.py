@@ -58,20 +58,15 @@ def _process_cpu_ns(pid: int) -> int:
 
 def pss_bytes(pids: list[int]) -> int:
     """Return the proportional set size of `pids`: what forked processes share is counted once."""
-    total = 0
-    for pid in pids:
-        try:
-            rollup = (PROC / str(pid) / "smaps_rollup").read_text()
-        except OSError:
-            continue
-        for line in rollup.splitlines():
-            if line.startswith("Pss:"):
-                total += int(line.split()[1]) * 1024
-    return total
+    return _rolled_up(pids, "Pss:")
 
 
 def anonymous_bytes(pids: list[int]) -> int:
     """Return the proportional octets of `pids` that are in no file: maps of files are not counted."""
+    return _rolled_up(pids, "Pss_Anon:")
+
+
+def _rolled_up(pids: list[int], name: str) -> int:
     total = 0
     for pid in pids:
         try:
@@ -79,7 +74,7 @@ def anonymous_bytes(pids: list[int]) -> int:
         except OSError:
             continue
         for line in rollup.splitlines():
-            if line.startswith("Pss_Anon:"):
+            if line.startswith(name):
                 total += int(line.split()[1]) * 1024
     return total
 

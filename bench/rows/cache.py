@@ -11,6 +11,7 @@ from bench.load import Load, LoadError
 from bench.proxies import Profile, Proxy
 from bench.rows.base import Row
 from bench.rows.h2 import H2Requests
+from bench.rows.many import SelfCompared
 
 # What may reach the origin in a round of hits: the two questions for its count, and a confirmation or so.
 _STRAY: Final = 8
@@ -82,8 +83,12 @@ class HitH2(H2Requests):
         return sample
 
 
-class Miss(CacheRow):
+class Miss(SelfCompared):
     """Requests of which each has a URL of its own, against the same with the cache off."""
+
+    version = "cache"
+    many = Profile(cache="memory")
+    word = "caching"
 
     def __init__(self, name: str, title: str, *, goal: float, path: str) -> None:
         self.name = name
@@ -91,18 +96,6 @@ class Miss(CacheRow):
         self.goal = goal
         self.path = path
         self._number = 0
-
-    def lanes(self, proxies: list[Proxy]) -> list[Lane]:
-        both = (("", Profile()), (" caching", self.profile))
-        return [
-            Lane(p.name + word, p, profile)
-            for p in proxies
-            if self.version in p.versions
-            for word, profile in both
-        ]
-
-    def baseline(self, label: str) -> str:
-        return label.removesuffix(" caching")
 
     def warm_up(self, lab: Lab, lane: Lane) -> None:
         self._put(lab, lane, 1)
