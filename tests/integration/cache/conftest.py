@@ -1,4 +1,7 @@
-"""One origin and one gate with a cache for a whole module: each test has paths of its own."""
+"""One origin and one gate with a cache for a whole module: each test has paths of its own.
+
+A module that wants another gate has its configuration in `TEXT`, and `WORKERS`.
+"""
 
 import pytest
 from tests.integration.cache.story import Story
@@ -23,6 +26,8 @@ def story():
 
 
 @pytest.fixture(scope="module")
-def gate(story, tmp_path_factory):
-    with Gate(tmp_path_factory.mktemp("gate"), TEXT.format(url=story.url)) as running:
+def gate(request, story, tmp_path_factory):
+    text = getattr(request.module, "TEXT", TEXT).format(url=story.url)
+    workers = getattr(request.module, "WORKERS", 1)
+    with Gate(tmp_path_factory.mktemp("gate"), text, workers=workers) as running:
         yield running

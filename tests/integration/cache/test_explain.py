@@ -3,9 +3,7 @@
 import json
 
 import pytest
-from tests.integration.cache.story import Story
 from tests.integration.cache.test_gate_cache import ask
-from tests.integration.gate import Gate
 
 TEXT = """
 [cache]
@@ -20,18 +18,6 @@ upstream = "origin"
 [upstream.origin]
 endpoints = ["{url}"]
 """
-
-
-@pytest.fixture(scope="module")
-def story():
-    with Story() as origin:
-        yield origin
-
-
-@pytest.fixture(scope="module")
-def gate(story, tmp_path_factory):
-    with Gate(tmp_path_factory.mktemp("explain"), TEXT.format(url=story.url)) as running:
-        yield running
 
 
 def explain(gate, path, *arguments):

@@ -10,7 +10,6 @@ import subprocess
 import threading
 
 import pytest
-from tests.integration.cache.story import Story
 from tests.integration.gate import Gate, wait_for
 
 TEXT = """
@@ -35,12 +34,6 @@ def ask(gate, path, method="GET", **headers):
             return response.status, response.read(), response.headers
     finally:
         connection.close()
-
-
-@pytest.fixture(scope="module")
-def story():
-    with Story() as origin:
-        yield origin
 
 
 @pytest.fixture

@@ -6,9 +6,8 @@ import random
 import threading
 
 import pytest
-from tests.integration.cache.story import Story
 from tests.integration.cache.test_gate_cache import ask
-from tests.integration.gate import Gate, wait_for
+from tests.integration.gate import wait_for
 
 MIB = 1 << 20
 TEXT = """
@@ -27,18 +26,6 @@ BODY = random.Random(7).randbytes(3 * MIB + 12345)
 LIVES = "Cache-Control: max-age=60"
 TAG = 'ETag: "one"'
 SLICES = 4
-
-
-@pytest.fixture(scope="module")
-def story():
-    with Story() as origin:
-        yield origin
-
-
-@pytest.fixture(scope="module")
-def gate(story, tmp_path_factory):
-    with Gate(tmp_path_factory.mktemp("gate"), TEXT.format(url=story.url)) as running:
-        yield running
 
 
 def tell(story, path, body=BODY, *lines):

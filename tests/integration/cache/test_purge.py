@@ -4,9 +4,8 @@ import json
 import subprocess
 
 import pytest
-from tests.integration.cache.story import Story
 from tests.integration.cache.test_gate_cache import ask
-from tests.integration.gate import Gate, wait_for
+from tests.integration.gate import wait_for
 
 TEXT = """
 [cache]
@@ -22,19 +21,8 @@ upstream = "origin"
 [upstream.origin]
 endpoints = ["{url}"]
 """
+WORKERS = 2
 LIVES = "Cache-Control: max-age=600"
-
-
-@pytest.fixture(scope="module")
-def story():
-    with Story() as origin:
-        yield origin
-
-
-@pytest.fixture(scope="module")
-def gate(story, tmp_path_factory):
-    with Gate(tmp_path_factory.mktemp("purge"), TEXT.format(url=story.url), workers=2) as running:
-        yield running
 
 
 def command(gate, *words):
