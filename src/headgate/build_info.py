@@ -244,6 +244,7 @@ COMPILED: Final[tuple[str, ...]] = (
     "headgate.proxy.switch",
     "headgate.proxy.reverse",
     "headgate.proxy.serving",
+    "headgate.proxy.on_behalf",
     "headgate.proxy.partial",
     "headgate.proxy.caching",
     "headgate.proxy.flight",

@@ -3,6 +3,7 @@
 import socket
 from typing import Final, final
 
+from headgate.http.fields import Fields
 from headgate.http.forwarded import ForwardedPeer
 from headgate.net.proxy_protocol import encode_v1, encode_v2
 
@@ -34,6 +35,11 @@ class ConnectionContext:
         self.log_fields = b""  # what the access log says of the connection, encoded once
         self.owner: object | None = None  # the listener
         self.alt_svc = b""  # what answers say of HTTP/3 (RFC 7838), b"" for nothing
+
+    def announce(self, fields: Fields) -> None:
+        """Say in the head of an answer where HTTP/3 is, if it is."""
+        if self.alt_svc:
+            fields.add(b"alt-svc", self.alt_svc, b"Alt-Svc")
 
     def destination_address(self) -> tuple[str, int]:
         """Return where the client connected to: at the proxy in front where one has said so, else here.

@@ -89,6 +89,17 @@ def _url(text: str) -> str:
     return (target.scheme + b"://" + format_authority(name, port, target.scheme) + target.origin).decode()
 
 
+async def _until(is_over: Callable[[], bool], moved: asyncio.Event, wait: float) -> None:
+    """Wait until it is over, which only changes when `moved` is set, `wait` seconds at most."""
+    try:
+        async with asyncio.timeout(wait):
+            while not is_over():
+                moved.clear()
+                await moved.wait()
+    except TimeoutError:
+        pass
+
+
 class Purger:
     """Sends purges to the workers, and waits for them. `send` hands a message to the supervisor."""
 
@@ -106,13 +117,7 @@ class Purger:
         begun = self._clock.now()
         generation = self._last = max(self._last + 1, int(self._clock.wall() * 1e6))
         self._send({"kind": kind, "pattern": pattern, "soft": is_soft, "generation": generation})
-        try:
-            async with asyncio.timeout(wait):
-                while self._behind(generation, running()):
-                    self._moved.clear()
-                    await self._moved.wait()
-        except TimeoutError:
-            pass
+        await _until(lambda: not self._behind(generation, running()), self._moved, wait)
         slots = running()
         behind = self._behind(generation, slots)
         return {
@@ -156,12 +161,7 @@ class Explainer:
         answers = self._answers[number] = {}
         try:
             self._send({"id": number, **question})
-            async with asyncio.timeout(wait):
-                while any(slot not in answers for slot in running()):
-                    self._moved.clear()
-                    await self._moved.wait()
-        except TimeoutError:
-            pass
+            await _until(lambda: all(slot in answers for slot in running()), self._moved, wait)
         finally:
             del self._answers[number]
         rows: list[dict[str, object]] = []

@@ -30,8 +30,7 @@ def answer(exchange: Exchange, status: int, reason: str, body: bytes, fields: Fi
 
 def answer_reply(exchange: Exchange, reply: Reply, edits: FieldEdits, reason: str = "") -> None:
     """Send a reply of the pipeline, with the route's edits."""
-    if exchange.context.alt_svc:
-        reply.fields.add(b"alt-svc", exchange.context.alt_svc, b"Alt-Svc")
+    exchange.context.announce(reply.fields)
     edits.apply(reply.fields, exchange.secure)
     answer(exchange, reply.status, reason, reply.body, reply.fields)
 

@@ -564,9 +564,7 @@ class CacheHandler(Handler):
             client.cache_stored = words.REASONS[why]
         fields = response.fields
         self.mark(fields, cache_status(outcome, reason, forwarded_status=response.status))
-        alt_svc = client.context.alt_svc
-        if alt_svc:
-            fields.add(b"alt-svc", alt_svc, b"Alt-Svc")
+        client.context.announce(fields)
         client.downstream.respond(response)
 
     def mark(self, fields: Fields, status: bytes) -> None:

@@ -21,7 +21,7 @@ from headgate.cache.memory import MemoryStore
 from headgate.cache.purges import GONE, url_of
 from headgate.cache.store.bodies import CheckedBody
 from headgate.cache.store.disk import DiskStore
-from headgate.cache.store.format import variant_id
+from headgate.cache.store.format import FileContent, variant_id
 from headgate.cache.store.layout import file_path
 from headgate.counters import (
     CACHE_DISK_CORRUPT,
@@ -93,14 +93,17 @@ class DiskTier:
         """Have a complete response written, new or changed, if it is worth it."""
         if not variant.is_complete or variant.ranges is not None or not self._may_have(variant):
             return
-        disk = self.disk
+        if isinstance(variant.body, MemoryBody):
+            self._send(variant, None)
+        elif isinstance(variant.body, CheckedBody):
+            self._send(variant, variant.body.content())
+
+    def _send(self, variant: StoredResponse, content: FileContent | None) -> bool:
+        """Tell the writer of a response; False: it was not told."""
         stamp = variant.generation
-        variant.generation = disk.purges.generation  # judged by memory's purges up to now
+        variant.generation = self.disk.purges.generation  # judged by memory's purges up to now
         try:
-            if isinstance(variant.body, MemoryBody):
-                disk.store(variant)
-            elif isinstance(variant.body, CheckedBody):
-                disk.store(variant, None, variant.body.content())
+            return self.disk.store(variant, None, content)
         finally:
             variant.generation = stamp
 
@@ -164,11 +167,7 @@ class DiskTier:
         self._uploads -= 1
         if self._may_have(variant):
             content = upload.finish()
-            stamp = variant.generation
-            variant.generation = disk.purges.generation
-            is_told = disk.store(variant, None, content)
-            variant.generation = stamp
-            if is_told:
+            if self._send(variant, content):
                 path = file_path(disk.root, upload.name)
                 disk.files.adopt(path, upload.give_up())
                 body = CheckedBody(path, content, disk.files)

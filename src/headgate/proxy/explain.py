@@ -8,7 +8,7 @@ from headgate.cache.entry import KeyEntry, StoredResponse
 from headgate.cache.key import primary_key
 from headgate.cache.outcome import OUTCOMES, REASONS
 from headgate.cache.reuse import ACTIONS, current_age, decide
-from headgate.cache.vary import choose
+from headgate.cache.vary import ABSENT, choose
 from headgate.engine.events import Request
 from headgate.proxy.cached import CacheHandler
 
@@ -51,7 +51,7 @@ def explain(handler: CacheHandler, request: Request, secure: bool, now: float) -
 
 def _describe(variant: StoredResponse, place: str, fits: bool, now: float) -> dict[str, object]:
     vary = [
-        f"{name.decode('latin-1')}: {'(absent)' if value == chr(0).encode() else value.decode('latin-1')}"
+        f"{name.decode('latin-1')}: {'(absent)' if value == ABSENT else value.decode('latin-1')}"
         for name, value in variant.vary
     ]
     ranges = [f"{start}-{end - 1}" for start, end in variant.ranges or ()]

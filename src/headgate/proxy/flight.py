@@ -28,12 +28,12 @@ from headgate.cache.partial import Piece, piece_of
 from headgate.cache.reuse import FORWARD, REFUSE, SERVE
 from headgate.cache.store.messages import SMALL_CONTENT
 from headgate.cache.vary import matches
-from headgate.connection.context import ConnectionContext
 from headgate.connection.exchange import Downstream, Exchange
 from headgate.counters import CACHE_FILLS, CACHE_FILLS_BROKEN, CACHE_HELD
 from headgate.engine.events import Request, Response
 from headgate.http.date import add_date
 from headgate.http.fields import DATE, Fields
+from headgate.proxy.on_behalf import NOBODY, context_of, exchange_for, tell
 from headgate.proxy.serving import Reader, ReaderOwner
 
 if TYPE_CHECKING:
@@ -47,44 +47,6 @@ OVER: Final = 4
 
 # Read away of an answer that is of no use, before its connection is closed instead; `proxy/attempt` reads as much.
 MAX_DISCARD: Final = 64 * 1024
-
-
-def context_of(client: ConnectionContext) -> ConnectionContext:
-    """Return what an exchange of ours says of its connection: the client's facts, without what ends with it."""
-    own = ConnectionContext(client.listener, client.peer, client.port, client.scheme, client.forwarded)
-    own.destination = client.destination
-    own.destination_port = client.destination_port
-    own.sock = client.sock
-    own.network = client.network
-    own.sni = client.sni
-    own.tls_version = client.tls_version
-    return own
-
-
-@final
-class Nobody(Downstream):
-    """Where the answer of a flight goes that is over: nowhere."""
-
-    def respond(self, response: Response) -> None:
-        return
-
-    def write(self, data: bytes) -> None:
-        return
-
-    def finish(self, trailers: Fields | None) -> None:
-        return
-
-    def flush(self) -> bool:
-        return True
-
-    def abort(self, reason: str) -> None:
-        return
-
-    def resume(self) -> None:
-        return
-
-
-_NOBODY: Final = Nobody()
 
 
 @final
@@ -127,15 +89,9 @@ class Flight(Downstream, ReaderOwner):
         self._interim = False
         self._is_empty = False
         self._has_tried_disk = False
-        exchange = Exchange(self, context_of(client.context), request, handler.poller.now)
-        exchange.host = client.host
-        exchange.path = client.path
-        exchange.secure = client.secure
-        exchange.asked = client.asked
-        exchange.user = client.user
-        exchange.route = client.route
-        exchange.handler = handler.inner
-        self.exchange = exchange
+        self.exchange = exchange_for(
+            client, context_of(client.context), self, request, handler.poller.now, handler.inner
+        )
 
     def __repr__(self) -> str:
         return f"<Flight {self.key.decode('latin-1')} state={self.state} {len(self.waiting)} waiting>"
@@ -243,7 +199,7 @@ class Flight(Downstream, ReaderOwner):
             add_date(response.fields, now)  # RFC 9110 section 6.6.1: and it is what ages are counted from
         leader = self.leader
         if leader is not None:
-            self._tell(leader)
+            tell(leader, self.exchange)
         if exchange.reason:
             self._failed(response, now)
         elif self.variant is not None and response.status == 304:
@@ -252,17 +208,6 @@ class Flight(Downstream, ReaderOwner):
             return
         else:
             self._answered(response, now)
-
-    def _tell(self, client: Exchange) -> None:
-        """Let the log of a client say what its request was answered by."""
-        exchange = self.exchange
-        client.upstream = exchange.upstream
-        client.endpoint = exchange.endpoint
-        client.upstream_protocol = exchange.upstream_protocol
-        client.upstream_started = exchange.upstream_started
-        client.upstream_head = exchange.upstream_head
-        client.retries = exchange.retries
-        client.detail = exchange.detail
 
     def _answered(self, response: Response, now: float) -> None:
         """An answer of the origin that is to be passed on: stored if it may be."""
@@ -452,7 +397,7 @@ class Flight(Downstream, ReaderOwner):
         handler = self.handler
         outcome = handler.outcome_of(self.variant, self.reason)
         for client in self._take_waiting():
-            self._tell(client)
+            tell(client, self.exchange)
             client.reason = self.exchange.reason
             if client is not self.leader:
                 client.detail = ""  # told once
@@ -625,7 +570,7 @@ class Flight(Downstream, ReaderOwner):
         """It is over. Flight and exchange let go of each other here: left to the collector of cycles, each miss would
         be work for it, and would keep its answer until then."""
         self.state = OVER
-        self.exchange.downstream = _NOBODY
+        self.exchange.downstream = NOBODY
 
     def _unlist(self) -> None:
         self.cache.forget(self)

@@ -6,13 +6,15 @@
 from __future__ import annotations
 
 import secrets
-from typing import Final
+from typing import Final, final
 
 from headgate.cache.entry import StoredResponse
 from headgate.cache.partial import answer
 from headgate.cache.ranges import (
     PARTIAL,
     UNSATISFIABLE,
+    Part,
+    Selection,
     content_range,
     multipart_type,
     plan_parts,
@@ -24,6 +26,48 @@ from headgate.proxy.serving import Reader
 
 # Nobody can foresee it, so that no content can hold it.
 _BOUNDARY_OCTETS: Final = 16
+
+
+@final
+class RangeHead:
+    """A head whose fields are those of ranges: what it is, and the octets that follow. `parts` are still to come
+    behind [start, end), each behind its own head, and `tail` behind all."""
+
+    __slots__ = ("end", "parts", "reason", "start", "status", "tail", "total")
+
+    def __init__(self, status: int, reason: bytes) -> None:
+        self.status = status
+        self.reason = reason
+        self.start = 0
+        self.end = 0
+        self.total = 0  # octets of content
+        self.parts: list[Part] = []
+        self.tail = b""
+
+
+def range_head(selection: Selection, length: int, fields: Fields) -> RangeHead | None:
+    """Make the fields of a representation of `length` octets those of what is selected; None: it is the whole."""
+    if selection.status == UNSATISFIABLE:
+        head = RangeHead(416, b"Range Not Satisfiable")
+        fields.set(b"content-range", unsatisfied_range(length), b"Content-Range")
+    elif selection.status == PARTIAL:
+        head = RangeHead(206, b"Partial Content")
+        ranges = selection.ranges
+        if len(ranges) == 1:
+            head.start, head.end = ranges[0]
+            head.total = head.end - head.start
+            fields.set(b"content-range", content_range(head.start, head.end, length), b"Content-Range")
+        else:
+            boundary = secrets.token_hex(_BOUNDARY_OCTETS).encode()
+            kind = fields.get(b"content-type")
+            head.parts, head.tail, head.total = plan_parts(
+                ranges, length, kind if kind is not None else b"", boundary
+            )
+            fields.set(b"content-type", multipart_type(boundary), b"Content-Type")
+    else:
+        return None
+    fields.set(b"content-length", b"%d" % head.total, b"Content-Length")
+    return head
 
 
 def begin_range(reader: Reader, variant: StoredResponse, fields: Fields) -> bool:
@@ -40,26 +84,12 @@ def begin_range(reader: Reader, variant: StoredResponse, fields: Fields) -> bool
         return False
     else:
         selection = select(values, length)
-    if selection.status == UNSATISFIABLE:
-        fields.set(b"content-range", unsatisfied_range(length), b"Content-Range")
-        fields.set(b"content-length", b"0", b"Content-Length")
-        reader.begin(416, b"Range Not Satisfiable", fields, 0)
-        return True
-    if selection.status != PARTIAL:
+    head = range_head(selection, length, fields)
+    if head is None:
         return False
-    ranges = selection.ranges
-    if len(ranges) == 1:
-        start, end = ranges[0]
-        reader.at = start
-        reader.end = end
-        fields.set(b"content-range", content_range(start, end, length), b"Content-Range")
-        total = end - start
-    else:
-        boundary = secrets.token_hex(_BOUNDARY_OCTETS).encode()
-        kind = fields.get(b"content-type")
-        parts, tail, total = plan_parts(ranges, length, kind if kind is not None else b"", boundary)
-        reader.take_parts(parts, tail)
-        fields.set(b"content-type", multipart_type(boundary), b"Content-Type")
-    fields.set(b"content-length", b"%d" % total, b"Content-Length")
-    reader.begin(206, b"Partial Content", fields, total)
+    reader.at = head.start
+    reader.end = head.end
+    if head.parts:
+        reader.take_parts(head.parts, head.tail)
+    reader.begin(head.status, head.reason, fields, head.total)
     return True

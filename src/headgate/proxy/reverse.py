@@ -365,8 +365,7 @@ class ReverseProxy(Handler, ResponseReceiver, ConnectionWaiter, DeadlineOwner):
         if fields.flags & ALT_SVC:
             # RFC 7838 section 2: it speaks for the whole origin, which to a client is the gate.
             fields.remove(b"alt-svc")
-        if exchange.context.alt_svc:
-            fields.add(b"alt-svc", exchange.context.alt_svc, b"Alt-Svc")
+        exchange.context.announce(fields)
         if self.sticky is not None:
             self._stick(exchange, self.sticky, fields)
         if self.edit:

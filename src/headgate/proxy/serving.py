@@ -99,9 +99,7 @@ class Reader:
     def begin(self, status: int, reason: bytes, fields: Fields, length: int) -> None:
         """Send the head; `length` -1: nobody knows yet."""
         exchange = self.exchange
-        alt_svc = exchange.context.alt_svc
-        if alt_svc:
-            fields.add(b"alt-svc", alt_svc, b"Alt-Svc")
+        exchange.context.announce(fields)
         if exchange.request.method == b"HEAD" or status in (204, 304):
             length = 0
         elif length == UNKNOWN_LENGTH:

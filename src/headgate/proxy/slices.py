@@ -21,7 +21,6 @@ prepared to be left.
 
 from __future__ import annotations
 
-import secrets
 import time
 from typing import Final, final
 
@@ -31,15 +30,9 @@ from headgate.cache.fill import WINDOW
 from headgate.cache.key import uri_key
 from headgate.cache.partial import piece_of
 from headgate.cache.ranges import (
-    PARTIAL,
-    UNSATISFIABLE,
     Part,
-    content_range,
-    multipart_type,
     parse_range,
-    plan_parts,
     select,
-    unsatisfied_range,
 )
 from headgate.cache.reuse import PASS, decide
 from headgate.connection.exchange import Downstream, Exchange, Handler
@@ -47,7 +40,8 @@ from headgate.counters import CACHE_SLICES, CACHE_SLICES_BROKEN, CACHE_SLICES_DR
 from headgate.engine.events import Request, Response
 from headgate.http.fields import RANGE, Fields
 from headgate.proxy.cached import CacheHandler
-from headgate.proxy.flight import Nobody, context_of
+from headgate.proxy.on_behalf import NOBODY, context_of, exchange_for, tell
+from headgate.proxy.partial import range_head
 from headgate.proxy.serving import PIECE
 
 LOOKING: Final = 0
@@ -61,8 +55,6 @@ _REMEMBERED: Final = 600.0
 # A first octet beyond this is in no object; the first slice says how long it is.
 _FAR: Final = 1 << 53
 _BOUNDARY_OCTETS: Final = 16
-
-_NOBODY: Final = Nobody()
 
 
 @final
@@ -145,7 +137,7 @@ class Slice(Downstream):
         self.is_full = False
         if exchange is not None:
             handler = exchange.handler
-            exchange.downstream = _NOBODY
+            exchange.downstream = NOBODY
             exchange.handler = None
             if handler is not None and not self.is_over and not self.failure:
                 handler.downstream_closed(exchange)
@@ -202,15 +194,8 @@ class Download:
         request = Request(b"GET", asked.target, 11, fields)
         request.host = asked.host
         wanted = Slice(self, index, is_second)
-        exchange = Exchange(wanted, self.context, request, client.started)
-        exchange.host = client.host
-        exchange.path = client.path
-        exchange.secure = client.secure
-        exchange.asked = client.asked
-        exchange.user = client.user
-        exchange.route = client.route
+        exchange = exchange_for(client, self.context, wanted, request, client.started, self.handler.inner)
         exchange.slice = index
-        exchange.handler = self.handler.inner
         wanted.exchange = exchange
         self.slices[index] = wanted
         self.handler.cache.values[CACHE_SLICES] += 1
@@ -337,30 +322,17 @@ class Download:
 
     def _start_range(self, fields: Fields) -> bool:
         """Send the head of the range that is asked for; False: it is all."""
-        length = self.length
-        selection = select(self.client.request.fields.get_all(b"range"), length)
-        if selection.status == UNSATISFIABLE:
-            fields.set(b"content-range", unsatisfied_range(length), b"Content-Range")
-            fields.set(b"content-length", b"0", b"Content-Length")
-            self._respond(416, b"Range Not Satisfiable", fields, 0)
-            self._finish()
-            return True
-        if selection.status != PARTIAL:
+        selection = select(self.client.request.fields.get_all(b"range"), self.length)
+        head = range_head(selection, self.length, fields)
+        if head is None:
             return False
-        ranges = selection.ranges
-        if len(ranges) == 1:
-            self.at, self.end = ranges[0]
-            total = self.end - self.at
-            fields.set(b"content-range", content_range(self.at, self.end, length), b"Content-Range")
-        else:
-            boundary = secrets.token_hex(_BOUNDARY_OCTETS).encode()
-            kind = fields.get(b"content-type")
-            self.parts, self.tail, total = plan_parts(
-                ranges, length, kind if kind is not None else b"", boundary
-            )
-            fields.set(b"content-type", multipart_type(boundary), b"Content-Type")
-        fields.set(b"content-length", b"%d" % total, b"Content-Length")
-        self._respond(206, b"Partial Content", fields, total)
+        self.at = head.start
+        self.end = head.end
+        self.parts = head.parts
+        self.tail = head.tail
+        self._respond(head.status, head.reason, fields, head.total)
+        if head.total == 0:
+            self._finish()
         return True
 
     def _described(self, wanted: Slice, head: Response) -> StoredResponse | None:
@@ -387,9 +359,7 @@ class Download:
 
     def _respond(self, status: int, reason: bytes, fields: Fields, length: int) -> None:
         client = self.client
-        alt_svc = client.context.alt_svc
-        if alt_svc:
-            fields.add(b"alt-svc", alt_svc, b"Alt-Svc")
+        client.context.announce(fields)
         client.downstream.respond(Response(status, reason, 11, fields, length))
 
     def _tell(self, wanted: Slice) -> None:
@@ -398,14 +368,8 @@ class Download:
         if exchange is None:
             return
         client = self.client
-        client.upstream = exchange.upstream
-        client.endpoint = exchange.endpoint
-        client.upstream_protocol = exchange.upstream_protocol
-        client.upstream_started = exchange.upstream_started
-        client.upstream_head = exchange.upstream_head
-        client.retries = exchange.retries
+        tell(client, exchange)
         client.reason = exchange.reason
-        client.detail = exchange.detail
         client.cache = exchange.cache
         client.cache_reason = exchange.cache_reason
         client.cache_stored = exchange.cache_stored

@@ -16,7 +16,7 @@ from headgate.http.networks import Networks
 from headgate.net.poller import Poller
 from headgate.proxy.cached import CacheHandler
 from headgate.proxy.caching import Cache
-from headgate.proxy.flight import Nobody
+from headgate.proxy.on_behalf import Nobody
 
 FORWARDER = Forwarder(Networks(()))
 
