@@ -15,6 +15,7 @@ is spoken by the library h2, on both sides. Every wait ends after `PATIENCE`.
 
 import queue
 import random
+import select
 import socket
 import ssl
 import threading
@@ -322,6 +323,49 @@ class Client:
         self.close()
 
 
+class InTurns:
+    """A socket of TLS that one thread may read while another writes: a socket of `ssl` itself is one thread's at a
+    time, and mixes up octets when it is not."""
+
+    def __init__(self, sock):
+        sock.setblocking(False)
+        self._sock = sock
+        self._turn = threading.Lock()
+
+    def settimeout(self, seconds):
+        assert seconds == PATIENCE
+
+    def recv(self, size):
+        return self._act(self._sock.recv, size)
+
+    def sendall(self, data):
+        left = memoryview(data)
+        while left:
+            sent = self._act(self._sock.send, left)
+            left = left[sent:]
+
+    def _act(self, act, argument):
+        end = time.monotonic() + PATIENCE
+        while True:
+            with self._turn:
+                try:
+                    return act(argument)
+                except ssl.SSLWantReadError:
+                    wanted = select.POLLIN
+                except ssl.SSLWantWriteError:
+                    wanted = select.POLLOUT
+            waiting = select.poll()
+            waiting.register(self._sock, wanted)
+            if not waiting.poll(max(end - time.monotonic(), 0.0) * 1000):
+                raise TimeoutError("timed out")
+
+    def setsockopt(self, *option):
+        self._sock.setsockopt(*option)
+
+    def close(self):
+        self._sock.close()
+
+
 class H1Client(Client):
     """A client of HTTP/1.1, over TLS with `context`."""
 
@@ -334,7 +378,8 @@ class H1Client(Client):
         if self.context is None:
             return connect(self.port)
         sock = socket.create_connection(("127.0.0.1", self.port), PATIENCE)
-        return Wire(self.context.wrap_socket(sock, server_hostname=self.authority.partition(":")[0]))
+        name = self.authority.partition(":")[0]
+        return Wire(InTurns(self.context.wrap_socket(sock, server_hostname=name)))
 
     def begin(self, method="GET", path="/", fields=(), *, has_content=False, protocol=""):
         return H1Ask(self, method, path, fields, has_content, protocol)
