@@ -33,6 +33,7 @@ class Policy:
     __slots__ = (
         "bypass_cookies",
         "bypass_fields",
+        "codings",
         "default_ttl",
         "enabled",
         "heuristic_fraction",
@@ -95,6 +96,8 @@ class Policy:
         self.query: int = QUERY_ALL
         self.query_names: frozenset[bytes] = frozenset()
         self.query_sorted: bool = False
+        # Content codings that Accept-Encoding is reduced to, lower case; (): it stays as it came.
+        self.codings: tuple[bytes, ...] = ()
         self.max_variants: int = VARIANTS
         # Requests with one of these go by the cache.
         self.bypass_fields: tuple[bytes, ...] = ()

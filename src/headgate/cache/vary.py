@@ -59,7 +59,6 @@ _OLDER: Final[dict[bytes, bytes]] = {b"x-gzip": b"gzip", b"x-compress": b"compre
 
 _is_name: Final = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+").fullmatch
 _WEIGHT: Final = re.compile(rb"(?:0(?:\.[0-9]{0,3})?|1(?:\.0{0,3})?)")
-_CODINGS: Final = (b"br", b"gzip", b"zstd", b"deflate")
 
 _remembered: Final[dict[bytes, dict[bytes, bytes]]] = {}
 
@@ -268,12 +267,10 @@ def thousandths(text: bytes) -> int:
     return int(text[2:].ljust(3, b"0"))
 
 
-def reduce_accept_encoding(value: bytes, codings: tuple[bytes, ...] = _CODINGS) -> bytes:
+def reduce_accept_encoding(value: bytes, codings: tuple[bytes, ...]) -> bytes:
     """Return which of `codings` an Accept-Encoding takes, sorted; b"" for none of them.
 
-    For routes that want few variants: what this returns is put into the request that goes to the origin too, so the
-    origin answers exactly what the key says. `*` is not one of `codings` and asks for nothing: who has it takes the
-    representation without a coding as well.
+    `*` is not one of `codings` and asks for nothing: who has it takes the representation without a coding as well.
     """
     taken: list[bytes] = []
     for member in split_list(value):
@@ -285,3 +282,14 @@ def reduce_accept_encoding(value: bytes, codings: tuple[bytes, ...] = _CODINGS) 
             taken.append(coding)
     taken.sort()
     return b", ".join(taken)
+
+
+def keep_codings(fields: Fields, codings: tuple[bytes, ...]) -> None:
+    """Let a request ask for those of `codings` alone that it takes; `identity` if it takes none of them.
+
+    For routes that want few variants. It is done to the request itself, so the origin answers exactly what Vary
+    compares. Without Accept-Encoding any coding would be acceptable (RFC 9110 section 12.5.3), and hardly any origin
+    takes that at its word: such a request is one that takes none.
+    """
+    value = b",".join(fields.get_all(b"accept-encoding"))
+    fields.set(b"accept-encoding", reduce_accept_encoding(value, codings) or b"identity", b"Accept-Encoding")

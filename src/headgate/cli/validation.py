@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from headgate.cli.output import OK, USAGE
+from headgate.config.cache_checks import find_odd_targets
 from headgate.config.loader import Loaded, read_file
 from headgate.config.model import Config
 from headgate.config.problems import ConfigProblems, Finding, Problem
@@ -24,7 +25,8 @@ def validate_file(path: Path, as_json: bool) -> int:
         _print(error.problems, as_json)
         return USAGE
     certificates, problems = _look_into_certificates(loaded)
-    problems += [loaded.problem_of(finding) for finding in find_shadowed(loaded.config)]
+    warnings = (*find_shadowed(loaded.config), *find_odd_targets(loaded.config))
+    problems += [loaded.problem_of(finding) for finding in warnings]
     problems.sort(key=lambda problem: (problem.line, problem.column))
     _print(problems, as_json)
     if any(problem.fatal for problem in problems):

@@ -1,30 +1,33 @@
-"""The cache: `[cache]` for all routes, and `[route.cache]` for one; and the policy that they make together."""
+"""The cache: `[cache]` for all routes, and `[route.cache]` for one."""
 
+import re
 from typing import Annotated, Final, Literal
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, Field, WithJsonSchema
 
-from headgate.cache.memory import OBJECT_SHARE
-from headgate.cache.policy import (
-    COOKIES_KEEP,
-    COOKIES_REFUSE,
-    COOKIES_STRIP,
-    QUERY_ALL,
-    QUERY_NONE,
-    QUERY_ONLY,
-    QUERY_WITHOUT,
-    Policy,
-)
 from headgate.config.kinds import FieldName
 from headgate.config.table import Count, Flag, Table
 from headgate.config.units import Duration, DurationOrZero, ShareOrZero, Size, SizeOrZero, fault
 
-_SET_COOKIE: Final = {"keep": COOKIES_KEEP, "strip": COOKIES_STRIP, "refuse": COOKIES_REFUSE}
-_QUERY: Final = {"all": QUERY_ALL, "none": QUERY_NONE, "only": QUERY_ONLY, "without": QUERY_WITHOUT}
 # Fields that no key and no bypass can be made of: they are for one connection, or differ with each client.
 _NOT_IN_KEYS: Final = frozenset(
     ("connection", "content-length", "transfer-encoding", "host", "te", "upgrade")
 )
+
+# Fields that have a meaning of their own for every cache, and one that is no Dictionary (W3C's Edge Architecture).
+_NOT_TARGETED: Final = {
+    "cache-control": "Cache-Control is obeyed where no targeted field is valid",
+    "expires": "Expires is obeyed where neither a targeted field nor Cache-Control says anything",
+    "pragma": "Pragma is for requests (RFC 9111 section 5.4)",
+    "surrogate-control": "its grammar is not that of RFC 9213",
+}
+# Each one that an answer has is parsed until one is valid: a cache, its operator and a CDN make three.
+MAX_TARGETED: Final = 8
+# They make 16 sets, and with Vary as many variants of one URL: half of what `max_variants` lets a key have.
+MAX_CODINGS: Final = 4
+_CODING: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,32}")
+# RFC 9110 section 8.4.1.
+_OLDER_CODINGS: Final = {"x-gzip": "gzip", "x-compress": "compress"}
 
 # The folders and an empty index take some; what is left shall hold more than a handful of responses.
 _LEAST_DISK: Final = 16 * 1024**2
@@ -56,10 +59,56 @@ def _slice(size: int) -> int:
     return size
 
 
+def _targeted(name: str) -> str:
+    reason = _NOT_TARGETED.get(name.lower())
+    if reason is not None:
+        raise fault('a targeted field of RFC 9213, such as "CDN-Cache-Control"', reason)
+    return name
+
+
+def _coding(text: str) -> str:
+    want = 'a content coding such as "br", "gzip" or "zstd"'
+    coding = text.lower()
+    if coding in ("*", "identity"):
+        raise fault(want, "content without a coding is what clients get who take none of them")
+    if coding in _OLDER_CODINGS:
+        raise fault(want, f'write "{_OLDER_CODINGS[coding]}"')
+    if not _CODING.fullmatch(coding):
+        raise fault(want, "each coding is a text of its own, without a weight")
+    return coding
+
+
+def _each_once(names: tuple[str, ...] | None) -> tuple[str, ...] | None:
+    known: set[str] = set()
+    for name in names or ():
+        if name.lower() in known:
+            raise fault(f"each name once, and {name} is there twice")
+        known.add(name.lower())
+    return names
+
+
+def _at_most(names: tuple[str, ...] | None, limit: int) -> tuple[str, ...] | None:
+    if len(names or ()) > limit:
+        raise fault(f"at most {limit} names")
+    return _each_once(names)
+
+
+def _codings(names: tuple[str, ...] | None) -> tuple[str, ...] | None:
+    return _at_most(names, MAX_CODINGS)
+
+
+def _targets(names: tuple[str, ...] | None) -> tuple[str, ...] | None:
+    return _at_most(names, MAX_TARGETED)
+
+
 DiskSize = Annotated[SizeOrZero, AfterValidator(_disk)]
 SliceSize = Annotated[Size, AfterValidator(_slice)]
 KeyField = Annotated[FieldName, AfterValidator(_key_field)]
 ErrorStatus = Annotated[str, AfterValidator(_status)]
+Coding = Annotated[
+    str, AfterValidator(_coding), WithJsonSchema({"type": "string", "title": "content coding"})
+]
+TargetedField = Annotated[FieldName, AfterValidator(_targeted)]
 CookieName = Annotated[str, Field(pattern=r"^[!#$%&'*+.^_`|~0-9A-Za-z-]+$")]
 ParameterName = Annotated[str, Field(pattern=r"^[!-~]+$", max_length=200)]
 
@@ -82,6 +131,19 @@ class Cache(Table):
     disk_max_object: Size = 1024**3
     """Largest response that is stored on disk; never more than an eighth of `disk`. Reason: a film of an hour has
     some 1 GiB, and is asked for in parts; what is larger would push out thousands for one."""
+    accept_encoding: Annotated[tuple[Coding, ...], AfterValidator(_codings)] = ()
+    """Content codings that requests are told apart by, four at most: Accept-Encoding becomes those of them that the
+    client takes, or `identity`, for Vary and for the origin. `["br", "gzip"]` makes four variants of a page at most,
+    whatever browsers write. Empty: Accept-Encoding goes on as it came. Reason to be empty: what the origin offers is
+    not known here."""
+    targeted_fields: Annotated[tuple[TargetedField, ...], AfterValidator(_targets)] = ("CDN-Cache-Control",)
+    """Targeted fields of answers that are obeyed in place of Cache-Control and Expires (RFC 9213 section 2.2), eight
+    at most: the first in this order that is there and valid. Empty: none. Reason: CDN-Cache-Control is meant for
+    caches that an origin has before it."""
+    s_maxage_allows_stale: Flag = False
+    """Whether answers with s-maxage may be served stale, by stale-while-revalidate, stale-if-error and while the
+    origin is away. Reason to be off: s-maxage implies proxy-revalidate (RFC 9111 section 5.2.2.10); many origins that
+    send it beside stale-while-revalidate do not mean that."""
     status_header: Flag = True
     """Whether answers tell in Cache-Status (RFC 9211) what became of the request at the cache."""
 
@@ -106,12 +168,22 @@ class RouteCache(Table):
     heuristic: ShareOrZero = 0.1
     """Share of the time since Last-Modified that a response lives whose origin gives no lifetime; "0%": it is not
     stored."""
+    heuristic_max: Duration = 86400.0
+    """Longest lifetime by `heuristic`. Reason: what has not changed for years may change tomorrow, and Traffic Server
+    guesses no more than a day either."""
     stale_while_revalidate: DurationOrZero = 0.0
     """How long after its lifetime a response is still served while it is confirmed (RFC 5861), where the origin does
     not say."""
     stale_if_error: DurationOrZero = 0.0
     """How long after its lifetime a response is still served in place of an error of the origin (RFC 5861), where the
     origin does not say."""
+    stale_if_unreachable: DurationOrZero = 86400.0
+    """How long after its lifetime a response is still served while the origin gives no answer (RFC 9111 section
+    4.2.4), unless it must be confirmed; "0s": never. Reason: a night and the morning after it."""
+    s_maxage_allows_stale: Flag | None = None
+    """Whether answers with s-maxage may be served stale; absent: as `[cache]` says."""
+    targeted_fields: Annotated[tuple[TargetedField, ...] | None, AfterValidator(_targets)] = None
+    """Targeted fields that are obeyed, the first that is valid; absent: those of `[cache]`."""
     ignore_client_no_cache: Flag = False
     """Do not let clients make the origin be asked by Cache-Control: no-cache or max-age=0. Reason: anybody can send
     them; and RFC 9111 wants them heeded, so it is off."""
@@ -123,6 +195,9 @@ class RouteCache(Table):
     """Request fields whose values are part of the key, whatever Vary says."""
     key_cookies: tuple[CookieName, ...] = ()
     """Cookies whose values are part of the key."""
+    accept_encoding: Annotated[tuple[Coding, ...] | None, AfterValidator(_codings)] = None
+    """Content codings that requests are told apart by; absent: those of `[cache]`, empty: Accept-Encoding goes on as
+    it came."""
     query: Literal["all", "none", "only", "without"] = "all"
     """Which parameters of the query are part of the key: all, none, only those in `query_names`, or all but those.
     The origin gets the query as it came: leave out only what it does not read."""
@@ -136,6 +211,9 @@ class RouteCache(Table):
     """Requests with one of these cookies go to the origin, and nothing of them is stored."""
     max_object: Size | None = None
     """Largest response that is stored; absent: that of `[cache]`."""
+    uncacheable_ttl: DurationOrZero = 60.0
+    """How long nobody waits for somebody else's request to the origin after an answer that could not be stored.
+    Reason: those who wait in vain get theirs later; Varnish remembers for two minutes."""
     slice: SliceSize | None = None
     """Fetch and store objects in slices of this size, by range requests; absent: as they are. Objects may then be
     larger than `max_object`. Reason to be off: for large files alone it is worth a request for each slice, and an
@@ -145,34 +223,3 @@ class RouteCache(Table):
     max_variants: Annotated[Count, Field(ge=1, le=256)] = 32
     """Most variants of one key, by Vary. Reason: a page in 16 languages and two codings has 32, and whoever makes up
     values shall not fill the memory."""
-
-
-def policy_of(cache: Cache, own: RouteCache, name: str, *, has_sticky_cookie: bool = False) -> Policy:
-    """Return what one route's cache does."""
-    policy = Policy(name)
-    policy.ttl = own.ttl if own.ttl is not None else -1.0
-    policy.default_ttl = own.default_ttl if own.default_ttl is not None else -1.0
-    policy.min_ttl = own.min_ttl
-    policy.max_ttl = own.max_ttl if own.max_ttl is not None else -1.0
-    policy.negative_ttl = {int(status): seconds for status, seconds in own.negative_ttl.items()}
-    policy.heuristic_fraction = own.heuristic
-    policy.stale_while_revalidate = own.stale_while_revalidate
-    policy.stale_if_error = own.stale_if_error
-    policy.ignore_client_no_cache = own.ignore_client_no_cache
-    policy.set_cookie = _SET_COOKIE[own.set_cookie]
-    if has_sticky_cookie and policy.set_cookie == COOKIES_KEEP:
-        policy.set_cookie = COOKIES_REFUSE
-    policy.key_fields = tuple(field.lower().encode() for field in own.key_headers)
-    policy.key_cookies = tuple(cookie.encode() for cookie in own.key_cookies)
-    policy.query = _QUERY[own.query]
-    policy.query_names = frozenset(name.encode() for name in own.query_names)
-    policy.query_sorted = own.query_sorted
-    policy.bypass_fields = tuple(field.lower().encode() for field in own.bypass_headers)
-    policy.bypass_cookies = tuple(cookie.encode() for cookie in own.bypass_cookies)
-    on_disk = min(cache.disk_max_object, cache.disk // OBJECT_SHARE)
-    policy.max_in_memory = cache.max_object
-    policy.max_object = own.max_object if own.max_object is not None else max(cache.max_object, on_disk)
-    policy.slice_size = own.slice if own.slice is not None else 0
-    policy.slice_prefetch = own.slice_prefetch
-    policy.max_variants = own.max_variants
-    return policy

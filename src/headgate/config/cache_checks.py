@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 from headgate.cache.memory import OBJECT_SHARE
 from headgate.config.cache import Cache, RouteCache
+from headgate.config.model import Config
 from headgate.config.problems import Finding
 from headgate.config.table import Location
 
@@ -40,3 +41,18 @@ def check_route_cache(location: Location, cache: RouteCache, *, has_upstream: bo
     if cache.query_names and not wants_names:
         hint = 'set query = "only" or query = "without"'
         yield Finding((*location, "query_names"), f"has no effect with query = {cache.query}", hint=hint)
+
+
+def find_odd_targets(config: Config) -> Iterator[Finding]:
+    """Yield a warning for each targeted field whose name looks like a slip: by convention they end alike (RFC 9213
+    section 2.4)."""
+    tables: list[tuple[Location, tuple[str, ...] | None]] = [(("cache",), config.cache.targeted_fields)]
+    tables += [
+        (("route", place, "cache"), route.cache.targeted_fields) for place, route in enumerate(config.route)
+    ]
+    for location, names in tables:
+        for name in names or ():
+            if not name.lower().endswith("-cache-control"):
+                hint = "targeted fields end in -Cache-Control by convention; it is obeyed all the same"
+                what = f"{name} is an unusual name"
+                yield Finding((*location, "targeted_fields"), what, hint=hint, fatal=False)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 
 from headgate.cache.policy import Policy
 from headgate.clock import Clock
-from headgate.config.cache import policy_of
+from headgate.config.cache_policy import policy_of
 from headgate.config.kinds import format_address
 from headgate.config.listener import Listener as ListenerConfig
 from headgate.config.model import Config

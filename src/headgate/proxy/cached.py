@@ -48,7 +48,7 @@ from headgate.cache.reuse import (
 from headgate.cache.store.bodies import CheckedBody
 from headgate.cache.storing import build, may_store
 from headgate.cache.update import NOTHING, merge_304, merge_head, still_storable
-from headgate.cache.vary import choose
+from headgate.cache.vary import choose, keep_codings
 from headgate.connection.exchange import Downstream, Exchange, Handler
 from headgate.counters import CACHE_FIRST, CACHE_HELD, CACHE_REFRESHED
 from headgate.engine.events import Request, Response
@@ -191,6 +191,8 @@ class CacheHandler(Handler):
 
     def handle(self, exchange: Exchange) -> None:
         request = exchange.request
+        if self.policy.codings:
+            keep_codings(request.fields, self.policy.codings)
         key = self._key_of(exchange)
         if not key:
             self._pass(exchange, words.BYPASSED, b"")

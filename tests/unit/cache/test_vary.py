@@ -11,6 +11,7 @@ from headgate.cache.vary import (
     MAX_VALUE,
     MAX_VARY_NAMES,
     choose,
+    keep_codings,
     matches,
     matching,
     normalise,
@@ -203,8 +204,24 @@ def test_lists_are_split_outside_of_quotes():
     ],
 )
 def test_accept_encoding_is_reduced(value, expected):
-    assert reduce_accept_encoding(value) == expected
+    assert reduce_accept_encoding(value, (b"br", b"gzip", b"zstd", b"deflate")) == expected
 
 
 def test_only_the_codings_of_a_route():
     assert reduce_accept_encoding(b"gzip, br", (b"gzip",)) == b"gzip"
+
+
+@pytest.mark.parametrize(
+    ("lines", "left"),
+    [
+        ([b"zstd, gzip;q=0.8", b"br"], b"br, gzip"),
+        ([b"deflate"], b"identity"),
+        ([b""], b"identity"),
+        ([], b"identity"),
+    ],
+)
+def test_a_request_asks_for_the_codings_of_its_route_alone(lines, left):
+    asked = fields(*[(b"accept-encoding", line) for line in lines], (b"accept", b"*/*"))
+    keep_codings(asked, (b"br", b"gzip"))
+    assert asked.get_all(b"accept-encoding") == [left]
+    assert asked.get_all(b"accept") == [b"*/*"]

@@ -82,3 +82,11 @@ def test_an_expression_behind_a_prefix_is_a_warning(capsys, folder):
     assert line.startswith(f"{path}:2: warning: route[1].path_regex: never asked for any host: ")
     code, (row,) = said(capsys, path, as_json=True)
     assert (code, row["key"], row["fatal"]) == (0, "route[1].path_regex", False)
+
+
+def test_a_targeted_field_of_an_unusual_name_is_a_warning(capsys, folder):
+    odd = 'targeted_fields = ["CDN-CacheControl"]'
+    path = written(folder, "[[certificate]]", 'files = "a.pem"', "[cache]", odd)
+    code, (line,) = said(capsys, path)
+    assert code == 0
+    assert line.startswith(f"{path}:8: warning: cache.targeted_fields: CDN-CacheControl is an unusual name; ")

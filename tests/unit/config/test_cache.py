@@ -1,17 +1,20 @@
-"""`[cache]` and `[route.cache]`: what they mean as a policy."""
+"""`[cache]` and `[route.cache]`: what they take."""
 
 import pytest
 from gate_text import config_of, edited, told
 
-from headgate.cache.policy import COOKIES_REFUSE, COOKIES_STRIP, QUERY_WITHOUT
-from headgate.config.cache import Cache, RouteCache, policy_of
+from headgate.config.cache import MAX_CODINGS, MAX_TARGETED
 
 ENDPOINTS = 'endpoints = ["http://10.0.0.1:8080"]'
 ACTION = 'upstream = "api"'
 
 
+def with_cache(text):
+    return edited((ENDPOINTS, f"{ENDPOINTS}\n[cache]\n{text}"))
+
+
 def with_route_cache(text):
-    return config_of(edited((ACTION, f"{ACTION}\n[route.cache]\n{text}"))).route[0].cache
+    return edited((ACTION, f"{ACTION}\n[route.cache]\n{text}"))
 
 
 def test_it_is_off_until_somebody_asks():
@@ -21,41 +24,9 @@ def test_it_is_off_until_somebody_asks():
 
 
 def test_the_whole_table():
-    config = config_of(
-        edited((ENDPOINTS, ENDPOINTS + "\n[cache]\nenabled = true\nmemory = '1GiB'\nmax_object = '4MiB'"))
-    )
+    config = config_of(with_cache("enabled = true\nmemory = '1GiB'\nmax_object = '4MiB'"))
     assert (config.cache.enabled, config.cache.memory, config.cache.max_object) == (True, 1 << 30, 4 << 20)
     assert config_of(edited()).from_json(config.to_json()) == config
-
-
-def test_a_route_makes_a_policy():
-    own = with_route_cache(
-        "ttl = '1h'\nmin_ttl = '1s'\nmax_ttl = '1d'\nnegative_ttl = { 404 = '10s' }\nset_cookie = 'refuse'\n"
-        "key_headers = ['X-Country']\nkey_cookies = ['lang']\nquery = 'without'\nquery_names = ['utm_*']\n"
-        "query_sorted = true\nbypass_headers = ['Authorization']\nbypass_cookies = ['sid']\nmax_variants = 4\n"
-        "stale_while_revalidate = '5s'\nstale_if_error = '1m'\nheuristic = '0%'\nignore_client_no_cache = true"
-    )
-    policy = policy_of(Cache(), own, "a")
-    assert (policy.ttl, policy.default_ttl, policy.min_ttl, policy.max_ttl) == (3600.0, -1.0, 1.0, 86400.0)
-    assert policy.negative_ttl == {404: 10.0}
-    assert policy.set_cookie == COOKIES_REFUSE
-    assert (policy.key_fields, policy.key_cookies) == ((b"x-country",), (b"lang",))
-    assert (policy.query, policy.query_names, policy.query_sorted) == (QUERY_WITHOUT, {b"utm_*"}, True)
-    assert (policy.bypass_fields, policy.bypass_cookies) == ((b"authorization",), (b"sid",))
-    assert (policy.stale_while_revalidate, policy.stale_if_error) == (5.0, 60.0)
-    assert (policy.heuristic_fraction, policy.ignore_client_no_cache) == (0.0, True)
-    assert (policy.max_variants, policy.max_object) == (4, 8 << 20)
-
-
-def test_a_route_may_store_less_than_all_others():
-    policy = policy_of(Cache(), RouteCache(max_object="1KiB"), "a")
-    assert policy.max_object == 1024
-
-
-def test_a_sticky_cookie_is_never_stored():
-    assert policy_of(Cache(), RouteCache(), "a", has_sticky_cookie=True).set_cookie == COOKIES_REFUSE
-    stripped = policy_of(Cache(), RouteCache(set_cookie="strip"), "a", has_sticky_cookie=True)
-    assert stripped.set_cookie == COOKIES_STRIP
 
 
 @pytest.mark.parametrize(
@@ -66,8 +37,48 @@ def test_a_sticky_cookie_is_never_stored():
         ("query = 'some'", 'got "some"'),
         ("max_variants = 0", "got 0"),
         ("key_cookies = ['a b']", 'got "a b"'),
+        ("accept_encodings = ['br']", 'unknown key; did you mean "accept_encoding"?'),
+        ("target_fields = []", 'unknown key; did you mean "targeted_fields"?'),
+        ("s_maxage_allows_stal = true", 'unknown key; did you mean "s_maxage_allows_stale"?'),
+        ("stale_if_unreachabel = '1h'", 'unknown key; did you mean "stale_if_unreachable"?'),
+        ("disk = '1GiB'", "unknown key; `disk` belongs to [cache]"),
+        ("s_maxage_allows_stale = 'true'", "write true without quotes"),
+        ("heuristic_max = '0s'", 'expected a duration above zero, got "0s"'),
+        ("uncacheable_ttl = 60", 'write "60s" for seconds'),
     ],
 )
 def test_what_it_cannot_be(text, end):
-    (line,) = told(edited((ACTION, f"{ACTION}\n[route.cache]\n{text}")))
+    (line,) = told(with_route_cache(text))
     assert end in line
+
+
+@pytest.mark.parametrize(
+    ("text", "end"),
+    [
+        ("accept_encoding = 'br'", 'put brackets around it: ["br"]'),
+        (
+            "accept_encoding = ['identity']",
+            "content without a coding is what clients get who take none of them",
+        ),
+        ("accept_encoding = ['*']", "content without a coding is what clients get who take none of them"),
+        ("accept_encoding = ['x-gzip']", 'write "gzip"'),
+        ("accept_encoding = ['br;q=1']", "each coding is a text of its own, without a weight"),
+        ("accept_encoding = ['br', 'BR']", "expected each name once, and br is there twice, got an array"),
+        ("targeted_fields = ['Cache-Control']", "Cache-Control is obeyed where no targeted field is valid"),
+        ("targeted_fields = ['Surrogate-Control']", "its grammar is not that of RFC 9213"),
+        ("targeted_fields = ['CDN Cache-Control']", "expected the name of a header field"),
+        ("targeted_fields = ['A-Cache-Control', 'a-cache-control']", "a-cache-control is there twice"),
+    ],
+)
+def test_lists_that_cannot_be(text, end):
+    for whole in (with_cache(text), with_route_cache(text)):
+        (line,) = told(whole)
+        assert end in line
+
+
+def test_lists_at_the_limit_and_one_more():
+    for key, limit in (("accept_encoding", MAX_CODINGS), ("targeted_fields", MAX_TARGETED)):
+        names = [f"x{number}-cache-control" for number in range(limit + 1)]
+        config_of(with_cache(f"{key} = {names[:limit]}"))
+        (line,) = told(with_cache(f"{key} = {names}"))
+        assert f"expected at most {limit} names" in line

@@ -3,7 +3,8 @@
 import pytest
 from gate_text import config_of, edited, told
 
-from headgate.config.cache import policy_of
+from headgate.config.cache_checks import find_odd_targets
+from headgate.config.cache_policy import policy_of
 
 ENDPOINTS = 'endpoints = ["http://10.0.0.1:8080"]'
 ACTION = 'upstream = "api"'
@@ -62,3 +63,14 @@ def test_a_slice_that_could_not_be_stored():
     own = config_of(with_slice("slice = '8MiB'\nslice_prefetch = 2"))
     policy = policy_of(own.cache, own.route[0].cache, "a")
     assert (policy.slice_size, policy.slice_prefetch) == (8 << 20, 2)
+
+
+def test_a_targeted_field_of_an_unusual_name_is_no_fault():
+    general = f"{ENDPOINTS}\n[cache]\ntargeted_fields = ['CDN-CacheControl', 'CDN-Cache-Control']"
+    for text, location in (
+        (edited((ENDPOINTS, general)), ("cache", "targeted_fields")),
+        (with_slice("targeted_fields = ['CDN-CacheControl']"), ("route", 0, "cache", "targeted_fields")),
+    ):
+        (finding,) = find_odd_targets(config_of(text))
+        assert (finding.location, finding.fatal) == (location, False)
+        assert finding.what.startswith("CDN-CacheControl is")
