@@ -30,7 +30,7 @@ from headgate.cache.fill import Fill
 from headgate.cache.invalidation import is_safe, targets
 from headgate.cache.key import primary_key
 from headgate.cache.outcome import BYPASS, EXPIRED, MISS, UNCACHEABLE, cache_status
-from headgate.cache.partial import Piece, combine, replaces, set_broken_off, set_partial
+from headgate.cache.partial import Piece, combine, holds, replaces, set_broken_off, set_partial
 from headgate.cache.policy import Policy
 from headgate.cache.reuse import (
     FETCH_ALONE,
@@ -48,7 +48,7 @@ from headgate.cache.reuse import (
 from headgate.cache.store.bodies import CheckedBody
 from headgate.cache.storing import build, may_store
 from headgate.cache.update import NOTHING, merge_304, merge_head, still_storable
-from headgate.cache.vary import choose, keep_codings
+from headgate.cache.vary import choose, keep_codings, matches
 from headgate.connection.exchange import Downstream, Exchange, Handler
 from headgate.counters import CACHE_FIRST, CACHE_HELD, CACHE_REFRESHED
 from headgate.engine.events import Request, Response
@@ -357,6 +357,12 @@ class CacheHandler(Handler):
         entry = KeyEntry(stored.key)
         entry.variants.append(stored)
         return decide(request, entry, self.policy, now).action in (SERVE, SERVE_AND_REVALIDATE)
+
+    def unfit(self, request: Request, stored: StoredResponse, now: float) -> int:
+        """Return why a response could not answer this request however fresh it was, NONE when it could."""
+        if not matches(stored, request.fields):
+            return words.VARY
+        return words.NONE if holds(request, stored, now) else words.PARTIAL
 
     def may_store(self, request: Request, response: Response, now: float) -> tuple[bool, int]:
         """Tell whether a response may be stored, a part too, and why not."""

@@ -360,8 +360,12 @@ class Flight(Downstream, ReaderOwner):
         for client in waiting:
             if client is leader or handler.suits(client.request, fresh, now):
                 handler.serve(client, fresh, REVALIDATED, self.reason, now)
-            else:
+                continue
+            why = handler.unfit(client.request, fresh, now)
+            if why == NONE:
                 handler.go_alone(client, self.reason, fresh)
+            else:
+                handler.go_alone(client, why)
 
     def _stands_in(self, status: int, now: float) -> bool:
         """Serve the stored response in place of an error (RFC 9111 section 4.2.4, RFC 5861 section 4), or 504 where
@@ -377,6 +381,10 @@ class Flight(Downstream, ReaderOwner):
         self._unlist()
         for client in self._take_waiting():
             if client is not self.leader:
+                why = handler.unfit(client.request, variant, now)
+                if why != NONE:
+                    handler.go_alone(client, why)
+                    continue
                 decision = handler.instead(client.request, variant, self.reason, status, now)
             if decision.action == SERVE:
                 handler.serve(client, variant, STALE, decision.reason, now)
