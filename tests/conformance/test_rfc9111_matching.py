@@ -35,11 +35,9 @@
 | | | unit/cache/test_conditional.py: `test_other_variants_are_named_too` |
 | 4.3.4 | a strong validator that is another updates nothing | |
 | | | unit/cache/test_update.py: `test_a_304_about_something_else_changes_nothing` |
-| 4.3.4 | a strong one names all, a weak one the most recent | |
-| | | unit/cache/test_update.py: `test_a_strong_tag_names_all_that_have_it` |
-| | | unit/cache/test_update.py: `test_a_weak_validator_names_the_most_recent` |
-| 4.3.4 | without one there must be but one | |
-| | | unit/cache/test_update.py: `test_without_a_validator_only_one_can_be_meant` |
+| 4.3.4 | a strong one names all that have it | |
+| | | unit/cache/test_update.py: `test_a_strong_validator_names_all_that_have_it` |
+| 4.3.4 | a weak one, and none, the one that was asked about | unit/cache/test_update.py: `test_what_a_304_is_about` |
 | 4.3.5 | HEAD updates what has the same validators and length | |
 | | | unit/cache/test_update.py: `test_head_updates_what_has_the_same_validators_and_length` |
 | 4.3.5 | else it is stale | unit/cache/test_update.py: `test_head_makes_stale_what_has_not` |

@@ -1,9 +1,9 @@
 """What newer responses without content do to stored ones: 304 and HEAD (RFC 9111 sections 4.3.4 and 4.3.5).
 
-A 304 says which stored responses it is about by its validators, and `identify` picks them. One that names another
-representation than ours must not update anything: the origin then contradicts itself, or somebody between us answers,
-and the caller asks again without conditions. An answer to HEAD updates what has the same validators and length, and
-makes stale what has not.
+A 304 says which stored responses it is about by its validators: the one that we asked about, and all others that the
+request could have got and that share a strong one. One that names another representation than ours must not update
+anything: the origin then contradicts itself, or somebody between us answers, and the caller asks again without
+conditions. An answer to HEAD updates what has the same validators and length, and makes stale what has not.
 
 A stored response is updated in place: its `fields` become another section, and what follows from them is worked out
 again. Who reads its content meanwhile sees no difference.
@@ -44,9 +44,9 @@ def names_variant(fields: Fields, variant: StoredResponse, wall: float) -> bool:
     """Whether a 304 with these fields is about a variant (RFC 9111 section 4.3.4).
 
     A strong entity tag must be the same strong one, a weak one the same but for its weakness. Last-Modified decides
-    where one of the two has no entity tag, and where only the weakness differs: nginx weakens the tag of what it
-    compresses, but not in its 304, and a strong date is a strong validator as well. A 304 without any validator is
-    about what was asked for: origins leave them out although RFC 9110 section 15.4.5 wants them.
+    where one of the two has no entity tag, and where only the weakness differs (nginx weakens the tag of what it
+    compresses, but not in its 304); beside a strong entity tag it has to be a strong validator itself. A 304 without
+    any validator is about what was asked for: origins leave them out although RFC 9110 section 15.4.5 wants them.
     """
     etag = fields.get(b"etag")
     modified = fields.get(b"last-modified")
@@ -57,30 +57,25 @@ def names_variant(fields: Fields, variant: StoredResponse, wall: float) -> bool:
                 return False
             if not is_strong(etag) or match_strongly(etag, variant.etag):
                 return True
-            return same_date and has_strong_date(variant)
-        return same_date
+        return same_date and (not is_strong(etag) or has_strong_date(variant))
     if modified is not None and variant.last_modified >= 0:
         return same_date
     return modified is None
 
 
-def identify(candidates: list[StoredResponse], fields: Fields, wall: float) -> list[StoredResponse]:
-    """Return which of the variants that a request could have got a 304 updates.
-
-    With a strong entity tag all that have it, with less the most recent of those that it names; without any validator
-    the only one, and nothing when there are several.
-    """
-    found = [variant for variant in candidates if names_variant(fields, variant, wall)]
+def is_named_strongly(fields: Fields, variant: StoredResponse, wall: float) -> bool:
+    """Whether a 304 with these fields is about a variant by a strong validator, which names all that have it."""
+    if not names_variant(fields, variant, wall):
+        return False
     etag = fields.get(b"etag")
-    if (etag is not None and is_strong(etag)) or len(found) < 2:
-        return found
-    if etag is None and b"last-modified" not in fields.names:
-        return []
-    latest = found[0]
-    for variant in found[1:]:
-        if variant.date > latest.date:
-            latest = variant
-    return [latest]
+    if etag is not None and match_strongly(etag, variant.etag):
+        return True
+    modified = fields.get(b"last-modified")
+    return (
+        modified is not None
+        and has_strong_date(variant)
+        and parse_http_date(modified, wall) == variant.last_modified
+    )
 
 
 def merge_304(

@@ -47,7 +47,7 @@ from headgate.cache.reuse import (
 )
 from headgate.cache.store.bodies import CheckedBody
 from headgate.cache.storing import build, may_store
-from headgate.cache.update import NOTHING, merge_304, merge_head, still_storable
+from headgate.cache.update import NOTHING, is_named_strongly, merge_304, merge_head, still_storable
 from headgate.cache.vary import choose, keep_codings, matches
 from headgate.connection.exchange import Downstream, Exchange, Handler
 from headgate.counters import CACHE_FIRST, CACHE_HELD, CACHE_REFRESHED
@@ -393,18 +393,35 @@ class CacheHandler(Handler):
         """Let a 304 make a stored response as good as new; None: it is about another."""
         fresh = merge_304(variant, request, response, self.policy, asked_at, now)
         if fresh is not None:
-            if still_storable(fresh, self.policy, now):
-                self.cache.changed(fresh)
-            else:
-                self.cache.remove_variant(fresh)
+            self._settle(fresh, now)
+            for other in self._beside(variant, request):
+                if is_named_strongly(response.fields, other, now):
+                    merge_304(other, request, response, self.policy, asked_at, now)
+                    self._settle(other, now)
         return fresh
 
     def learn(
         self, variant: StoredResponse, request: Request, response: Response, asked_at: float, now: float
     ) -> None:
-        """Let the answer to HEAD update a stored response, or make it stale (RFC 9111 section 4.3.5)."""
-        if merge_head(variant, request, response, self.policy, asked_at, now) != NOTHING:
+        """Let the answer to HEAD update what the request could have got, or make it stale (RFC 9111 section
+        4.3.5)."""
+        for stored in [variant, *self._beside(variant, request)]:
+            if merge_head(stored, request, response, self.policy, asked_at, now) != NOTHING:
+                self._settle(stored, now)
+
+    def _beside(self, variant: StoredResponse, request: Request) -> list[StoredResponse]:
+        """Return what else of the same key a request could have got."""
+        entry = self.cache.store.peek(variant.key)
+        if entry is None or len(entry.variants) < 2:
+            return []
+        return [other for other in entry.variants if other is not variant and matches(other, request.fields)]
+
+    def _settle(self, variant: StoredResponse, now: float) -> None:
+        """Keep what has been updated, if it may still be kept."""
+        if still_storable(variant, self.policy, now):
             self.cache.changed(variant)
+        else:
+            self.cache.remove_variant(variant)
 
     def instead(
         self, request: Request, variant: StoredResponse, reason: int, status: int, now: float

@@ -66,3 +66,45 @@ def test_rfc9111_3_3_a_part_is_not_the_whole_in_place_of_an_error(gate, story):
     part, whole = two_who_wait(gate, story, path, answer, {"Range": "bytes=0-9"}, {})
     assert (part.status, part.body) == (206, BODY[:10])
     assert (whole.status, whole.body) == (503, b"sorry")
+
+
+def two_variants(gate, story, path, *lines):
+    """Store two variants that a request with A and B of "1" could both have got, of which the second is preferred."""
+    story.tell(path, b"hello", "Vary: A", *lines)
+    ask(gate, path, A="1", B="0")
+    story.tell(path, b"hello", "Vary: B", *lines)
+    ask(gate, path, A="0", B="1")
+    assert len(story.asked(path)) == 2
+
+
+def test_rfc9111_4_3_4_all_that_share_a_strong_validator_are_updated(gate, story):
+    path = "/both-confirmed"
+    two_variants(gate, story, path, "Cache-Control: max-age=5", TAG, OLD)
+    story.tell(path, b"hello", "Cache-Control: max-age=60", TAG, "X-New: yes")
+    assert "fwd=stale" in ask(gate, path, A="1", B="1").cache
+    replies = [ask(gate, path, A="1", B="0"), ask(gate, path, A="0", B="1")]
+    assert [(reply.headers["x-new"], "hit" in reply.cache) for reply in replies] == [("yes", True)] * 2
+    assert len(story.asked(path)) == 3
+
+
+def test_rfc9111_4_3_5_head_is_for_all_that_could_have_been_chosen(gate, story):
+    path = "/both-head"
+    two_variants(gate, story, path, "Cache-Control: max-age=60")
+    story.tell(path, b"other!", "Cache-Control: max-age=60")
+    assert ask(gate, path, "HEAD", A="1", B="1", Cache_Control="no-cache").status == 200
+    replies = [ask(gate, path, A="1", B="0"), ask(gate, path, A="0", B="1")]
+    assert [reply.body for reply in replies] == [b"other!"] * 2
+
+
+def test_rfc9111_4_3_5_head_updates_what_it_confirms(gate, story):
+    path = "/head-updates"
+    story.tell(path, b"hello", "Cache-Control: max-age=60", "X-Version: 1")
+    ask(gate, path)
+    story.tell(path, b"hello", "Cache-Control: max-age=60", "X-Version: 2")
+    ask(gate, path, "HEAD", Cache_Control="no-cache")
+    reply = ask(gate, path)
+    assert (reply.body, reply.headers["x-version"]) == (b"hello", "2")
+    assert "hit" in reply.cache
+    story.tell(path, b"hello", "Cache-Control: no-store, max-age=60")
+    ask(gate, path, "HEAD", Cache_Control="no-cache")
+    assert "hit" not in ask(gate, path).cache
