@@ -11,8 +11,9 @@ only checked for its octets: a bare percent sign in one is common and harmless.
 Octets that a URI should not have but browsers send (`|`, `^`, `"`, brackets, braces) pass unchanged.
 
 Speed: a path without a percent sign and without "/." is normal as it stands and costs one search and one regex.
-Results are remembered: short targets and authorities in dictionaries that are emptied when full. They are memos
-of pure functions, not state: the same input gives the same value with or without them.
+Results are remembered: short targets and authorities in dictionaries that are emptied when full, that of targets
+after a while: clients that ask for very many would have each of them put in and thrown away. They are memos of pure
+functions, not state: the same input gives the same value with or without them.
 """
 
 import re
@@ -35,6 +36,8 @@ ALLOW_BACKSLASH: Final = 2
 # About 600 bytes an entry with its longest key: at most 1.2 MiB of targets and 0.6 MiB of authorities.
 MAX_REMEMBERED: Final = 2048
 MAX_REMEMBERED_LENGTH: Final = 256
+# As many times as what is asked for is none of those, other targets get their chance.
+PATIENCE: Final = 8 * MAX_REMEMBERED
 MAX_HOST: Final = 255  # RFC 1035 section 2.3.4; RFC 3986 section 3.2.2 points at it
 
 _VISIBLE: Final = rb"!-\"$-~"  # visible ASCII without "#"
@@ -96,6 +99,7 @@ class Target:
 _ASTERISK: Final = Target(ASTERISK_FORM, b"", b"", b"*", b"*", b"", b"*")
 # One memo of origin-form targets for each combination of what is allowed.
 _targets: Final[list[dict[bytes, Target]]] = [{}, {}, {}, {}]
+_unknown: Final[list[int]] = [0, 0, 0, 0]  # that came since a memo is full
 _authorities: Final[dict[bytes, tuple[bytes, int]]] = {}
 
 
@@ -133,10 +137,13 @@ def _parse_origin_form(target: bytes, allow: int) -> Target:
     normal = normalise_path(path, allow)
     origin = target if normal is path else normal + query
     parsed = Target(ORIGIN_FORM, b"", b"", path, normal, query, origin)
-    if len(target) <= MAX_REMEMBERED_LENGTH:
-        memo = _targets[allow & 3]
-        if len(memo) >= MAX_REMEMBERED:
+    memo = _targets[allow & 3]
+    if len(memo) >= MAX_REMEMBERED:
+        _unknown[allow & 3] += 1
+        if _unknown[allow & 3] >= PATIENCE:
+            _unknown[allow & 3] = 0
             memo.clear()
+    elif len(target) <= MAX_REMEMBERED_LENGTH:
         memo[target] = parsed
     return parsed
 

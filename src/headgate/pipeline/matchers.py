@@ -137,9 +137,10 @@ class PathTable:
 
     def find(self, path: bytes) -> int:
         """Return the entry for a normal path, or NOTHING."""
-        entry = self._exact.get(path, NOTHING)
-        if entry >= 0:
-            return entry
+        if self._exact:
+            entry = self._exact.get(path, NOTHING)
+            if entry >= 0:
+                return entry
         entry = self._find_prefix(path)
         if entry >= 0:
             return entry
@@ -159,14 +160,17 @@ class PathTable:
                 return entry
         # No prefix is longer: a path of 60,000 slashes costs no more than the deepest prefix.
         slash = path.rfind(b"/", 0, longest + 1)
+        below = self._below
         while slash >= 0:
             key = path[:slash]
-            entry = self._below.get(key, NOTHING)
-            if entry >= 0:
-                return entry
-            entry = self_and_below.get(key, NOTHING)
-            if entry >= 0:
-                return entry
+            if below:
+                entry = below.get(key, NOTHING)
+                if entry >= 0:
+                    return entry
+            if self_and_below:
+                entry = self_and_below.get(key, NOTHING)
+                if entry >= 0:
+                    return entry
             slash = path.rfind(b"/", 0, slash)
         return NOTHING
 
@@ -205,11 +209,12 @@ class HostTable:
 
     def find(self, host: bytes, path: bytes) -> int:
         """Return the entry of the most specific host that has one for this path, or NOTHING."""
-        paths = self._exact.get(host)
-        if paths is not None:
-            entry = paths.find(path)
-            if entry >= 0:
-                return entry
+        if self._exact:
+            paths = self._exact.get(host)
+            if paths is not None:
+                entry = paths.find(path)
+                if entry >= 0:
+                    return entry
         if self._suffixes:
             dot = host.find(b".")
             while dot >= 0:
@@ -231,6 +236,8 @@ class HostTable:
         """Whether a pattern names this host, exactly or as a wildcard: any host names none."""
         if host in self._exact:
             return True
+        if not self._suffixes:
+            return False
         dot = host.find(b".")
         while dot >= 0:
             if host[dot:] in self._suffixes:

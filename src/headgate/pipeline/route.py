@@ -10,8 +10,10 @@ A listener has a router of its own routes. A host that is named by routes of oth
 listener's to answer for: the router says MISDIRECTED (421, RFC 9110 section 15.5.20), so that a host that stands
 behind client certificates on one listener does not fall to the routes for any host of another.
 
-Answers are remembered by host and path in one dictionary, emptied when full, so that a thousand routes cost what one
-does. Two routes with the same host and the same path are an error: one of them could never be reached.
+Answers are remembered by host and path in one dictionary, so that a thousand routes cost what one does. When it is
+full it is left alone for a while, then emptied: clients that ask for very many paths would have each of them put in
+and thrown away, which costs more than to look. Two routes with the same host and the same path are an error: one of
+them could never be reached.
 """
 
 from collections.abc import Sequence
@@ -26,6 +28,8 @@ from headgate.pipeline.middleware.respond import Respond
 # At most some 500 bytes an entry: 2 MiB for each router. Long keys are rare and are looked up each time.
 MAX_REMEMBERED: Final = 4096
 MAX_REMEMBERED_LENGTH: Final = 320
+# As many times as what is asked for is none of those, others get their chance.
+PATIENCE: Final = 8 * MAX_REMEMBERED
 
 _NO_EDITS: Final = FieldEdits()
 
@@ -123,13 +127,14 @@ class Router:
     Raises `RouteFaults` with everything that is wrong with its routes.
     """
 
-    __slots__ = ("_elsewhere", "_hosts", "_known", "routes")
+    __slots__ = ("_elsewhere", "_hosts", "_known", "_unknown", "routes")
 
     def __init__(self, routes: Sequence[Route], elsewhere: Sequence[Route] = ()) -> None:
         self.routes: tuple[Route, ...] = tuple(routes)
         self._hosts = HostTable()
         self._elsewhere = _names_of(elsewhere)
         self._known: dict[bytes, Route] = {}
+        self._unknown = 0  # that were asked for since it is full
         faults: list[RouteFault] = []
         for entry in range(len(self.routes)):
             faults.extend(self._add(entry))
@@ -173,9 +178,12 @@ class Router:
         route = self._known.get(key)
         if route is None:
             route = self._find(host, path)
-            if len(key) <= MAX_REMEMBERED_LENGTH:
-                if len(self._known) >= MAX_REMEMBERED:
+            if len(self._known) >= MAX_REMEMBERED:
+                self._unknown += 1
+                if self._unknown >= PATIENCE:
+                    self._unknown = 0
                     self._known.clear()
+            elif len(key) <= MAX_REMEMBERED_LENGTH:
                 self._known[key] = route
         return None if route is _MISS else route
 

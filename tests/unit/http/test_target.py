@@ -16,6 +16,7 @@ from headgate.http.target import (
     MAX_REMEMBERED,
     MAX_REMEMBERED_LENGTH,
     ORIGIN_FORM,
+    PATIENCE,
     BadTarget,
     format_authority,
     normalise_path,
@@ -120,6 +121,10 @@ def test_memory_is_bounded():
         parse_authority(b"h%dx" % i)
     assert 1 <= len(module._targets[0]) <= MAX_REMEMBERED
     assert 1 <= len(module._authorities) <= MAX_REMEMBERED
+    for i in range(PATIENCE + 1):  # what is in there makes room for others in the end
+        parse_target(b"GET", b"/other/%d" % i)
+    assert b"/0" not in module._targets[0]
+    assert b"/other/%d" % PATIENCE in module._targets[0]
     long = b"/" + b"a" * MAX_REMEMBERED_LENGTH
     parse_target(b"GET", long)
     assert long not in module._targets[0]

@@ -10,7 +10,14 @@ from headgate.errors import ConfigError
 from headgate.pipeline.matchers import EXACT, PREFIX, REGEX
 from headgate.pipeline.middleware.redirect import Redirect
 from headgate.pipeline.middleware.respond import Respond
-from headgate.pipeline.route import MAX_REMEMBERED, MAX_REMEMBERED_LENGTH, MISDIRECTED, Route, Router
+from headgate.pipeline.route import (
+    MAX_REMEMBERED,
+    MAX_REMEMBERED_LENGTH,
+    MISDIRECTED,
+    PATIENCE,
+    Route,
+    Router,
+)
 
 
 def name_of(route):
@@ -138,7 +145,11 @@ def test_memory_is_bounded():
     router = Router(ROUTES)
     for i in range(MAX_REMEMBERED + 1):
         router.match(b"one.test", b"/%d" % i)
+    assert len(router._known) == MAX_REMEMBERED
+    for i in range(PATIENCE + 1):  # what is in there makes room for others in the end
+        router.match(b"two.test", b"/%d" % i)
     assert 1 <= len(router._known) <= MAX_REMEMBERED
+    assert b"two.test/%d" % PATIENCE in router._known
     longest = b"/".ljust(MAX_REMEMBERED_LENGTH, b"a")
     assert name_of(router.match(b"one.test", longest)) == "two"
     assert b"one.test" + longest not in router._known
