@@ -37,6 +37,14 @@ METHOD: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,32}")
 FIELD: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+:[\t\x20-\x7e\xa0-\xff]*")
 
 
+def wrong_part(method: str, fields: Sequence[str]) -> str:
+    """Return what no request can have of a method and of fields `Name: value`; "": all of it is well."""
+    wrong = [line for line in fields if FIELD.fullmatch(line) is None]
+    if METHOD.fullmatch(method) is None:
+        wrong.append(method)
+    return f"{wrong[0]} is not part of a request" if wrong else ""
+
+
 class Control(Protocol):
     """What the keeper can tell and do. Rows are JSON-ready; a method may raise `LookupError` for unknown
     names."""
@@ -129,9 +137,9 @@ class AdminApi:
         query = request.query
         method = query.get("method", "GET")
         fields = [line for line in query.get("fields", "").split("\n") if line]
-        wrong = [line for line in fields if FIELD.fullmatch(line) is None]
-        if wrong or METHOD.fullmatch(method) is None:
-            raise ValueError(f"{wrong[0] if wrong else method} is not part of a request")
+        wrong = wrong_part(method, fields)
+        if wrong:
+            raise ValueError(wrong)
         rows = await self._control.explain(query.get("url", ""), method, fields, PURGE_WAIT)
         return _json({"workers": list(rows)})
 

@@ -170,12 +170,11 @@ def explain(
     runtime_dir: RuntimeOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Tell what a running gate would do with a request: route, key, what is stored, and which rule says so."""
-    from headgate.cli.caching import explain_url
-    from headgate.cli.talking import find_gate
+    """Tell what a gate would do with a request: route, key, policy, what is stored, and which rule says so. Without a
+    running gate the configuration alone is asked."""
+    from headgate.cli.explaining import explain_url
 
-    gate = find_gate(config, runtime_dir)
-    raise typer.Exit(explain_url(gate, url, method, list(header or ()), as_json=as_json))
+    raise typer.Exit(explain_url(config, runtime_dir, url, method, list(header or ()), as_json=as_json))
 
 
 @app.command()

@@ -4,7 +4,7 @@ A worker builds its routes from here, and the loader tries the same beforehand: 
 the start, with file, line and key, and not the restarts of workers.
 """
 
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Final
 
@@ -39,6 +39,31 @@ def build_route(table: RouteTable) -> Route:
     route.request_edits = FieldEdits(table.set_request_headers, table.remove_request_headers, request=True)
     route.response_edits = FieldEdits(table.set_response_headers, table.remove_response_headers, _hsts(table))
     return route
+
+
+class Routers:
+    """The routers of all listeners: those with the same routes share one, and what it remembers. `routes` are those
+    of the file, in its order."""
+
+    def __init__(self, config: Config, routes: Sequence[Route]) -> None:
+        self._config = config
+        self._routes = routes
+        self._routers: dict[tuple[int, ...], Router] = {}
+
+    def of(self, index: int) -> Router:
+        """Return the router of the listener at this place."""
+        served = self._config.routes_of(index)
+        router = self._routers.get(served)
+        if router is None:
+            own = [self._routes[place] for place in served]
+            others = set(range(len(self._routes))).difference(served)
+            router = self._routers[served] = Router(own, [self._routes[place] for place in sorted(others)])
+        return router
+
+    def table_of(self, route: Route) -> RouteTable:
+        """Return the table that a route was built from."""
+        place = next(place for place, one in enumerate(self._routes) if one is route)
+        return self._config.route[place]
 
 
 def _bare_route(table: RouteTable) -> Route:

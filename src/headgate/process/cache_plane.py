@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from pydantic import JsonValue
+
 from headgate.cache.key import uri_key
 from headgate.cache.memory import MemoryStore
 from headgate.cache.policy import Policy
 from headgate.cache.purges import URL
 from headgate.cache.store.bodies import MAX_OPEN_FILES
+from headgate.config.cache_policy import policy_in_force, policy_of
 from headgate.config.model import Config
 from headgate.config.route import Route
 from headgate.process.cache_socket import FOLDER, writer_address
@@ -25,6 +28,20 @@ def is_cached(config: Config, route: Route) -> bool:
     """Tell whether a route has a cache."""
     own = route.cache.enabled
     return route.upstream is not None and (config.cache.enabled if own is None else own)
+
+
+def route_policy(config: Config, route: Route, name: str) -> Policy:
+    """Return what the cache of a route does, which has one."""
+    return policy_of(config.cache, route.cache, name, has_sticky_cookie=_has_sticky_cookie(config, route))
+
+
+def policy_shown(config: Config, route: Route) -> dict[str, dict[str, JsonValue]]:
+    """Return the same for people: by key of the configuration its value, and who says so."""
+    return policy_in_force(config.cache, route.cache, has_sticky_cookie=_has_sticky_cookie(config, route))
+
+
+def _has_sticky_cookie(config: Config, route: Route) -> bool:
+    return route.upstream is not None and config.upstream[route.upstream].sticky_cookie is not None
 
 
 def disk_budget(config: Config) -> int:

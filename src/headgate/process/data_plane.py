@@ -9,12 +9,11 @@ from typing import TYPE_CHECKING, Final
 
 from headgate.cache.policy import Policy
 from headgate.clock import Clock
-from headgate.config.cache_policy import policy_of
 from headgate.config.kinds import format_address
 from headgate.config.listener import Listener as ListenerConfig
 from headgate.config.model import Config
 from headgate.config.route import Route as RouteConfig
-from headgate.config.routing import build_route
+from headgate.config.routing import Routers, build_route
 from headgate.config.upstream import Upstream as UpstreamConfig
 from headgate.connection.accepted import Opener
 from headgate.connection.context import ConnectionContext
@@ -31,7 +30,7 @@ from headgate.net.poller import Poller
 from headgate.net.resolver import Resolver, ResolverSettings
 from headgate.pipeline.route import Route, Router
 from headgate.process.app_plan import spec_of
-from headgate.process.cache_plane import build_cache, is_cached
+from headgate.process.cache_plane import build_cache, is_cached, route_policy
 from headgate.process.channel import Json
 from headgate.process.forward_plane import ForwardPlane
 from headgate.process.tcp_plane import build_tcp
@@ -128,8 +127,7 @@ class DataPlane:
         self.names = builder.names
         self.cache_policies: list[Policy] = []
         self.cache = build_cache(config, counters.values, observer.event)
-        self._routes = [self._route(table) for table in config.route]
-        self._routers: dict[tuple[int, ...], Router] = {}
+        self.routers = Routers(config, [self._route(table) for table in config.route])
         self.forwarder = Forwarder(Networks(config.trusted_proxies))
         self._limits: dict[int, ConnectionLimits] = {}
         self._handlers: dict[int, Handler] = {}
@@ -171,8 +169,7 @@ class DataPlane:
         route = build_route(table)
         handler = self._handler(route)
         if self.cache is not None and is_cached(self.config, table):
-            sticky = self.config.upstream[route.upstream].sticky_cookie is not None
-            policy = policy_of(self.config.cache, table.cache, route.name, has_sticky_cookie=sticky)
+            policy = route_policy(self.config, table, route.name)
             self.cache_policies.append(policy)
             cached = CacheHandler(self.cache, policy, handler, self.poller)
             handler = SliceHandler(cached) if policy.slice_size else cached
@@ -198,19 +195,6 @@ class DataPlane:
         )
 
     # -- listeners
-
-    def _router(self, served: tuple[int, ...]) -> Router:
-        """Return the router of the routes at these places; listeners with the same routes share what it remembers."""
-        router = self._routers.get(served)
-        if router is None:
-            own = [self._routes[place] for place in served]
-            others = set(range(len(self._routes))).difference(served)
-            router = self._routers[served] = Router(own, [self._routes[place] for place in sorted(others)])
-        return router
-
-    def router_of(self, index: int) -> Router:
-        """Return the router of one listener."""
-        return self._router(self.config.routes_of(index))
 
     def limits_of(self, index: int) -> ConnectionLimits:
         """Return the limits of one listener: the same object for all its sockets, of TCP and UDP."""
@@ -240,7 +224,7 @@ class DataPlane:
             allow |= _ALLOW[word]
         if table.redirect:
             return HttpsRedirectHandler(self._https_targets(index), values, allow)
-        router = self._router(self.config.routes_of(index))
+        router = self.routers.of(index)
         return Dispatcher(router, values, CoveredHosts(tls) if tls is not None else None, allow)
 
     def add_listener(self, index: int, sock: socket.socket, tls: ServerTls | None) -> Listener:
@@ -291,7 +275,7 @@ class DataPlane:
         if not places:
             serving = [i for i, table in tables if table.mode in ("http", "https") and not table.redirect]
             places = [(i, 443) for i in serving or [redirecting]]
-        return [(self._router(self.config.routes_of(index)), port) for index, port in places]
+        return [(self.routers.of(index), port) for index, port in places]
 
     @property
     def open_connections(self) -> int:

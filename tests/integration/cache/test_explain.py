@@ -4,6 +4,7 @@ import json
 
 import pytest
 from tests.integration.cache.test_gate_cache import ask
+from tests.integration.gate import Gate
 
 TEXT = """
 [cache]
@@ -14,17 +15,25 @@ upstream = "origin"
 [route.cache]
 enabled = false
 [[route]]
+path = "/coded"
+upstream = "origin"
+[route.cache]
+accept_encoding = ["br"]
+stale_if_error = "1m"
+[[route]]
 upstream = "origin"
 [upstream.origin]
 endpoints = ["{url}"]
 """
 
 
-def explain(gate, path, *arguments):
+def explain(gate, path, *arguments, running=True):
     url = f"http://127.0.0.1:{gate.http_ports[0]}{path}"
     done = gate.run("explain", url, *arguments, "--json")
     assert done.returncode == 0, done.stderr
-    (row,) = json.loads(done.stdout)["workers"]
+    answer = json.loads(done.stdout)
+    assert answer["running"] is running
+    (row,) = answer["workers"]
     return row
 
 
@@ -92,3 +101,27 @@ def test_what_is_no_url_is_said(gate):
     done = gate.run("explain", "/path")
     assert done.returncode != 0
     assert "begins with http" in done.stderr
+
+
+def test_the_policy_in_force(gate, story):
+    story.tell("/coded/x", b"hello", "Cache-Control: max-age=60", "Vary: Accept-Encoding")
+    ask(gate, "/coded/x", Accept_Encoding="br, gzip")
+    row = explain(gate, "/coded/x", "-H", "Accept-Encoding: zstd, br")
+    assert (row["outcome"], row["stored"][0]["vary"]) == ("HIT", ["accept-encoding: br"])
+    assert row["policy"]["stale_if_error"] == {"value": "60s", "from": "route"}
+    assert row["policy"]["enabled"] == {"value": True, "from": "[cache]"}
+    assert row["policy"]["s_maxage_allows_stale"] == {"value": False, "from": "default"}
+    url = f"http://127.0.0.1:{gate.http_ports[0]}/coded/x"
+    words = [line.split() for line in gate.run("explain", url).stdout.splitlines()]
+    assert ["accept_encoding", "br", "route"] in words
+
+
+def test_without_the_gate_it_is_the_same_policy(gate, story, tmp_path):
+    path = "/coded/x?a=1"
+    told = explain(gate, path)
+    with Gate(tmp_path, TEXT.format(url=story.url), start=False) as silent:
+        silent.http_ports = gate.http_ports
+        row = explain(silent, path, running=False)
+    assert (row["route"], row["key"], row["policy"]) == (told["route"], told["key"], told["policy"])
+    assert row["note"].startswith("no store to look into: the gate is not running")
+    assert "stored" not in row
