@@ -31,8 +31,8 @@
 | | | unit/cache/test_conditional.py: `test_what_is_for_the_origin_is_forwarded` |
 | 4.3.2 | without Last-Modified the Date counts | |
 | | | unit/cache/test_conditional.py: `test_without_a_last_modified_the_date_counts` |
-| 4.3.2 | the tag of a part is not among several | |
-| | | unit/cache/test_conditional.py: `test_other_variants_are_named_too` |
+| 4.3.2 | the tag of a part is not sent for the whole | |
+| | | integration/cache/test_gate_rules.py: `test_rfc9111_3_3_a_part_that_is_confirmed_is_not_the_whole_of_another` |
 | 4.3.4 | a strong validator that is another updates nothing | |
 | | | unit/cache/test_update.py: `test_a_304_about_something_else_changes_nothing` |
 | 4.3.4 | a strong one names all that have it | |

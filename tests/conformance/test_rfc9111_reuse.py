@@ -169,4 +169,5 @@ def test_rfc8246_2_immutable():
     assert used("max-age=60, immutable", "max-age=0") == HIT
     assert used("max-age=60, immutable", "no-cache") == "VALIDATE EXPIRED client-no-cache"
     assert used("max-age=5, immutable") == EXPIRED
-    assert used("max-age=60, immutable=1", "max-age=0") == "VALIDATE EXPIRED client-max-age"
+    assert used('max-age=60, immutable=1, immutable="x"', "max-age=0") == HIT
+    assert used("max-age=60", "immutable, max-age=0") == "VALIDATE EXPIRED client-max-age"

@@ -13,7 +13,7 @@
 | 3.1 | Connection and what it names are not | here: `test_rfc9111_3_1_fields_of_the_connection_are_not_stored` |
 | 3.1 | nor fields for one proxy | here: `test_rfc9111_3_1_fields_of_the_connection_are_not_stored` |
 | 3.1 | nor those in no-cache="…" and private="…" | here: `test_rfc9111_3_1_fields_that_directives_name_are_not_stored` |
-| 3.5 | answers to credentials only with must-revalidate, public, s-maxage | here: `test_rfc9111_3_5_answers_to_credentials` |
+| 3.5 | answers to credentials only with must-revalidate, public, s-maxage | here: `test_rfc9111_3_5_answers_to_credentials`, `test_rfc9111_3_5_what_a_304_takes_away` |
 | 4.1 | Vary: * fits no request | here: `test_rfc9111_4_1_a_star_is_not_stored` |
 | 5.2.1.5 | no-store in the request: nothing is stored | here: `test_rfc9111_5_2_1_5_no_store_of_a_request` |
 | 5.2.2.3 | must-understand: only known statuses, and no-store is for others | here: `test_rfc9111_5_2_2_3_must_understand` |
@@ -32,6 +32,7 @@ import pytest
 from headgate.cache.outcome import REASONS
 from headgate.cache.policy import Policy
 from headgate.cache.storing import may_store
+from headgate.cache.update import merge_304, still_storable
 from headgate.testing.cache import NOW, request_of, response_of, stored_of
 
 FRESH = ("Cache-Control", "max-age=60")
@@ -151,6 +152,16 @@ def test_rfc9111_3_1_fields_that_directives_name_are_not_stored(directive):
 def test_rfc9111_3_5_answers_to_credentials(value, reason):
     assert verdict(("Cache-Control", value), request=request_of(AUTHORIZATION)) == reason
     assert verdict(("Expires", 60), request=request_of(AUTHORIZATION)) == "authorization"
+
+
+@pytest.mark.parametrize(("request_", "kept"), [(request_of(AUTHORIZATION), False), (request_of(), True)])
+def test_rfc9111_3_5_what_a_304_takes_away(request_, kept):
+    """Only public made it everybody's, if it was the answer to credentials, whoever has it confirmed."""
+    stored = stored_of(("Cache-Control", "max-age=60, public"), ("ETag", '"a"'), request=request_)
+    for said, expected in (("max-age=60, public", True), ("max-age=60", kept)):
+        response = response_of(("Cache-Control", said), ("ETag", '"a"'), status=304, length=0)
+        assert merge_304(stored, request_of(), response, Policy(), NOW, NOW) is stored
+        assert still_storable(stored, Policy(), NOW) is expected
 
 
 @pytest.mark.parametrize("lines", [["*"], ["Accept, *"], ["Accept", "*"], [", *,"]])

@@ -25,7 +25,7 @@ FORWARD: Final = 0
 # A Last-Modified this much before Date is a strong validator (RFC 9110 section 8.8.2.2): RFC 7232's minute, which
 # needs no belief about clocks.
 STRONG_GAP: Final = 60
-# As many entity tags as are read of one field, and as are sent in one.
+# As many entity tags as are read of one field.
 MAX_TAGS: Final = 64
 
 _CONDITIONS: Final = frozenset(
@@ -203,38 +203,22 @@ def drop_conditions(fields: Fields) -> None:
     fields.connection_at = -1
 
 
-def add_validators(
-    fields: Fields, variant: StoredResponse, others: list[StoredResponse] | None = None
-) -> bool:
+def add_validators(fields: Fields, variant: StoredResponse) -> bool:
     """Make a request ask whether `variant` is still current (RFC 9111 section 4.3.1); False: it has no validator.
 
-    The client's own preconditions go; the caller answers them from what comes back. `others` are variants of the same
-    key that the origin may name as well. Those that hold a part only are left out (RFC 9111 section 4.3.2).
+    The client's own preconditions go; the caller answers them from what comes back.
     """
     drop_conditions(fields)
-    tags: list[bytes] = []
-    if is_tag(variant.etag):
-        tags.append(variant.etag)
-    if others is not None:
-        for other in others:
-            if len(tags) == MAX_TAGS:
-                break
-            if other.is_complete and other.status == 200 and is_tag(other.etag) and other.etag not in tags:
-                tags.append(other.etag)
-    if tags:
-        fields.add(b"if-none-match", b", ".join(tags))
-    if variant.last_modified >= 0 and (not tags or tags == [variant.etag]):
+    has_tag = is_tag(variant.etag)
+    if has_tag:
+        fields.add(b"if-none-match", variant.etag)
+    if variant.last_modified >= 0:
         written = variant.fields.get(b"last-modified")
         if written is not None:
             # As it came: some origins compare the text.
             fields.add(b"if-modified-since", written)
             return True
-    return bool(tags)
-
-
-def revalidates(variant: StoredResponse) -> bool:
-    """Whether there is anything to confirm a stored response by."""
-    return is_tag(variant.etag) or variant.last_modified >= 0
+    return has_tag
 
 
 # -- what a client that asked conditionally gets

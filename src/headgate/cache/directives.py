@@ -48,7 +48,8 @@ _FLAGS: Final[dict[bytes, int]] = {
     b"immutable": IMMUTABLE,
     b"only-if-cached": ONLY_IF_CACHED,
 }
-# A permission counts only when it stands alone, as it should; a restriction always.
+# A permission counts only when it stands alone, as it should; a restriction always. Arguments of immutable mean
+# nothing (RFC 8246 section 2).
 _PERMISSIONS: Final = PUBLIC | IMMUTABLE | MUST_UNDERSTAND
 _SECONDS: Final = frozenset(
     (b"max-age", b"s-maxage", b"min-fresh", b"max-stale", b"stale-while-revalidate", b"stale-if-error")
@@ -219,7 +220,7 @@ def _read_directive(said: Directives, text: bytes) -> None:
         _set_fields(said, name, _unquoted(argument.strip(_OWS)))
     else:
         flag = _FLAGS.get(name, 0)
-        if flag & _PERMISSIONS == 0 or equals < 0:
+        if flag & _PERMISSIONS == 0 or equals < 0 or flag == IMMUTABLE:
             said.flags |= flag
 
 

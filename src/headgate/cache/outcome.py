@@ -125,6 +125,7 @@ REASONS: Final[tuple[str, ...]] = (
 
 # RFC 9211 section 2.2: eight words say why a request was forwarded.
 _FORWARDED_FOR: Final[dict[int, bytes]] = {
+    FRESH: b"request",  # a precondition for the origin
     NOT_STORED: b"uri-miss",
     KNOWN_UNCACHEABLE: b"uri-miss",
     INVALIDATED: b"uri-miss",
@@ -167,10 +168,11 @@ def cache_status(
     """Return our member of Cache-Status (RFC 9211 section 2), the value to append to what came.
 
     `ttl` is what is left of the lifetime in seconds, negative when stale, None when nothing is known. `key` is shown
-    when given, as a String: octets that none may hold are left out (section 2.7 says it is for people).
+    when given, as a String: octets that none may hold are left out (section 2.7 says it is for people). What is
+    served in place of an error that the origin answered with (`forwarded_status`) is no hit (section 2.1).
     """
     value = b"headgate"
-    if outcome in (HIT, STALE):
+    if outcome == HIT or (outcome == STALE and not forwarded_status):
         value += b"; hit"
     elif outcome != REFUSED:
         value += b"; fwd=" + _FORWARDED_FOR.get(reason, b"miss")

@@ -21,7 +21,7 @@ multipart/byteranges of an origin are passed on and not stored.
 from typing import Final, final
 
 from headgate.cache.conditional import is_tag, match_weakly, range_applies, strong_validator
-from headgate.cache.entry import Body, MemoryBody, StoredResponse
+from headgate.cache.entry import AUTHORIZED, Body, MemoryBody, StoredResponse
 from headgate.cache.merging import merge_fields
 from headgate.cache.ranges import (
     PARTIAL,
@@ -32,7 +32,6 @@ from headgate.cache.ranges import (
     select,
 )
 from headgate.engine.events import Request, Response
-from headgate.http.fields import Fields
 
 # Pieces with gaps between them that one variant may consist of: a player that jumps about makes a dozen.
 MAX_PIECES: Final = 64
@@ -354,7 +353,7 @@ def _take_metadata(stored: StoredResponse, part: StoredResponse) -> None:
     stored.born = part.born
     stored.lifetime = part.lifetime
     stored.fresh_until = part.fresh_until
-    stored.flags = part.flags
+    stored.flags = part.flags | (stored.flags & AUTHORIZED)
     stored.stale_while_revalidate = part.stale_while_revalidate
     stored.stale_if_error = part.stale_if_error
     stored.stale_if_unreachable = part.stale_if_unreachable
@@ -394,46 +393,7 @@ def holds(request: Request, variant: StoredResponse, now: float) -> bool:
     return applies and answer(request.fields.get_all(b"range"), variant, True) is not None
 
 
-def completion(variant: StoredResponse) -> tuple[bytes, bytes]:
-    """Return the Range that asks for what is missing, and its If-Range; (b"", b"") when it cannot be completed.
-
-    One range from the first gap to the end of the last: several parts would come as multipart/byteranges.
-    """
-    ranges = variant.ranges
-    validator = strong_validator(variant)
-    if ranges is None or not validator or variant.asked_range:
-        return b"", b""
-    if variant.length < 0:
-        first = ranges[0][1] if ranges and ranges[0][0] == 0 else 0
-        return b"bytes=%d-" % first, validator
-    missing = gaps_within(ranges, 0, variant.length)
-    if not missing:
-        return b"", b""
-    if missing[-1][1] == variant.length:
-        return b"bytes=%d-" % missing[0][0], validator
-    return b"bytes=%d-%d" % (missing[0][0], missing[-1][1] - 1), validator
-
-
 def is_single(values: list[bytes]) -> bool:
     """Whether a Range asks for one range, the answer to which can be stored."""
     specs = parse_range(values)
     return specs is not None and len(specs) == 1
-
-
-# RFC 9110 section 15.3.7: with If-Range the client has these from before, and a 206 should not repeat them.
-_KNOWN_BY_IF_RANGE: Final = frozenset((b"content-encoding", b"content-language", b"content-type"))
-
-
-def part_fields(fields: Fields, is_multipart: bool, has_if_range: bool) -> Fields:
-    """Return the stored fields that a 206 repeats; Content-Range or the multipart type, and the length, are added."""
-    names: list[bytes] = []
-    lines: list[bytes] = []
-    for at in range(len(fields.names)):
-        name = fields.names[at]
-        if name in _OF_THE_PART or (is_multipart and name == b"content-type"):
-            continue
-        if has_if_range and name in _KNOWN_BY_IF_RANGE:
-            continue
-        names.append(name)
-        lines.append(fields.lines[at])
-    return Fields(names, lines)

@@ -162,6 +162,8 @@ def build(
     variant = StoredResponse(key, response.status, response.reason, fields, MemoryBody())
     selected = selecting(fields.get_all(b"vary"), request.fields)
     variant.vary = selected if selected is not None else []
+    if request.fields.flags & AUTHORIZATION:
+        variant.flags = e.AUTHORIZED
     refresh(variant, policy, request_time, response_time)
     return variant
 
@@ -182,7 +184,7 @@ def refresh(variant: StoredResponse, policy: Policy, request_time: float, respon
     variant.born = response_time - freshness.initial_age(variant.date, age, request_time, response_time)
     variant.lifetime = seconds
     variant.fresh_until = variant.born + seconds
-    variant.flags = _flags_of(said, basis, policy)
+    variant.flags = _flags_of(said, basis, policy) | (variant.flags & e.AUTHORIZED)
     _set_stale_uses(variant, said, policy)
     variant.last_modified = freshness.last_modified_of(fields, response_time)
     etag = fields.get(b"etag")

@@ -98,11 +98,14 @@ def merge_304(
 
 
 def still_storable(variant: StoredResponse, policy: Policy, now: float) -> bool:
-    """Whether an updated variant is one to keep: a 304 may bring no-store, private, or a Vary that nothing fits.
+    """Whether an updated variant is one to keep: a 304 may bring no-store, private, or a Vary that nothing fits, and
+    take away what lets an answer to credentials be everybody's (section 3.5).
 
     Such a one answers the request that it was confirmed for, and goes.
     """
     nobody = Request(b"GET", b"/", 11, Fields([], []))
+    if variant.flags & e.AUTHORIZED:
+        nobody.fields.add(b"authorization", b"")
     as_if = Response(variant.status, variant.reason, 11, variant.fields)
     return storing.may_store(nobody, as_if, policy, now)[0] and _FITS_NOBODY not in variant.vary
 

@@ -93,7 +93,8 @@ class Passing(Handler, Downstream):
                 handler.invalidate(exchange, response)
                 if exchange.request.method == b"POST" and self.key:
                     self._keep(response)
-            handler.mark(response.fields, cache_status(BYPASS, self.reason))
+            if not exchange.reason:  # an answer of our own is no cache's (RFC 9211 section 2)
+                handler.mark(response.fields, cache_status(BYPASS, self.reason))
         self.downstream.respond(response)
 
     def _keep(self, response: Response) -> None:
@@ -489,8 +490,16 @@ class CacheHandler(Handler):
 
     # -- answers
 
-    def serve(self, client: Exchange, variant: StoredResponse, outcome: int, reason: int, now: float) -> None:
-        """Answer from a stored response."""
+    def serve(
+        self,
+        client: Exchange,
+        variant: StoredResponse,
+        outcome: int,
+        reason: int,
+        now: float,
+        forwarded_status: int = 0,
+    ) -> None:
+        """Answer from a stored response; `forwarded_status` is what the origin said first, 0 when nothing."""
         status = evaluate(client.request, variant, now)
         if status == FORWARD:
             self._pass(client, reason, b"")
@@ -500,7 +509,7 @@ class CacheHandler(Handler):
             self.go_alone(client, words.NOT_STORED)
             return
         self._note(client, outcome, reason)
-        fields = self._stored_fields(variant, outcome, reason, now)
+        fields = self._stored_fields(variant, outcome, reason, now, forwarded_status)
         reader = Reader(client, self.cache.values, None, variant.body, 0, variant.length)
         self._begin(reader, variant, status, fields)
         reader.go_on()
@@ -516,10 +525,12 @@ class CacheHandler(Handler):
         elif status != 206 or not begin_range(reader, variant, fields):
             reader.begin(variant.status, variant.reason, fields, variant.length)
 
-    def _stored_fields(self, variant: StoredResponse, outcome: int, reason: int, now: float) -> Fields:
+    def _stored_fields(
+        self, variant: StoredResponse, outcome: int, reason: int, now: float, forwarded_status: int = 0
+    ) -> Fields:
         status = b""
         if self.shows:
-            status = cache_status(outcome, reason, ttl(variant, now))
+            status = cache_status(outcome, reason, ttl(variant, now), forwarded_status=forwarded_status)
         return stored_fields(variant, current_age(variant, now), status)
 
     def read_along(
@@ -571,11 +582,10 @@ class CacheHandler(Handler):
         `stored` on its way."""
         self._note(client, outcome, reason)
         fields = response.fields.copy()
-        status = cache_status(outcome, reason)
         if stored is not None:
             left = ttl(stored, time.time())
             status = cache_status(outcome, reason, left, stored=True, forwarded_status=response.status)
-        self.mark(fields, status)
+            self.mark(fields, status)
         reader = Reader(client, self.cache.values, fill, None)
         client.attempt = reader
         client.handler = self

@@ -359,7 +359,7 @@ class Flight(Downstream, ReaderOwner):
             return
         for client in waiting:
             if client is leader or handler.suits(client.request, fresh, now):
-                handler.serve(client, fresh, REVALIDATED, self.reason, now)
+                handler.serve(client, fresh, REVALIDATED, self.reason, now, 304)
                 continue
             why = handler.unfit(client.request, fresh, now)
             if why == NONE:
@@ -387,7 +387,7 @@ class Flight(Downstream, ReaderOwner):
                     continue
                 decision = handler.instead(client.request, variant, self.reason, status, now)
             if decision.action == SERVE:
-                handler.serve(client, variant, STALE, decision.reason, now)
+                handler.serve(client, variant, STALE, decision.reason, now, status)
             elif decision.action == REFUSE:
                 handler.refuse(client, decision.reason)
             else:

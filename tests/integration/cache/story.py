@@ -28,6 +28,7 @@ class Answer:
         self.middle = threading.Event()
         self.middle.set()
         self.chunked = False
+        self.trailers: tuple[str, ...] = ()  # lines behind the last chunk
         self.cut = False  # ends in the middle of its content
         self.drops = False  # the connection ends instead of an answer
         self.ranges = False  # a Range of the form bytes=FIRST-LAST is answered by a 206
@@ -104,7 +105,7 @@ class Story:
             return False
         self._piece(wire, answer, answer.body[half:])
         if answer.chunked:
-            wire.send(b"0\r\n\r\n")
+            wire.send("\r\n".join(["0", *answer.trailers, "", ""]).encode())
         return True
 
     def _part(self, wire: Wire, asked: str, answer: Answer) -> bool:

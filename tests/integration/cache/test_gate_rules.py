@@ -1,13 +1,18 @@
 """Rules of RFC 9111, RFC 9110 and RFC 9211 that a gate keeps: docs/conformance-cache.md names them one by one."""
 
+import gzip
+import socket
 import time
+from email.utils import parsedate_to_datetime
 
+import pytest
 from tests.integration.cache.test_gate_cache import ask, crowd
 from tests.integration.gate import wait_for
 
 BODY = bytes(range(256)) * 8
 TAG = 'ETag: "one"'
 OLD = "Age: 30"
+LASTS = "Cache-Control: max-age=60"
 
 
 def is_asked(story, path, count):
@@ -108,3 +113,214 @@ def test_rfc9111_4_3_5_head_updates_what_it_confirms(gate, story):
     story.tell(path, b"hello", "Cache-Control: no-store, max-age=60")
     ask(gate, path, "HEAD", Cache_Control="no-cache")
     assert "hit" not in ask(gate, path).cache
+
+
+def raw(gate, path):
+    """Return the octets of an answer to one who takes trailers, up to the end of its connection."""
+    with socket.create_connection(("127.0.0.1", gate.http_ports[0]), 20) as client:
+        lines = [f"GET {path} HTTP/1.1", "Host: a", "TE: trailers", "Connection: TE, close", "", ""]
+        client.sendall("\r\n".join(lines).encode())
+        return b"".join(iter(lambda: client.recv(65536), b""))
+
+
+@pytest.mark.parametrize(("path", "said", "passed"), [("/tr-kept", LASTS, 0), ("/tr-not", "X: y", 2)])
+def test_rfc9111_3_1_trailers_of_what_is_stored_are_discarded(gate, story, path, said, passed):
+    """Not stored, not combined with the header fields, and not sent to the first client either: what it gets and
+    what later ones get is the same. Those of what is not stored go through."""
+    answer = story.tell(path, b"hello", said, "Trailer: X-Sum")
+    answer.chunked = True
+    answer.trailers = ("X-Sum: 1",)
+    replies = [raw(gate, path), raw(gate, path)]
+    assert all(reply.startswith(b"HTTP/1.1 200 ") and b"llo" in reply for reply in replies)
+    assert sum(b"\r\nX-Sum: 1\r\n" in reply for reply in replies) == passed
+    assert all(b"\r\nTrailer: X-Sum\r\n" in reply for reply in replies)
+    assert len(story.asked(path)) == max(passed, 1)
+
+
+def test_rfc9111_3_1_fields_of_one_connection_are_not_stored(gate, story):
+    story.tell(
+        "/hop", b"hello", LASTS, "Connection: X-Mine", "X-Mine: 1", "Proxy-Authenticate: Basic", "X-Other: 1"
+    )
+    for reply in (ask(gate, "/hop"), ask(gate, "/hop")):
+        names = {name.lower() for name in reply.headers}
+        assert "x-other" in names
+        assert not names & {"x-mine", "proxy-authenticate"}
+    assert len(story.asked("/hop")) == 1
+
+
+def test_rfc9111_4_age_is_ours(gate, story):
+    story.tell("/age", b"hello", LASTS, OLD)
+    assert ask(gate, "/age").headers.get_all("age") == ["30"]
+    assert [int(age) for age in ask(gate, "/age").headers.get_all("age")] in ([30], [31], [32])
+
+
+def test_rfc9110_6_6_1_a_date_is_added_and_stored(gate, story):
+    story.tell("/dated", b"hello", LASTS)
+    first = ask(gate, "/dated").headers.get_all("date")
+    assert len(first) == 1
+    assert abs(parsedate_to_datetime(first[0]).timestamp() - time.time()) < 5
+    time.sleep(1.1)
+    second = ask(gate, "/dated").headers
+    assert second.get_all("date") == first
+    assert int(second["age"]) >= 1
+
+
+def test_rfc9111_4_3_2_a_304_of_another_tag_is_a_200_to_the_client(gate, story):
+    """What the origin confirms is ours, not the client's, unless they are the same."""
+    story.tell("/other-tag", b"hello", "Cache-Control: max-age=0", TAG)
+    ask(gate, "/other-tag")
+    reply = ask(gate, "/other-tag", If_None_Match='"theirs"')
+    assert (reply.status, reply.body) == (200, b"hello")
+    assert story.asked("/other-tag")[-1].get("if-none-match") == '"one"'
+    reply = ask(gate, "/other-tag", If_None_Match='"theirs", "one"')
+    assert (reply.status, reply.body) == (304, b"")
+    assert len(story.asked("/other-tag")) == 3
+
+
+def test_rfc9111_4_3_3_a_full_response_is_used_and_an_error_goes_through(gate, story):
+    story.tell("/full", b"old", "Cache-Control: max-age=0", TAG)
+    ask(gate, "/full")
+    story.tell("/full", b"sorry", status=500)
+    assert (ask(gate, "/full").status, len(story.asked("/full"))) == (500, 2)
+    story.tell("/full", b"new", LASTS, 'ETag: "two"')
+    assert [ask(gate, "/full").body for _ in range(2)] == [b"new", b"new"]
+    assert len(story.asked("/full")) == 3
+
+
+@pytest.mark.parametrize(
+    ("name", "status", "lines", "asked"),
+    [
+        ("location", 201, ["Location: /inv-location"], 2),
+        ("content-location", 200, ["Content-Location: /inv-content-location"], 2),
+        ("elsewhere", 200, ["Location: http://other.example/inv-elsewhere"], 1),
+        ("error", 400, ["Location: /inv-error"], 1),
+    ],
+)
+def test_rfc9111_4_4_what_an_unsafe_request_invalidates(gate, story, name, status, lines, asked):
+    story.tell(f"/inv-{name}", b"hello", LASTS)
+    ask(gate, f"/inv-{name}")
+    story.tell(f"/do-{name}", b"done", *lines, status=status)
+    assert ask(gate, f"/do-{name}", "POST", b"x").status == status
+    ask(gate, f"/inv-{name}")
+    assert len(story.asked(f"/inv-{name}")) == asked
+
+
+@pytest.mark.parametrize("method", ["PUT", "DELETE", "PATCH", "POST", "FROB"])
+def test_rfc9111_4_4_methods_that_invalidate_their_target(gate, story, method):
+    """And they are written through, and what they are answered with is not stored (section 3)."""
+    path = f"/target-{method}"
+    story.tell(path, b"hello", LASTS)
+    ask(gate, path)
+    assert ask(gate, path, method, b"x").status == 200
+    assert [head.words[0] for head in story.asked(path)] == ["GET", method]
+    assert "hit" not in ask(gate, path).cache
+    assert "hit" in ask(gate, path).cache
+
+
+@pytest.mark.parametrize("method", ["OPTIONS", "PROPFIND"])
+def test_rfc9111_3_answers_to_other_safe_methods_are_not_stored(gate, story, method):
+    path = f"/safe-{method}"
+    story.tell(path, b"hello", LASTS)
+    for _ in range(2):
+        assert ask(gate, path, method).status == 200
+    assert len(story.asked(path)) == 2
+    ask(gate, path)
+    ask(gate, path, method)
+    assert "hit" in ask(gate, path).cache
+
+
+def test_rfc9111_5_2_directives_go_through(gate, story):
+    """Known or not, in both directions, from the store too; also targeted fields, on our list or off it (RFC 9213
+    section 2.2)."""
+    lines = ["Cache-Control: max-age=60, private-ish, x=y", "Cache-Control: s-maxage=50, no-transform"]
+    targeted = ["CDN-Cache-Control: max-age=40", "Other-Cache-Control: no-store"]
+    story.tell("/directives", b"hello", *lines, *targeted)
+    for _ in range(2):
+        reply = ask(gate, "/directives", Cache_Control="max-stale=5, x=z")
+        assert [f"Cache-Control: {value}" for value in reply.headers.get_all("cache-control")] == lines
+        assert reply.headers["cdn-cache-control"] == "max-age=40"
+        assert reply.headers["other-cache-control"] == "no-store"
+    (asked,) = story.asked("/directives")
+    assert asked.get("cache-control") == "max-stale=5, x=z"
+
+
+def test_rfc9111_5_2_2_6_content_is_never_transformed(gate, story):
+    body = gzip.compress(BODY)
+    story.tell("/coded", body, LASTS, "Content-Encoding: gzip", "Content-Type: text/plain")
+    for coding in ("gzip", "identity", "br"):
+        reply = ask(gate, "/coded", Accept_Encoding=coding)
+        assert (reply.body, reply.headers["content-encoding"]) == (body, "gzip")
+    assert len(story.asked("/coded")) == 1
+
+
+def test_rfc9111_5_2_1_5_a_request_that_says_no_store(gate, story):
+    story.tell("/unstored", b"hello", LASTS)
+    for _ in range(2):
+        assert "hit" not in ask(gate, "/unstored", Cache_Control="no-store").cache
+    ask(gate, "/unstored")
+    assert "hit" in ask(gate, "/unstored", Cache_Control="no-store").cache
+    assert len(story.asked("/unstored")) == 3
+
+
+def test_rfc9111_5_5_no_warning_is_made_and_none_is_taken_away(gate, story):
+    """Stale all the same shows by its Age (RFC 5861 section 4)."""
+    said = "Cache-Control: max-age=5, stale-if-error=60"
+    story.tell("/warned", b"hello", said, OLD, 'Warning: 299 - "theirs"')
+    ask(gate, "/warned")
+    story.tell("/warned", b"sorry", status=503)
+    reply = ask(gate, "/warned")
+    assert (reply.body, reply.headers.get_all("warning")) == (b"hello", ['299 - "theirs"'])
+    assert int(reply.headers["age"]) >= 30
+
+
+def test_rfc9110_12_5_5_no_vary_is_made(gate, story):
+    story.tell("/plain", b"hello", LASTS)
+    assert [ask(gate, "/plain").headers["vary"] for _ in range(2)] == [None, None]
+
+
+def test_rfc9110_15_3_7_a_206_has_the_fields_of_the_200(gate, story):
+    """With If-Range too: no server leaves any out, and clients that want them there exist."""
+    lines = [LASTS, TAG, "Expires: 0", "Content-Location: /a", "Vary: B", "Content-Type: a/b", "X-Any: 1"]
+    story.tell("/fields", BODY, *lines)
+    whole = dict(ask(gate, "/fields").headers)
+    own = {"age", "content-length", "content-range", "content-type", "cache-status"}
+    for fields in ({}, {"If_Range": '"one"'}):
+        part = ask(gate, "/fields", Range="bytes=0-9", **fields)
+        assert (part.status, part.body) == (206, BODY[:10])
+        assert part.headers["content-range"] == f"bytes 0-9/{len(BODY)}"
+        assert part.headers["content-type"] == "a/b"
+        parts = ask(gate, "/fields", Range="bytes=0-9,1000-1009", **fields)
+        assert parts.headers["content-type"].startswith("multipart/byteranges")
+        assert parts.headers["content-range"] is None
+        assert parts.body.count(b"Content-Type: a/b\r\n") == 2
+        for reply in (part, parts):
+            for name, value in whole.items():
+                if name.lower() not in own:
+                    assert reply.headers[name] == value
+    assert len(story.asked("/fields")) == 1
+
+
+def test_rfc9211_2_answers_of_our_own_have_no_member(gate, story):
+    story.tell("/silent", b"").drops = True
+    for method, body in (("GET", None), ("HEAD", None), ("POST", b"x")):
+        reply = ask(gate, "/silent", method, body)
+        assert (reply.status, reply.cache) == (502, "")
+    reply = ask(gate, "/silent", Cache_Control="only-if-cached")
+    assert (reply.status, reply.cache) == (504, "")
+
+
+def test_rfc9211_2_members_of_other_caches_stay_before_ours(gate, story):
+    story.tell("/chain", b"hello", LASTS, "Cache-Status: Origin; hit")
+    for expected in ("headgate; fwd=uri-miss", "headgate; hit"):
+        theirs, ours = ask(gate, "/chain").headers.get_all("cache-status")
+        assert theirs == "Origin; hit"
+        assert ours.startswith(expected)
+
+
+def test_rfc9211_2_3_what_the_origin_said_first(gate, story):
+    said = "Cache-Control: max-age=0, stale-if-error=60"
+    story.tell("/first", b"hello", said, TAG)
+    ask(gate, "/first")
+    assert ask(gate, "/first").cache.startswith("headgate; fwd=stale; fwd-status=304; ttl=")
+    story.tell("/first", b"sorry", status=503)
+    assert ask(gate, "/first").cache.startswith("headgate; fwd=stale; fwd-status=503; ttl=")

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from headgate.cache.entry import MemoryBody, StoredResponse
-from headgate.cache.partial import PartialBody, Piece, answer, combine, completion, set_partial
+from headgate.cache.partial import PartialBody, Piece, answer, combine, set_partial
 from headgate.cache.ranges import (
     MAX_RANGES,
     PARTIAL,
@@ -93,27 +93,6 @@ def test_the_pieces_of_a_whole_make_it(cuts, random):
     assert stored.is_complete
     assert octets(stored, 0, LENGTH) == CONTENT
     assert stored.fields.get(b"content-length") == b"%d" % LENGTH
-
-
-@settings(deadline=None)
-@given(st.lists(spans, min_size=1, max_size=6))
-def test_what_is_asked_for_completes_it(parts):
-    """An origin that answers the completion is asked once, whatever was here before."""
-    stored = part(*parts[0])
-    for start, end in parts[1:]:
-        if not stored.is_complete:
-            assert combine(stored, part(start, end))
-    if stored.is_complete:
-        assert completion(stored) == (b"", b"")
-        return
-    wanted, validator = completion(stored)
-    assert validator == b'"v1"'
-    ((start, end),) = resolve(parse_range([wanted]), LENGTH)
-    last = part(start, end)
-    if not combine(stored, last):
-        assert last.is_complete  # nothing of what was here is needed: it takes the place
-        stored = last
-    check(stored, set(range(LENGTH)))
 
 
 @settings(deadline=None)

@@ -57,6 +57,14 @@ def test_rfc9211_2_what_else_a_member_says():
     )
 
 
+def test_rfc9211_2_1_what_was_forwarded_for_is_no_hit():
+    assert cache_status(o.STALE, o.UNREACHABLE, -5) == b"headgate; hit; ttl=-5; detail=unreachable"
+    assert cache_status(o.STALE, o.IF_ERROR, -5, forwarded_status=503) == (
+        b"headgate; fwd=stale; fwd-status=503; ttl=-5; detail=stale-if-error"
+    )
+    assert cache_status(o.BYPASS, o.FRESH) == b"headgate; fwd=request"
+
+
 def test_rfc9211_2_1_a_hit_is_what_nothing_was_forwarded_for():
     assert [word for number, word in enumerate(OUTCOMES) if o.is_hit(number)] == ["HIT", "STALE"]
 

@@ -9,14 +9,12 @@ from headgate.cache.partial import (
     Piece,
     answer,
     combine,
-    completion,
     covers,
     gaps_within,
     holds,
     is_single,
     is_storable,
     may_combine,
-    part_fields,
     piece_of,
     replaces,
     set_broken_off,
@@ -202,7 +200,6 @@ def test_a_206_that_is_shorter_than_it_says_stands_alone():
     assert answer([b"bytes=-1"], made, True) is None
     assert not combine(made, part(9, 10, 10, content=b"x"))
     assert not combine(part(9, 10, 10, content=b"x"), made)
-    assert completion(made) == (b"", b"")
 
 
 def test_a_200_that_broke_off():
@@ -212,7 +209,6 @@ def test_a_200_that_broke_off():
     assert made.ranges == [(0, 300)]
     assert answer([b"bytes=0-299"], made, True).ranges == [(0, 300)]
     assert answer([b"bytes=0-300"], made, True) is None
-    assert completion(made) == (b"bytes=300-", b'"v1"')
     assert combine(made, part(300, 1000))
     assert made.is_complete
     assert octets(made, 0, 1000) == WHOLE
@@ -376,50 +372,11 @@ def test_what_a_whole_answers():
     assert answer([b"bytes=1000-"], made, True).status == 416
 
 
-def test_what_completes_a_response():
-    assert completion(part(0, 5)) == (b"bytes=5-", b'"v1"')
-    assert completion(part(5, 1000)) == (b"bytes=0-4", b'"v1"')
-    assert completion(part(5, 10)) == (b"bytes=0-", b'"v1"')
-    assert completion(part(0, 5, -1)) == (b"bytes=5-", b'"v1"')
-    assert completion(part(5, 9, -1)) == (b"bytes=0-", b'"v1"')
-    both = part(0, 5)
-    combine(both, part(995, 1000))
-    assert completion(both) == (b"bytes=5-994", b'"v1"')
-    assert completion(part(0, 1000)) == (b"", b"")
-    assert completion(part(0, 5, etag=b'W/"v1"')) == (b"", b"")
-
-
 def test_single_ranges():
     assert is_single([b"bytes=0-1"])
     assert not is_single([b"bytes=0-1,3-4"])
     assert not is_single([b"x"])
     assert not is_single([])
-
-
-def test_the_fields_of_a_206():
-    made = fields(
-        (b"content-length", b"9"),
-        (b"content-range", b"x"),
-        (b"content-type", b"a/b"),
-        (b"content-encoding", b"gzip"),
-        (b"content-location", b"/"),
-        (b"etag", b'"a"'),
-        (b"date", b"x"),
-    )
-    assert part_fields(made, False, False).names == [
-        b"content-type",
-        b"content-encoding",
-        b"content-location",
-        b"etag",
-        b"date",
-    ]
-    assert part_fields(made, True, False).names == [
-        b"content-encoding",
-        b"content-location",
-        b"etag",
-        b"date",
-    ]
-    assert part_fields(made, False, True).names == [b"content-location", b"etag", b"date"]
 
 
 def test_what_is_held():
