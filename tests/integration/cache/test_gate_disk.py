@@ -180,6 +180,25 @@ def test_what_is_too_large_for_the_disk_too_passes_through(gate, story):
     assert list((gate.state / "cache" / "incoming").iterdir()) == []
 
 
+def test_rfc9111_5_2_2_5_nothing_is_kept_of_what_says_no_store(gate, story):
+    """Neither on disk nor in memory, whoever says it."""
+    content = content_of(300_000)
+    story.tell("/secret", content, FRESH, "Cache-Control: no-store")
+    story.tell("/asked", content, FRESH)
+    story.tell("/public", content, FRESH)
+    assert ask(gate, "/secret")[1] == content
+    assert ask(gate, "/asked", Cache_Control="no-store")[1] == content
+    assert ask(gate, "/public")[1] == content
+    wait_for("the one that may be stored", lambda: objects(gate) == 1)
+    metrics = gate.metrics()
+    assert metrics["headgate_cache_objects"] == 1
+    assert metrics['headgate_held_bytes{limit="cache-fills"}'] == 0
+    restart(gate)
+    assert not is_hit(ask(gate, "/secret"))
+    assert not is_hit(ask(gate, "/asked"))
+    assert is_hit(ask(gate, "/public"))
+
+
 def test_several_read_what_is_being_written_and_one_who_leaves_harms_nobody(gate, story):
     content = content_of(2 << 20)
     answer = story.tell("/shared", content, FRESH)

@@ -324,3 +324,69 @@ def test_rfc9211_2_3_what_the_origin_said_first(gate, story):
     assert ask(gate, "/first").cache.startswith("headgate; fwd=stale; fwd-status=304; ttl=")
     story.tell("/first", b"sorry", status=503)
     assert ask(gate, "/first").cache.startswith("headgate; fwd=stale; fwd-status=503; ttl=")
+
+
+@pytest.mark.parametrize(
+    ("method", "name", "value"),
+    [
+        ("GET", "If-Match", '"other"'),
+        ("GET", "If-Unmodified-Since", "Thu, 01 Jan 1970 00:00:00 GMT"),
+        ("POST", "If-None-Match", "*"),
+        ("OPTIONS", "If-None-Match", '"one"'),
+        ("PUT", "If-Modified-Since", "Thu, 01 Jan 2099 00:00:00 GMT"),
+    ],
+)
+def test_rfc9110_13_2_1_conditions_for_the_origin_go_to_it(gate, story, method, name, value):
+    """Whatever is stored; the answer is the origin's."""
+    path = f"/condition-{method}-{name}"
+    story.tell(path, b"hello", LASTS, 'ETag: "two"')
+    ask(gate, path)
+    reply = ask(gate, path, method, **{name.replace("-", "_"): value})
+    assert (reply.status, reply.body) == (200, b"hello")
+    assert story.asked(path)[-1].get(name.lower()) == value
+    assert len(story.asked(path)) == 2
+
+
+def test_rfc9110_14_4_a_part_in_other_units_goes_through_and_is_not_stored(gate, story):
+    story.tell("/items", b"two items", LASTS, TAG, "Content-Range: items 0-1/5", status=206)
+    for _ in range(2):
+        reply = ask(gate, "/items", Range="items=0-1")
+        assert (reply.status, reply.body) == (206, b"two items")
+        assert reply.headers["content-range"] == "items 0-1/5"
+    assert len(story.asked("/items")) == 2
+
+
+def test_rfc9110_14_4_part_of_no_valid_range_goes_through_and_is_not_stored(gate, story):
+    for number, span in enumerate(("bytes 5-4/10", "bytes 0-9/5", "bytes 0-9")):
+        path = f"/invalid-{number}"
+        story.tell(path, b"0123456789", LASTS, TAG, f"Content-Range: {span}", status=206)
+        assert [ask(gate, path, Range="bytes=0-9").status for _ in range(2)] == [206, 206]
+        assert len(story.asked(path)) == 2
+
+
+def test_rfc9110_15_4_5_a_304_has_what_updates_a_cache_and_no_more(gate, story):
+    wanted = [LASTS, "Content-Location: /a", TAG, "Expires: 0", "Vary: B"]
+    others = ["Content-Type: a/b", "Content-Language: de", "Last-Modified: Thu, 01 Jan 1970 00:00:00 GMT"]
+    story.tell("/304", b"hello", *wanted, *others)
+    ask(gate, "/304")
+    reply = ask(gate, "/304", If_None_Match='W/"one"')
+    assert (reply.status, reply.body) == (304, b"")
+    assert "date" in reply.headers
+    assert [f"{name}: {reply.headers[name]}" for name in map(name_of, wanted)] == wanted
+    assert [reply.headers[name] for name in map(name_of, others)] == [None] * 3
+    assert len(story.asked("/304")) == 1
+
+
+def name_of(line):
+    return line.split(":", 1)[0]
+
+
+def test_rfc9111_4_3_1_both_validators_are_sent(gate, story):
+    modified = "Last-Modified: Thu, 01 Jan 1970 00:00:00 GMT"
+    story.tell("/validators", b"hello", "Cache-Control: max-age=0", TAG, modified)
+    ask(gate, "/validators")
+    ask(gate, "/validators", Cache_Control="x", B="1")
+    asked = story.asked("/validators")[-1]
+    assert asked.get("if-none-match") == '"one"'
+    assert asked.get("if-modified-since") == "Thu, 01 Jan 1970 00:00:00 GMT"
+    assert (asked.get("cache-control"), asked.get("b")) == ("x", "1")
