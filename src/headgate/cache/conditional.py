@@ -118,7 +118,7 @@ def evaluate(request: Request, variant: StoredResponse, now: float) -> int:
     fields = request.fields
     if fields.flags & (CONDITIONAL | RANGE) == 0 or variant.status not in (200, 206):
         return 200
-    if b"if-match" in fields.names or b"if-unmodified-since" in fields.names:
+    if is_for_origin(fields):
         return FORWARD
     values = fields.get_all(b"if-none-match")
     if values:
@@ -127,6 +127,13 @@ def evaluate(request: Request, variant: StoredResponse, now: float) -> int:
     elif b"if-modified-since" in fields.names and not is_modified(fields, variant, now):
         return 304
     return 206 if range_applies(request, variant, now) else 200
+
+
+def is_for_origin(fields: Fields) -> bool:
+    """Whether a request has preconditions that only an origin evaluates (RFC 9111 section 4.3.2)."""
+    if fields.flags & CONDITIONAL == 0:
+        return False
+    return b"if-match" in fields.names or b"if-unmodified-since" in fields.names
 
 
 def range_applies(request: Request, variant: StoredResponse, now: float) -> bool:

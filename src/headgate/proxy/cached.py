@@ -23,6 +23,7 @@ from headgate.cache.conditional import (
     add_validators,
     drop_conditions,
     evaluate,
+    is_for_origin,
     not_modified_fields,
 )
 from headgate.cache.entry import NO_CACHE, KeyEntry, StoredResponse
@@ -53,7 +54,7 @@ from headgate.connection.exchange import Downstream, Exchange, Handler
 from headgate.counters import CACHE_FIRST, CACHE_HELD, CACHE_REFRESHED
 from headgate.engine.events import Request, Response
 from headgate.http.date import add_date
-from headgate.http.fields import AUTHORIZATION, CONDITIONAL, DATE, RANGE, Fields
+from headgate.http.fields import AUTHORIZATION, DATE, RANGE, Fields
 from headgate.net.poller import Poller
 from headgate.proxy.answers import answer_error
 from headgate.proxy.caching import Cache
@@ -246,7 +247,9 @@ class CacheHandler(Handler):
         request = exchange.request
         is_common = self._is_common(request, decision)
         is_shared = is_common and (exchange.slice >= 0 or self._is_for_all(request))
-        variant = decision.variant if decision.action == VALIDATE else None
+        # To confirm what is stored would take the place of a condition that is for the origin.
+        confirms = decision.action == VALIDATE and not is_for_origin(request.fields)
+        variant = decision.variant if confirms else None
         if is_common:
             flight = self.cache.flights.get(key)
             if flight is not None:
@@ -268,8 +271,7 @@ class CacheHandler(Handler):
         variant = decision.variant
         if variant is not None and (variant.flags & NO_CACHE or variant.lifetime <= 0.0):
             return False  # each request is confirmed for itself (RFC 9111 section 5.2.2.4)
-        names = fields.names
-        return flags & CONDITIONAL == 0 or (b"if-match" not in names and b"if-unmodified-since" not in names)
+        return not is_for_origin(fields)
 
     def _is_for_all(self, request: Request) -> bool:
         """Tell whether its answer will be good for others: a part of something is asked for as such."""
