@@ -10,9 +10,9 @@ time that the request and the answer were under way (section 4.2.3). Both count 
 and neither is below 0: a Date that lies ahead makes no response younger than new. Expires is compared with the Date
 beside it, never with our clock.
 
-Age (section 5.1) that is not one number on one line was put together by caches that do not agree. Section 5.1 would
-have us take the first member of a list, and ignore what is no number; that is the fresh side, and we take the other:
-the response is stale, and a request to the origin finds out. Ages are whole seconds of at most 2**31.
+Of a list in Age the first member counts (section 5.1), if it is one line of numbers that differ. The same number
+twice, several lines, and what is no number, which section 5.1 would have us ignore, are in doubt: the response is
+stale, and a request to the origin finds out. Ages are whole seconds of at most 2**31.
 """
 
 from typing import Final
@@ -20,7 +20,7 @@ from typing import Final
 from headgate.cache.directives import FOREVER, PUBLIC, TARGETED, Directives, parse_seconds
 from headgate.cache.policy import Policy
 from headgate.http.date import parse_http_date
-from headgate.http.fields import Fields
+from headgate.http.fields import OWS, Fields
 
 # RFC 9110 section 15.1: statuses for whose lifetime a guess is allowed.
 HEURISTICALLY_CACHEABLE: Final = frozenset((200, 203, 204, 206, 300, 301, 308, 404, 405, 410, 414, 501))
@@ -31,14 +31,26 @@ EXPLICIT: Final = 1
 CONFIGURED: Final = 2
 HEURISTIC: Final = 3
 
-DOUBTFUL: Final = -1  # an Age that is not one number
+DOUBTFUL: Final = -1  # an Age that is in doubt
+# Members of a list in Age: one for each cache on the way; a longer list is in doubt.
+MAX_AGES: Final = 8
 
 
 def parse_age(values: list[bytes]) -> int:
-    """Return Age in seconds, 0 when there is none, DOUBTFUL when it is not one number."""
+    """Return Age in seconds, 0 when there is none, DOUBTFUL when nobody can tell what it means."""
     if not values:
         return 0
-    return parse_seconds(values[0]) if len(values) == 1 else DOUBTFUL
+    if len(values) > 1:
+        return DOUBTFUL
+    if b"," not in values[0]:
+        return parse_seconds(values[0])
+    ages: list[int] = []
+    for member in values[0].split(b",", MAX_AGES - 1):
+        age = parse_seconds(member.strip(OWS))
+        if age < 0 or age in ages:
+            return DOUBTFUL
+        ages.append(age)
+    return ages[0]
 
 
 def date_of(fields: Fields, response_time: float) -> int:

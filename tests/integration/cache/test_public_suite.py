@@ -14,7 +14,6 @@ CUT = (
 )
 SHORT = "RFC 9111 section 3.3: the suite's 206 says it has six octets and has five; we do not guess which"
 REQUIRED = {
-    "age-parse-prefix": "RFC 9111 section 5.1: a list is stale, as the suite wants of all other lists",
     "headers-store-Transfer-Encoding": "RFC 9112 section 6.1: an unknown transfer coding is a 502",
     "304-etag-update-response-ETag": "RFC 9111 section 4.3.4: a 304 with another strong tag updates nothing",
     "stale-close-must-revalidate": CUT,
@@ -50,7 +49,7 @@ def test_the_score():
         # for twice meanwhile. Whoever fails alone too has failed.
         again = suite.run(peers.gate, *missed)
         assert unexplained(again) == [], suite.table(again)
-    assert suite.reached(rows, "required") + len(missed) >= 150, suite.table(rows)
+    assert suite.reached(rows, "required") + len(missed) >= 151, suite.table(rows)
     assert suite.reached(rows, "optimal") + len(missed) >= 81, suite.table(rows)
     counts = suite.totals(rows)
     assert (counts["required"][-4:], counts["optimal"][-3:]) == ("/157", "/86")
