@@ -287,6 +287,9 @@ for _outcome in CACHE_OUTCOMES:
 CACHE_SERVED: Final = _counter(
     "cache_served_bytes_total", "Content sent from stored responses, and from those being stored."
 )
+_FETCHED = "Content that origins sent to routes with a cache, by use: to be stored, or for one client alone."
+CACHE_FETCHED: Final = _counter("cache_fetched_bytes_total", _FETCHED, use="filled")
+CACHE_PASSED: Final = _counter("cache_fetched_bytes_total", _FETCHED, use="passed")
 CACHE_FILLS: Final = _counter("cache_fills_total", "Answers of origins that began to be stored.")
 _CACHE_FILLED = "Answers of origins that were to be stored, by what became of them."
 CACHE_STORED: Final = _counter("cache_filled_total", _CACHE_FILLED, result="stored")
@@ -300,6 +303,11 @@ _SLICES_BAD = "Slices that were not what downloads asked for, by what became of 
 CACHE_SLICES_DROPPED: Final = _counter("cache_slices_bad_total", _SLICES_BAD, what="asked-again")
 CACHE_SLICES_BROKEN: Final = _counter("cache_slices_bad_total", _SLICES_BAD, what="broken-off")
 CACHE_SLICES_REFUSED: Final = _counter("cache_slices_bad_total", _SLICES_BAD, what="unsliced")
+# The words of `cache/purges`, in its order.
+CACHE_PURGE_KINDS: Final[tuple[str, ...]] = ("everything", "host", "prefix", "url", "tag")
+CACHE_PURGES_FIRST: Final = len(TABLE)
+for _kind in CACHE_PURGE_KINDS:
+    _counter("cache_purges_total", "Purges that were given, by kind; the keeper hands them on.", kind=_kind)
 CACHE_EVICTED: Final = _counter("cache_evicted_total", "Keys that left the memory for want of room.")
 CACHE_OCTETS: Final = _gauge("cache_memory_bytes", "Memory that stored responses take now.")
 CACHE_OBJECTS: Final = _gauge("cache_objects", "Responses stored in memory now.")

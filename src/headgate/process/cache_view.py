@@ -13,13 +13,23 @@ from typing import Final
 from headgate.cache.purges import EVERYTHING, HOST, KINDS, PREFIX, TAG, URL
 from headgate.clock import Clock
 from headgate.counters import (
+    CACHE_DISK_EVICTED,
+    CACHE_DISK_HITS,
+    CACHE_DISK_MISSES,
+    CACHE_DISK_OBJECTS,
+    CACHE_DISK_OCTETS,
+    CACHE_DISK_UNWRITTEN,
     CACHE_EVICTED,
+    CACHE_FETCHED,
     CACHE_FILLS,
     CACHE_FILLS_BROKEN,
     CACHE_FIRST,
     CACHE_OBJECTS,
     CACHE_OCTETS,
     CACHE_OUTCOMES,
+    CACHE_PASSED,
+    CACHE_PURGES_FIRST,
+    CACHE_REFRESHED,
     CACHE_REFUSED,
     CACHE_SERVED,
     CACHE_STORED,
@@ -28,16 +38,28 @@ from headgate.counters import (
 from headgate.errors import HeadgateError
 from headgate.http.target import ABSOLUTE_FORM, format_authority, parse_authority, parse_target
 from headgate.process.channel import Json
+from headgate.process.slots import WRITER
 
 _TOTALS: Final = {
     "objects": CACHE_OBJECTS,
     "octets": CACHE_OCTETS,
     "served_octets": CACHE_SERVED,
+    "filled_octets": CACHE_FETCHED,
+    "passed_octets": CACHE_PASSED,
     "fills": CACHE_FILLS,
     "stored": CACHE_STORED,
     "refused": CACHE_REFUSED,
     "broken_off": CACHE_FILLS_BROKEN,
     "evicted": CACHE_EVICTED,
+    "refreshed": CACHE_REFRESHED,
+    "disk_hits": CACHE_DISK_HITS,
+    "disk_misses": CACHE_DISK_MISSES,
+}
+_DISK: Final = {
+    "objects": CACHE_DISK_OBJECTS,
+    "octets": CACHE_DISK_OCTETS,
+    "evicted": CACHE_DISK_EVICTED,
+    "unwritten": CACHE_DISK_UNWRITTEN,
 }
 # Answers for which the origin sent no content: the share of them is the hit ratio.
 _FROM_HERE: Final = ("HIT", "STALE", "REVALIDATED", "COLLAPSED")
@@ -185,7 +207,8 @@ class Explainer:
 
 
 def describe_cache(pages: Mapping[str, CounterPage]) -> list[dict[str, object]]:
-    """Return a row for each worker, and one for all of them together, the last."""
+    """Return a row for each worker, and one for all of them together, the last: that one has the purges by kind, too,
+    and what is on the disk, if there is one."""
     rows: list[dict[str, object]] = []
     sums = [0] * (len(CACHE_OUTCOMES) + len(_TOTALS))
     for name, page in pages.items():
@@ -196,13 +219,28 @@ def describe_cache(pages: Mapping[str, CounterPage]) -> list[dict[str, object]]:
         found += [values[index] for index in _TOTALS.values()]
         sums = [total + value for total, value in zip(sums, found, strict=True)]
         rows.append(_row(name, found))
-    rows.append(_row("all", sums))
-    return rows
+    total = _row("all", sums)
+    keeper = pages["keeper"].load()
+    total["purges"] = {kind: keeper[CACHE_PURGES_FIRST + place] for place, kind in enumerate(KINDS)}
+    if WRITER in pages:
+        written = pages[WRITER].load()
+        total["disk"] = {word: written[index] for word, index in _DISK.items()}
+    return [*rows, total]
 
 
 def _row(name: str, found: list[int]) -> dict[str, object]:
     outcomes = dict(zip(CACHE_OUTCOMES, found, strict=False))
+    totals = dict(zip(_TOTALS, found[len(CACHE_OUTCOMES) :], strict=True))
     asked = sum(outcomes.values()) - outcomes["BYPASS"]
     ratio = sum(outcomes[word] for word in _FROM_HERE) / asked if asked else None
-    totals = dict(zip(_TOTALS, found[len(CACHE_OUTCOMES) :], strict=True))
-    return {"name": name, "outcomes": outcomes, "hit_ratio": ratio, **totals}
+    # What filled the cache was read from there by whoever asked for it; fills go on that nobody reads any more.
+    sent = totals["served_octets"] + totals["passed_octets"]
+    fetched = totals["filled_octets"] + totals["passed_octets"]
+    by_octets = 1.0 - fetched / sent if sent else None
+    return {
+        "name": name,
+        "outcomes": outcomes,
+        "hit_ratio": ratio,
+        "octets_hit_ratio": by_octets,
+        **totals,
+    }

@@ -27,6 +27,7 @@ from headgate.clock import Clock, SystemClock
 from headgate.config.kinds import parse_address
 from headgate.config.model import Config
 from headgate.counters import (
+    CACHE_PURGES_FIRST,
     MEMORY_BYTES,
     OPEN_FILES,
     STARTED_AT,
@@ -291,9 +292,11 @@ class Keeper:
         return HealthView(known, self._start.healths, self._probes.checks if self._probes else None)
 
     def _send_purge(self, purge: dict[str, Json]) -> None:
+        kind = int(str(purge["kind"]))
+        self._counters.values[CACHE_PURGES_FIRST + kind] += 1
         self._events.event(
             "cache-purge",
-            kind=KINDS[int(str(purge["kind"]))],
+            kind=KINDS[kind],
             pattern=purge["pattern"],
             soft=purge["soft"],
             generation=purge["generation"],

@@ -8,6 +8,7 @@ WORKER_GRACE: Final = 1.0
 # Slots of applications' processes begin here, below are those of workers.
 APP_SLOT: Final = 1 << 16
 WRITER_SLOT: Final = -2
+WRITER: Final = "cache writer"
 # Beyond its stop_timeout a process gets so long to end.
 APP_GRACE: Final = 2.0
 # Between the end of a channel and the end of its process.

@@ -58,7 +58,7 @@ class Supervisor:
         self._workers = [Child(f"worker {slot}", slot) for slot in range(settings.workers)]
         self._keeper = Child("keeper", -1)
         self._apps = [Child(plan.name, slots.APP_SLOT + place) for place, plan in enumerate(settings.apps)]
-        self._writers = [Child("cache writer", slots.WRITER_SLOT)] if settings.cache_disk else []
+        self._writers = [Child(slots.WRITER, slots.WRITER_SLOT)] if settings.cache_disk else []
         self._writer_socket: socket.socket | None = None
         self._apps_tried: set[str] = set()
         self._staples_tried = False

@@ -29,7 +29,7 @@ from headgate.cache.reuse import FORWARD, REFUSE, SERVE
 from headgate.cache.store.messages import SMALL_CONTENT
 from headgate.cache.vary import matches
 from headgate.connection.exchange import Downstream, Exchange
-from headgate.counters import CACHE_FILLS, CACHE_FILLS_BROKEN, CACHE_HELD
+from headgate.counters import CACHE_FETCHED, CACHE_FILLS, CACHE_FILLS_BROKEN, CACHE_HELD, CACHE_PASSED
 from headgate.engine.events import Request, Response
 from headgate.http.date import add_date
 from headgate.http.fields import DATE, Fields
@@ -418,10 +418,12 @@ class Flight(Downstream, ReaderOwner):
     def write(self, data: bytes) -> None:
         state = self.state
         if state == DIRECT:
+            self.cache.values[CACHE_PASSED] += len(data)
             leader = self.leader
             if leader is not None:
                 leader.downstream.write(data)
         elif state == FILLING:
+            self.cache.values[CACHE_FETCHED] += len(data)
             fill = self.fill
             if fill is not None:
                 self._append(fill, data)

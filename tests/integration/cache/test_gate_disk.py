@@ -1,6 +1,7 @@
 """The cache on disk through a real gate: restarts, a writer that dies, invalidations."""
 
 import http.client
+import json
 import os
 import random
 import shutil
@@ -71,6 +72,9 @@ def test_a_restart_finds_what_was_stored(gate, story):
     assert gate.events("cache-disk-unusable") == []
     found = wait_for("the look-ups to be counted", lambda: hits(gate))
     assert found == len(paths)
+    total = json.loads(gate.run("cache", "--json").stdout)["cache"][-1]
+    assert (total["disk_hits"], total["disk"]["objects"]) == (len(paths), objects(gate))
+    assert f"on disk: {total['disk']['objects']} objects, " in gate.run("cache").stdout
 
 
 def hits(gate):

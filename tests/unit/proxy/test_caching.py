@@ -3,12 +3,14 @@
 from headgate import counters
 from headgate.cache.memory import MemoryStore
 from headgate.cache.outcome import OUTCOMES
-from headgate.counters import CACHE_HELD, CACHE_OUTCOMES, TABLE
+from headgate.cache.purges import KINDS
+from headgate.counters import CACHE_HELD, CACHE_OUTCOMES, CACHE_PURGE_KINDS, TABLE
 from headgate.proxy.caching import Cache
 
 
 def test_the_counters_have_the_outcomes_in_their_order():
     assert CACHE_OUTCOMES == OUTCOMES
+    assert CACHE_PURGE_KINDS == KINDS
     rows = TABLE[counters.CACHE_FIRST : counters.CACHE_FIRST + len(OUTCOMES)]
     assert [dict(row.labels)["outcome"] for row in rows] == [outcome.lower() for outcome in OUTCOMES]
 
