@@ -1,35 +1,6 @@
 """RFC 9110 sections 14, 15.3.7 and 15.5.17: ranges, as a cache asks and answers.
 
-| section | rule | tested in |
-|---|---|---|
-| 5.6.1.2 | empty members of a list are skipped | unit/cache/test_ranges.py: `test_what_is_satisfied` |
-| 14.1.1 | a last position before the first is invalid | unit/cache/test_ranges.py: `test_what_is_ignored` |
-| 14.1.2 | the end is the last octet when there is no last position, or a larger one | |
-| | | here: `test_rfc9110_14_1_2_open_ends` |
-| 14.1.2 | a suffix longer than the representation is all of it | here: `test_rfc9110_14_1_2_long_suffix` |
-| 14.1.2 | large numerals are no overflow | here: `test_rfc9110_14_1_2_large_numerals` |
-| 14.2 | Range is for GET alone | here: `test_rfc9110_14_2_only_get` |
-| 14.2 | a range unit that is not understood is ignored | unit/cache/test_ranges.py: `test_what_is_ignored` |
-| 14.2 | preconditions come first | here: `test_rfc9110_14_2_preconditions_first` |
-| 14.2 | a satisfiable range is a 206 | unit/cache/test_ranges.py: `test_what_is_satisfied` |
-| 14.2, 17.15 | overlapping and scattered ranges are ignored | |
-| | | unit/cache/test_ranges.py: `test_scattered_ranges_get_the_whole` |
-| 14.4 | an invalid Content-Range is not combined with anything | here: `test_rfc9110_14_4_invalid` |
-| 14.4 | the complete length is told when it is known | unit/cache/test_ranges.py: `test_content_range_is_written` |
-| 14.6 | several ranges are multipart/byteranges | unit/cache/test_ranges.py: `test_parts_add_up` |
-| 15.3.7 | a 206 has the fields of the 200 | |
-| | | integration/cache/test_gate_rules.py: `test_rfc9110_15_3_7_a_206_has_the_fields_of_the_200` |
-| 15.3.7.1 | one part has Content-Range in its head | unit/cache/test_ranges.py: `test_content_range_is_written` |
-| 15.3.7.2 | each part has Content-Range, and the Content-Type of a 200 | |
-| | | unit/cache/test_ranges.py: `test_parts_add_up` |
-| 15.3.7.2 | no Content-Range in the head of a multipart response | |
-| | | integration/cache/test_gate_rules.py: `test_rfc9110_15_3_7_a_206_has_the_fields_of_the_200` |
-| 15.3.7.2 | one range that was asked for is never multipart | here: `test_rfc9110_15_3_7_2_single` |
-| 15.3.7.2 | parts in the order of the request | here: `test_rfc9110_15_3_7_2_order` |
-| 15.3.7.2 | what overlaps or nearly touches is coalesced | unit/cache/test_ranges.py: `test_coalescing` |
-| 15.3.7.3 | parts are combined only by a strong validator | unit/cache/test_partial.py: `test_what_is_not_combined` |
-| 15.3.7.3 | the union of everything is a complete 200 with its length | here: `test_rfc9110_15_3_7_3_complete` |
-| 15.5.17 | nothing is satisfiable: 416, with the length | here: `test_rfc9110_15_5_17_unsatisfiable` |
+All rules and the tests that hold them stand in docs/conformance-cache.md.
 """
 
 import pytest

@@ -1,31 +1,7 @@
 """RFC 9111 sections 1.2.2, 4.2, 5.1 and 5.3: lifetimes and ages.
 
-| section | rule | tested in |
-|---|---|---|
-| 1.2.2 | delta-seconds beyond what we hold are 2**31 | here: `test_rfc9111_1_2_2_large_numbers` |
-| 4.2 | dates are matched case-insensitively | unit/http/test_date.py: `test_rfc9111_4_2_dates_are_matched_case_insensitively` |
-| 4.2 | no resolution is lost to the fresh side | here: `test_rfc9111_4_2_dates_are_whole_seconds` |
-| 4.2 | time zones have no say | here: `test_rfc9111_4_2_local_time_has_no_say` |
-| 4.2 | only GMT is a zone | here: `test_rfc9111_4_2_other_zones_are_no_dates` |
-| 4.2.1 | s-maxage, max-age, Expires less Date, a guess: in this order | here: `test_rfc9111_4_2_1_the_first_that_says_anything` |
-| 4.2.1 | the same directive twice | here: `test_rfc9111_4_2_1_twice_is_never_fresher_than_the_first` |
-| 4.2.1 | what is no lifetime makes it stale | here: `test_rfc9111_4_2_1_what_is_no_number_is_stale` |
-| 4.2.2 | no guess beside an explicit lifetime | here: `test_rfc9111_4_2_2_no_guess_beside_an_explicit_lifetime` |
-| 4.2.2 | guesses only for some statuses, or with public | here: `test_rfc9111_4_2_2_statuses` |
-| 4.2.3 | the current age | here: `test_rfc9111_4_2_3_the_current_age`, `test_rfc9111_4_2_3_age_against_a_fast_clock` |
-| 5.1 | Age is what it is on reuse | here: `test_rfc9111_5_1_age_of_a_reused_response` |
-| 5.1 | the first member of a list | here: `test_rfc9111_5_1_the_first_member_of_a_list` |
-| 5.1 | what is no number | here: `test_rfc9111_5_1_a_doubtful_age_is_stale` |
-| 5.2.2.1 | max-age | here: `test_rfc9111_4_2_1_the_first_that_says_anything` |
-| 5.2.2.10 | s-maxage beats max-age and Expires | here: `test_rfc9111_4_2_1_the_first_that_says_anything` |
-| 5.3 | invalid dates lie in the past, "0" above all | here: `test_rfc9111_5_3_what_is_no_date_lies_in_the_past` |
-| 5.3 | max-age and s-maxage take Expires away | here: `test_rfc9111_5_3_directives_take_expires_away` |
-| 9110 6.6.1 | a Date that is none, or is not there | here: `test_rfc9110_6_6_1_no_date` |
-
-Section 5.1 would have us ignore an Age that is no number, and take the first of several lines or of the same number
-twice (SHOULD). That is the fresh side of a doubt; we take the stale one, as the public suite wants: it costs a request
-to the origin and is never wrong.
-"""  # noqa: E501 - a table
+All rules and the tests that hold them stand in docs/conformance-cache.md.
+"""
 
 import os
 import time

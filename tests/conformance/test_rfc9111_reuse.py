@@ -1,29 +1,6 @@
 """RFC 9111 sections 4, 4.2.4, 5.2 and 5.4, RFC 5861 and RFC 8246: when a stored response is used.
 
-| section | rule | tested in |
-|---|---|---|
-| 4 | fresh, allowed to be stale, or confirmed | here: `test_rfc9111_4_fresh_or_confirmed` |
-| 4 | no-cache: confirmed first | here: `test_rfc9111_5_2_2_4_no_cache` |
-| 4 | unsafe methods are written through | here: `test_rfc9111_4_unsafe_methods_go_through` |
-| 4.2.4 | never stale against an explicit directive | here: `test_rfc9111_4_2_4_prohibited` |
-| 4.2.4 | stale only when cut off, or permitted | here: `test_rfc9111_4_2_4_cut_off_or_permitted` |
-| 5.2 | names are compared case-insensitively | here: `test_rfc9111_5_2_case_and_forms` |
-| 5.2 | arguments are tokens or strings | here: `test_rfc9111_5_2_case_and_forms` |
-| 5.2.1.1 | max-age | here: `test_rfc9111_5_2_1_1_max_age` |
-| 5.2.1.2 | max-stale | here: `test_rfc9111_5_2_1_2_max_stale` |
-| 5.2.1.3 | min-fresh | here: `test_rfc9111_5_2_1_3_min_fresh` |
-| 5.2.1.4 | no-cache | here: `test_rfc9111_5_2_1_4_no_cache` |
-| 5.2.1.5 | no-store says nothing about what is stored already | here: `test_rfc9111_5_2_1_5_no_store` |
-| 5.2.1.7 | only-if-cached: a stored response or 504 | here: `test_rfc9111_5_2_1_7_only_if_cached` |
-| 5.2.2.2 | must-revalidate: never stale, 504 when cut off | here: `test_rfc9111_5_2_2_2_must_revalidate` |
-| 5.2.2.4 | no-cache: never without confirmation | here: `test_rfc9111_5_2_2_4_no_cache` |
-| 5.2.2.8 | proxy-revalidate, the same for shared caches | here: `test_rfc9111_5_2_2_2_must_revalidate` |
-| 5.2.2.10 | s-maxage, the same | here: `test_rfc9111_5_2_2_2_must_revalidate` |
-| 5.2.3 | unknown directives are ignored | here: `test_rfc9111_5_2_3_unknown_directives` |
-| 5.4 | Pragma is nothing beside Cache-Control | here: `test_rfc9111_5_4_pragma` |
-| 5861 3 | stale-while-revalidate | here: `test_rfc5861_3_stale_while_revalidate` |
-| 5861 4 | stale-if-error, in responses and requests | here: `test_rfc5861_4_stale_if_error` |
-| 8246 2 | immutable: not confirmed while fresh, unless no-cache asks | here: `test_rfc8246_2_immutable` |
+All rules and the tests that hold them stand in docs/conformance-cache.md.
 """
 
 import pytest

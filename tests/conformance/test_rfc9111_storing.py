@@ -1,31 +1,7 @@
 """RFC 9111 section 3: what a shared cache may store, and what of it.
 
-| section | rule | tested in |
-|---|---|---|
-| 3 | the method is understood | here: `test_rfc9111_3_methods` |
-| 3 | the status is final | here: `test_rfc9111_3_interim_responses_are_not_stored` |
-| 3 | 206, 304 and must-understand: the status is understood | here: `test_rfc9111_3_a_304_is_not_stored`, `test_rfc9111_5_2_2_3_must_understand` |
-| 3 | no no-store in the response | here: `test_rfc9111_3_no_store` |
-| 3 | no private in the response | here: `test_rfc9111_3_private` |
-| 3 | no Authorization in the request, but for 3.5 | here: `test_rfc9111_3_5_answers_to_credentials` |
-| 3 | at least one thing makes it cacheable | here: `test_rfc9111_3_one_of_these_makes_it_cacheable`, `test_rfc9111_3_without_any_it_is_not_stored` |
-| 3.1 | all fields are stored, known or not | here: `test_rfc9111_3_1_every_field_is_stored` |
-| 3.1 | Connection and what it names are not | here: `test_rfc9111_3_1_fields_of_the_connection_are_not_stored` |
-| 3.1 | nor fields for one proxy | here: `test_rfc9111_3_1_fields_of_the_connection_are_not_stored` |
-| 3.1 | nor those in no-cache="…" and private="…" | here: `test_rfc9111_3_1_fields_that_directives_name_are_not_stored` |
-| 3.5 | answers to credentials only with must-revalidate, public, s-maxage | here: `test_rfc9111_3_5_answers_to_credentials`, `test_rfc9111_3_5_what_a_304_takes_away` |
-| 4.1 | Vary: * fits no request | here: `test_rfc9111_4_1_a_star_is_not_stored` |
-| 5.2.1.5 | no-store in the request: nothing is stored | here: `test_rfc9111_5_2_1_5_no_store_of_a_request` |
-| 5.2.2.3 | must-understand: only known statuses, and no-store is for others | here: `test_rfc9111_5_2_2_3_must_understand` |
-| 5.2.2.4 | no-cache is stored to be confirmed | here: `test_rfc9111_5_2_2_4_no_cache_is_stored_to_be_confirmed` |
-| 7.3 | Set-Cookie alone inhibits nothing | here: `test_rfc9111_7_3_set_cookie` |
-| 9110 9.3.3 | an answer to POST is stored for GET when it says so | here: `test_rfc9110_9_3_3_an_answer_to_post` |
-| 6585 3 to 6 | 428, 429, 431 and 511 are not stored | here: `test_rfc6585_statuses_that_must_not_be_stored` |
-
-Stricter than the RFC: 401, 407, 412, 416, 417, 421, 425 and 426 are never stored, because the key lacks what they
-depend on; what nobody could use or confirm is not stored; a guessed lifetime is not given to a response that sets a
-cookie.
-"""  # noqa: E501 - a table
+All rules and the tests that hold them stand in docs/conformance-cache.md.
+"""
 
 import pytest
 

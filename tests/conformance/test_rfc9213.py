@@ -1,19 +1,7 @@
 """RFC 9213: targeted cache control.
 
-| section | rule | tested in |
-|---|---|---|
-| 2.1 | a Dictionary, strictly | unit/cache/test_structured.py: `test_what_does_not` |
-| 2.1 | parameters are ignored | here: `test_rfc9213_2_1_parameters_are_ignored` |
-| 2.1 | values of another type are not made to fit | here: `test_rfc9213_2_1_values_of_another_type` |
-| 2.2 | the first valid field of the target list governs | here: `test_rfc9213_2_2_the_first_of_the_list` |
-| 2.2 | Cache-Control and Expires are ignored then | here: `test_rfc9213_2_2_cache_control_and_expires_count_for_nothing` |
-| 2.2 | empty and invalid fields are not there | here: `test_rfc9213_2_2_empty_or_invalid` |
-| 2.2 | fields off the list change nothing and go through | here: `test_rfc9213_2_2_fields_off_the_list` |
-| 2.2 | max-age, must-revalidate, no-store, no-cache, private | here: `test_rfc9213_2_2_these_must_work` |
-| 2.2 | the others that Cache-Control has | here: `test_rfc9213_2_2_these_should_work` |
-| 2.2 | no-store and no-cache make max-age of no use, unknown ones are ignored | here: `test_rfc9213_2_2_precedence` |
-| 3.1 | CDN-Cache-Control goes on | here: `test_rfc9213_3_1_the_field_is_stored_and_goes_on` |
-"""  # noqa: E501 - a table
+All rules and the tests that hold them stand in docs/conformance-cache.md.
+"""
 
 import pytest
 
