@@ -321,6 +321,9 @@ CACHE_DISK_SENT: Final = _counter("cache_disk_sent_total", "Messages to the writ
 CACHE_DISK_DROPPED: Final = _counter(
     "cache_disk_dropped_total", "Messages that the writer did not take: what they say is not on the disk."
 )
+_FOLDED = "Times that more waited for the writer than is kept, so that one word for all took their place."
+CACHE_DISK_FOLDED_REMOVALS: Final = _counter("cache_disk_folded_total", _FOLDED, what="invalidations")
+CACHE_DISK_FOLDED_PURGES: Final = _counter("cache_disk_folded_total", _FOLDED, what="purges")
 CACHE_DISK_PAUSED: Final = _gauge(
     "cache_disk_paused", "Processes that leave the disk alone for a while because it failed or was slow."
 )

@@ -1,9 +1,8 @@
 """What the keeper tells of the cache, and the purges that it has workers obey.
 
-A purge has a number, which grows over restarts too: microseconds of the wall clock, or one more than the last. It
-goes over the supervisor to every worker, which obeys at once (`cache/purges`), has the disk's writer keep it, and
-says so; a worker that starts later is told by the supervisor of what was purged before. Whoever asked learns how
-many have obeyed.
+A purge has a number, which only grows (`process/purge_number`). It goes over the supervisor to every worker, which
+obeys at once (`cache/purges`), has the disk's writer keep it, and says so; a worker that starts later is told by the
+supervisor of what was purged before. Whoever asked learns how many have obeyed.
 """
 
 import asyncio
@@ -125,10 +124,12 @@ async def _until(is_over: Callable[[], bool], moved: asyncio.Event, wait: float)
 class Purger:
     """Sends purges to the workers, and waits for them. `send` hands a message to the supervisor."""
 
-    def __init__(self, send: Callable[[dict[str, Json]], None], clock: Clock) -> None:
+    def __init__(
+        self, send: Callable[[dict[str, Json]], None], clock: Clock, number: Callable[[], int]
+    ) -> None:
         self._send = send
         self._clock = clock
-        self._last = 0
+        self._number = number  # gives a later one than all before
         self._obeyed: dict[int, int] = {}  # by slot: the last purge that a worker has obeyed
         self._moved = asyncio.Event()
 
@@ -137,7 +138,7 @@ class Purger:
     ) -> dict[str, object]:
         """Have workers obey a purge; `running` says which there are, `wait` how long to wait for them, in seconds."""
         begun = self._clock.now()
-        generation = self._last = max(self._last + 1, int(self._clock.wall() * 1e6))
+        generation = self._number()
         self._send({"kind": kind, "pattern": pattern, "soft": is_soft, "generation": generation})
         await _until(lambda: not self._behind(generation, running()), self._moved, wait)
         slots = running()

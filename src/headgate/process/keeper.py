@@ -48,6 +48,7 @@ from headgate.process.health_view import HealthView
 from headgate.process.memory import MemoryWatch
 from headgate.process.parts import Events
 from headgate.process.probes import Probes, targets_of
+from headgate.process.purge_number import NAME, PurgeNumbers
 from headgate.process.quic_view import QLOG_FOLDER, QuicView
 from headgate.process.snapshot import Snapshot, decode_snapshot, encode_staple
 from headgate.process.start import KeeperStart
@@ -265,7 +266,8 @@ class Keeper:
 
     def _make_control(self) -> KeeperControl:
         self._health = self._make_health_view()
-        self._purger = Purger(self._send_purge, self._clock)
+        numbers = PurgeNumbers(self._config.state_dir / NAME, self._clock, self._number_failed)
+        self._purger = Purger(self._send_purge, self._clock, numbers.next)
         self._explainer = Explainer(lambda question: self._channel.send(Kind.EXPLAIN, question))
         pages = {f"worker {slot}": page for slot, page in enumerate(self._start.pages)}
         pages |= self._start.apps
@@ -302,6 +304,11 @@ class Keeper:
             generation=purge["generation"],
         )
         self._channel.send(Kind.PURGE, purge)
+
+    def _number_failed(self, error: str) -> None:
+        self._events.event(
+            "purge-number-failed", "warning", file=str(self._config.state_dir / NAME), error=error
+        )
 
     def _switch_qlog(self, is_on: bool) -> None:
         self._channel.send(Kind.QLOG, {"on": is_on})

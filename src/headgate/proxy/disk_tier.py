@@ -18,7 +18,7 @@ from typing import Final, final
 from headgate.cache.entry import KeyEntry, MemoryBody, StoredResponse
 from headgate.cache.fill import Fill
 from headgate.cache.memory import MemoryStore
-from headgate.cache.purges import GONE, url_of
+from headgate.cache.purges import EVERYTHING, GONE, url_of
 from headgate.cache.store.bodies import CheckedBody
 from headgate.cache.store.disk import DiskStore
 from headgate.cache.store.format import FileContent, variant_id
@@ -26,6 +26,8 @@ from headgate.cache.store.layout import file_path
 from headgate.counters import (
     CACHE_DISK_CORRUPT,
     CACHE_DISK_DROPPED,
+    CACHE_DISK_FOLDED_PURGES,
+    CACHE_DISK_FOLDED_REMOVALS,
     CACHE_DISK_HITS,
     CACHE_DISK_MISSES,
     CACHE_DISK_PAUSED,
@@ -36,6 +38,8 @@ from headgate.counters import (
 _SETTLED: Final = 5.0
 # Invalidated URLs that are remembered meanwhile. One more, and nothing older than now is taken from the disk.
 MAX_REMOVING: Final = 16384
+# Purges that the writer has not taken for sure. One more, and one of everything stands for all of them.
+MAX_PURGING: Final = 16384
 # Responses that are written to files at once: descriptors of a worker, which connections need.
 MAX_UPLOADS: Final = 256
 # Octets of the budget that have to be free for everything to be written.
@@ -200,11 +204,16 @@ class DiskTier:
         if len(self._removing) >= MAX_REMOVING:
             self._removing.clear()
             self._trusted_from = moment
+            self._values[CACHE_DISK_FOLDED_REMOVALS] += 1
         told = now if self.disk.remove(uri, moment) else -1.0
         self._removing[url_of(uri)] = (moment, told)
 
     def purge(self, kind: int, pattern: bytes, is_soft: bool, generation: int, now: float) -> None:
         """Obey a purge, and have the writer keep it; `now` is monotonic seconds."""
+        if len(self._purging) >= MAX_PURGING:
+            self._purging = []
+            self._values[CACHE_DISK_FOLDED_PURGES] += 1
+            kind, pattern, is_soft = EVERYTHING, b"", False
         self.disk.purge(kind, pattern, is_soft, generation)
         told = now if self.disk.tell_purge(kind, pattern, is_soft, generation) else -1.0
         self._purging.append((kind, pattern, is_soft, generation, told))

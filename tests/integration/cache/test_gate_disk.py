@@ -9,6 +9,7 @@ import signal
 import socket
 import subprocess
 import threading
+import time
 
 import pytest
 from tests.integration.gate import Gate, wait_for
@@ -121,6 +122,19 @@ def test_what_was_purged_is_not_found_after_a_restart(gate, story):
     reply = ask(gate, "/old")
     assert reply[1] == b"new"
     assert is_hit(reply)  # stored after the purge
+
+
+def test_a_purge_is_obeyed_although_the_clock_was_set_back_since_the_last_one(gate, story):
+    ahead = int((time.time() + 3600) * 1e6)  # as if the clock had been an hour ahead until now
+    (gate.state / "purge-number").write_text(f"{ahead}\n")
+    for content in (b"one", b"two", b"three"):
+        story.tell("/page", content, FRESH)
+        assert ask(gate, "/page")[1] == content
+        wait_for("it to be on the disk", lambda: objects(gate) == 1)
+        assert gate.run("purge", "--everything").returncode == 0
+        restart(gate)
+    numbers = [event["generation"] for event in gate.events("cache-purge")]
+    assert numbers == [ahead + 1, ahead + 2, ahead + 3]
 
 
 def test_a_writer_that_is_killed_costs_nobody_an_answer(gate, story):

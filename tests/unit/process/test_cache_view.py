@@ -1,6 +1,7 @@
 """Purges as people write them, and who has obeyed."""
 
 import asyncio
+import itertools
 
 import pytest
 
@@ -52,7 +53,7 @@ def test_all_workers_have_obeyed():
     sent = []
 
     async def run():
-        purger = Purger(sent.append, SystemClock())
+        purger = Purger(sent.append, SystemClock(), itertools.count(1).__next__)
         running = {0: 100, 1: 101}
         task = asyncio.ensure_future(purger.purge(TAG, "a", False, lambda: running, 10))
         await asyncio.sleep(0)
@@ -70,7 +71,7 @@ def test_all_workers_have_obeyed():
 
 def test_a_worker_that_ends_is_not_waited_for():
     async def run():
-        purger = Purger(lambda purge: None, SystemClock())
+        purger = Purger(lambda purge: None, SystemClock(), itertools.count(1).__next__)
         running = {0: 100}
         task = asyncio.ensure_future(purger.purge(TAG, "a", False, lambda: running, 10))
         await asyncio.sleep(0)

@@ -5,10 +5,16 @@ import pytest
 from headgate.cache.entry import MemoryBody, StoredResponse
 from headgate.cache.fill import Fill
 from headgate.cache.memory import MemoryStore
-from headgate.cache.purges import HOST, URL, Purges
+from headgate.cache.purges import EVERYTHING, GONE, HOST, KEEP, URL, Purges
 from headgate.cache.store.admission import Admission
 from headgate.cache.store.bodies import Upload
-from headgate.counters import CACHE_DISK_DROPPED, CACHE_DISK_PAUSED, TABLE
+from headgate.counters import (
+    CACHE_DISK_DROPPED,
+    CACHE_DISK_FOLDED_PURGES,
+    CACHE_DISK_FOLDED_REMOVALS,
+    CACHE_DISK_PAUSED,
+    TABLE,
+)
 from headgate.http.fields import Fields
 from headgate.proxy import disk_tier as module
 from headgate.proxy.disk_tier import DiskTier
@@ -178,6 +184,26 @@ def test_one_invalidation_too_many_distrusts_all_that_is_older(tier, disk, monke
     assert tier.find(key_of(4)) is None
     assert tier.find(key_of(5)) is None
     assert tier.find(key_of(6)) is not None
+    assert tier._values[CACHE_DISK_FOLDED_REMOVALS] == 1
+
+
+def test_one_purge_too_many_for_the_writer_purges_everything(tier, disk, monkeypatch):
+    monkeypatch.setattr(module, "MAX_PURGING", 2)
+    disk.hears = False  # the writer is dead
+    counted = tier._values
+    for number in (1, 2):
+        tier.purge(URL, key_of(number), True, number, 0.0)
+    tier.sweep(1.0)
+    assert (len(tier._purging), counted[CACHE_DISK_FOLDED_PURGES]) == (2, 0)
+    assert disk.purges.judge(key_of(9), (), 0) == KEEP
+    tier.purge(URL, key_of(3), False, 3, 2.0)
+    assert (len(tier._purging), counted[CACHE_DISK_FOLDED_PURGES]) == (1, 1)
+    assert disk.purges.judge(key_of(9), (), 0) == GONE
+    assert disk.purges.judge(key_of(9), (), 3) == KEEP  # stored after it
+    disk.hears, disk.purged = True, []
+    disk.connections += 1
+    tier.sweep(3.0)
+    assert disk.purged == [(EVERYTHING, b"")]
 
 
 def test_one_upload_too_many(tier, disk, monkeypatch, tmp_path):

@@ -19,7 +19,7 @@ from typing import Final
 import lmdb
 
 from headgate.cache.entry import SOFT_PURGED, MemoryBody, StoredResponse
-from headgate.cache.purges import GONE, KEEP, Purges
+from headgate.cache.purges import EVERYTHING, GONE, KEEP, Purges
 from headgate.cache.store import layout, messages
 from headgate.cache.store.admission import Admission
 from headgate.cache.store.bodies import CheckedBody, OpenFiles, Upload
@@ -36,8 +36,10 @@ _TOUCHES: Final = 64
 MAX_WAITING: Final = 4 << 20
 # How often the writer's list of purges is read, in seconds.
 _READ_PURGES: Final = 60.0
-# So long the list that is read may be without a purge that the writer has been told.
+# So long the list that is read may be without a purge that the writer has been told; so many are remembered. One
+# more, and one of everything stands for them all.
 _RECENT: Final = 60.0
+MAX_RECENT: Final = 16384
 
 Warn = Callable[[str, str], None]
 
@@ -221,6 +223,10 @@ class DiskStore:
         self._opened()
         number = self.purges.add(kind, pattern, is_soft, generation)
         now = self._now()
+        if len(self._recent) >= MAX_RECENT:
+            self._recent.clear()
+            kind, pattern, is_soft = EVERYTHING, b"", False
+            number = self.purges.add(kind, pattern, is_soft, generation)
         self._recent.append((now, kind, pattern, is_soft, number))
         while self._recent[0][0] < now - _RECENT:
             self._recent.popleft()

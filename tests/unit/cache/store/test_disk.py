@@ -162,6 +162,22 @@ def test_what_the_writer_has_forgotten_is_forgotten_here(writers, stores):
     assert [purge[0] for purge in store.purges.listed()] == [1, 2]
 
 
+def test_one_recent_purge_too_many_purges_everything(writers, stores, monkeypatch):
+    monkeypatch.setattr(module, "MAX_RECENT", 2)
+    writers()
+    store = stores()
+    put(store, 1)
+    store.sync(10.0)
+    for number in (1, 2):
+        store.purge(TAG, b"%d" % number, False, number)
+    assert store.get(key_of(1))
+    store.purge(TAG, b"3", True, 3)
+    assert (store.get(key_of(1)), len(store._recent)) == ([], 1)
+    put(store, 2, generation=store.generation)  # after it
+    store.sync(10.0)
+    assert store.get(key_of(2))
+
+
 def damaged(store, number):
     """Return the path of the one file of a key."""
     return store.get(key_of(number))[0].body.path
