@@ -182,6 +182,7 @@ COMPILED: Final[tuple[str, ...]] = (
     "headgate.cache.store.format",
     "headgate.cache.store.bodies",
     "headgate.cache.vary",
+    "headgate.cache.narrowing",
     "headgate.cache.key",
     "headgate.cache.ranges",
     "headgate.cache.conditional",

@@ -43,6 +43,7 @@ class Policy:
         "key_fields",
         "key_host",
         "key_scheme",
+        "languages",
         "max_in_memory",
         "max_object",
         "max_ttl",
@@ -98,6 +99,8 @@ class Policy:
         self.query_sorted: bool = False
         # Content codings that Accept-Encoding is reduced to, lower case; (): it stays as it came.
         self.codings: tuple[bytes, ...] = ()
+        # Languages that Accept-Language is reduced to one of, lower case; (): it stays as it came.
+        self.languages: tuple[bytes, ...] = ()
         self.max_variants: int = VARIANTS
         # Requests with one of these go by the cache.
         self.bypass_fields: tuple[bytes, ...] = ()

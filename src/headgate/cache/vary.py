@@ -58,7 +58,7 @@ _KINDS: Final[dict[bytes, int]] = {
 _OLDER: Final[dict[bytes, bytes]] = {b"x-gzip": b"gzip", b"x-compress": b"compress"}
 
 _is_name: Final = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+").fullmatch
-_WEIGHT: Final = re.compile(rb"(?:0(?:\.[0-9]{0,3})?|1(?:\.0{0,3})?)")
+weight_text: Final = re.compile(rb"(?:0(?:\.[0-9]{0,3})?|1(?:\.0{0,3})?)").fullmatch
 
 _remembered: Final[dict[bytes, dict[bytes, bytes]]] = {}
 
@@ -249,7 +249,7 @@ def _member(member: bytes, kind: int) -> bytes:
         mark = part.find(b"=")
         key = part[:mark].strip(OWS).lower() if mark >= 0 else part.lower()
         text = part[mark + 1 :].strip(OWS) if mark >= 0 else b""
-        if key == b"q" and _WEIGHT.fullmatch(text) is not None:
+        if key == b"q" and weight_text(text) is not None:
             weight = thousandths(text)
         elif kind == _ACCEPT and mark >= 0:
             kept.append(key + b"=" + text)

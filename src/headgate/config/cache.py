@@ -26,6 +26,10 @@ MAX_TARGETED: Final = 8
 # They make 16 sets, and with Vary as many variants of one URL: half of what `max_variants` lets a key have.
 MAX_CODINGS: Final = 4
 _CODING: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,32}")
+# With two codings they make 32 variants, as many as `max_variants` lets a key have.
+MAX_LANGUAGES: Final = 16
+# RFC 4647 section 2.1, without the `*` that is a client's.
+_LANGUAGE: Final = re.compile(r"[a-z]{1,8}(?:-[a-z0-9]{1,8}){0,7}")
 # RFC 9110 section 8.4.1.
 _OLDER_CODINGS: Final = {"x-gzip": "gzip", "x-compress": "compress"}
 
@@ -78,6 +82,15 @@ def _coding(text: str) -> str:
     return coding
 
 
+def _language(text: str) -> str:
+    language = text.lower()
+    if not _LANGUAGE.fullmatch(language):
+        raise fault(
+            'a language such as "en" or "pt-BR"', "each language is a text of its own, without a weight"
+        )
+    return language
+
+
 def _each_once(names: tuple[str, ...] | None) -> tuple[str, ...] | None:
     known: set[str] = set()
     for name in names or ():
@@ -97,6 +110,10 @@ def _codings(names: tuple[str, ...] | None) -> tuple[str, ...] | None:
     return _at_most(names, MAX_CODINGS)
 
 
+def _languages(names: tuple[str, ...]) -> tuple[str, ...]:
+    return _at_most(names, MAX_LANGUAGES) or ()
+
+
 def _targets(names: tuple[str, ...] | None) -> tuple[str, ...] | None:
     return _at_most(names, MAX_TARGETED)
 
@@ -108,6 +125,7 @@ ErrorStatus = Annotated[str, AfterValidator(_status)]
 Coding = Annotated[
     str, AfterValidator(_coding), WithJsonSchema({"type": "string", "title": "content coding"})
 ]
+Language = Annotated[str, AfterValidator(_language), WithJsonSchema({"type": "string", "title": "language"})]
 TargetedField = Annotated[FieldName, AfterValidator(_targeted)]
 CookieName = Annotated[str, Field(pattern=r"^[!#$%&'*+.^_`|~0-9A-Za-z-]+$")]
 ParameterName = Annotated[str, Field(pattern=r"^[!-~]+$", max_length=200)]
@@ -198,6 +216,11 @@ class RouteCache(Table):
     accept_encoding: Annotated[tuple[Coding, ...] | None, AfterValidator(_codings)] = None
     """Content codings that requests are told apart by; absent: those of `[cache]`, empty: Accept-Encoding goes on as
     it came."""
+    accept_language: Annotated[tuple[Language, ...], AfterValidator(_languages)] = ()
+    """Languages that requests are told apart by, 16 at most: Accept-Language becomes the one of them that the client
+    likes best (RFC 4647 section 3.4), or the first, for Vary and for the origin. `["en", "de"]` makes two variants of
+    a page, whatever browsers write. Empty: it goes on as it came. Reason to be empty: what the origin has is not
+    known here."""
     query: Literal["all", "none", "only", "without"] = "all"
     """Which parameters of the query are part of the key: all, none, only those in `query_names`, or all but those.
     The origin gets the query as it came: leave out only what it does not read."""

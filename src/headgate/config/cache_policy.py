@@ -34,6 +34,7 @@ def policy_of(cache: Cache, own: RouteCache, name: str, *, has_sticky_cookie: bo
     policy.key_fields = tuple(field.lower().encode() for field in table.key_headers)
     policy.key_cookies = tuple(cookie.encode() for cookie in table.key_cookies)
     policy.codings = tuple(coding.encode() for coding in table.accept_encoding or ())
+    policy.languages = tuple(language.encode() for language in table.accept_language)
     policy.query = _QUERY[table.query]
     policy.query_names = frozenset(name.encode() for name in table.query_names)
     policy.query_sorted = table.query_sorted

@@ -10,9 +10,9 @@ from dataclasses import dataclass
 
 from headgate.admin.api import wrong_part
 from headgate.cache.key import primary_key
+from headgate.cache.narrowing import narrow
 from headgate.cache.outcome import BYPASS, OUTCOMES, REASONS
 from headgate.cache.reuse import ACTIONS, decide
-from headgate.cache.vary import keep_codings
 from headgate.config.kinds import parse_address
 from headgate.config.listener import Listener
 from headgate.config.model import Config
@@ -98,8 +98,7 @@ def explain_configuration(
     table = routers.table_of(route)
     policy = route_policy(config, table, route.name)
     request = asked.request
-    if policy.codings:
-        keep_codings(request.fields, policy.codings)
+    narrow(request.fields, policy)
     key = primary_key(policy, asked.secure, request.host, request.target, request.fields)
     found["key"] = key.decode("latin-1")
     if not key:

@@ -30,6 +30,7 @@ from headgate.cache.entry import NO_CACHE, KeyEntry, StoredResponse
 from headgate.cache.fill import Fill
 from headgate.cache.invalidation import is_safe, targets
 from headgate.cache.key import primary_key
+from headgate.cache.narrowing import narrow
 from headgate.cache.outcome import BYPASS, EXPIRED, MISS, UNCACHEABLE, cache_status
 from headgate.cache.partial import Piece, combine, holds, replaces, set_broken_off, set_partial
 from headgate.cache.policy import Policy
@@ -49,7 +50,7 @@ from headgate.cache.reuse import (
 from headgate.cache.store.bodies import CheckedBody
 from headgate.cache.storing import build, may_store
 from headgate.cache.update import NOTHING, is_named_strongly, merge_304, merge_head, still_storable
-from headgate.cache.vary import choose, keep_codings, matches
+from headgate.cache.vary import choose, matches
 from headgate.connection.exchange import Downstream, Exchange, Handler
 from headgate.counters import CACHE_FIRST, CACHE_HELD, CACHE_REFRESHED
 from headgate.engine.events import Request, Response
@@ -184,6 +185,7 @@ class CacheHandler(Handler):
         self.inner = inner
         self.poller = poller
         self.shows = cache.shows
+        self.narrows = bool(policy.codings or policy.languages)
         self.has_parts = bool(policy.key_fields or policy.key_cookies)  # keys hold more than the URI
 
     def __repr__(self) -> str:
@@ -193,8 +195,8 @@ class CacheHandler(Handler):
 
     def handle(self, exchange: Exchange) -> None:
         request = exchange.request
-        if self.policy.codings:
-            keep_codings(request.fields, self.policy.codings)
+        if self.narrows:
+            narrow(request.fields, self.policy)
         key = self._key_of(exchange)
         if not key:
             self._pass(exchange, words.BYPASSED, b"")

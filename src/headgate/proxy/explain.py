@@ -6,9 +6,10 @@ The same functions decide that decide about requests; nothing is counted, nothin
 from headgate.cache import entry as e
 from headgate.cache.entry import KeyEntry, StoredResponse
 from headgate.cache.key import primary_key
+from headgate.cache.narrowing import narrow
 from headgate.cache.outcome import OUTCOMES, REASONS
 from headgate.cache.reuse import ACTIONS, current_age, decide
-from headgate.cache.vary import ABSENT, choose, keep_codings
+from headgate.cache.vary import ABSENT, choose
 from headgate.engine.events import Request
 from headgate.proxy.cached import CacheHandler
 
@@ -25,8 +26,7 @@ _FLAGS = (
 def explain(handler: CacheHandler, request: Request, secure: bool, now: float) -> dict[str, object]:
     """Tell the key of a request, what is stored under it, and what would be done; `now` is wall seconds."""
     policy = handler.policy
-    if policy.codings:
-        keep_codings(request.fields, policy.codings)
+    narrow(request.fields, policy)
     key = primary_key(policy, secure, request.host, request.target, request.fields)
     if not key:
         return {"key": "", "action": "PASS", "outcome": "BYPASS", "reason": "bypassed", "stored": []}

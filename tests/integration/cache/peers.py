@@ -62,11 +62,14 @@ PROGRAMS: Final = (
     "libdir: /usr/lib/trafficserver",
     "libexecdir: /usr/lib/trafficserver/modules",
 )
+# The suite's one origin that picks a language has a German page and no English one.
 GATE: Final = """
 [cache]
 enabled = true
 [[route]]
 upstream = "suite"
+[route.cache]
+accept_language = ["de", "fr"]
 [upstream.suite]
 endpoints = ["http://127.0.0.1:{origin}"]
 """

@@ -1,8 +1,10 @@
 """The public suite of HTTP caches (http-cache-tests of npm, pinned) through a gate in reverse mode over HTTP/1.1.
 
-What is missed is listed with the rule that says so; anything else that is missed fails, and so does a lower score.
+What is missed is listed with the rule that says so; anything else that is missed fails, and so does another score.
 Four `required` tests cannot be passed by any gateway in this version of the suite: after the origin has cut the
-connection they look for a field of the origin's in the answer. What they are about is tested here by hand.
+connection they look for a field of the origin's (Server-Request-Count) in the answer. None of the seven gateways
+whose results are in the package passes one of them. What they are about is tested here by hand. What the seven do
+with the other misses stands beside the reason.
 """
 
 import pytest
@@ -12,9 +14,14 @@ from tests.integration.cache.test_gate_cache import ask
 CUT = (
     "RFC 9111 section 4.2.4 is kept (below); the suite looks for the origin's Server-Request-Count in our 502"
 )
-SHORT = "RFC 9111 section 3.3: the suite's 206 says it has six octets and has five; we do not guess which"
+SHORT = (
+    "RFC 9111 section 3.3: of octets 4-9 that the origin's 206 names five came, and the last one is asked for"
+)
 REQUIRED = {
-    "headers-store-Transfer-Encoding": "RFC 9112 section 6.1: an unknown transfer coding is a 502",
+    # The origin names a coding that nobody knows and ends by closing. To drop the field and keep the octets would
+    # store what nobody has decoded. Fastly, Squid and Varnish refuse it too; nginx, Apache and nuster drop the field.
+    "headers-store-Transfer-Encoding": "RFC 9112 section 6.1: a transfer coding that is not known cannot be undone",
+    # Asked about "abcdef" the origin confirms "ghijkl": a MUST NOT. Fastly and nginx update what is stored.
     "304-etag-update-response-ETag": "RFC 9111 section 4.3.4: a 304 with another strong tag updates nothing",
     "stale-close-must-revalidate": CUT,
     "stale-close-proxy-revalidate": CUT,
@@ -22,7 +29,7 @@ REQUIRED = {
     "stale-close-s-maxage=2": CUT,
 }
 OPTIMAL = {
-    "vary-normalise-lang-select": "RFC 9111 section 4.1: the two values do not mean the same",
+    # None of the seven passes any of these.
     "conditional-lm-fresh-no-lm": "RFC 9111 section 4.3.2: Date stands for Last-Modified, and it is later",
     "partial-store-partial-complete": "RFC 9111 section 3.4: without a strong validator nothing is combined",
     "partial-store-partial-reuse-partial-absent": SHORT,
@@ -49,8 +56,9 @@ def test_the_score():
         # for twice meanwhile. Whoever fails alone too has failed.
         again = suite.run(peers.gate, *missed)
         assert unexplained(again) == [], suite.table(again)
-    assert suite.reached(rows, "required") + len(missed) >= 151, suite.table(rows)
-    assert suite.reached(rows, "optimal") + len(missed) >= 81, suite.table(rows)
+    late = [row["kind"] for row in rows if row["id"] in missed]  # and passed alone
+    assert suite.reached(rows, "required") + late.count("required") == 151, suite.table(rows)
+    assert suite.reached(rows, "optimal") + late.count("optimal") == 82, suite.table(rows)
     counts = suite.totals(rows)
     assert (counts["required"][-4:], counts["optimal"][-3:]) == ("/157", "/86")
 

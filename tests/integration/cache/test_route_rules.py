@@ -38,6 +38,11 @@ upstream = "origin"
 heuristic = "50%"
 heuristic_max = "1h"
 [[route]]
+path = "/languages"
+upstream = "origin"
+[route.cache]
+accept_language = ["en", "de-DE"]
+[[route]]
 upstream = "origin"
 [upstream.origin]
 endpoints = ["{url}"]
@@ -74,6 +79,14 @@ def test_a_request_that_names_no_coding_takes_none(gate, story):
         sock.sendall(b"GET /bare HTTP/1.1\r\nHost: %b\r\nConnection: close\r\n\r\n" % host)
         got = b"".join(iter(lambda: sock.recv(65536), b""))
     assert b"Cache-Status: headgate; hit" in got
+
+
+def test_languages_that_a_route_does_not_tell_apart(gate, story):
+    story.tell("/languages", b"hello", "Cache-Control: max-age=60", "Vary: Accept-Language")
+    asked = ["fr, de-CH;q=0.1", "de", "DE-de;q=1,en;q=0.9", "fr", "en-GB,de;q=0.5", "*"]
+    replies = [ask(gate, "/languages", Accept_Language=value) for value in asked]
+    assert ["hit" in reply.cache for reply in replies] == [False, False, True, True, True, True]
+    assert [head.get("accept-language") for head in story.asked("/languages")] == ["en", "de-de"]
 
 
 def test_a_route_of_its_own_passes_codings_on(gate, story):

@@ -3,7 +3,7 @@
 import pytest
 from gate_text import config_of, edited, told
 
-from headgate.config.cache import MAX_CODINGS, MAX_TARGETED
+from headgate.config.cache import MAX_CODINGS, MAX_LANGUAGES, MAX_TARGETED
 
 ENDPOINTS = 'endpoints = ["http://10.0.0.1:8080"]'
 ACTION = 'upstream = "api"'
@@ -74,6 +74,29 @@ def test_lists_that_cannot_be(text, end):
     for whole in (with_cache(text), with_route_cache(text)):
         (line,) = told(whole)
         assert end in line
+
+
+@pytest.mark.parametrize(
+    ("text", "end"),
+    [
+        ("accept_language = 'de'", 'put brackets around it: ["de"]'),
+        ("accept_language = ['*']", 'a language such as "en" or "pt-BR"'),
+        ("accept_language = ['de;q=1']", "each language is a text of its own, without a weight"),
+        ("accept_language = ['de_DE']", 'a language such as "en" or "pt-BR"'),
+        ("accept_language = ['de', 'DE']", "expected each name once, and de is there twice"),
+    ],
+)
+def test_languages_that_cannot_be(text, end):
+    (line,) = told(with_route_cache(text))
+    assert end in line
+
+
+def test_languages_at_the_limit_and_one_more():
+    names = [f"x{'abcdefghijklmnopq'[at]}" for at in range(MAX_LANGUAGES + 1)]
+    own = config_of(with_route_cache(f"accept_language = {names[:MAX_LANGUAGES]}")).route[0].cache
+    assert len(own.accept_language) == MAX_LANGUAGES
+    (line,) = told(with_route_cache(f"accept_language = {names}"))
+    assert f"expected at most {MAX_LANGUAGES} names" in line
 
 
 def test_lists_at_the_limit_and_one_more():
