@@ -298,7 +298,9 @@ CACHE_FILLS_BROKEN: Final = _counter("cache_filled_total", _CACHE_FILLED, result
 CACHE_REFRESHED: Final = _counter(
     "cache_refreshed_total", "Requests to origins that confirm what is served stale meanwhile."
 )
-CACHE_SLICES: Final = _counter("cache_slices_total", "Slices of large objects that downloads asked for.")
+CACHE_SLICES_FIRST: Final = len(TABLE)
+for _outcome in CACHE_OUTCOMES:
+    _counter("cache_slices_total", "Slices that downloads asked for, by outcome.", outcome=_outcome.lower())
 _SLICES_BAD = "Slices that were not what downloads asked for, by what became of it."
 CACHE_SLICES_DROPPED: Final = _counter("cache_slices_bad_total", _SLICES_BAD, what="asked-again")
 CACHE_SLICES_BROKEN: Final = _counter("cache_slices_bad_total", _SLICES_BAD, what="broken-off")

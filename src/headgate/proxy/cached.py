@@ -52,7 +52,7 @@ from headgate.cache.storing import build, may_store
 from headgate.cache.update import NOTHING, is_named_strongly, merge_304, merge_head, still_storable
 from headgate.cache.vary import choose, matches
 from headgate.connection.exchange import Downstream, Exchange, Handler
-from headgate.counters import CACHE_FIRST, CACHE_HELD, CACHE_REFRESHED
+from headgate.counters import CACHE_FIRST, CACHE_HELD, CACHE_REFRESHED, CACHE_SLICES_FIRST
 from headgate.engine.events import Request, Response
 from headgate.http.date import add_date
 from headgate.http.fields import AUTHORIZATION, DATE, RANGE, Fields
@@ -613,7 +613,8 @@ class CacheHandler(Handler):
 
     def _note(self, client: Exchange, outcome: int, reason: int) -> None:
         """Count, and let the log say what became of a request."""
-        self.cache.values[CACHE_FIRST + outcome] += 1
+        first = CACHE_FIRST if client.slice < 0 else CACHE_SLICES_FIRST
+        self.cache.values[first + outcome] += 1
         client.cache = words.OUTCOMES[outcome]
         client.cache_reason = words.REASONS[reason]
 

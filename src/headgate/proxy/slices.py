@@ -15,7 +15,8 @@ has not is dropped and asked for once more, for it may only be old; if it stays 
 purged and the answer breaks off. The client that resumes with If-Range begins anew with the new version.
 
 An origin that answers a range with 200, does not tell the length, or has no strong validator, is asked the normal
-way, and that is remembered for a while. All that acts happens in `flush` and `abort`, where whoever calls is
+way, and that is remembered for a while. So is what may not be stored: nothing is gained by slices that nobody keeps.
+All that acts happens in `flush` and `abort`, where whoever calls is
 prepared to be left.
 """
 
@@ -24,6 +25,7 @@ from __future__ import annotations
 import time
 from typing import Final, final
 
+from headgate.cache import outcome as words
 from headgate.cache.conditional import drop_conditions, evaluate, not_modified_fields, strong_validator
 from headgate.cache.entry import StoredResponse
 from headgate.cache.fill import WINDOW
@@ -36,7 +38,7 @@ from headgate.cache.ranges import (
 )
 from headgate.cache.reuse import PASS, decide
 from headgate.connection.exchange import Downstream, Exchange, Handler
-from headgate.counters import CACHE_SLICES, CACHE_SLICES_BROKEN, CACHE_SLICES_DROPPED, CACHE_SLICES_REFUSED
+from headgate.counters import CACHE_FIRST, CACHE_SLICES_BROKEN, CACHE_SLICES_DROPPED, CACHE_SLICES_REFUSED
 from headgate.engine.events import Request, Response
 from headgate.http.fields import RANGE, Fields
 from headgate.proxy.cached import CacheHandler
@@ -54,7 +56,18 @@ MAX_UNSLICED: Final = 4096
 _REMEMBERED: Final = 600.0
 # A first octet beyond this is in no object; the first slice says how long it is.
 _FAR: Final = 1 << 53
-_BOUNDARY_OCTETS: Final = 16
+# Why an answer is not stored, whoever asks for it.
+_OF_THE_ANSWER: Final = frozenset(
+    words.REASONS[reason]
+    for reason in [
+        words.NO_STORE,
+        words.PRIVATE,
+        words.NO_LIFETIME,
+        words.NO_USE,
+        words.VARY_ANY,
+        words.TOO_LARGE,
+    ]
+)
 
 
 @final
@@ -198,7 +211,6 @@ class Download:
         exchange.slice = index
         wanted.exchange = exchange
         self.slices[index] = wanted
-        self.handler.cache.values[CACHE_SLICES] += 1
         self.handler.inner.handle(exchange)
 
     def _leave(self, index: int) -> None:
@@ -275,7 +287,7 @@ class Download:
             self.first = 0
             self._ask(0, False)
         elif head.status in (200, 416):
-            self._go_by()
+            self._go_by(_REMEMBERED)
         else:
             self._tell(wanted)
             self.state = PASSING
@@ -285,13 +297,14 @@ class Download:
             if is_head or head.body == 0:
                 self._finish()
 
-    def _go_by(self) -> None:
-        """Let the request be answered as if there were no slices, and so for a while."""
+    def _go_by(self, seconds: float) -> None:
+        """Let the request be answered as if there were no slices, and so for `seconds`."""
         self.state = OVER
         self._leave_all()
         handler = self.handler
         client = self.client
-        handler.remember(client)
+        if seconds > 0.0:
+            handler.remember(client, seconds)
         client.attempt = None
         client.handler = handler.inner
         handler.inner.handle(client)
@@ -299,7 +312,12 @@ class Download:
     def _start(self, wanted: Slice, head: Response) -> None:
         described = self._described(wanted, head)
         if described is None or (not self.validator and self.length > self.size):
-            self._go_by()
+            self._go_by(_REMEMBERED)
+            return
+        exchange = wanted.exchange
+        if exchange is not None and exchange.cache_stored and self.length > self.size:
+            is_so_for_all = exchange.cache_stored in _OF_THE_ANSWER
+            self._go_by(self.handler.policy.uncacheable_ttl if is_so_for_all else 0.0)
             return
         wanted.is_checked = True
         self._tell(wanted)
@@ -363,7 +381,7 @@ class Download:
         client.downstream.respond(Response(status, reason, 11, fields, length))
 
     def _tell(self, wanted: Slice) -> None:
-        """Let the log of the client say what its first slice was answered by."""
+        """Let the log and the counters say of the client's request what became of its first slice."""
         exchange = wanted.exchange
         if exchange is None:
             return
@@ -373,6 +391,8 @@ class Download:
         client.cache = exchange.cache
         client.cache_reason = exchange.cache_reason
         client.cache_stored = exchange.cache_stored
+        if exchange.cache:
+            self.handler.cache.values[CACHE_FIRST + words.OUTCOMES.index(exchange.cache)] += 1
 
     # -- content
 
@@ -539,12 +559,12 @@ class SliceHandler(Handler):
     def _uri(self, exchange: Exchange) -> bytes:
         return uri_key(self.policy, exchange.secure, exchange.host, exchange.request.target)
 
-    def remember(self, exchange: Exchange) -> None:
-        """Ask for this the normal way from now on, for a while."""
+    def remember(self, exchange: Exchange, seconds: float) -> None:
+        """Ask for this the normal way from now on, for `seconds`."""
         self.cache.values[CACHE_SLICES_REFUSED] += 1
         if len(self.unsliced) >= MAX_UNSLICED:
             del self.unsliced[next(iter(self.unsliced))]
-        self.unsliced[self._uri(exchange)] = time.monotonic() + _REMEMBERED
+        self.unsliced[self._uri(exchange)] = time.monotonic() + seconds
 
     def purge(self, exchange: Exchange) -> None:
         """Begin anew: what is stored of this object is of several versions."""

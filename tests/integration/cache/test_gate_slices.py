@@ -161,6 +161,25 @@ def test_an_origin_without_ranges_is_asked_the_normal_way_from_then_on(gate, sto
     expect_bad(gate, "unsliced", 3)
 
 
+def test_what_may_not_be_stored_is_asked_for_as_a_whole(gate, story):
+    def requests():
+        return sum(
+            value
+            for name, value in gate.metrics().items()
+            if name.startswith("headgate_cache_requests_total")
+        )
+
+    tell(story, "/no-store", BODY, "Cache-Control: no-store", TAG)
+    before = requests()
+    for _ in range(3):
+        assert ask(gate, "/no-store").body == BODY
+    part = ask(gate, "/no-store", Range="bytes=5-9")
+    assert (part.status, part.body) == (206, BODY[5:10])
+    asked = [head.get("range") for head in story.asked("/no-store")]
+    assert asked == [f"bytes=0-{MIB - 1}", None, None, None, "bytes=5-9"]
+    wait_for("as many requests counted as clients made", lambda: requests() - before == 4)
+
+
 def test_an_error_is_passed_on(gate, story):
     story.tell("/gone", b"gone", LIVES, status=404)
     for _ in range(2):
