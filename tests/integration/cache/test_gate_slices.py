@@ -89,6 +89,20 @@ def test_head_conditions_and_ranges_beyond_the_end(gate, story):
     assert ask(gate, "/asked", Range="bytes=0-9", If_Range='"other"').body == BODY
 
 
+def test_rfc9111_4_what_comes_from_slices_has_an_age(gate, story):
+    tell(story, "/old", BODY, LIVES, TAG, "Age: 7")
+    ask(gate, "/old")
+    for asked in (
+        {},
+        {"Range": "bytes=0-9"},
+        {"Range": f"bytes=0-9,{MIB}-{MIB + 9}"},
+        {"If_None_Match": "*"},
+    ):
+        (age,) = ask(gate, "/old", **asked).headers.get_all("age")
+        assert 7 <= int(age) <= 10
+    assert len(story.asked("/old")) == SLICES
+
+
 def test_an_object_of_one_slice(gate, story):
     tell(story, "/small", b"small", LIVES)
     assert ask(gate, "/small").body == b"small"
