@@ -28,6 +28,7 @@ HEURISTIC: Final = 8  # the lifetime is a guess (4.2.2)
 EXPLICIT: Final = 16  # the lifetime is the origin's
 SOFT_PURGED: Final = 32  # confirmed before the next use
 AUTHORIZED: Final = 64  # the answer to a request with credentials, which said that it is for everybody (3.5)
+INVALIDATED: Final = 128  # confirmed before the next use, and no stand-in for an error (4.4)
 
 
 @mypyc_attr(allow_interpreted_subclasses=True, acyclic=True)

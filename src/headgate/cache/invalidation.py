@@ -12,11 +12,11 @@ and what a gate would never forward, names nothing that could be stored.
 import re
 from typing import Final
 
-from headgate.cache.key import normal_authority, uri_key
+from headgate.cache.key import uri_key
 from headgate.cache.policy import Policy
 from headgate.engine.events import Request, Response
 from headgate.errors import RemoteProtocolError
-from headgate.http.target import ALLOW_BACKSLASH, ALLOW_ENCODED_SLASH, parse_target
+from headgate.http.target import ALLOW_BACKSLASH, ALLOW_ENCODED_SLASH, normal_authority, parse_target
 
 # The registry of methods (RFC 9110 section 16.1.1), where "safe" says yes.
 SAFE: Final = frozenset((b"GET", b"HEAD", b"OPTIONS", b"PRI", b"PROPFIND", b"REPORT", b"SEARCH", b"TRACE"))

@@ -1,9 +1,17 @@
 """Primary keys: the name under which responses are stored (RFC 9111 sections 2 and 4).
 
-A key is the target URI, `https://example.com/path?query`, and behind it, each behind a line feed, the parts that the
-policy of a route adds: `name=value` for a field, `name` alone for one that is absent, `cookie:name=value` for a
-cookie. No URI and no field value has a line feed, so parts cannot be forged, and what is before the first one is what
-a purge names. With an untouched Policy it is the URI and nothing else, put together by one concatenation.
+A key is the target URI, `https://example.com/path?query`, and behind it, each behind a line feed, further parts:
+
+    field:NAME=VALUE       a field of the request that the policy names; without "=" when it is absent
+    cookie:NAME=VALUE      a cookie that the policy names, once for each value; without "=" when it is absent
+    listeners:NAMES        the route is not on every listener: another route has the same URL elsewhere
+    asked:WHAT=VALUE       what the origin is told of how it was asked, where the URI does not say so
+    slice:NUMBER           a slice of a large object
+
+No URI and no value has a line feed (the engines and `http/target` refuse it), no name has a colon or "=", and the
+word before the first colon says what a part is: no request can make one part look like another, or like two. What is
+before the first line feed is what a purge names. A plain request with an untouched Policy has the URI for its key and
+nothing else, put together by one concatenation.
 
 The method is in no key: only GET is stored, and HEAD is answered from it (section 4 and RFC 9110 section 9.3.2);
 `method_is_stored` and `method_is_answered` say so.
@@ -19,9 +27,9 @@ from typing import Final
 from headgate.cache import policy as rules
 from headgate.cache.policy import Policy
 from headgate.cache.vary import ABSENT, selected
-from headgate.errors import RemoteProtocolError
 from headgate.http.fields import Fields
-from headgate.http.target import format_authority, parse_authority
+from headgate.http.forwarded import ForwardedInfo, is_other_line
+from headgate.http.target import implied_port, normal_authority
 
 # Longer keys have no entry, and such requests go by the cache: URIs of honest clients end at 2,000 to 8,000 octets.
 MAX_KEY: Final = 8192
@@ -42,24 +50,83 @@ def method_is_answered(method: bytes) -> bool:
     return method == b"GET" or method == b"HEAD"
 
 
-def primary_key(policy: Policy, secure: bool, host: bytes, target: bytes, fields: Fields) -> bytes:
+def primary_key(
+    policy: Policy,
+    secure: bool,
+    host: bytes,
+    target: bytes,
+    fields: Fields,
+    asked: ForwardedInfo | None = None,
+    piece: int = -1,
+) -> bytes:
     """Return the key of a request; b"": it has none and goes by the cache.
 
-    `host` is the authority as the client sent it; `target` the origin-form that the origin gets, its path normal.
+    `host` is the authority as the client sent it; `target` the origin-form that the origin gets, its path normal;
+    `fields` and `asked` what the origin is sent and told. `piece` is the number of a slice, -1 for the whole.
     """
-    uri = uri_key(policy, secure, host, target)
-    if not uri:
+    key = uri_key(policy, secure, host, target)
+    if not key:
         return b""
-    if policy.key_fields or policy.key_cookies:
-        for name in policy.key_fields:
-            value = selected(name, fields)
-            uri += b"\n" + name if value == ABSENT else b"\n" + name + b"=" + value
-        for name in policy.key_cookies:
-            uri += b"\ncookie:" + name
-            # Every cookie of that name: origins differ on which of two they read.
-            for value in cookie_values(name, fields):
-                uri += b"=" + value
-    return uri if len(uri) <= MAX_KEY else b""
+    if policy.key_fields or policy.key_cookies or policy.scope:
+        key += _configured_parts(policy, fields)
+    if asked is not None and not asked.is_plain:
+        key += asked_parts(policy, secure, host, asked, fields)
+    if piece >= 0:
+        key += b"\nslice:%d" % piece
+    return key if len(key) <= MAX_KEY else b""
+
+
+def _configured_parts(policy: Policy, fields: Fields) -> bytes:
+    """Return the parts that the configuration of a route asks for."""
+    parts = b""
+    for name in policy.key_fields:
+        value = selected(name, fields)
+        if value == ABSENT:
+            parts += b"\nfield:" + name
+        else:
+            # A digest is raw octets, any of which may be a line feed.
+            shown = b"\0" + value[1:].hex().encode() if value.startswith(ABSENT) else value
+            parts += b"\nfield:" + name + b"=" + shown
+    for name in policy.key_cookies:
+        # Every cookie of that name: origins differ on which of two they read.
+        values = cookie_values(name, fields)
+        if not values:
+            parts += b"\ncookie:" + name
+        for value in values:
+            parts += b"\ncookie:" + name + b"=" + value
+    if policy.scope:
+        parts += b"\nlisteners:" + policy.scope
+    return parts
+
+
+def asked_parts(policy: Policy, secure: bool, host: bytes, asked: ForwardedInfo, fields: Fields) -> bytes:
+    """Return the parts for what the origin is told of how it was asked, where that is not what the URI says.
+
+    It may build links and redirects of any of this, and the answer would send everybody where one client pointed:
+    Host as it was written (`A.example`, `a.example:80`), the host, scheme and port that a trusted proxy or a listener
+    on another port stands for, what Forwarded holds of hosts and schemes, and further X-Forwarded-* of a trusted
+    proxy. Addresses of clients are in no key: an origin that answers by them must say so in Vary or forbid to store.
+    """
+    parts = b""
+    scheme = b"https" if secure else b"http"
+    if policy.key_host:
+        if host != normal_authority(host, scheme):
+            parts += b"\nasked:written=" + host
+        if asked.host != host:
+            parts += b"\nasked:host=" + asked.host
+    if policy.key_scheme:
+        if asked.scheme != scheme:
+            parts += b"\nasked:scheme=" + asked.scheme
+        if asked.port != implied_port(asked.host, asked.scheme):
+            parts += b"\nasked:port=%d" % asked.port
+    if asked.hearsay:
+        parts += b"\nasked:forwarded=" + asked.hearsay
+    if asked.is_trusted:
+        names = fields.names
+        for at in range(len(names)):
+            if is_other_line(names[at]):
+                parts += b"\nasked:" + names[at] + b"=" + fields.value(at)
+    return parts
 
 
 def uri_key(policy: Policy, secure: bool, host: bytes, target: bytes) -> bytes:
@@ -80,15 +147,6 @@ def uri_key(policy: Policy, secure: bool, host: bytes, target: bytes) -> bytes:
     if not policy.key_scheme:
         scheme = b""
     return b"%b://%b%b" % (scheme, authority, target)
-
-
-def normal_authority(host: bytes, scheme: bytes) -> bytes:
-    """Return an authority in lower case without the port that its scheme implies, b"" when it is none."""
-    try:
-        name, port = parse_authority(host)
-    except RemoteProtocolError:
-        return b""
-    return format_authority(name, port, scheme)
 
 
 def normal_query(policy: Policy, query: bytes) -> bytes:

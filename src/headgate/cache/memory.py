@@ -19,9 +19,9 @@ from typing import Final, final
 
 from mypy_extensions import mypyc_attr
 
-from headgate.cache.entry import SOFT_PURGED, KeyEntry, MemoryBody, StoredResponse
+from headgate.cache.entry import INVALIDATED, SOFT_PURGED, KeyEntry, MemoryBody, StoredResponse
 from headgate.cache.policy import VARIANTS
-from headgate.cache.purges import EVERYTHING, GONE, HOST, KEEP, PREFIX, TAG, URL, Purges
+from headgate.cache.purges import EVERYTHING, GONE, HOST, INVALID, KEEP, PREFIX, TAG, URL, Purges
 from headgate.cache.untracked import untrack
 
 _MAX_USES: Final = 3
@@ -351,6 +351,10 @@ class MemoryStore:
         if node is not None:
             node.entry.invalid_before = now
 
+    def invalidate_url(self, url: bytes) -> None:
+        """The same for a URL with all further parts of its key."""
+        self.generation = self.purges.invalidate(url)
+
     def remove(self, key: bytes) -> int:
         """Drop a key; return how many variants it had."""
         node = self._nodes.get(key)
@@ -497,7 +501,7 @@ class MemoryStore:
                 self.variants -= 1
                 self._grow(node, -variant.size)
             else:
-                variant.flags |= SOFT_PURGED
+                variant.flags |= INVALIDATED if verdict == INVALID else SOFT_PURGED
                 variant.generation = self.generation
         node.judged = self.generation
         return not self._drop_if_empty(node)
@@ -510,7 +514,7 @@ class MemoryStore:
         if node is not None and variant.request_time < node.entry.invalid_before:
             return False
         verdict = self.purges.judge(variant.key, variant.tags, variant.generation)
-        if verdict == GONE:
+        if verdict in (GONE, INVALID):
             return False
         if verdict != KEEP:
             variant.flags |= SOFT_PURGED

@@ -55,6 +55,7 @@ class Policy:
         "query_names",
         "query_sorted",
         "s_maxage_allows_stale",
+        "scope",
         "set_cookie",
         "slice_prefetch",
         "slice_size",
@@ -101,6 +102,9 @@ class Policy:
         self.codings: tuple[bytes, ...] = ()
         # Languages that Accept-Language is reduced to one of, lower case; (): it stays as it came.
         self.languages: tuple[bytes, ...] = ()
+        # The listeners that have the route, b"": all. Two routes of different listeners may have one URL, and what is
+        # for the clients of one is not for those of the other.
+        self.scope: bytes = b""
         self.max_variants: int = VARIANTS
         # Requests with one of these go by the cache.
         self.bypass_fields: tuple[bytes, ...] = ()

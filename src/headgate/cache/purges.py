@@ -8,7 +8,8 @@ Numbers are generations: each purge has a higher one than the last, and a respon
 moment at which its *request* left for the origin. A purge that comes while a response is under way therefore kills
 it too. `floor` is the highest forgotten generation: what is older cannot be judged any more and is not stored.
 
-A soft purge keeps the response, and it is confirmed by the origin before its next use.
+A soft purge keeps the response, and it is confirmed by the origin before its next use. An invalidation (RFC 9111
+section 4.4) of a URL does the same, and may not even stand in for an error.
 
 Keys are `scheme://authority/path?query`, with further parts behind a line feed each.
 """
@@ -19,6 +20,7 @@ from typing import Final, final
 KEEP: Final = 0
 SOFT: Final = 1
 GONE: Final = 2
+INVALID: Final = 3
 
 # Kinds of purges.
 EVERYTHING: Final = 0
@@ -146,7 +148,7 @@ def _later(notes: dict[bytes, int], generation: int) -> dict[bytes, int]:
 class Purges:
     """The purges that are in force. `generation` is the last one's number."""
 
-    __slots__ = ("_gone", "_soft", "floor", "folded", "generation")
+    __slots__ = ("_gone", "_invalid", "_soft", "floor", "folded", "generation")
 
     def __init__(self) -> None:
         self.generation = 0
@@ -154,9 +156,10 @@ class Purges:
         self.folded = 0  # how often there were too many
         self._gone = _Notes()
         self._soft = _Notes()
+        self._invalid: dict[bytes, int] = {}  # URLs
 
     def __len__(self) -> int:
-        return self._gone.count() + self._soft.count()
+        return self._gone.count() + self._soft.count() + len(self._invalid)
 
     def __repr__(self) -> str:
         return f"<Purges {len(self)} up to {self.generation}>"
@@ -166,6 +169,16 @@ class Purges:
         self.generation = max(self.generation + 1, generation)
         notes = self._soft if is_soft else self._gone
         notes.add(kind, pattern, self.generation)
+        return self._bounded()
+
+    def invalidate(self, url: bytes) -> int:
+        """Take note that nothing of a URL is to be used unconfirmed, and return the generation."""
+        self.generation += 1
+        self._invalid[url] = self.generation
+        return self._bounded()
+
+    def _bounded(self) -> int:
+        """Make one purge of too many; return the generation."""
         if len(self) > MAX_PURGES:
             self.folded += 1
             self._gone.add(EVERYTHING, b"", self.generation)
@@ -178,11 +191,13 @@ class Purges:
         return 0 < generation <= notes.number(kind, pattern)
 
     def judge(self, key: bytes, tags: tuple[bytes, ...], since: int) -> int:
-        """Return KEEP, SOFT or GONE for a response whose request left at the generation `since`."""
+        """Return KEEP, SOFT, INVALID or GONE for a response whose request left at the generation `since`."""
         if since >= self.generation:
             return KEEP
         if since < self.floor or self._gone.covers(key, tags, since):
             return GONE
+        if self._invalid and self._invalid.get(url_of(key), 0) > since:
+            return INVALID
         return SOFT if self._soft.covers(key, tags, since) else KEEP
 
     def forget(self, generation: int) -> None:
@@ -198,3 +213,4 @@ class Purges:
     def _drop(self, generation: int) -> None:
         self._gone.forget(generation)
         self._soft.forget(generation)
+        self._invalid = _later(self._invalid, generation)

@@ -200,7 +200,7 @@ def _must_ask(entry: KeyEntry, variant: StoredResponse) -> int:
     """Return why a variant is confirmed before its use however fresh it is, NONE when it is not."""
     if variant.flags & e.NO_CACHE:
         return o.NO_CACHE
-    if variant.request_time < entry.invalid_before:
+    if variant.request_time < entry.invalid_before or variant.flags & e.INVALIDATED:
         # Before the next: unlike what was purged softly it may not stand in for an error (section 4.4).
         return o.INVALIDATED
     if variant.flags & e.SOFT_PURGED:

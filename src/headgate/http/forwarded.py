@@ -21,7 +21,7 @@ from typing import Final, final
 
 from headgate.http.fields import FORWARDED, Fields, flags_of
 from headgate.http.networks import MAX_REMEMBERED, Networks, format_address, pack_address
-from headgate.http.target import BadTarget, parse_authority
+from headgate.http.target import BadTarget, implied_port, normal_authority, parse_authority
 
 # The chain that is read and sent on ends after this many proxies, the oldest are dropped; real chains have five.
 MAX_HOPS: Final = 32
@@ -50,15 +50,23 @@ _is_port: Final = re.compile(rb"[1-9][0-9]{0,4}").fullmatch
 
 @final
 class ForwardedInfo:
-    """What is believed of the client: its address (b"" unknown), and the scheme, authority and port it asked for."""
+    """What is believed of the client: its address (b"" unknown), and the scheme, authority and port it asked for.
 
-    __slots__ = ("client", "host", "port", "scheme")
+    `is_plain`: the authority is in normal form and implies the port, and nothing is believed of somebody else. Where
+    it is not, a trusted peer may have spoken (`is_trusted`), and `hearsay` holds what its Forwarded says of schemes
+    and authorities, b"" for nothing.
+    """
+
+    __slots__ = ("client", "hearsay", "host", "is_plain", "is_trusted", "port", "scheme")
 
     def __init__(self, client: bytes, scheme: bytes, host: bytes, port: int) -> None:
         self.client = client
         self.scheme = scheme
         self.host = host
         self.port = port
+        self.is_plain = port == implied_port(host, scheme) and host == normal_authority(host, scheme)
+        self.is_trusted = False
+        self.hearsay = b""
 
     def __repr__(self) -> str:
         asked = f"{self.scheme.decode()}://{self.host.decode('latin-1')}"
@@ -134,6 +142,9 @@ class ForwardedPeer:
         index = self._find_client(chain)
         seen = elements[index] if 0 <= index < len(elements) else None
         info = self._believe(fields, host, chain[index] if index < len(chain) else self.peer, seen)
+        info.is_plain = False
+        info.is_trusted = True
+        info.hearsay = _hearsay(elements)
         _remove(fields, False)
         texts = [element.text for element in elements] or [b"for=" + _format_node(node) for node in chain]
         texts.append(self._element(host))
@@ -257,6 +268,19 @@ def _last(fields: Fields, name: bytes) -> bytes:
     """Return the last member of a list field: the one that the proxy next to us wrote."""
     values = fields.get_all(name)
     return values[-1].rpartition(b",")[2].strip(b" \t") if values else b""
+
+
+def _hearsay(elements: list[Element]) -> bytes:
+    """Return the schemes and authorities of a chain: no two chains have the same that differ in one of them."""
+    if all(not element.proto and not element.host for element in elements):
+        return b""
+    told = [b"%d:%b%d:%b" % (len(e.proto), e.proto, len(e.host), e.host) for e in elements]
+    return b",".join(told)
+
+
+def is_other_line(name: bytes) -> bool:
+    """Whether a line called `name` is one of X-Forwarded-* that a trusted peer writes and nobody here rewrites."""
+    return name.startswith(b"x-forwarded-") and name not in _REWRITTEN
 
 
 # -- writing

@@ -334,3 +334,23 @@ def format_authority(host: bytes, port: int, scheme: bytes = b"") -> bytes:
     if port < 0 or (scheme == b"https" and port == 443) or (scheme == b"http" and port == 80):
         return host
     return b"%b:%d" % (host, port)
+
+
+def normal_authority(value: bytes, scheme: bytes) -> bytes:
+    """Return an authority in lower case without the port that its scheme implies, b"" when it is none."""
+    try:
+        host, port = parse_authority(value)
+    except BadTarget:
+        return b""
+    return format_authority(host, port, scheme)
+
+
+def implied_port(value: bytes, scheme: bytes) -> int:
+    """Return the port of an authority: its own or that of its scheme; that of the scheme when it is no authority."""
+    try:
+        port = parse_authority(value)[1]
+    except BadTarget:
+        port = -1
+    if port > 0:
+        return port
+    return 443 if scheme == b"https" else 80

@@ -32,7 +32,9 @@ def is_cached(config: Config, route: Route) -> bool:
 
 def route_policy(config: Config, route: Route, name: str) -> Policy:
     """Return what the cache of a route does, which has one."""
-    return policy_of(config.cache, route.cache, name, has_sticky_cookie=_has_sticky_cookie(config, route))
+    policy = policy_of(config.cache, route.cache, name, has_sticky_cookie=_has_sticky_cookie(config, route))
+    policy.scope = ",".join(sorted(route.listeners or ())).encode()
+    return policy
 
 
 def policy_shown(config: Config, route: Route) -> dict[str, dict[str, JsonValue]]:

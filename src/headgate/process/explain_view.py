@@ -26,11 +26,11 @@ def _explained(plane: DataPlane, message: Message) -> dict[str, object]:
     lines = message.item("fields")
     told = [str(line) for line in lines] if isinstance(lines, list) else []
     asked = question_of(message.text("url"), message.text("method"), told)
-    found, route = find_route(plane.config, plane.routers, asked)
+    found, route, hop = find_route(plane.config, plane.routers, asked)
     handler = route.handler if route is not None else None
     if isinstance(handler, SliceHandler):
         found["slices"] = handler.size  # what is stored of it has keys of its own
         handler = handler.inner
     if isinstance(handler, CacheHandler):
-        found |= explain(handler, asked.request, asked.secure, time.time())
+        found |= explain(handler, asked.request, asked.secure, time.time(), hop)
     return found

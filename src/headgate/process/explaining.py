@@ -20,6 +20,7 @@ from headgate.config.routing import Routers, build_route
 from headgate.engine.events import Request
 from headgate.errors import HeadgateError
 from headgate.http.fields import Fields
+from headgate.http.forwarded import ForwardedInfo
 from headgate.http.target import parse_authority, parse_target
 from headgate.pipeline.route import MISDIRECTED, Route
 from headgate.process.cache_plane import is_cached, policy_shown, route_policy
@@ -60,8 +61,11 @@ def question_of(url: str, method: str, lines: list[str]) -> Question:
     return Question(request, secure, host, port if port > 0 else usual, target.normal)
 
 
-def find_route(config: Config, routers: Routers, asked: Question) -> tuple[dict[str, object], Route | None]:
-    """Return what is known of the way to a route, and the route, whose edits the request has undergone.
+def find_route(
+    config: Config, routers: Routers, asked: Question
+) -> tuple[dict[str, object], Route | None, ForwardedInfo | None]:
+    """Return what is known of the way to a route, the route, whose edits the request has undergone, and what its
+    origin would be told of how it was asked.
 
     A listener with the port of the URL goes first; ports may be mapped, so the others come after it.
     """
@@ -70,7 +74,7 @@ def find_route(config: Config, routers: Routers, asked: Question) -> tuple[dict[
     tables.sort(key=lambda pair: asked.port not in _ports(pair[1]))
     for index, table in tables:
         if table.redirect:
-            return {"listener": table.label, "route": None, "cached": False, "redirects": True}, None
+            return {"listener": table.label, "route": None, "cached": False, "redirects": True}, None, None
         route = routers.of(index).match(asked.host, asked.path)
         if route is None or route is MISDIRECTED:
             continue
@@ -79,8 +83,8 @@ def find_route(config: Config, routers: Routers, asked: Question) -> tuple[dict[
         found: dict[str, object] = {"listener": table.label, "route": route.name, "cached": False}
         if is_cached(config, source):
             found |= {"cached": True, "policy": policy_shown(config, source)}
-        return found, route
-    return {"listener": None, "route": None, "cached": False}, None
+        return found, route, _told(table, asked)
+    return {"listener": None, "route": None, "cached": False}, None, None
 
 
 def explain_configuration(
@@ -92,14 +96,14 @@ def explain_configuration(
         raise ExplainError(wrong)
     asked = question_of(pattern_of("url", url)[1], method, lines)
     routers = Routers(config, [build_route(table) for table in config.route])
-    found, route = find_route(config, routers, asked)
+    found, route, told = find_route(config, routers, asked)
     if route is None or not found["cached"]:
         return found
     table = routers.table_of(route)
     policy = route_policy(config, table, route.name)
     request = asked.request
     narrow(request.fields, policy)
-    key = primary_key(policy, asked.secure, request.host, request.target, request.fields)
+    key = primary_key(policy, asked.secure, request.host, request.target, request.fields, told)
     found["key"] = key.decode("latin-1")
     if not key:
         return found | {"action": "PASS", "outcome": "BYPASS", "reason": "bypassed"}
@@ -108,6 +112,13 @@ def explain_configuration(
         reason = REASONS[decision.reason]
         return found | {"action": ACTIONS[decision.action], "outcome": OUTCOMES[BYPASS], "reason": reason}
     return found
+
+
+def _told(table: Listener, asked: Question) -> ForwardedInfo:
+    """Return what an origin is told of a request that comes in here from a client itself."""
+    ports = [parse_address(address)[1] for address in table.addresses]
+    port = asked.port if asked.port in ports else ports[0]
+    return ForwardedInfo(b"", b"https" if asked.secure else b"http", asked.request.host, port)
 
 
 def _ports(table: Listener) -> set[int]:

@@ -186,7 +186,8 @@ class CacheHandler(Handler):
         self.poller = poller
         self.shows = cache.shows
         self.narrows = bool(policy.codings or policy.languages)
-        self.has_parts = bool(policy.key_fields or policy.key_cookies)  # keys hold more than the URI
+        if policy.key_fields or policy.key_cookies or policy.scope:
+            cache.has_parts = True
 
     def __repr__(self) -> str:
         return f"<CacheHandler {self.policy!r} before {self.inner!r}>"
@@ -336,24 +337,14 @@ class CacheHandler(Handler):
             self._fly(client, key, None, words.VARY, True, is_second=True)
 
     def _key_of(self, client: Exchange) -> bytes:
-        """Return the key of a request, b"" for none.
-
-        What a trusted proxy says that the client asked for goes to the origin, which may build links and redirects
-        of it: where it is not what we see ourselves, it is part of the key.
-        """
+        """Return the key of a request, b"" for none."""
         request = client.request
-        key = primary_key(self.policy, client.secure, client.host, request.target, request.fields)
         asked = client.asked
-        if key and asked is not None:
-            if asked.host != client.host and asked.host:
-                key += b"\nasked-host=" + asked.host
-                self.has_parts = True
-            if asked.scheme != client.context.scheme:
-                key += b"\nasked-scheme=" + asked.scheme
-                self.has_parts = True
-        if key and client.slice >= 0:
-            key += b"\nslice=%d" % client.slice
-        return key
+        if asked is not None and not asked.is_plain:
+            self.cache.has_parts = True
+        return primary_key(
+            self.policy, client.secure, client.host, request.target, request.fields, asked, client.slice
+        )
 
     # -- rules, with this route's policy
 
@@ -490,7 +481,7 @@ class CacheHandler(Handler):
         now = time.time()
         policy = self.policy
         for uri in targets(request, answer, policy, exchange.secure, exchange.host, request.target):
-            self.cache.invalidate(uri, now, has_parts=self.has_parts)
+            self.cache.invalidate(uri, now)
 
     # -- answers
 

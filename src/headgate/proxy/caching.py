@@ -38,6 +38,7 @@ class Cache:
         self.disk = disk
         self.values = values
         self.shows = shows  # answers have Cache-Status
+        self.has_parts = False  # there may be keys of more than a URI
         self.flights: dict[bytes, Flight] = {}
         self.max_object = store.max_object
         self.max_held = store.budget // _HELD_SHARE
@@ -105,13 +106,19 @@ class Cache:
         if self.disk is not None:
             self.disk.remove(stored.key, time.monotonic(), time.time())
 
-    def invalidate(self, uri: bytes, now: float, *, has_parts: bool) -> None:
-        """An unsafe request went by (RFC 9111 section 4.4). `has_parts`: keys may have more than the URI; `now` is
-        wall seconds."""
-        if has_parts:
-            self.store.purge_url(uri)
+    def invalidate(self, uri: bytes, now: float) -> None:
+        """An unsafe request went by (RFC 9111 section 4.4): nothing of this URL is used unconfirmed; `now` is wall
+        seconds."""
+        if self.has_parts:
+            self.store.invalidate_url(uri)
         else:
             self.store.invalidate(uri, now)
+        if self.disk is not None:
+            self.disk.remove(uri, time.monotonic(), now)
+
+    def drop_url(self, uri: bytes, now: float) -> None:
+        """Drop all of a URL, whatever its keys have behind it; `now` is wall seconds."""
+        self.store.purge_url(uri)
         if self.disk is not None:
             self.disk.remove(uri, time.monotonic(), now)
 

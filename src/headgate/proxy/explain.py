@@ -11,6 +11,7 @@ from headgate.cache.outcome import OUTCOMES, REASONS
 from headgate.cache.reuse import ACTIONS, current_age, decide
 from headgate.cache.vary import ABSENT, choose
 from headgate.engine.events import Request
+from headgate.http.forwarded import ForwardedInfo
 from headgate.proxy.cached import CacheHandler
 
 _FLAGS = (
@@ -20,14 +21,17 @@ _FLAGS = (
     (e.HEURISTIC, "heuristic"),
     (e.EXPLICIT, "explicit"),
     (e.SOFT_PURGED, "purged"),
+    (e.INVALIDATED, "invalidated"),
 )
 
 
-def explain(handler: CacheHandler, request: Request, secure: bool, now: float) -> dict[str, object]:
+def explain(
+    handler: CacheHandler, request: Request, secure: bool, now: float, asked: ForwardedInfo | None = None
+) -> dict[str, object]:
     """Tell the key of a request, what is stored under it, and what would be done; `now` is wall seconds."""
     policy = handler.policy
     narrow(request.fields, policy)
-    key = primary_key(policy, secure, request.host, request.target, request.fields)
+    key = primary_key(policy, secure, request.host, request.target, request.fields, asked)
     if not key:
         return {"key": "", "action": "PASS", "outcome": "BYPASS", "reason": "bypassed", "stored": []}
     entry = handler.cache.store.peek(key)

@@ -524,7 +524,7 @@ class SliceHandler(Handler):
         self.size = inner.policy.slice_size
         self.prefetch = inner.policy.slice_prefetch
         self.unsliced: dict[bytes, float] = {}
-        inner.has_parts = True
+        self.cache.has_parts = True
 
     def __repr__(self) -> str:
         return f"<SliceHandler {self.size} before {self.inner!r}>"
@@ -568,7 +568,7 @@ class SliceHandler(Handler):
 
     def purge(self, exchange: Exchange) -> None:
         """Begin anew: what is stored of this object is of several versions."""
-        self.cache.invalidate(self._uri(exchange), time.time(), has_parts=True)
+        self.cache.drop_url(self._uri(exchange), time.time())
 
     # -- clients
 

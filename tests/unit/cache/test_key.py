@@ -15,6 +15,7 @@ from headgate.cache.key import (
 )
 from headgate.cache.policy import Policy
 from headgate.http.fields import Fields
+from headgate.http.forwarded import ForwardedInfo
 
 
 def fields(*pairs):
@@ -82,10 +83,10 @@ def test_fields_in_the_key():
     made = policy(key_fields=(b"x-device", b"accept-language"))
     request = fields((b"x-device", b"phone"), (b"accept-language", b"DE, en"))
     assert primary_key(made, True, b"a", b"/", request) == (
-        b"https://a/\nx-device=phone\naccept-language=de,en"
+        b"https://a/\nfield:x-device=phone\nfield:accept-language=de,en"
     )
     assert primary_key(made, True, b"a", b"/", fields((b"x-device", b""))) == (
-        b"https://a/\nx-device=\naccept-language"
+        b"https://a/\nfield:x-device=\nfield:accept-language"
     )
 
 
@@ -95,7 +96,7 @@ def test_cookies_in_the_key():
     one = fields((b"cookie", b"sid=9; plan=pro"))
     assert primary_key(made, True, b"a", b"/", one) == b"https://a/\ncookie:plan=pro"
     two = fields((b"cookie", b"plan=pro; plan=free"))
-    assert primary_key(made, True, b"a", b"/", two) == b"https://a/\ncookie:plan=pro=free"
+    assert primary_key(made, True, b"a", b"/", two) == b"https://a/\ncookie:plan=pro\ncookie:plan=free"
 
 
 def test_parts_cannot_be_forged_by_another():
@@ -109,6 +110,82 @@ def test_parts_cannot_be_forged_by_another():
         primary_key(made, True, b"a", b"/", fields()),
     }
     assert len(keys) == 5
+
+
+def asked(secure, host, /, **values):
+    """What is told of a request that a client made itself, with `values` in place of some of it."""
+    scheme = b"https" if secure else b"http"
+    made = ForwardedInfo(b"192.0.2.1", scheme, host, 443 if secure else 80)
+    for name, value in values.items():
+        setattr(made, name, value)
+    if values:
+        made.is_plain = False
+    return made
+
+
+def test_a_plain_request_has_no_further_parts():
+    plain = asked(True, b"a.example")
+    assert plain.is_plain
+    assert primary_key(Policy(), True, b"a.example", b"/", fields(), plain) == b"https://a.example/"
+
+
+@pytest.mark.parametrize("name", [b"asked-host", b"asked-scheme", b"slice", b"host", b"listeners", b"asked"])
+def test_no_field_in_the_key_looks_like_a_part_of_ours(name):
+    """A client that may choose the value of a field must not choose what a proxy has said, or a slice."""
+    made = policy(key_fields=(name,))
+    forged = [
+        primary_key(made, False, b"a", b"/", fields((name, value)), asked(False, b"a"))
+        for value in (b"b", b"https", b"3", b"host=b")
+    ]
+    true = [
+        primary_key(Policy(), False, b"a", b"/", fields(), asked(False, b"a", host=b"b", port=80)),
+        primary_key(Policy(), False, b"a", b"/", fields(), asked(False, b"a", scheme=b"https", port=443)),
+        primary_key(Policy(), False, b"a", b"/", fields(), asked(False, b"a"), 3),
+        primary_key(policy(scope=b"b"), False, b"a", b"/", fields(), asked(False, b"a")),
+    ]
+    assert len(set(forged + true)) == len(forged) + len(true)
+
+
+def test_two_cookies_are_not_one_with_an_equals_sign():
+    made = policy(key_cookies=(b"plan",))
+    two = fields((b"cookie", b"plan=pro; plan=free"))
+    one = fields((b"cookie", b"plan=pro=free"))
+    assert primary_key(made, True, b"a", b"/", one) != primary_key(made, True, b"a", b"/", two)
+
+
+def test_a_digest_has_no_line_feed():
+    """Of 300 long values some have a digest with the octet of a line feed in it."""
+    made = policy(key_fields=(b"x",))
+    for number in range(300):
+        key = primary_key(made, True, b"a", b"/", fields((b"x", b"%d" % number * 200)))
+        assert key.count(b"\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("host", "values", "parts"),
+    [
+        (b"A.Example", {}, b"\nasked:written=A.Example\nasked:host=a.example"),
+        (b"a.example:443", {}, b"\nasked:written=a.example:443\nasked:host=a.example"),
+        (b"a.example.", {}, b"\nasked:written=a.example.\nasked:host=a.example"),
+        (b"a.example", {"host": b"b.example"}, b"\nasked:host=b.example"),
+        (b"a.example", {"scheme": b"http"}, b"\nasked:scheme=http\nasked:port=443"),
+        (b"a.example", {"scheme": b"http", "port": 80}, b"\nasked:scheme=http"),
+        (b"a.example", {"port": 8443}, b"\nasked:port=8443"),
+        (b"a.example", {"host": b"a.example:8443", "port": 8443}, b"\nasked:host=a.example:8443"),
+        (b"a.example", {"hearsay": b"4:http1:b"}, b"\nasked:forwarded=4:http1:b"),
+        (b"a.example", {"is_trusted": True}, b"\nasked:x-forwarded-prefix=/shop"),
+    ],
+)
+def test_what_the_origin_is_told_is_in_the_key(host, values, parts):
+    lines = fields((b"x-forwarded-for", b"192.0.2.1"), (b"x-forwarded-prefix", b"/shop"))
+    told = asked(True, b"a.example", **values)
+    told.is_plain = False
+    assert primary_key(Policy(), True, host, b"/", lines, told) == b"https://a.example/" + parts
+
+
+def test_what_is_left_out_of_the_key_stays_out():
+    told = asked(True, b"a", host=b"b", scheme=b"http", port=81)
+    assert primary_key(policy(key_host=False, key_scheme=False), True, b"A", b"/", fields(), told) == b":///"
 
 
 def test_cookies_are_split():

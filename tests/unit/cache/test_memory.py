@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from headgate.cache.entry import SOFT_PURGED, FileBody, KeyEntry, MemoryBody, StoredResponse
+from headgate.cache.entry import INVALIDATED, SOFT_PURGED, FileBody, KeyEntry, MemoryBody, StoredResponse
 from headgate.cache.memory import KEY_COST, MemoryStore, cost_of
 from headgate.http.fields import Fields
 
@@ -395,3 +395,18 @@ def test_what_is_counted_is_what_is_used(fields, chunks):
     command = [sys.executable, "-c", MEASURE, fields, str(chunks)]
     said = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True).stdout
     assert 0.9 <= float(said) <= 1.1
+
+
+def test_an_invalidated_url_keeps_its_keys_for_confirming():
+    """RFC 9111 section 4.4, for keys of more than a URI: what is there is marked, what is under way is refused."""
+    store = MemoryStore(BUDGET)
+    key = key_of(1) + b"\nfield:x=1"
+    assert store.put(response(key))
+    assert store.put(response(key_of(2)))
+    under_way = response(key, generation=store.generation)
+    store.invalidate_url(key_of(1))
+    assert [variant.flags for variant in store.get(key).variants] == [INVALIDATED]
+    assert [variant.flags for variant in store.get(key_of(2)).variants] == [0]
+    assert not store.put(under_way)
+    assert store.put(response(key, generation=store.generation))
+    assert [variant.flags for variant in store.get(key).variants] == [0]

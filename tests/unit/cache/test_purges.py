@@ -3,7 +3,7 @@
 import pytest
 
 from headgate.cache import purges as module
-from headgate.cache.purges import EVERYTHING, GONE, HOST, KEEP, KINDS, PREFIX, SOFT, TAG, URL, Purges
+from headgate.cache.purges import EVERYTHING, GONE, HOST, INVALID, KEEP, KINDS, PREFIX, SOFT, TAG, URL, Purges
 
 KEY = b"https://example.org:8443/a/b?c=d\nx-part=1"
 TAGS = (b"news", b"front")
@@ -124,3 +124,26 @@ def test_a_purge_is_known_by_its_number(kind, is_soft):
     assert not purges.knows(kind, b"x", is_soft, 8)
     assert not purges.knows(kind, b"x", not is_soft, 7)
     assert not purges.knows(kind, b"x", is_soft, 0)
+
+
+def test_an_invalidated_url_is_invalid_with_all_parts():
+    purges = Purges()
+    purges.add(EVERYTHING, is_soft=True)
+    assert purges.invalidate(b"https://example.org:8443/a/b?c=d") == 2
+    assert purges.judge(KEY, TAGS, 0) == INVALID
+    assert purges.judge(KEY, TAGS, 1) == INVALID
+    assert purges.judge(KEY, TAGS, 2) == KEEP
+    assert purges.judge(b"https://example.org:8443/a/b", TAGS, 1) == KEEP
+    purges.forget(2)
+    assert len(purges) == 0
+
+
+def test_one_invalidation_too_many_purges_everything():
+    purges = Purges()
+    for number in range(module.MAX_PURGES):
+        purges.invalidate(b"%d" % number)
+    before = purges.generation
+    assert purges.judge(KEY, TAGS, 0) == KEEP
+    purges.invalidate(b"one more")
+    assert (len(purges), purges.folded) == (0, 1)
+    assert purges.judge(KEY, TAGS, before) == GONE

@@ -77,7 +77,7 @@ def test_routes_of_other_listeners_are_none(config):
 
 def test_the_key_is_made_of_what_the_origin_gets(config):
     row = explained(config, "https://a.test/x", "X-Country: fr")
-    assert row["key"] == "https://a.test/x\nx-country=de"
+    assert row["key"] == "https://a.test/x\nfield:x-country=de\nasked:port=8443"
     assert row["policy"]["set_cookie"] == {"value": "refuse", "from": "upstream"}
     assert "outcome" not in row
 
