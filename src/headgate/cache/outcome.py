@@ -52,31 +52,26 @@ UNREACHABLE: Final = 14  # the origin cannot be reached (4.2.4)
 PARTIAL: Final = 15  # a part of the representation is stored, and not all that is asked for (3.3)
 PURGED: Final = 16  # purged softly: confirmed before it is used again
 METHOD: Final = 17  # neither GET nor HEAD (RFC 9110 section 9.2.3)
-DISABLED: Final = 18  # the route has no cache
-BYPASSED: Final = 19  # the route says so for such requests
-CONTENT: Final = 20  # a GET with content, which is in no key (RFC 9110 section 9.3.1)
-UPGRADE: Final = 21  # the exchange may become a tunnel (RFC 9110 section 7.8)
-KNOWN_UNCACHEABLE: Final = 22  # answers to this key were not storable lately
-INVALIDATED: Final = 23  # an unsafe request went by since (4.4)
+BYPASSED: Final = 18  # the route says so for such requests
+CONTENT: Final = 19  # a GET with content, which is in no key (RFC 9110 section 9.3.1)
+UPGRADE: Final = 20  # the exchange may become a tunnel (RFC 9110 section 7.8)
+KNOWN_UNCACHEABLE: Final = 21  # answers to this key were not storable lately
+INVALIDATED: Final = 22  # an unsafe request went by since (4.4)
+CLIENT_NO_STORE: Final = 23  # nothing of the answer is stored (5.2.1.5)
 # Why: of responses. Up to STORED the response is kept, from there on it is not.
 STORED: Final = 24
 STATUS: Final = 25  # a status that is never kept here (3)
 NOT_UNDERSTOOD: Final = 26  # must-understand and a status that we do not know (5.2.2.3)
 NO_STORE: Final = 27  # 5.2.2.5
-CLIENT_NO_STORE: Final = 28  # 5.2.1.5
-PRIVATE: Final = 29  # 5.2.2.7
-AUTHORIZATION: Final = 30  # 3.5
-SET_COOKIE: Final = 31  # 7.3
-NO_LIFETIME: Final = 32  # nothing says how long it is fresh, and nothing may be guessed (3, 4.2.2)
-NO_USE: Final = 33  # stale from the beginning, and nothing to confirm it by
-VARY_ANY: Final = 34  # Vary: * fits no request (4.1)
-TOO_LARGE: Final = 35
-INCOMPLETE: Final = 36  # it broke off (3.3)
-RANGE: Final = 37  # a 206 that cannot be kept (3.3, 3.4)
-NOT_ADMITTED: Final = 38  # asked for too seldom
-NO_ROOM: Final = 39  # the store took it not
-MALFORMED: Final = 40  # fields that contradict each other: not worth the risk
-VARIANTS: Final = 41  # too many variants of one key
+PRIVATE: Final = 28  # 5.2.2.7
+AUTHORIZATION: Final = 29  # 3.5
+SET_COOKIE: Final = 30  # 7.3
+NO_LIFETIME: Final = 31  # nothing says how long it is fresh, and nothing may be guessed (3, 4.2.2)
+NO_USE: Final = 32  # stale from the beginning, and nothing to confirm it by
+VARY_ANY: Final = 33  # Vary: * fits no request (4.1)
+TOO_LARGE: Final = 34
+RANGE: Final = 35  # a 206 that cannot be kept (3.3, 3.4)
+NO_ROOM: Final = 36  # the store took it not
 
 REASONS: Final[tuple[str, ...]] = (
     "none",
@@ -97,17 +92,16 @@ REASONS: Final[tuple[str, ...]] = (
     "partial",
     "purged",
     "method",
-    "disabled",
     "bypassed",
     "content",
     "upgrade",
     "known-uncacheable",
     "invalidated",
+    "client-no-store",
     "stored",
     "status",
     "not-understood",
     "no-store",
-    "client-no-store",
     "private",
     "authorization",
     "set-cookie",
@@ -115,12 +109,8 @@ REASONS: Final[tuple[str, ...]] = (
     "no-use",
     "vary-any",
     "too-large",
-    "incomplete",
     "range",
-    "not-admitted",
     "no-room",
-    "malformed",
-    "variants",
 )
 
 # RFC 9211 section 2.2: eight words say why a request was forwarded.
@@ -130,7 +120,6 @@ _FORWARDED_FOR: Final[dict[int, bytes]] = {
     KNOWN_UNCACHEABLE: b"uri-miss",
     INVALIDATED: b"uri-miss",
     VARY: b"vary-miss",
-    VARIANTS: b"vary-miss",
     EXPIRY: b"stale",
     NO_CACHE: b"stale",
     MUST_REVALIDATE: b"stale",
@@ -144,7 +133,6 @@ _FORWARDED_FOR: Final[dict[int, bytes]] = {
     ONLY_IF_CACHED: b"request",
     PARTIAL: b"partial",
     METHOD: b"method",
-    DISABLED: b"bypass",
     BYPASSED: b"bypass",
     CONTENT: b"bypass",
     UPGRADE: b"bypass",

@@ -35,7 +35,6 @@ class Policy:
         "bypass_fields",
         "codings",
         "default_ttl",
-        "enabled",
         "heuristic_fraction",
         "heuristic_max",
         "ignore_client_no_cache",
@@ -67,9 +66,8 @@ class Policy:
         "uncacheable_ttl",
     )
 
-    def __init__(self, name: str = "", enabled: bool = True) -> None:
+    def __init__(self, name: str = "") -> None:
         self.name = name
-        self.enabled = enabled
         # Lifetimes. `ttl` stands for whatever the origin says; `default_ttl` for what it does not say. What the
         # origin says is kept within `min_ttl` and `max_ttl`.
         self.ttl: float = -1.0
@@ -118,4 +116,4 @@ class Policy:
         self.uncacheable_ttl: float = 60.0
 
     def __repr__(self) -> str:
-        return f"<Policy {self.name or 'default'}{'' if self.enabled else ' off'}>"
+        return f"<Policy {self.name or 'default'}>"

@@ -125,8 +125,6 @@ def on_error(decision: Decision, request: Request, policy: Policy, status: int, 
 
 def _not_for_the_cache(request: Request, policy: Policy) -> int:
     """Return why a request goes by the cache, NONE when it does not."""
-    if not policy.enabled:
-        return o.DISABLED
     method = request.method
     if method != b"GET" and method != b"HEAD":
         return o.METHOD
@@ -157,7 +155,7 @@ def _miss(entry: KeyEntry | None, fields: Fields, said: Directives, now: float) 
     if said.flags & d.ONLY_IF_CACHED:
         return Decision(REFUSE, o.REFUSED, o.ONLY_IF_CACHED)
     if said.flags & d.NO_STORE:
-        return Decision(PASS, o.MISS, o.CLIENT_NO_STORE)
+        return Decision(PASS, o.BYPASS, o.CLIENT_NO_STORE)
     if entry is not None and now < entry.uncacheable_until:
         return Decision(FETCH_ALONE, o.UNCACHEABLE, o.KNOWN_UNCACHEABLE)
     if fields.flags & AUTHORIZATION:
@@ -174,7 +172,7 @@ def _use(
         if said.flags & d.ONLY_IF_CACHED:
             return Decision(REFUSE, o.REFUSED, o.ONLY_IF_CACHED, variant, age)
         if said.flags & d.NO_STORE:
-            return Decision(PASS, o.MISS, o.CLIENT_NO_STORE, variant, age)
+            return Decision(PASS, o.BYPASS, o.CLIENT_NO_STORE, variant, age)
         return Decision(FETCH, o.MISS, o.PARTIAL, variant, age)
     reason = _must_ask(entry, variant)
     if reason == o.NONE and said is not d.NOTHING and not policy.ignore_client_no_cache:
@@ -187,12 +185,14 @@ def _use(
             if said.max_stale >= staleness:
                 return Decision(SERVE, o.STALE, o.CLIENT_MAX_STALE, variant, age)
             if staleness < variant.stale_while_revalidate:
-                return Decision(SERVE_AND_REVALIDATE, o.STALE, o.WHILE_REVALIDATE, variant, age)
+                # What is answered to a request with no-store is not for the store: the next one has it confirmed.
+                action = SERVE if said.flags & d.NO_STORE else SERVE_AND_REVALIDATE
+                return Decision(action, o.STALE, o.WHILE_REVALIDATE, variant, age)
         reason = o.EXPIRY
     if said.flags & d.ONLY_IF_CACHED:
         return Decision(REFUSE, o.REFUSED, o.ONLY_IF_CACHED, variant, age)
     if said.flags & d.NO_STORE:
-        return Decision(PASS, o.MISS, o.CLIENT_NO_STORE, variant, age)
+        return Decision(PASS, o.BYPASS, o.CLIENT_NO_STORE, variant, age)
     return Decision(VALIDATE, o.EXPIRED, reason, variant, age)
 
 

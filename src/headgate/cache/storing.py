@@ -82,8 +82,6 @@ def may_store(
 def _forbidden(request: Request, response: Response, said: Directives, policy: Policy) -> int:
     """Return the first rule that forbids to store a response, NONE when none does."""
     status = response.status
-    if not policy.enabled:
-        return o.DISABLED
     if request.method != b"GET" and not _answers_for_get(request, response):
         return o.METHOD
     if status < 200 or status in NEVER_STORED:

@@ -32,12 +32,12 @@ RULES: Final[dict[str, str]] = {
     "partial": "a part is stored, and not all that is asked for (RFC 9111 section 3.3)",
     "purged": "purged softly: confirmed before its next use",
     "method": "neither GET nor HEAD (RFC 9110 section 9.2.3)",
-    "disabled": "the route has no cache",
     "bypassed": "the route lets such requests by, or the key would be too long",
     "content": "a GET with content, which is in no key (RFC 9110 section 9.3.1)",
     "upgrade": "the connection may become a tunnel (RFC 9110 section 7.8)",
     "known-uncacheable": "answers to this key were not storable lately",
     "invalidated": "an unsafe request went by since: confirmed before its next use (RFC 9111 section 4.4)",
+    "client-no-store": "the client wants nothing of it stored, and nothing fits (RFC 9111 section 5.2.1.5)",
 }
 
 

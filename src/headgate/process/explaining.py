@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from headgate.admin.api import wrong_part
 from headgate.cache.key import primary_key
 from headgate.cache.narrowing import narrow
-from headgate.cache.outcome import BYPASS, OUTCOMES, REASONS
+from headgate.cache.outcome import BYPASS, CLIENT_NO_STORE, OUTCOMES, REASONS
 from headgate.cache.reuse import ACTIONS, decide
 from headgate.config.kinds import parse_address
 from headgate.config.listener import Listener
@@ -108,7 +108,7 @@ def explain_configuration(
     if not key:
         return found | {"action": "PASS", "outcome": "BYPASS", "reason": "bypassed"}
     decision = decide(request, None, policy, now)
-    if decision.outcome == BYPASS:  # whatever is stored
+    if decision.outcome == BYPASS and decision.reason != CLIENT_NO_STORE:  # whatever is stored
         reason = REASONS[decision.reason]
         return found | {"action": ACTIONS[decision.action], "outcome": OUTCOMES[BYPASS], "reason": reason}
     return found

@@ -23,7 +23,18 @@ from typing import TYPE_CHECKING, Final, final
 
 from headgate.cache.entry import StoredResponse
 from headgate.cache.fill import Fill
-from headgate.cache.outcome import COLLAPSED, NO_ROOM, NONE, REVALIDATED, STALE, STORED, TOO_LARGE, VARY
+from headgate.cache.outcome import (
+    COLLAPSED,
+    KNOWN_UNCACHEABLE,
+    NO_ROOM,
+    NONE,
+    NOT_STORED,
+    REASONS,
+    REVALIDATED,
+    STALE,
+    TOO_LARGE,
+    VARY,
+)
 from headgate.cache.partial import Piece, piece_of
 from headgate.cache.reuse import FORWARD, REFUSE, SERVE
 from headgate.cache.store.messages import SMALL_CONTENT
@@ -342,7 +353,7 @@ class Flight(Downstream, ReaderOwner):
             handler.pass_head(leader, outcome, self.reason, why, response)
         for client in waiting:
             if client is not leader:
-                handler.go_alone(client, why)
+                handler.go_alone(client, KNOWN_UNCACHEABLE)
 
     def _confirmed(self, variant: StoredResponse, response: Response, now: float) -> None:
         """304: the stored response is as good as new (RFC 9111 section 4.3.4)."""
@@ -428,12 +439,14 @@ class Flight(Downstream, ReaderOwner):
             if fill is not None:
                 self._append(fill, data)
                 if not fill.keeps and self.stored is not None:
-                    self._too_large()
+                    self._too_large(TOO_LARGE)
         elif state == DISCARDING:
             self._discarded += len(data)
 
-    def _too_large(self) -> None:
-        """More has come than may be stored, or held meanwhile: pass it on, and keep nothing."""
+    def _too_large(self, why: int) -> None:
+        """More has come than may be stored (TOO_LARGE), or held meanwhile (NO_ROOM): pass it on, and keep nothing."""
+        for reader in self.readers:
+            reader.exchange.cache_stored = REASONS[why]
         if self.fill is not None and self.cache.disk is not None:
             self.cache.disk.drop(self.fill)
         self.stored = None
@@ -516,7 +529,7 @@ class Flight(Downstream, ReaderOwner):
         self._account(fill)
         if self.stored is not None and fill.held and not self.cache.has_room(0) and not fill.leave_memory():
             fill.keeps = False
-            self._too_large()
+            self._too_large(NO_ROOM)
         self._push()
         if fill.keeps or self.state != FILLING:
             return True
@@ -574,7 +587,7 @@ class Flight(Downstream, ReaderOwner):
                 reader.break_off(reason)
             self._let_go_of_file()
         for client in self._take_waiting():
-            self.handler.go_alone(client, STORED)
+            self.handler.go_alone(client, NOT_STORED)
 
     def _end(self) -> None:
         """It is over. Flight and exchange let go of each other here: left to the collector of cycles, each miss would

@@ -5,7 +5,6 @@ from headgate.cache.policy import COOKIES_KEEP, QUERY_ALL, Policy
 
 def test_the_defaults_guess_little_and_override_nothing():
     policy = Policy()
-    assert policy.enabled
     assert (policy.ttl, policy.default_ttl, policy.min_ttl, policy.max_ttl) == (-1.0, -1.0, 0.0, -1.0)
     assert (policy.stale_while_revalidate, policy.stale_if_error) == (0.0, 0.0)
     assert (policy.heuristic_fraction, policy.heuristic_max) == (0.1, 86400.0)
@@ -17,7 +16,7 @@ def test_the_defaults_guess_little_and_override_nothing():
 
 
 def test_repr():
-    assert repr(Policy("api", False)) == "<Policy api off>"
+    assert repr(Policy("api")) == "<Policy api>"
     assert repr(Policy()) == "<Policy default>"
 
 

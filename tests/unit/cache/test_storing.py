@@ -134,7 +134,6 @@ def test_what_a_route_forbids_and_allows():
     assert verdict(FRESH, policy=policy, length=6) == "too-large"
     policy.negative_ttl = {503: 2.0}
     assert verdict(status=503, policy=policy) == "stored"
-    assert verdict(FRESH, policy=Policy(enabled=False)) == "disabled"
 
 
 def test_a_part_is_stored_by_those_who_can():
