@@ -61,7 +61,7 @@ class MemoryMachine(RuleBasedStateMachine):
         """A request leaves for the origin."""
         fields = Fields([b"x"], [b"x: y"])
         variant = StoredResponse(key, 200, b"OK", fields, MemoryBody([bytes(size)]))
-        variant.vary = list(vary)
+        variant.vary = tuple(vary)
         variant.tags = tuple(tags)
         variant.request_time = self.now
         variant.generation = self.store.generation
@@ -154,7 +154,7 @@ class MemoryMachine(RuleBasedStateMachine):
         self.is_squeezed = self.is_squeezed or self.store.evictions > 0
 
     def _compare(self, entry, key):
-        found = [] if entry is None else entry.variants
+        found = [] if entry is None else list(entry.variants)
         expected = self.alive.get(key, [])
         if self.is_squeezed:
             assert [variant for variant in expected if variant in found] == found
@@ -172,8 +172,8 @@ class MemoryMachine(RuleBasedStateMachine):
             node = self.store._nodes.get(key)
             if node is not None:
                 nodes += 1
-                variants += len(node.entry.variants)
-                octets += KEY_COST + len(key) + sum(cost_of(variant) for variant in node.entry.variants)
+                variants += len(node.variants)
+                octets += KEY_COST + len(key) + sum(cost_of(variant) for variant in node.variants)
         assert (self.store.octets, self.store.variants, len(self.store)) == (octets, variants, nodes)
         assert octets <= self.store.budget
         queues = self.store._small, self.store._main

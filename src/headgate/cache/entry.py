@@ -8,6 +8,11 @@ response is fresh while now < fresh_until. All times are seconds of the wall clo
 Content is a Body, shared by all who read it and never copied for one of them. A body may still be growing while it
 is read: `size` is what is there, `StoredResponse.length` what there will be.
 
+A hit among a million costs what it touches: each object lies somewhere else in memory, and none of it in the
+processor's caches. So what lies in a store is in few pieces: the lines of the fields are one bytes object (`pack`),
+their names are shared by all responses of the same fields, small content is one object, and what a hit reads of a
+response stands at its beginning.
+
 Nothing here refers back to what holds it, so the collector of cycles knows nothing of it: see untracked.py.
 """
 
@@ -17,6 +22,7 @@ from typing import Final, final
 from mypy_extensions import mypyc_attr
 
 from headgate.http.fields import Fields
+from headgate.http.status import REASONS
 
 # Flags of a stored response.
 NO_CACHE: Final = 1  # confirmed before every use (5.2.2.4)
@@ -53,40 +59,65 @@ class Body:
 class MemoryBody(Body):
     """Content in memory, in the pieces that it came in; `size` is what may be read."""
 
-    __slots__ = ("chunks", "starts")
+    __slots__ = ("first", "more", "starts")
 
     def __init__(self, chunks: list[bytes] | None = None) -> None:
         super().__init__()
-        self.chunks: list[bytes] = []
-        self.starts: list[int] = []
+        self.first: bytes = b""
+        # All pieces and where each begins, once there are two.
+        self.more: list[bytes] | None = None
+        self.starts: list[int] | None = None
         if chunks is not None:
             for chunk in chunks:
                 self.append(chunk)
 
     def __repr__(self) -> str:
-        return f"<MemoryBody {self.size} in {len(self.chunks)}>"
+        return f"<MemoryBody {self.size} in {self.count}>"
+
+    @property
+    def chunks(self) -> list[bytes]:
+        """The pieces, in a list that is not to be changed."""
+        if self.more is not None:
+            return self.more
+        return [self.first] if self.first else []
+
+    @property
+    def count(self) -> int:
+        """How many pieces there are."""
+        if self.more is not None:
+            return len(self.more)
+        return 1 if self.size else 0
 
     def append(self, chunk: bytes) -> None:
         """Add a piece at the end."""
-        if chunk:
+        if not chunk:
+            return
+        if self.more is not None and self.starts is not None:
             self.starts.append(self.size)
-            self.chunks.append(chunk)
-            self.size += len(chunk)
+            self.more.append(chunk)
+        elif self.size == 0:
+            self.first = chunk
+        else:
+            self.starts = [0, self.size]
+            self.more = [self.first, chunk]
+        self.size += len(chunk)
 
     def read(self, at: int, limit: int) -> bytes:
         """Return octets of the one piece that holds `at`: the piece itself when all of it is asked for."""
         if at < 0 or at >= self.size or limit <= 0:
             return b""
-        index = self._piece(at)
-        chunk = self.chunks[index]
-        begin = at - self.starts[index]
+        chunk = self.first
+        begin = at
+        if self.more is not None and self.starts is not None:
+            index = self._piece(self.starts, at)
+            chunk = self.more[index]
+            begin = at - self.starts[index]
         if begin == 0 and len(chunk) <= limit:
             return chunk
         return chunk[begin : begin + limit]
 
-    def _piece(self, at: int) -> int:
+    def _piece(self, starts: list[int], at: int) -> int:
         """Return which piece holds the octet `at`."""
-        starts = self.starts
         low = 0
         high = len(starts) - 1
         while low < high:
@@ -127,24 +158,47 @@ class FileBody(Body):
         return octets
 
 
+_REASONS: Final = {phrase: phrase for phrase in REASONS.values()}
+_NO_NAMES: Final[list[bytes]] = []
+# Lists of names that responses share, by the names in one. Bounded in number, forgotten all at once: who makes up
+# names has lists of its own.
+_KNOWN_NAMES: Final[dict[bytes, list[bytes]]] = {}
+_MAX_KNOWN_NAMES: Final = 1024
+_MAX_KNOWN_LENGTH: Final = 2048
+
+
+def _shared_names(names: list[bytes]) -> list[bytes]:
+    """Return a list of the same names, never to be changed."""
+    joined = b"\n".join(names)
+    known = _KNOWN_NAMES.get(joined)
+    if known is None:
+        known = names[:]
+        if len(joined) <= _MAX_KNOWN_LENGTH:
+            if len(_KNOWN_NAMES) >= _MAX_KNOWN_NAMES:
+                _KNOWN_NAMES.clear()
+            _KNOWN_NAMES[joined] = known
+    return known
+
+
 @mypyc_attr(acyclic=True)
 @final
 class StoredResponse:
     """One stored response: a variant of what one key names."""
 
     __slots__ = (
+        "_fields",
+        "_flags_of_fields",
+        "_lines",
+        "_names",
         "age_value",
         "asked_range",
         "body",
         "born",
         "date",
         "etag",
-        "fields",
         "flags",
         "fresh_until",
         "generation",
-        "head",
-        "hits",
         "is_complete",
         "key",
         "last_modified",
@@ -164,24 +218,28 @@ class StoredResponse:
     )
 
     def __init__(self, key: bytes, status: int, reason: bytes, fields: Fields, body: Body) -> None:
-        self.key = key
-        self.status = status
-        self.reason = reason
-        # As stored: without what is for one connection, what Connection nominates, Age, and what no-cache="…" and
-        # private="…" name.
-        self.fields = fields
-        self.head: bytes = b""  # whatever the owner prepares of the fields, once
-        self.body = body
+        # What each hit reads comes first.
         # (name, normalised value) of each selecting field, in the order of Vary; none: fits every request.
-        self.vary: list[tuple[bytes, bytes]] = []
+        self.vary: tuple[tuple[bytes, bytes], ...] = ()
+        self.flags: int = 0
         self.request_time: float = 0.0
+        self.fresh_until: float = 0.0
+        self.born: float = 0.0
+        self.body = body
+        self.status = status
+        self.reason = _REASONS.get(reason, reason)
+        self._fields: Fields | None = fields  # None: packed
+        self._names: list[bytes] = _NO_NAMES
+        self._lines: bytes = b""
+        self._flags_of_fields: int = 0
+        self.length: int = -1  # octets of the complete representation, -1: not known yet
+        self.ranges: list[tuple[int, int]] | None = None  # what is here of it, [start, end); None: all
+        self.is_complete = False
+        self.lifetime: float = 0.0
+        self.key = key
         self.response_time: float = 0.0
         self.date: int = 0  # Date, or when it was received
         self.age_value: int = 0  # Age as it came
-        self.born: float = 0.0
-        self.lifetime: float = 0.0
-        self.fresh_until: float = 0.0
-        self.flags: int = 0
         # How long after `fresh_until` it may be used, and for what.
         self.stale_while_revalidate: float = 0.0
         self.stale_if_error: float = 0.0
@@ -189,31 +247,87 @@ class StoredResponse:
         self.etag: bytes = b""  # as it came, with its quotes and W/
         self.last_modified: int = -1  # seconds, -1: absent or malformed
         self.tags: tuple[bytes, ...] = ()
-        self.length: int = -1  # octets of the complete representation, -1: not known yet
-        self.ranges: list[tuple[int, int]] | None = None  # what is here of it, [start, end); None: all
         # The Range that a 206 answered whose content was shorter than its Content-Range: see cache/partial.
         self.asked_range: bytes = b""
         self.size: int = 0  # what it costs to keep
-        self.is_complete = False
         self.generation: int = 0
-        self.hits: int = 0
+
+    @property
+    def fields(self) -> Fields:
+        """The fields as stored: without what is for one connection, what Connection nominates, Age, and what
+        no-cache="…" and private="…" name. To change them, set them: once packed, this is a copy."""
+        if self._fields is not None:
+            return self._fields
+        return self.copy_fields()
+
+    @fields.setter
+    def fields(self, fields: Fields) -> None:
+        self._fields = fields
+
+    def copy_fields(self) -> Fields:
+        """Return fields of its own for one answer."""
+        if self._fields is not None:
+            return self._fields.copy()
+        lines = self._lines.split(b"\r\n") if self._names else []
+        return Fields(self._names[:], lines, self._flags_of_fields)
+
+    def pack(self) -> None:
+        """Keep the fields in as few objects as can be."""
+        fields = self._fields
+        if fields is None:
+            return
+        self._names = _shared_names(fields.names)
+        self._lines = b"\r\n".join(fields.lines)
+        self._flags_of_fields = fields.flags
+        self._fields = None
+
+    @property
+    def octets_of_fields(self) -> int:
+        """What the lines take, with what is between them."""
+        return len(self._lines) if self._fields is None else len(b"\r\n".join(self._fields.lines))
 
     def __repr__(self) -> str:
         return f"<StoredResponse {self.status} {self.key.decode('latin-1')} length={self.length}>"
 
 
+# Neighbours in a queue refer to each other, but who leaves it is let go of by both.
 @mypyc_attr(acyclic=True)
 @final
 class KeyEntry:
-    """What is known under one key."""
+    """What is known under one key. From `uses` on it is the memory store's, which has it in one of its queues."""
 
-    __slots__ = ("invalid_before", "key", "uncacheable_until", "variants")
+    __slots__ = (
+        "invalid_before",
+        "is_main",
+        "judged",
+        "key",
+        "newer",
+        "octets",
+        "older",
+        "uncacheable_until",
+        "uses",
+        "variants",
+    )
 
     def __init__(self, key: bytes) -> None:
         self.key = key
-        self.variants: list[StoredResponse] = []  # the newest last
+        self.variants: tuple[StoredResponse, ...] = ()  # the newest last
         self.uncacheable_until: float = 0.0  # answers were not storable lately: nobody waits for anybody
         self.invalid_before: float = 0.0  # variants received before this are not used without a confirmation
+        self.uses: int = 0
+        self.judged: int = 0  # the generation of purges that it was tried against
+        self.octets: int = 0
+        self.is_main = False
+        self.newer: KeyEntry | None = None
+        self.older: KeyEntry | None = None
 
     def __repr__(self) -> str:
         return f"<KeyEntry {self.key.decode('latin-1')} variants={len(self.variants)}>"
+
+    def add(self, variant: StoredResponse) -> None:
+        """Add a variant as the newest."""
+        self.variants = (*self.variants, variant)
+
+    def remove(self, variant: StoredResponse) -> None:
+        """Let go of a variant."""
+        self.variants = tuple([other for other in self.variants if other is not variant])

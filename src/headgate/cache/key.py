@@ -29,12 +29,15 @@ from headgate.cache.policy import Policy
 from headgate.cache.vary import ABSENT, selected
 from headgate.http.fields import Fields
 from headgate.http.forwarded import ForwardedInfo, is_other_line
-from headgate.http.target import implied_port, normal_authority
+from headgate.http.target import MAX_REMEMBERED, implied_port, normal_authority
 
 # Longer keys have no entry, and such requests go by the cache: URIs of honest clients end at 2,000 to 8,000 octets.
 MAX_KEY: Final = 8192
 # A query of more parameters is left as it is.
 MAX_PARAMETERS: Final = 256
+
+# What keys of a host begin with, by what clients call it: without TLS, and with.
+_starts: Final[list[dict[bytes, bytes]]] = [{}, {}]
 
 _UNRESERVED: Final = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~"
 _HEX: Final = b"0123456789ABCDEFabcdef"
@@ -137,6 +140,10 @@ def uri_key(policy: Policy, secure: bool, host: bytes, target: bytes) -> bytes:
         mark = target.find(b"?")
         if mark >= 0:
             target = target[:mark] + normal_query(policy, target[mark:])
+    if policy.key_host and policy.key_scheme:
+        start = _starts[1 if secure else 0].get(host)
+        if start is not None:
+            return start + target
     scheme = b"https" if secure else b"http"
     if policy.key_host:
         authority = normal_authority(host, scheme)
@@ -145,8 +152,17 @@ def uri_key(policy: Policy, secure: bool, host: bytes, target: bytes) -> bytes:
     else:
         authority = b""
     if not policy.key_scheme:
-        scheme = b""
-    return b"%b://%b%b" % (scheme, authority, target)
+        return b"://" + authority + target
+    start = scheme + b"://" + authority
+    if policy.key_host:
+        _remember(_starts[1 if secure else 0], host, start)
+    return start + target
+
+
+def _remember(starts: dict[bytes, bytes], host: bytes, start: bytes) -> None:
+    if len(starts) >= MAX_REMEMBERED:
+        starts.clear()
+    starts[host] = start
 
 
 def normal_query(policy: Policy, query: bytes) -> bytes:

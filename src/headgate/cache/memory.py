@@ -6,8 +6,8 @@ the main queue; the rest leaves and stays known as a ghost for a while, and who 
 main queue at once. At the end of the main queue, each use since buys another round. So a scan of things that are
 asked for once never empties the cache, which SIEVE does not promise, and a hit moves nothing: it counts to three.
 
-A node is a key with all its variants: they come and go together. Whoever reads a response holds it, so that eviction
-never takes content from under a reader.
+A node is a key with all its variants (KeyEntry): they come and go together. Whoever reads a response holds it, so
+that eviction never takes content from under a reader.
 
 Purges are in purges.py: a node remembers up to which generation it was judged, and the look-up of a judged one is a
 dictionary's, two comparisons and a count. `sweep` walks what nobody asks for.
@@ -16,8 +16,6 @@ dictionary's, two comparisons and a count. `sweep` walks what nobody asks for.
 import gc
 from array import array
 from typing import Final, final
-
-from mypy_extensions import mypyc_attr
 
 from headgate.cache.entry import INVALIDATED, SOFT_PURGED, KeyEntry, MemoryBody, StoredResponse
 from headgate.cache.policy import VARIANTS
@@ -37,47 +35,31 @@ _KEY_SHARE: Final = 4
 # What CPython and malloc spend beside the octets themselves, measured (tests/unit/cache/test_memory.py). Interpreted,
 # each number of a record is an object of its own, and each record has the header of the collector.
 _INTERPRETED: Final = 1 if gc.is_tracked(KeyEntry(b"")) else 0
-KEY_COST: Final = 350 + 60 * _INTERPRETED  # node, entry, list of variants, key, slot of the dictionary
-VARIANT_COST: Final = 730 + 230 * _INTERPRETED  # the record with its numbers, lists of fields, body
-LINE_COST: Final = 60  # a line: its bytes object and two places in lists; names are shared
-CHUNK_COST: Final = 88  # a piece of content: its bytes object, its place, and two slots in lists
-PAIR_COST: Final = 110  # a selecting field: two bytes objects and a tuple
-_OCTETS_COST: Final = 44  # bytes of their own: ETag, tags
+KEY_COST: Final = 290 + 60 * _INTERPRETED  # node, tuple of variants, key, slot of the dictionary
+VARIANT_COST: Final = 350 + 150 * _INTERPRETED  # the record with its numbers, the lines in one, body
+CHUNK_COST: Final = 48  # a piece of content: its bytes object
+_PLACE_COST: Final = 40  # where there are several: its place, and two slots in lists
+_PLACES_COST: Final = 150  # those lists
+PAIR_COST: Final = 190  # a selecting field: two bytes objects and two tuples
+_OCTETS_COST: Final = 64  # bytes of their own: ETag, tags
 
 
 def cost_of(variant: StoredResponse) -> int:
     """Return how many octets of memory a response takes, content included where it is in memory."""
-    cost = VARIANT_COST + len(variant.head) + len(variant.reason)
+    cost = VARIANT_COST + variant.octets_of_fields
     if variant.etag:
         cost += _OCTETS_COST + len(variant.etag)
-    for line in variant.fields.lines:
-        cost += LINE_COST + len(line)
     for name, value in variant.vary:
         cost += PAIR_COST + len(name) + len(value)
     for tag in variant.tags:
         cost += _OCTETS_COST + len(tag)
     body = variant.body
     if isinstance(body, MemoryBody):
-        cost += body.size + CHUNK_COST * len(body.chunks)
+        count = body.count
+        cost += body.size + CHUNK_COST * count
+        if count > 1:
+            cost += _PLACES_COST + _PLACE_COST * count
     return cost
-
-
-# Neighbours in a queue refer to each other, but who leaves it is let go of by both.
-@mypyc_attr(acyclic=True)
-@final
-class _Node:
-    """A key in one of the queues."""
-
-    __slots__ = ("entry", "is_main", "judged", "newer", "octets", "older", "uses")
-
-    def __init__(self, entry: KeyEntry, judged: int) -> None:
-        self.entry = entry
-        self.judged = judged  # the generation of purges that it was tried against
-        self.octets = KEY_COST + len(entry.key)
-        self.uses = 0
-        self.is_main = False
-        self.newer: _Node | None = None
-        self.older: _Node | None = None
 
 
 @final
@@ -89,10 +71,10 @@ class _Queue:
     def __init__(self) -> None:
         self.count = 0
         self.octets = 0
-        self.newest: _Node | None = None
-        self.oldest: _Node | None = None
+        self.newest: KeyEntry | None = None
+        self.oldest: KeyEntry | None = None
 
-    def push(self, node: _Node) -> None:
+    def push(self, node: KeyEntry) -> None:
         newest = self.newest
         node.older = newest
         node.newer = None
@@ -104,7 +86,7 @@ class _Queue:
         self.count += 1
         self.octets += node.octets
 
-    def remove(self, node: _Node) -> None:
+    def remove(self, node: KeyEntry) -> None:
         older, newer = node.older, node.newer
         if older is None:
             self.oldest = newer
@@ -184,14 +166,12 @@ class _Marks:
             self._table[hash(key) & self._mask] = 0
 
 
-def _hide(variant: StoredResponse) -> None:
-    """Take the lists of a stored response out of the collector's sight."""
-    untrack(variant.fields.names)
-    untrack(variant.fields.lines)
-    untrack(variant.vary)
+def _settle(variant: StoredResponse) -> None:
+    """Make a response take as little as can be, out of the collector's sight."""
+    variant.pack()
     body = variant.body
-    if isinstance(body, MemoryBody):
-        untrack(body.chunks)
+    if isinstance(body, MemoryBody) and body.more is not None and body.starts is not None:
+        untrack(body.more)
         untrack(body.starts)
 
 
@@ -246,7 +226,7 @@ class MemoryStore:
         self.purged = 0  # variants found dead
         self._max_key = budget // _KEY_SHARE
         self._small_share = budget // 10
-        self._nodes: dict[bytes, _Node] = {}
+        self._nodes: dict[bytes, KeyEntry] = {}
         untrack(self._nodes)
         self._small = _Queue()
         self._main = _Queue()
@@ -276,14 +256,14 @@ class MemoryStore:
         if node.uses < _MAX_USES:
             node.uses += 1
         self.hits += 1
-        return node.entry
+        return node
 
     def peek(self, key: bytes) -> KeyEntry | None:
         """Return what is stored under `key`, purges applied, and count nothing."""
         node = self._nodes.get(key)
         if node is None or (node.judged != self.generation and not self._judge(node)):
             return self._marked(key)
-        return node.entry
+        return node
 
     def put(self, variant: StoredResponse) -> bool:
         """Store a response in place of the one with the same selecting values; False: it was refused.
@@ -291,6 +271,7 @@ class MemoryStore:
         `variant.generation` is the store's when its request left for the origin. A response that is refused leaves
         none in its place: what it would have replaced is gone all the same.
         """
+        _settle(variant)
         node = self._live(variant.key)
         if node is not None:
             self._replace(node, variant)
@@ -308,10 +289,9 @@ class MemoryStore:
             self._shorten(node, cost)
             self._make_room(cost, node)
         variant.size = cost
-        node.entry.variants.append(variant)
-        node.entry.uncacheable_until = 0.0
+        node.add(variant)
+        node.uncacheable_until = 0.0
         self._grow(node, cost)
-        _hide(variant)
         self.variants += 1
         self.puts += 1
         return True
@@ -319,8 +299,9 @@ class MemoryStore:
     def resize(self, variant: StoredResponse) -> None:
         """Count a stored response anew that was changed in place: by a 304, by ranges. Does nothing for others."""
         node = self._nodes.get(variant.key)
-        if node is None or variant not in node.entry.variants:
+        if node is None or variant not in node.variants:
             return
+        _settle(variant)
         cost = cost_of(variant)
         if cost > self.max_object:
             self._drop_variant(node, variant)
@@ -328,8 +309,8 @@ class MemoryStore:
             return
         more = cost - variant.size
         if more > 0:
-            while node.octets + more > self._max_key and node.entry.variants[0] is not variant:
-                self._drop_variant(node, node.entry.variants[0])
+            while node.octets + more > self._max_key and node.variants[0] is not variant:
+                self._drop_variant(node, node.variants[0])
             self._make_room(more, node)
         variant.size = cost
         self._grow(node, more)
@@ -338,7 +319,7 @@ class MemoryStore:
         """Remember that answers to `key` are not storable: nobody waits for another's until then (wall seconds)."""
         node = self._live(key)
         if node is not None:
-            node.entry.uncacheable_until = until
+            node.uncacheable_until = until
         else:
             self._marks.set(key, until)
 
@@ -349,7 +330,7 @@ class MemoryStore:
         """
         node = self._known(key)
         if node is not None:
-            node.entry.invalid_before = now
+            node.invalid_before = now
 
     def invalidate_url(self, url: bytes) -> None:
         """The same for a URL with all further parts of its key."""
@@ -360,14 +341,14 @@ class MemoryStore:
         node = self._nodes.get(key)
         if node is None:
             return 0
-        count = len(node.entry.variants)
+        count = len(node.variants)
         self._drop(node)
         return count
 
     def remove_variant(self, variant: StoredResponse) -> bool:
         """Drop one variant; False: it is not here (any more)."""
         node = self._nodes.get(variant.key)
-        if node is None or variant not in node.entry.variants:
+        if node is None or variant not in node.variants:
             return False
         self._drop_variant(node, variant)
         return True
@@ -430,7 +411,7 @@ class MemoryStore:
 
     # -- nodes
 
-    def _live(self, key: bytes) -> _Node | None:
+    def _live(self, key: bytes) -> KeyEntry | None:
         node = self._nodes.get(key)
         if node is not None and node.judged != self.generation and not self._judge(node):
             return None
@@ -445,16 +426,17 @@ class MemoryStore:
         entry.uncacheable_until = float(until)
         return entry
 
-    def _known(self, key: bytes) -> _Node | None:
+    def _known(self, key: bytes) -> KeyEntry | None:
         node = self._live(key)
         if node is None and len(key) + KEY_COST <= self.max_object:
             node = self._new(key, 0)
         return node
 
-    def _new(self, key: bytes, more: int) -> _Node:
+    def _new(self, key: bytes, more: int) -> KeyEntry:
         """Make a node, and room for it and `more` octets."""
-        node = _Node(KeyEntry(key), self.generation)
-        untrack(node.entry.variants)
+        node = KeyEntry(key)
+        node.judged = self.generation
+        node.octets = KEY_COST + len(key)
         self._make_room(node.octets + more, None)
         node.is_main = self._ghosts.take(key, max(self._main.count, 64))
         self._nodes[key] = node
@@ -462,42 +444,39 @@ class MemoryStore:
         (self._main if node.is_main else self._small).push(node)
         return node
 
-    def _grow(self, node: _Node, octets: int) -> None:
+    def _grow(self, node: KeyEntry, octets: int) -> None:
         node.octets += octets
         self.octets += octets
         (self._main if node.is_main else self._small).octets += octets
 
-    def _drop(self, node: _Node) -> None:
-        del self._nodes[node.entry.key]
+    def _drop(self, node: KeyEntry) -> None:
+        del self._nodes[node.key]
         (self._main if node.is_main else self._small).remove(node)
         self.octets -= node.octets
-        self.variants -= len(node.entry.variants)
+        self.variants -= len(node.variants)
 
-    def _drop_variant(self, node: _Node, variant: StoredResponse) -> None:
-        entry = node.entry
-        entry.variants.remove(variant)
+    def _drop_variant(self, node: KeyEntry, variant: StoredResponse) -> None:
+        node.remove(variant)
         self.variants -= 1
         self._grow(node, -variant.size)
         self._drop_if_empty(node)
 
-    def _drop_if_empty(self, node: _Node) -> bool:
+    def _drop_if_empty(self, node: KeyEntry) -> bool:
         """Drop a node that nothing is known of any more; True: it is gone."""
-        entry = node.entry
-        if entry.variants or entry.uncacheable_until != 0.0 or entry.invalid_before != 0.0:
+        if node.variants or node.uncacheable_until != 0.0 or node.invalid_before != 0.0:
             return False
         self._drop(node)
         return True
 
-    def _judge(self, node: _Node) -> bool:
+    def _judge(self, node: KeyEntry) -> bool:
         """Try a node against the purges since it was last judged; False: nothing of it is left."""
-        entry = node.entry
-        for variant in list(entry.variants):
-            verdict = self.purges.judge(entry.key, variant.tags, variant.generation)
+        for variant in node.variants:
+            verdict = self.purges.judge(node.key, variant.tags, variant.generation)
             if verdict == KEEP:
                 variant.generation = self.generation
             elif verdict == GONE:
                 self.purged += 1
-                entry.variants.remove(variant)
+                node.remove(variant)
                 self.variants -= 1
                 self._grow(node, -variant.size)
             else:
@@ -508,10 +487,10 @@ class MemoryStore:
 
     # -- storing, in steps
 
-    def _may_have(self, node: _Node | None, variant: StoredResponse, cost: int) -> bool:
+    def _may_have(self, node: KeyEntry | None, variant: StoredResponse, cost: int) -> bool:
         if cost > self.max_object or len(variant.key) + KEY_COST > self.max_object:
             return False
-        if node is not None and variant.request_time < node.entry.invalid_before:
+        if node is not None and variant.request_time < node.invalid_before:
             return False
         verdict = self.purges.judge(variant.key, variant.tags, variant.generation)
         if verdict in (GONE, INVALID):
@@ -520,24 +499,26 @@ class MemoryStore:
             variant.flags |= SOFT_PURGED
         return True
 
-    def _replace(self, node: _Node, variant: StoredResponse) -> None:
+    def _replace(self, node: KeyEntry, variant: StoredResponse) -> None:
         """Take away what has the same selecting values; the node stays, empty or not."""
-        for other in node.entry.variants:
+        for other in node.variants:
             if other is variant or other.vary == variant.vary:
-                node.entry.variants.remove(other)
+                node.remove(other)
                 self.variants -= 1
                 self._grow(node, -other.size)
                 return
 
-    def _shorten(self, node: _Node, cost: int) -> None:
+    def _shorten(self, node: KeyEntry, cost: int) -> None:
         """Let a key have one more variant of `cost` octets: its oldest ones go."""
-        variants = node.entry.variants
-        while variants and (len(variants) >= self.max_variants or node.octets + cost > self._max_key):
-            other = variants.pop(0)
+        while node.variants and (
+            len(node.variants) >= self.max_variants or node.octets + cost > self._max_key
+        ):
+            other = node.variants[0]
+            node.remove(other)
             self.variants -= 1
             self._grow(node, -other.size)
 
-    def _make_room(self, octets: int, keep: _Node | None) -> None:
+    def _make_room(self, octets: int, keep: KeyEntry | None) -> None:
         """Evict until `octets` more fit; `keep` stays."""
         others = 0 if keep is None else 1
         while self.octets + octets > self.budget and self._small.count + self._main.count > others:
@@ -546,13 +527,13 @@ class MemoryStore:
             else:
                 self._evict_main(keep)
 
-    def _evict_small(self, keep: _Node | None) -> None:
+    def _evict_small(self, keep: KeyEntry | None) -> None:
         """The oldest of the small queue moves on to the main queue or leaves."""
         node = self._small.oldest
         if node is None:
             return
         if node is not keep and node.uses < _USES_TO_STAY:
-            self._ghosts.add(node.entry.key)
+            self._ghosts.add(node.key)
             self._evict(node)
             return
         self._small.remove(node)
@@ -560,7 +541,7 @@ class MemoryStore:
         node.uses = 0
         self._main.push(node)
 
-    def _evict_main(self, keep: _Node | None) -> None:
+    def _evict_main(self, keep: KeyEntry | None) -> None:
         """The oldest of the main queue that nobody used leaves."""
         for _ in range(_SECOND_CHANCES):
             node = self._main.oldest
@@ -577,7 +558,7 @@ class MemoryStore:
         if node is not None and node is not keep:
             self._evict(node)
 
-    def _evict(self, node: _Node) -> None:
+    def _evict(self, node: KeyEntry) -> None:
         self.evictions += 1
         self.evicted_octets += node.octets
         self._drop(node)

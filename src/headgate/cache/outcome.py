@@ -159,24 +159,43 @@ def cache_status(
     when given, as a String: octets that none may hold are left out (section 2.7 says it is for people). What is
     served in place of an error that the origin answered with (`forwarded_status`) is no hit (section 2.1).
     """
-    value = b"headgate"
+    if key or collapsed:
+        before, after = _around(outcome, reason, key, stored, collapsed, forwarded_status)
+    else:
+        case = ((forwarded_status << 6 | reason) << 4 | outcome) << 1 | (1 if stored else 0)
+        known = _known.get(case)
+        if known is None:
+            known = _around(outcome, reason, key, stored, collapsed, forwarded_status)
+            if len(_known) >= _MAX_KNOWN:
+                _known.clear()
+            _known[case] = known
+        before, after = known
+    return before + after if ttl is None else b"%b; ttl=%d%b" % (before, ttl, after)
+
+
+# What stands before and behind the lifetime, for what has no key: origins have 900 statuses to make up.
+_known: Final[dict[int, tuple[bytes, bytes]]] = {}
+_MAX_KNOWN: Final = 1024
+
+
+def _around(
+    outcome: int, reason: int, key: bytes, stored: bool, collapsed: bool, forwarded_status: int
+) -> tuple[bytes, bytes]:
+    before = b"headgate"
     if outcome == HIT or (outcome == STALE and not forwarded_status):
-        value += b"; hit"
+        before += b"; hit"
     elif outcome != REFUSED:
-        value += b"; fwd=" + _FORWARDED_FOR.get(reason, b"miss")
+        before += b"; fwd=" + _FORWARDED_FOR.get(reason, b"miss")
         if forwarded_status:
-            value += b"; fwd-status=%d" % forwarded_status
-    if ttl is not None:
-        value += b"; ttl=%d" % ttl
-    if stored:
-        value += b"; stored"
+            before += b"; fwd-status=%d" % forwarded_status
+    after = b"; stored" if stored else b""
     if collapsed or outcome == COLLAPSED:
-        value += b"; collapsed"
+        after += b"; collapsed"
     if key:
-        value += b"; key=" + _string(key)
+        after += b"; key=" + _string(key)
     if reason != NONE and reason != FRESH:
-        value += b"; detail=" + REASONS[reason].encode()
-    return value
+        after += b"; detail=" + REASONS[reason].encode()
+    return before, after
 
 
 def _string(octets: bytes) -> bytes:

@@ -250,8 +250,10 @@ def set_partial(variant: StoredResponse, piece: Piece, body: Body, is_whole: boo
     held.add(piece.start, body)
     variant.status = 200
     variant.reason = b"OK"
+    fields = variant.fields
     for name in _OF_THE_PART:
-        variant.fields.remove(name)
+        fields.remove(name)
+    variant.fields = fields
     variant.body = held
     variant.length = piece.length
     variant.ranges = held.ranges()
@@ -271,7 +273,9 @@ def set_broken_off(variant: StoredResponse, body: Body, length: int) -> bool:
         return False
     held = PartialBody()
     held.add(0, body)
-    variant.fields.remove(b"content-length")
+    fields = variant.fields
+    fields.remove(b"content-length")
+    variant.fields = fields
     variant.body = held
     variant.length = length
     variant.ranges = held.ranges()
@@ -339,13 +343,14 @@ def _complete(variant: StoredResponse, held: PartialBody) -> None:
         variant.body = whole
         variant.ranges = None
         variant.is_complete = True
-        variant.fields.set(b"content-length", b"%d" % variant.length, b"Content-Length")
+        fields = variant.fields
+        fields.set(b"content-length", b"%d" % variant.length, b"Content-Length")
+        variant.fields = fields
 
 
 def _take_metadata(stored: StoredResponse, part: StoredResponse) -> None:
     """Section 3.4: the fields of the newer response replace those that are stored; its times are the newer ones."""
     stored.fields = merge_fields(stored.fields, part.fields)
-    stored.head = b""
     stored.request_time = part.request_time
     stored.response_time = part.response_time
     stored.date = part.date

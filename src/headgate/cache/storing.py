@@ -159,7 +159,7 @@ def build(
     strip_response(fields)
     variant = StoredResponse(key, response.status, response.reason, fields, MemoryBody())
     selected = selecting(fields.get_all(b"vary"), request.fields)
-    variant.vary = selected if selected is not None else []
+    variant.vary = tuple(selected) if selected is not None else ()
     if request.fields.flags & AUTHORIZATION:
         variant.flags = e.AUTHORIZED
     refresh(variant, policy, request_time, response_time)
@@ -188,8 +188,8 @@ def refresh(variant: StoredResponse, policy: Policy, request_time: float, respon
     etag = fields.get(b"etag")
     variant.etag = etag if etag is not None else b""
     variant.tags = _tags(fields)
-    variant.head = b""
     _take_out(fields, said, policy)
+    variant.fields = fields
 
 
 def _flags_of(said: Directives, basis: int, policy: Policy) -> int:

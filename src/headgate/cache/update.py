@@ -162,9 +162,9 @@ def _update(
     merged = merge_fields(variant.fields, newer)
     names = vary_names(merged.get_all(b"vary"))
     if names is None:
-        variant.vary = [_FITS_NOBODY]
+        variant.vary = (_FITS_NOBODY,)
     elif names != [name for name, _ in variant.vary]:
         selected = selecting(merged.get_all(b"vary"), request.fields)
-        variant.vary = selected if selected is not None else [_FITS_NOBODY]
+        variant.vary = tuple(selected) if selected is not None else (_FITS_NOBODY,)
     variant.fields = merged
     storing.refresh(variant, policy, request_time, response_time)

@@ -15,6 +15,7 @@ make the list of a variant large; how many variants a key has is bounded by `Pol
 
 import hashlib
 import re
+from collections.abc import Sequence
 from typing import Final
 
 from headgate.cache.entry import StoredResponse
@@ -116,10 +117,12 @@ def selected(name: bytes, fields: Fields) -> bytes:
 
 def matches(variant: StoredResponse, fields: Fields) -> bool:
     """Whether a stored response may be used for a request as far as its Vary goes."""
+    if not variant.vary:
+        return True
     return all(selected(name, fields) == value for name, value in variant.vary)
 
 
-def matching(variants: list[StoredResponse], fields: Fields) -> list[StoredResponse]:
+def matching(variants: Sequence[StoredResponse], fields: Fields) -> list[StoredResponse]:
     """Return the variants that a request may get, the preferred one first.
 
     The most recent by Date goes first (section 4), but one that varies goes before one that does not: some origins
@@ -145,7 +148,7 @@ def matching(variants: list[StoredResponse], fields: Fields) -> list[StoredRespo
     return found
 
 
-def choose(variants: list[StoredResponse], fields: Fields) -> StoredResponse | None:
+def choose(variants: tuple[StoredResponse, ...], fields: Fields) -> StoredResponse | None:
     """Return the variant to use for a request, None when none fits."""
     if len(variants) == 1:  # as good as always
         return variants[0] if matches(variants[0], fields) else None

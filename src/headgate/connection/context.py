@@ -34,6 +34,7 @@ class ConnectionContext:
         self.tls_version = ""
         self.log_fields = b""  # what the access log says of the connection, encoded once
         self.owner: object | None = None  # the listener
+        self.behalf: ConnectionContext | None = None  # of exchanges of ours for it (proxy/on_behalf)
         self.alt_svc = b""  # what answers say of HTTP/3 (RFC 7838), b"" for nothing
 
     def announce(self, fields: Fields) -> None:

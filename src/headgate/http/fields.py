@@ -128,7 +128,10 @@ class Fields:
 
     def get_all(self, name: bytes) -> list[bytes]:
         """Return every value called `name`, in order."""
-        return [self.value(i) for i, n in enumerate(self.names) if n == name]
+        names = self.names
+        if name not in names:
+            return []
+        return [self.value(i) for i in range(names.index(name), len(names)) if names[i] == name]
 
     def add(self, name: bytes, value: bytes, wire_name: bytes = b"") -> None:
         """Append a line; `wire_name` keeps a spelling other than lower case. The caller vouches for the grammar."""

@@ -55,7 +55,7 @@ from headgate.connection.exchange import Downstream, Exchange, Handler
 from headgate.counters import CACHE_FIRST, CACHE_HELD, CACHE_REFRESHED, CACHE_SLICES_FIRST
 from headgate.engine.events import Request, Response
 from headgate.http.date import add_date
-from headgate.http.fields import AUTHORIZATION, DATE, RANGE, Fields
+from headgate.http.fields import AUTHORIZATION, CONDITIONAL, DATE, RANGE, Fields
 from headgate.net.poller import Poller
 from headgate.proxy.answers import answer_error
 from headgate.proxy.caching import Cache
@@ -175,6 +175,16 @@ class Passing(Handler, Downstream):
         self.handler.inner.downstream_closed(exchange)
 
 
+def _is_common_form(request: Request) -> bool:
+    """Tell whether a request can go to the origin as it is, for whoever waits for the answer."""
+    return (
+        request.version == 11
+        and request.fields.flags & (CONDITIONAL | RANGE) == 0
+        and not request.close
+        and not request.expect_continue
+    )
+
+
 @final
 class CacheHandler(Handler):
     """Answers the exchanges of one route from the cache of this worker, or through `inner`."""
@@ -290,16 +300,18 @@ class CacheHandler(Handler):
         is_shared: bool,
         is_second: bool = False,
     ) -> None:
-        asked = client.request
-        fields = asked.fields.copy()
-        if variant is not None:
-            if client.slice < 0:
-                fields.remove(b"range")
-            add_validators(fields, variant)
-        elif is_shared:
-            drop_conditions(fields)
-        request = Request(asked.method, asked.target, 11, fields)
-        request.host = asked.host
+        request = client.request
+        if variant is not None or not _is_common_form(request):
+            asked = request
+            fields = asked.fields.copy()
+            if variant is not None:
+                if client.slice < 0:
+                    fields.remove(b"range")
+                add_validators(fields, variant)
+            elif is_shared:
+                drop_conditions(fields)
+            request = Request(asked.method, asked.target, 11, fields)
+            request.host = asked.host
         flight = Flight(self, key, client, request, variant, reason, is_shared)
         flight.is_second = is_second
         if is_shared:
@@ -351,7 +363,7 @@ class CacheHandler(Handler):
     def suits(self, request: Request, stored: StoredResponse, now: float) -> bool:
         """Tell whether a response may answer this request as it stands (RFC 9111 section 4)."""
         entry = KeyEntry(stored.key)
-        entry.variants.append(stored)
+        entry.add(stored)
         return decide(request, entry, self.policy, now).action in (SERVE, SERVE_AND_REVALIDATE)
 
     def unfit(self, request: Request, stored: StoredResponse, now: float) -> int:
@@ -459,7 +471,7 @@ class CacheHandler(Handler):
         """Forget what would answer this request: it is of no use to its client."""
         entry = self.cache.find(self._key_of(client))
         if entry is not None:
-            for variant in entry.variants[:]:
+            for variant in entry.variants:
                 self.cache.remove_variant(variant)
 
     def keep_beginning(self, stored: StoredResponse, fill: Fill) -> None:
@@ -600,7 +612,8 @@ class CacheHandler(Handler):
     def mark(self, fields: Fields, status: bytes) -> None:
         """Add our member of Cache-Status."""
         if self.shows:
-            fields.add(b"cache-status", status, b"Cache-Status")
+            fields.names.append(b"cache-status")  # of no kind that has a flag
+            fields.lines.append(b"Cache-Status: " + status)
 
     def _note(self, client: Exchange, outcome: int, reason: int) -> None:
         """Count, and let the log say what became of a request."""

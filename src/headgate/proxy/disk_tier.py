@@ -84,7 +84,7 @@ class DiskTier:
                 disk.remove(key, 0.0)
                 continue
             variant.generation = memory.generation  # judged by the disk's purges, which are the same
-            entry.variants.append(variant)
+            entry.add(variant)
             memory.put(variant)
         if not entry.variants:
             return known

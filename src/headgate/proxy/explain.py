@@ -42,9 +42,9 @@ def explain(
         if found:
             place = "disk"
             entry = KeyEntry(key)
-            entry.variants.extend(found)
+            entry.variants += tuple(found)
     decision = decide(request, entry, policy, now)
-    variants = entry.variants if entry is not None else []
+    variants = entry.variants if entry is not None else ()
     fitting = choose(variants, request.fields) if variants else None
     return {
         "key": key.decode("latin-1"),

@@ -86,9 +86,10 @@ class Flight(Downstream, ReaderOwner):
         self.head: Response | None = None  # of a slice, for those who come later
         self.is_second = False  # for those to whom the one before did not suit
         self.state: int = AWAITING
-        self.waiting: dict[Exchange, None] = {}
+        self.leader: Exchange | None = None  # the one whose request this is
+        self._leads = False  # that one waits for the head
+        self.waiting: dict[Exchange, None] | None = None  # the others who do
         self.readers: list[Reader] = []
-        self.leader: Exchange | None = None
         self.fill: Fill | None = None
         self.stored: StoredResponse | None = None  # what is being filled
         self.piece: Piece | None = None  # what it is of the whole, None: all
@@ -105,19 +106,22 @@ class Flight(Downstream, ReaderOwner):
         )
 
     def __repr__(self) -> str:
-        return f"<Flight {self.key.decode('latin-1')} state={self.state} {len(self.waiting)} waiting>"
+        return f"<Flight {self.key.decode('latin-1')} state={self.state} {len(self.waiting or ())} waiting>"
 
     # -- clients
 
     def wait(self, client: Exchange) -> None:
         """Let a client wait for the head."""
+        if self.waiting is None:
+            self.waiting = {}
         self.waiting[client] = None
         client.attempt = self
 
     def lead(self, client: Exchange) -> None:
         """Let the client wait whose request this is: only that one may get an answer that is not stored."""
         self.leader = client
-        self.wait(client)
+        self._leads = True
+        client.attempt = self
 
     def join(self, client: Exchange) -> bool:
         """Let a client read what is being filled, if it suits its request; tell whether it does."""
@@ -153,10 +157,12 @@ class Flight(Downstream, ReaderOwner):
 
     def left(self, client: Exchange) -> None:
         """A client is gone."""
-        self.waiting.pop(client, None)
         if client is self.leader:
             self.leader = None
-        if self.state == DIRECT or (self.state == AWAITING and not self.waiting):
+            self._leads = False
+        elif self.waiting is not None:
+            self.waiting.pop(client, None)
+        if self.state == DIRECT or (self.state == AWAITING and not self._leads and not self.waiting):
             # Without a head nobody knows whether it would be of use: who asks and goes makes the origin work no more
             # than without a cache.
             self.abandon()
@@ -288,7 +294,10 @@ class Flight(Downstream, ReaderOwner):
         handler = self.handler
         if leader is not None:
             outcome = handler.outcome_of(self.variant, self.reason)
-            self._let_read(handler.read_first(leader, stored, fill, response, outcome, self.reason))
+            # Its head goes out with what comes next: at the end of the origin's turn at the latest (`flush`).
+            reader = handler.read_first(leader, stored, fill, response, outcome, self.reason)
+            reader.owner = self
+            self.readers.append(reader)
         for client in waiting:
             if client is not leader and not self.join(client):
                 self._let_go(client, stored)
@@ -327,8 +336,15 @@ class Flight(Downstream, ReaderOwner):
             self.handler.go_second(client)
 
     def _take_waiting(self) -> list[Exchange]:
-        waiting = list(self.waiting)
-        self.waiting = {}
+        """Return all who wait for the head, the leader first; they wait no more."""
+        waiting: list[Exchange] = []
+        leader = self.leader
+        if self._leads and leader is not None:
+            self._leads = False
+            waiting.append(leader)
+        if self.waiting is not None:
+            waiting.extend(self.waiting)
+            self.waiting = None
         for client in waiting:
             client.attempt = None
         return waiting

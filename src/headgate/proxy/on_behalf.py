@@ -9,7 +9,13 @@ from headgate.http.fields import Fields
 
 
 def context_of(client: ConnectionContext) -> ConnectionContext:
-    """Return what an exchange of ours says of its connection: the client's facts, without what ends with it."""
+    """Return what an exchange of ours says of its connection: the client's facts, without what ends with it.
+
+    Made once for each connection: what it says changes only as a client of QUIC moves.
+    """
+    known = client.behalf
+    if known is not None and known.port == client.port and known.peer == client.peer:
+        return known
     own = ConnectionContext(client.listener, client.peer, client.port, client.scheme, client.forwarded)
     own.destination = client.destination
     own.destination_port = client.destination_port
@@ -17,6 +23,7 @@ def context_of(client: ConnectionContext) -> ConnectionContext:
     own.network = client.network
     own.sni = client.sni
     own.tls_version = client.tls_version
+    client.behalf = own
     return own
 
 

@@ -1,7 +1,7 @@
 """From a stored response, or one that is being stored, to a client: the head, and content at the client's pace.
 
 A head is made from the stored lines, which are never changed: Age (RFC 9111 section 5.1) and Cache-Status (RFC 9211)
-come behind a copy of the list. Content goes out in the pieces that it lies in; none is copied for a client. A
+come behind a copy of them. Content goes out in the pieces that it lies in; none is copied for a client. A
 client that does not take what is written has its place remembered in a `Reader`, and nothing is read for it
 meanwhile.
 """
@@ -26,15 +26,13 @@ PIECE: Final = 64 * 1024
 
 def stored_fields(variant: StoredResponse, age: int, status: bytes) -> Fields:
     """Return a section of its own for one answer: as stored, with Age and Cache-Status (b"": none)."""
-    stored = variant.fields
-    names = stored.names[:]
-    lines = stored.lines[:]
-    names.append(b"age")
-    lines.append(b"Age: %d" % age)
+    fields = variant.copy_fields()
+    fields.names.append(b"age")
+    fields.lines.append(b"Age: %d" % age)
     if status:
-        names.append(b"cache-status")
-        lines.append(b"Cache-Status: " + status)
-    return Fields(names, lines, stored.flags)
+        fields.names.append(b"cache-status")
+        fields.lines.append(b"Cache-Status: " + status)
+    return fields
 
 
 @trait

@@ -54,5 +54,5 @@ def stored_of(
 def entry_of(*variants: StoredResponse) -> KeyEntry:
     """Put variants under one key, the newest last."""
     entry = KeyEntry(b"http://example.com/")
-    entry.variants.extend(variants)
+    entry.variants = tuple(variants)
     return entry

@@ -273,7 +273,7 @@ def test_what_is_not_combined(stored, newer):
 
 def test_other_selecting_fields_and_codings_are_not_combined():
     stored, newer = part(0, 10), part(10, 20)
-    newer.vary = [(b"foo", b"1")]
+    newer.vary = ((b"foo", b"1"),)
     assert not combine(stored, newer)
     newer = part(10, 20)
     newer.fields.add(b"content-encoding", b"gzip")
@@ -297,11 +297,10 @@ def test_a_combined_response_takes_the_newer_metadata():
     newer.fields.add(b"a", b"2")
     newer.fresh_until = 99.0
     newer.response_time = 9.0
-    stored.head = b"old"
     assert combine(stored, newer)
     assert stored.fields.get_all(b"a") == [b"2"]
     assert stored.fields.get_all(b"b") == [b"1"]
-    assert (stored.fresh_until, stored.response_time, stored.head) == (99.0, 9.0, b"")
+    assert (stored.fresh_until, stored.response_time) == (99.0, 9.0)
 
 
 def test_a_complete_response_takes_the_metadata_alone():

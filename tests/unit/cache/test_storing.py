@@ -194,7 +194,7 @@ def test_numbers():
     assert stored.flags == e.EXPLICIT | e.IMMUTABLE
     assert (stored.etag, stored.last_modified) == (b'W/"x"', int(NOW) - 1000)
     assert stored.tags == (b"a", b"b", b"c")
-    assert stored.vary == [(b"accept-language", b"de")]
+    assert stored.vary == ((b"accept-language", b"de"),)
 
 
 @pytest.mark.parametrize(

@@ -32,7 +32,7 @@ def fields(*pairs):
 
 def stored(selected, date=0, received=0.0):
     made = StoredResponse(b"k", 200, b"OK", Fields([], []), MemoryBody())
-    made.vary = selected
+    made.vary = tuple(selected)
     made.date = date
     made.response_time = received
     return made

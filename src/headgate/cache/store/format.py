@@ -95,13 +95,14 @@ def encode(variant: StoredResponse, content: bytes, file: FileContent | None = N
     for name, value in variant.vary:
         strings += (name, value)
     strings += variant.tags
-    lines = variant.fields.lines
+    fields = variant.fields
+    lines = fields.lines
     strings += lines
     blocks = [] if file is None else file.blocks
     numbers = _NUMBERS.pack(
         variant.status,
         variant.flags,
-        variant.fields.flags,
+        fields.flags,
         # bit 1: ranges are given, be they none
         (1 if variant.is_complete else 0) | (0 if variant.ranges is None else 2),
         variant.request_time,
@@ -179,7 +180,7 @@ def _decoded(record: bytes) -> Record:
     tags_at = 4 + 2 * n_vary
     lines = strings[tags_at + n_tags :]
     variant = _response(numbers, strings, Fields([_name(line) for line in lines], lines))
-    variant.vary = [(strings[i], strings[i + 1]) for i in range(4, tags_at, 2)]
+    variant.vary = tuple([(strings[i], strings[i + 1]) for i in range(4, tags_at, 2)])
     variant.tags = tuple(strings[tags_at : tags_at + n_tags])
     if numbers[3] & 2:
         variant.ranges = [(values[i], values[i + 1]) for i in range(0, n_ranges, 2)]

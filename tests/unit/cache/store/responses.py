@@ -19,7 +19,7 @@ def key_of(number):
 def response(key, content=b"content", vary=(), tags=(), generation=0, at=0.0):
     fields = Fields([b"content-type", b"x-key"], [b"Content-Type: text/plain", b"x-key: " + key])
     stored = StoredResponse(key, 200, b"OK", fields, MemoryBody([content] if content else []))
-    stored.vary = list(vary)
+    stored.vary = tuple(vary)
     stored.tags = tuple(tags)
     stored.generation = generation
     stored.request_time = at

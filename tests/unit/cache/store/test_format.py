@@ -44,7 +44,7 @@ def responses(draw):
     stored.status = draw(st.integers(100, 999))
     stored.flags = draw(st.integers(0, 63))
     stored.reason, stored.etag = draw(octets), draw(octets)
-    stored.vary = draw(st.lists(st.tuples(octets, octets), max_size=3))
+    stored.vary = tuple(draw(st.lists(st.tuples(octets, octets), max_size=3)))
     stored.tags = tuple(draw(st.lists(octets, max_size=3)))
     for name in ("request_time", "response_time", "born", "lifetime", "fresh_until"):
         setattr(stored, name, draw(times))
