@@ -26,7 +26,7 @@ from headgate.cache.conditional import (
     is_for_origin,
     not_modified_fields,
 )
-from headgate.cache.entry import NO_CACHE, KeyEntry, StoredResponse
+from headgate.cache.entry import NO_CACHE, KeyEntry, MemoryBody, StoredResponse
 from headgate.cache.fill import Fill
 from headgate.cache.invalidation import is_safe, targets
 from headgate.cache.key import primary_key
@@ -601,13 +601,33 @@ class CacheHandler(Handler):
 
     def pass_head(self, client: Exchange, outcome: int, reason: int, why: int, response: Response) -> None:
         """Send the head of an answer that is not stored; `why` says why not."""
+        self._note_direct(client, outcome, reason, why, response)
+        client.context.announce(response.fields)
+        client.downstream.respond(response)
+
+    def has_it(self, request: Request, response: Response, now: float) -> bool:
+        """Tell whether a client has what an answer holds that is not stored: by its conditions, which the origin did
+        not get to see (RFC 9110 section 13.2.1)."""
+        if response.status != 200 or request.fields.flags & CONDITIONAL == 0:
+            return False
+        return evaluate(request, self.build(b"", request, response, now, now), now) == 304
+
+    def pass_not_modified(
+        self, client: Exchange, outcome: int, reason: int, why: int, response: Response
+    ) -> None:
+        """Send 304 in place of an answer that is not stored."""
+        self._note_direct(client, outcome, reason, why, response)
+        reader = Reader(client, self.cache.values, None, MemoryBody())
+        client.attempt = reader
+        client.handler = self
+        reader.begin(304, b"Not Modified", not_modified_fields(response.fields), 0)
+        reader.go_on()
+
+    def _note_direct(self, client: Exchange, outcome: int, reason: int, why: int, response: Response) -> None:
         self._note(client, outcome, reason)
         if why != words.NONE:
             client.cache_stored = words.REASONS[why]
-        fields = response.fields
-        self.mark(fields, cache_status(outcome, reason, forwarded_status=response.status))
-        client.context.announce(fields)
-        client.downstream.respond(response)
+        self.mark(response.fields, cache_status(outcome, reason, forwarded_status=response.status))
 
     def mark(self, fields: Fields, status: bytes) -> None:
         """Add our member of Cache-Status."""

@@ -366,7 +366,12 @@ class Flight(Downstream, ReaderOwner):
         else:
             leader.attempt = self
             outcome = handler.outcome_of(self.variant, self.reason)
-            handler.pass_head(leader, outcome, self.reason, why, response)
+            # The client's conditions were not forwarded if the answer was to be for all, or to confirm.
+            if (self.is_shared or self.variant is not None) and handler.has_it(leader.request, response, now):
+                self.state = DISCARDING
+                handler.pass_not_modified(leader, outcome, self.reason, why, response)
+            else:
+                handler.pass_head(leader, outcome, self.reason, why, response)
         for client in waiting:
             if client is not leader:
                 handler.go_alone(client, KNOWN_UNCACHEABLE)

@@ -391,3 +391,29 @@ def test_rfc9111_4_3_1_both_validators_are_sent(gate, story):
     assert asked.get("if-none-match") == '"one"'
     assert asked.get("if-modified-since") == "Thu, 01 Jan 1970 00:00:00 GMT"
     assert (asked.get("cache-control"), asked.get("b")) == ("x", "1")
+
+
+@pytest.mark.parametrize("size", [2048, 1 << 20])
+@pytest.mark.parametrize("said", ["Cache-Control: no-store", "Cache-Control: private, max-age=9"])
+def test_rfc9110_13_2_1_conditions_are_evaluated_with_what_is_not_stored(gate, story, said, size):
+    """They were not forwarded: had the answer been one to store, all were to get it."""
+    path = f"/not-stored-{size}-{len(said)}"
+    body = b"x" * size
+    story.tell(path, body, said, TAG, "Content-Type: a/b")
+    reply = ask(gate, path, If_None_Match='"one"')
+    assert (reply.status, reply.body, reply.headers["content-type"]) == (304, b"", None)
+    assert reply.cache.startswith("headgate; fwd=uri-miss; fwd-status=200")
+    assert story.asked(path)[0].get("if-none-match") is None
+    # From now on nobody waits for this key, and conditions go to the origin.
+    assert ask(gate, path, If_None_Match='"one"').status == 304
+    assert story.asked(path)[1].get("if-none-match") == '"one"'
+    assert ask(gate, path, If_None_Match='"two"').body == body
+
+
+def test_rfc9110_13_2_1_a_stored_response_that_is_replaced_by_one_that_is_not(gate, story):
+    story.tell("/replaced", b"old", "Cache-Control: max-age=0", TAG)
+    ask(gate, "/replaced")
+    story.tell("/replaced", b"new", "Cache-Control: no-store", 'ETag: "two"')
+    assert ask(gate, "/replaced", If_None_Match='"two"').status == 304
+    assert story.asked("/replaced")[1].get("if-none-match") == '"one"'
+    assert ask(gate, "/replaced").body == b"new"
