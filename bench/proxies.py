@@ -306,8 +306,8 @@ def headgate_config(job: Job) -> str:
 
 
 def headgate_cache(job: Job) -> str:
-    """Return the [cache] of headgate.toml."""
-    disk = '\ndisk = "2GiB"' if job.profile.cache == "disk" else ""
+    """Return the [cache] of headgate.toml. "disk": what is large is not in memory, as by Traffic Server's cutoff."""
+    disk = '\nmax_object = "64KiB"\ndisk = "2GiB"' if job.profile.cache == "disk" else ""
     return f'[cache]\nenabled = true\nmemory = "{job.profile.cache_mib}MiB"{disk}'
 
 

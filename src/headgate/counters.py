@@ -313,6 +313,9 @@ for _kind in CACHE_PURGE_KINDS:
 CACHE_EVICTED: Final = _counter("cache_evicted_total", "Keys that left the memory for want of room.")
 CACHE_OCTETS: Final = _gauge("cache_memory_bytes", "Memory that stored responses take now.")
 CACHE_OBJECTS: Final = _gauge("cache_objects", "Responses stored in memory now.")
+CACHE_SENDFILE: Final = _counter(
+    "cache_sendfile_bytes_total", "Content of stored responses sent from files by sendfile."
+)
 _DISK = "Look-ups in the cache on disk, by what they found."
 CACHE_DISK_HITS: Final = _counter("cache_disk_lookups_total", _DISK, result="hit")
 CACHE_DISK_MISSES: Final = _counter("cache_disk_lookups_total", _DISK, result="miss")

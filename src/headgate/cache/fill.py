@@ -19,7 +19,7 @@ Readers are the owner's: a fill knows nothing of connections.
 from typing import Final, final
 
 from headgate.cache.entry import Body, MemoryBody
-from headgate.cache.store.bodies import CheckedBody, Upload
+from headgate.cache.store.bodies import CheckedBody, OpenFile, Upload
 
 # Held of content that is not kept, for readers that are behind: as much as a socket's buffer takes at once. nginx
 # buffers 64 KiB of an answer, Varnish's streams have 128 KiB windows.
@@ -40,6 +40,7 @@ class Fill:
     __slots__ = (
         "_chunks",
         "_disk_limit",
+        "_held",
         "_spool",
         "_starts",
         "broken",
@@ -66,6 +67,7 @@ class Fill:
         self.spooled: int = 0  # octets that are in a file alone; chunks begin behind them
         self.failure: OSError | None = None  # the disk's
         self._spool: Body | None = None  # where those are read
+        self._held: OpenFile | None = None  # whose file that is, once it is complete
         self._disk_limit: int = 0
 
     def __repr__(self) -> str:
@@ -144,6 +146,7 @@ class Fill:
         self.upload = None
         if self._spool is not None:
             self._spool = body
+            self._held = body.hold()
 
     def close(self) -> None:
         """Nobody reads any more: let go of the file."""
@@ -156,6 +159,10 @@ class Fill:
             upload.close()
         if isinstance(spool, Upload):
             spool.close()
+        held = self._held
+        if held is not None:
+            self._held = None
+            held.release()
 
     def read(self, at: int, limit: int) -> bytes:
         """Return what is there from `at` on, at most `limit` octets: a whole piece where that is possible.

@@ -44,7 +44,7 @@ from headgate.http.fields import DATE, Fields
 from headgate.http.status import reason_phrase
 from headgate.net.poller import READ, WRITE, Poller
 from headgate.net.transport import DONE as HANDSHAKE_DONE
-from headgate.net.transport import WANT_WRITE, Transport
+from headgate.net.transport import NOT_SENT, WANT_WRITE, Transport
 
 HANDSHAKE: Final = 0
 HTTP: Final = 1
@@ -60,6 +60,9 @@ LINGER_SECONDS: Final = 2.0
 # What is read away meanwhile: many a client looks for the answer only once it has sent all it has, and what lingers
 # is bounded by its time already (nginx lingers for 5 to 30 s, without a bound on octets).
 MAX_LINGER: Final = 64 * 1024 * 1024
+# Octets of files that one connection sends before the others have their turn: a tenth of a millisecond where the file
+# is in the page cache. nginx stops after 2 MiB.
+FILE_TURN: Final = 1024 * 1024
 
 
 @final
@@ -93,6 +96,8 @@ class DownstreamConnection(Accepted, Downstream):
         self._again = False
         self._discarded = 0
         self._stalled = False
+        self._turn = 0.0  # the round in which octets of files were sent last, and how many
+        self._turn_sent = 0
         self._first = b""  # what may be the beginning of HTTP/2 in the clear
         self._parting = False  # closes at the end of this round
         self._deadline_counter = TIMEOUT_HANDSHAKE
@@ -234,7 +239,7 @@ class DownstreamConnection(Accepted, Downstream):
             self.tunnel.close("idle-timeout")
             return
         counter = self._deadline_counter
-        if self.phase == HTTP and self.unsent > 0:
+        if self.phase == HTTP and (self.unsent > 0 or self._stalled):
             counter = TIMEOUT_WRITE
         self.values[counter] += 1
         exchange = self.exchange
@@ -397,6 +402,35 @@ class DownstreamConnection(Accepted, Downstream):
         if exchange is not None and self.engine.sending == DONE:
             self._answered(exchange)
         return True
+
+    def send_file(self, descriptor: int, at: int, size: int) -> int:
+        exchange = self.exchange
+        engine = self.engine
+        if exchange is None or self._stalled:
+            return 0
+        if not self.transport.sends_files or not engine.may_send_apart(size):
+            return NOT_SENT
+        output = engine.take_output()
+        if self._turn != self.poller.now:
+            self._turn = self.poller.now
+            self._turn_sent = 0
+        most = min(size, FILE_TURN - self._turn_sent)
+        try:
+            sent = self._send_file(output, descriptor, at, most)
+        except TransportError as error:
+            self._fail(error)
+            return 0
+        self.values[DOWNSTREAM_WRITTEN] += len(output) + max(sent, 0)
+        if sent == NOT_SENT:
+            return NOT_SENT
+        engine.sent_apart(sent)
+        exchange.bytes_out += sent
+        self._turn_sent += sent
+        if sent < size:
+            self._stalled = True
+            self.deadline = self.poller.now + self.settings.write_idle
+            self._want(self._interest | WRITE)
+        return sent
 
     def abort(self, reason: str) -> None:
         exchange = self.exchange

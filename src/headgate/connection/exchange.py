@@ -16,6 +16,7 @@ from headgate.connection.context import ConnectionContext
 from headgate.engine.events import Request, Response
 from headgate.http.fields import Fields
 from headgate.http.forwarded import ForwardedInfo
+from headgate.net.transport import NOT_SENT
 
 # The version of a "request" that is none: all that a tcp connection was, for balancing and for the log.
 TCP: Final = 1
@@ -43,6 +44,14 @@ class Downstream:
         False: the client does not take it all; produce nothing more before `downstream_drained`.
         """
         raise NotImplementedError
+
+    def send_file(self, descriptor: int, at: int, size: int) -> int:
+        """Send octets [at, at + size) of a file, at once and behind all that is queued; return how many were taken.
+
+        Fewer than `size`: the client takes no more for now; go on at `downstream_drained`. NOT_SENT: nothing was
+        taken, and `write` has to do it. The descriptor is not needed any more when this returns.
+        """
+        return NOT_SENT
 
     def abort(self, reason: str) -> None:
         """The answer cannot be completed: close, so that the client sees that it is cut short."""

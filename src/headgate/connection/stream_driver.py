@@ -146,6 +146,27 @@ class StreamDriver(Pollable):
         self._want(self._interest | WRITE)
         return False
 
+    def _send_file(self, data: bytes, descriptor: int, at: int, size: int) -> int:
+        """Write `data` now, and behind it octets [at, at + size) of a file as far as the socket takes them.
+
+        Returns how many of those, or NOT_SENT. Who has more to send wants WRITE. Raises `TransportError`.
+        """
+        if self._deferred:
+            self._deferred = False
+            data = self._unsent + data
+            self._unsent = b""
+        elif self._unsent_at < len(self._unsent):
+            self._unsent = self._unsent[self._unsent_at :] + data
+            self._unsent_at = 0
+            return 0
+        if data:
+            taken = self.transport.write_more(data)
+            if taken < len(data):
+                self._unsent = data
+                self._unsent_at = taken
+                return 0
+        return self.transport.send_file(descriptor, at, size) if size > 0 else 0
+
     def _write_unsent(self) -> bool:
         """Go on writing what was kept; tell whether all is gone. Raises `TransportError`."""
         data = self._unsent

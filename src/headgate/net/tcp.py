@@ -7,15 +7,18 @@ import struct
 from typing import Final, final
 
 from headgate.errors import TransportError
-from headgate.net.transport import Transport
+from headgate.net.transport import NOT_SENT, Transport
 
 # read(2) and write(2) by descriptor: half the interpreter's cost of the socket's own methods.
 _read: Final = os.read
 _write: Final = os.write
+_sendfile: Final = os.sendfile
 # SO_LINGER on, for no time: what was not sent is thrown away, and the peer gets a reset.
 RESET: Final = struct.pack("ii", 1, 0)
 # EINPROGRESS: a Fast Open whose cookie is gone since; the SYN went out without the data.
 _WOULD_BLOCK: Final = (errno.EAGAIN, errno.EWOULDBLOCK, errno.EINTR, errno.EINPROGRESS)
+# What sendfile(2) says of the file, not of the socket: its disk fails; its file system or this kernel cannot do it.
+_OF_THE_FILE: Final = (errno.EIO, errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP, errno.EOVERFLOW, errno.ESTALE)
 
 
 def broken(what: str, error: OSError) -> TransportError:
@@ -33,6 +36,7 @@ class TcpTransport(Transport):
         self._sock = sock
         self._fd = sock.fileno()
         self._closed = False
+        self.sends_files = True
 
     def __repr__(self) -> str:
         return f"<TcpTransport fd={self._fd}>"
@@ -59,6 +63,29 @@ class TcpTransport(Transport):
             if error.errno in _WOULD_BLOCK:
                 return 0
             raise broken("write", error) from error
+
+    def write_more(self, data: bytes) -> int:
+        try:
+            return self._sock.send(data, socket.MSG_MORE)
+        except BlockingIOError:
+            return 0
+        except OSError as error:
+            if error.errno in _WOULD_BLOCK:
+                return 0
+            raise broken("write", error) from error
+
+    def send_file(self, descriptor: int, at: int, size: int) -> int:
+        try:
+            return _sendfile(self._fd, descriptor, at, size) or NOT_SENT
+        except BlockingIOError:
+            return 0
+        except OSError as error:
+            number = error.errno
+            if number in _WOULD_BLOCK:
+                return 0
+            if number in _OF_THE_FILE:
+                return NOT_SENT
+            raise broken("sendfile", error) from error
 
     def shutdown(self) -> None:
         try:

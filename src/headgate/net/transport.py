@@ -13,6 +13,9 @@ DONE: Final = 0
 WANT_READ: Final = 1
 WANT_WRITE: Final = 2
 
+# What `send_file` says of octets that have to be read and written.
+NOT_SENT: Final = -1
+
 
 @mypyc_attr(allow_interpreted_subclasses=True)
 class Transport:
@@ -20,10 +23,12 @@ class Transport:
 
     `early`: it connects with what is written first, which may arrive twice or not at all (TCP Fast Open).
     `peer` is the address that was dialled, for whoever has to say where something failed; "" where nobody dialled.
+    `sends_files`: octets of files need not pass through this process.
     """
 
     peer: str = ""
     early: bool = False
+    sends_files: bool = False
 
     def fileno(self) -> int:
         """Return the descriptor to poll."""
@@ -45,6 +50,18 @@ class Transport:
         """Take bytes from the front of `data`; return how many. 0: would block, wait for writability. Raises only if
         nothing of `data` can have arrived: who may not send it twice sends it again then."""
         raise NotImplementedError
+
+    def write_more(self, data: bytes) -> int:
+        """`write` of what is followed by more at once: it need not be a segment of its own."""
+        return self.write(data)
+
+    def send_file(self, descriptor: int, at: int, size: int) -> int:
+        """Take octets [at, at + size) of a file, as far as there is room; return how many. 0: would block.
+
+        NOT_SENT: nothing was taken, and the file is the reason (it ends here, its file system cannot do it, its disk
+        fails): reading it says which.
+        """
+        return NOT_SENT
 
     def alpn(self) -> bytes:
         """Return the protocol that the handshake agreed on (RFC 7301), b"" for none."""

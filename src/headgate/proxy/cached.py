@@ -507,19 +507,37 @@ class CacheHandler(Handler):
         forwarded_status: int = 0,
     ) -> None:
         """Answer from a stored response; `forwarded_status` is what the origin said first, 0 when nothing."""
+        if not self._is_there(variant):
+            found = self._find_another(client, variant, now)
+            if found is None:
+                self.go_alone(client, words.NOT_STORED)
+                return
+            variant = found
         status = evaluate(client.request, variant, now)
         if status == FORWARD:
             self._pass(client, reason, b"")
-            return
-        body = variant.body
-        if isinstance(body, CheckedBody) and not self.cache.is_there(variant, body):
-            self.go_alone(client, words.NOT_STORED)
             return
         self._note(client, outcome, reason)
         fields = self._stored_fields(variant, outcome, reason, now, forwarded_status)
         reader = Reader(client, self.cache.values, None, variant.body, 0, variant.length)
         self._begin(reader, variant, status, fields)
         reader.go_on()
+
+    def _is_there(self, variant: StoredResponse) -> bool:
+        """Tell whether content can be read; where it cannot, the response is not stored any more."""
+        body = variant.body
+        return not isinstance(body, CheckedBody) or self.cache.is_there(variant, body)
+
+    def _find_another(self, client: Exchange, lost: StoredResponse, now: float) -> StoredResponse | None:
+        """The file of what was to answer is gone: another worker may have put another in its place."""
+        body = lost.body
+        if isinstance(body, CheckedBody) and body.is_bad:
+            return None  # the index may have it until the writer has heard
+        decision = decide(client.request, self.cache.find(self._key_of(client)), self.policy, now)
+        variant = decision.variant
+        if decision.action != SERVE or variant is None or not self._is_there(variant):
+            return None
+        return variant
 
     def _begin(self, reader: Reader, variant: StoredResponse, status: int, fields: Fields) -> None:
         """Send the head of a response with these fields, which are the client's own; `status` is what the request's

@@ -11,7 +11,7 @@ stays readable for whoever has it open.
 
 import os
 import zlib
-from typing import Final, final
+from typing import Final, NoReturn, final
 
 from headgate.cache.entry import Body
 from headgate.cache.store.format import BLOCK, FileContent
@@ -19,45 +19,89 @@ from headgate.cache.store.format import BLOCK, FileContent
 INCOMING: Final = "incoming"
 # Files that a worker keeps open: a fraction of its descriptors, which connections need.
 MAX_OPEN_FILES: Final = 512
+# Of too many, so many that are being sent are passed by for one that is not.
+_SPARED: Final = 16
+# So many of the open ones are looked at in one turn whether they still have a name: a tenth of a millisecond.
+_LOOKED_AT: Final = 64
+# `ready` speaks of so many blocks at most while not all are checked.
+_AHEAD: Final = 4
+# Where a block is checked: one at a time, and the memory of one is warm.
+_SCRATCH: Final = bytearray(BLOCK)
+
+
+@final
+class OpenFile:
+    """A file that is open for reading. `readers`: who stands in the middle of it, waiting for a client."""
+
+    __slots__ = ("descriptor", "readers")
+
+    def __init__(self, descriptor: int) -> None:
+        self.descriptor = descriptor
+        self.readers = 0
+
+    def release(self) -> None:
+        """A reader is through."""
+        self.readers -= 1
 
 
 @final
 class OpenFiles:
-    """Descriptors by path; the longest open one is closed when there are too many."""
+    """Files by path; of too many, the one that was not read for longest is closed, rather one without readers."""
 
-    __slots__ = ("_open", "limit")
+    __slots__ = ("_open", "_unseen", "limit")
 
     def __init__(self, limit: int = MAX_OPEN_FILES) -> None:
         self.limit = limit
-        self._open: dict[str, int] = {}
+        self._open: dict[str, OpenFile] = {}  # the one that was read last is the last
+        self._unseen: list[str] = []  # what `close_gone` has still to look at
 
     def __len__(self) -> int:
         return len(self._open)
 
-    def descriptor(self, path: str) -> int:
-        """Return a descriptor for reading `path`, good until the next call. Raises OSError."""
-        descriptor = self._open.get(path, -1)
-        if descriptor < 0:
-            descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-            if len(self._open) >= self.limit:
-                oldest = next(iter(self._open))
-                self.close(oldest)
-            self._open[path] = descriptor
-        return descriptor
+    def take(self, path: str) -> OpenFile:
+        """Return the file at `path`, whose descriptor is good until the next call. Raises OSError."""
+        file = self._open.pop(path, None)
+        if file is None:
+            file = OpenFile(os.open(path, os.O_RDONLY | os.O_CLOEXEC))
+            self._make_room()
+        self._open[path] = file
+        return file
 
     def adopt(self, path: str, descriptor: int) -> None:
         """Take over the descriptor of what will lie at `path`."""
         self.close(path)
-        if len(self._open) >= self.limit:
-            oldest = next(iter(self._open))
-            self.close(oldest)
-        self._open[path] = descriptor
+        self._make_room()
+        self._open[path] = OpenFile(descriptor)
+
+    def _make_room(self) -> None:
+        if len(self._open) < self.limit:
+            return
+        longest = ""
+        for number, path in enumerate(self._open):
+            is_idle = self._open[path].readers == 0
+            if is_idle or not longest:
+                longest = path
+            if is_idle or number == _SPARED:
+                break
+        self.close(longest)
+
+    def close_gone(self) -> None:
+        """Close some of what has neither a name nor a reader any more, which takes up the disk as long as it is open;
+        all are looked at one after the other."""
+        if not self._unseen:
+            self._unseen = list(self._open)
+        for _ in range(min(_LOOKED_AT, len(self._unseen))):
+            path = self._unseen.pop()
+            file = self._open.get(path)
+            if file is not None and file.readers == 0 and not _has_name(file.descriptor):
+                self.close(path)
 
     def close(self, path: str) -> None:
         """Close `path`, where it is open."""
-        descriptor = self._open.pop(path, -1)
-        if descriptor >= 0:
-            os.close(descriptor)
+        file = self._open.pop(path, None)
+        if file is not None:
+            os.close(file.descriptor)
+            file.descriptor = -1  # the number may be somebody else's by now
 
     def close_all(self) -> None:
         """Close everything."""
@@ -65,21 +109,49 @@ class OpenFiles:
             self.close(path)
 
 
+def _has_name(descriptor: int) -> bool:
+    try:
+        return os.fstat(descriptor).st_nlink > 0
+    except OSError:
+        return False
+
+
 @final
 class CheckedBody(Body):
-    """Content in a file of the disk store. `is_bad` once a block was wrong: its owner drops it then."""
+    """Content in a file of the disk store. `is_bad` once a block was wrong: its owner drops it then.
 
-    __slots__ = ("_blocks", "_checked", "_content", "_files", "is_bad", "path")
+    Blocks that were checked are right as long as the file is the same: what its inode, size and time of change say.
+    `descriptor` is that of the octets that `ready` has spoken of, until the next call.
+    """
+
+    __slots__ = (
+        "_blocks",
+        "_checked",
+        "_content",
+        "_file",
+        "_files",
+        "_inode",
+        "_modified",
+        "_unchecked",
+        "descriptor",
+        "is_bad",
+        "path",
+    )
 
     def __init__(self, path: str, content: FileContent, files: OpenFiles) -> None:
         super().__init__()
         self.path = path
         self.size = content.size
         self.is_bad = False
+        self.descriptor = -1
         self._files = files
+        self._file: OpenFile | None = None  # in which blocks were checked
+        self._inode = 0
+        self._modified = 0
         self._content = content
         self._blocks = content.blocks
         self._checked = bytearray(len(content.blocks))
+        self._unchecked = len(content.blocks)
 
     def __repr__(self) -> str:
         return f"<CheckedBody {self.path} {self.size}>"
@@ -89,12 +161,66 @@ class CheckedBody(Body):
         return self._content
 
     def is_there(self) -> bool:
-        """Tell whether its file can be read; from then on it stays readable, even if it is unlinked."""
+        """Tell whether its file can be read, and notice when it has changed.
+
+        One without a name is not there, though it may be open: the disk does not count it any more, and another
+        worker's may have taken its place.
+        """
         try:
-            self._files.descriptor(self.path)
+            has_name = self._recognise(self._files.take(self.path)) > 0
         except OSError:
             return False
-        return not self.is_bad
+        return has_name and not self.is_bad
+
+    def hold(self) -> OpenFile | None:
+        """Have the file stay open until `release`, even if it is unlinked (not if too many are open); None: it is
+        gone already."""
+        try:
+            file = self._opened()
+        except OSError:
+            return None
+        file.readers += 1
+        return file
+
+    def _opened(self) -> OpenFile:
+        file = self._files.take(self.path)
+        if file is not self._file:
+            self._recognise(file)
+        return file
+
+    def _recognise(self, file: OpenFile) -> int:
+        """Believe nothing that was checked in another file than this one; return how many names it has. Raises
+        OSError."""
+        found = os.fstat(file.descriptor)
+        if found.st_size != self.size:
+            self.is_bad = True
+            self._file = None
+            raise OSError(f"{self.path}: {found.st_size} octets long, and was written with {self.size}")
+        self._file = file
+        if found.st_ino != self._inode or found.st_mtime_ns != self._modified:
+            self._inode = found.st_ino
+            self._modified = found.st_mtime_ns
+            self._checked = bytearray(len(self._blocks))
+            self._unchecked = len(self._blocks)
+        return found.st_nlink
+
+    def ready(self, at: int, limit: int) -> int:
+        """Return how many octets from `at` on, at most `limit`, are what was written: they may be sent from
+        `descriptor`. Checks one block, if need be. Raises OSError where the file is not what was written."""
+        if at < 0 or at >= self.size or limit <= 0:
+            return 0
+        end = min(at + limit, self.size)
+        self.descriptor = self._opened().descriptor
+        if self._unchecked == 0:
+            return end - at
+        index = at // BLOCK
+        if not self._checked[index]:
+            self._check(self.descriptor, index)
+        last = min(index + _AHEAD, len(self._blocks))
+        index += 1
+        while index < last and self._checked[index]:
+            index += 1
+        return min(end, index * BLOCK) - at
 
     def read(self, at: int, limit: int) -> bytes:
         """Return octets from one block; raises OSError where the file is not what was written."""
@@ -102,17 +228,29 @@ class CheckedBody(Body):
             return b""
         index = at // BLOCK
         begin = index * BLOCK
-        end = min(begin + BLOCK, self.size)
-        descriptor = self._files.descriptor(self.path)
-        if self._checked[index]:
-            octets = os.pread(descriptor, min(limit, end - at), at)
-            if octets:
-                return octets
-        else:
-            block = os.pread(descriptor, end - begin, begin)
-            if len(block) == end - begin and zlib.crc32(block) == self._blocks[index]:
-                self._checked[index] = 1
-                return block[at - begin : at - begin + limit]
+        most = min(limit, min(begin + BLOCK, self.size) - at)
+        descriptor = self._opened().descriptor
+        if not self._checked[index]:
+            self._check(descriptor, index)
+            first = at - begin
+            behind = first + most
+            return bytes(memoryview(_SCRATCH)[first:behind])
+        octets = os.pread(descriptor, most, at)
+        if not octets:
+            self._fail(index)
+        return octets
+
+    def _check(self, descriptor: int, index: int) -> None:
+        """Read a block into `_SCRATCH` and check it. Raises OSError."""
+        begin = index * BLOCK
+        size = min(BLOCK, self.size - begin)
+        block = memoryview(_SCRATCH)[:size]
+        if os.preadv(descriptor, [block], begin) != size or zlib.crc32(block) != self._blocks[index]:
+            self._fail(index)
+        self._checked[index] = 1
+        self._unchecked -= 1
+
+    def _fail(self, index: int) -> NoReturn:
         self.is_bad = True
         raise OSError(f"{self.path}: block {index} is not what was written")
 

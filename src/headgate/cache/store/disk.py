@@ -259,6 +259,7 @@ class DiskStore:
         self._look_at_writer()
         self._send_waiting()
         self._send_touches()
+        self.files.close_gone()
         if self._env is None:
             return
         try:

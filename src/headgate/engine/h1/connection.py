@@ -233,6 +233,19 @@ class H1Connection:
             self._send_left -= len(data)
         self._output = self._output + data if self._output else data
 
+    def may_send_apart(self, size: int) -> bool:
+        """Tell whether so much content may go out by another way than `take_output`, behind what that returns now.
+
+        It is content as it stands: its length is announced, and nothing frames its pieces.
+        """
+        return self.sending == LENGTH and size <= self._send_left
+
+    def sent_apart(self, size: int) -> None:
+        """So many octets of content went out by another way."""
+        if not self.may_send_apart(size):
+            raise LocalProtocolError("content went out that was not announced")
+        self._send_left -= size
+
     def _write_end(self, trailers: Fields | None) -> None:
         if self.sending == LENGTH and self._send_left > 0:
             raise LocalProtocolError(f"content ends {self._send_left} octets before Content-Length")

@@ -105,23 +105,142 @@ def test_a_file_stays_readable_when_it_was_unlinked(root, files):
     assert whole(body) == CONTENT
 
 
-def test_one_open_file_too_many(root):
-    files = OpenFiles(2)
+def named(root, count):
     paths = []
-    for number in range(3):
+    for number in range(count):
         path = root / str(number)
         path.write_bytes(b"%d" % number)
         paths.append(str(path))
-    first = files.descriptor(paths[0])
-    assert files.descriptor(paths[0]) == first
-    files.descriptor(paths[1])
-    files.descriptor(paths[2])
+    return paths
+
+
+def test_one_open_file_too_many(root):
+    files = OpenFiles(2)
+    paths = named(root, 3)
+    first = files.take(paths[0])
+    assert files.take(paths[1]).descriptor != first.descriptor
+    assert files.take(paths[0]) is first
+    files.take(paths[2])
     assert len(files) == 2
-    os.unlink(paths[0])
+    for path in paths:
+        os.unlink(path)
+    assert files.take(paths[0]) is first  # it was read last
     with pytest.raises(FileNotFoundError):
-        files.descriptor(paths[0])
+        files.take(paths[1])
     files.close_all()
-    assert len(files) == 0
+    assert (len(files), first.descriptor) == (0, -1)
+
+
+def test_of_too_many_one_that_nobody_reads_is_closed(root):
+    files = OpenFiles(2)
+    paths = named(root, 4)
+    read, other = files.take(paths[0]), files.take(paths[1])
+    read.readers = 1
+    files.take(paths[2])
+    assert (read.descriptor >= 0, other.descriptor) == (True, -1)
+    files.take(paths[2]).readers = 1
+    files.adopt(paths[3], os.open(paths[3], os.O_RDONLY))
+    assert (len(files), read.descriptor) == (2, -1)  # all are read
+    files.close_all()
+
+
+def test_what_has_no_name_any_more_is_closed_once_nobody_reads_it(root):
+    files = OpenFiles(100)
+    paths = named(root, 100)
+    opened = [files.take(path) for path in paths]
+    opened[7].readers = 1
+    for path in paths[5:]:
+        os.unlink(path)
+    for _ in range(2):  # not all of them in one turn
+        files.close_gone()
+    assert [file.descriptor >= 0 for file in opened] == [True] * 5 + [False] * 2 + [True] + [False] * 92
+    opened[7].release()
+    files.close_gone()
+    assert len(files) == 5
+    files.close_all()
+
+
+def test_what_is_ready_was_checked(root, files):
+    path, found = uploaded(root)
+    body = CheckedBody(path, found, files)
+    assert body.ready(5, 10) == 10
+    assert os.pread(body.descriptor, 10, 5) == CONTENT[5:15]
+    assert body.ready(5, body.size) == BLOCK - 5  # the next one was not checked
+    assert body.ready(BLOCK, body.size) == BLOCK
+    assert body.ready(0, body.size) == 2 * BLOCK
+    assert body.ready(body.size - 1, 10) == 1
+    assert body.ready(1, body.size) == body.size - 1
+    assert [body.ready(at, 1) for at in (-1, body.size)] == [0, 0]
+    assert body.ready(0, 0) == 0
+
+
+def damage(path, at=BLOCK + 3):
+    with open(path, "r+b") as file:
+        file.seek(at)
+        file.write(bytes([CONTENT[at] ^ 0x10]))
+
+
+def test_a_torn_block_is_never_ready(root, files):
+    path, found = uploaded(root)
+    damage(path)
+    body = CheckedBody(path, found, files)
+    assert body.ready(0, body.size) == BLOCK
+    with pytest.raises(OSError, match="block 1 is not what was written"):
+        body.ready(BLOCK, body.size)
+    assert body.is_bad
+    assert not body.is_there()
+
+
+def test_a_file_that_changes_after_it_was_checked_is_checked_again(root, files):
+    path, found = uploaded(root)
+    body = CheckedBody(path, found, files)
+    assert whole(body) == CONTENT
+    assert body.is_there()
+    assert body.ready(0, body.size) == body.size
+    damage(path)
+    os.utime(path, ns=(0, 0))
+    assert body.is_there()
+    assert body.ready(0, body.size) == BLOCK
+    with pytest.raises(OSError, match="block 1 is not what was written"):
+        body.read(BLOCK, 10)
+
+
+def test_another_file_in_its_place_is_checked_again(root):
+    path, found = uploaded(root)
+    files = OpenFiles(1)
+    body = CheckedBody(path, found, files)
+    assert whole(body) == CONTENT
+    times = os.stat(path)
+    os.rename(path, f"{path}.old")
+    with open(path, "wb") as file:
+        file.write(bytes(len(CONTENT)))
+    os.utime(path, ns=(times.st_atime_ns, times.st_mtime_ns))
+    assert whole(body) == CONTENT  # it is open still
+    files.take(f"{path}.old")
+    with pytest.raises(OSError, match="block 0 is not what was written"):
+        body.read(5, 10)
+    files.close_all()
+
+
+def test_a_file_that_is_shorter_is_not_there(root, files):
+    path, found = uploaded(root)
+    os.truncate(path, len(CONTENT) - 1)
+    body = CheckedBody(path, found, files)
+    assert not body.is_there()
+    assert body.is_bad
+    assert body.hold() is None
+
+
+def test_a_file_that_is_held_stays_open_until_it_is_let_go(root, files):
+    path, found = uploaded(root)
+    body = CheckedBody(path, found, files)
+    held = body.hold()
+    os.unlink(path)
+    files.close_gone()
+    assert whole(body) == CONTENT
+    held.release()
+    files.close_gone()
+    assert not body.is_there()
 
 
 def test_an_upload_that_is_taken_back(root):
