@@ -295,6 +295,10 @@ _CACHE_FILLED = "Answers of origins that were to be stored, by what became of th
 CACHE_STORED: Final = _counter("cache_filled_total", _CACHE_FILLED, result="stored")
 CACHE_REFUSED: Final = _counter("cache_filled_total", _CACHE_FILLED, result="refused")
 CACHE_FILLS_BROKEN: Final = _counter("cache_filled_total", _CACHE_FILLED, result="broken-off")
+CACHE_FILLS_LEFT: Final = _counter(
+    "cache_fills_left_total",
+    "Answers of origins that were given up because all clients had left and too much was still to come.",
+)
 CACHE_REFRESHED: Final = _counter(
     "cache_refreshed_total", "Requests to origins that confirm what is served stale meanwhile."
 )

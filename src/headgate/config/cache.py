@@ -149,6 +149,11 @@ class Cache(Table):
     disk_max_object: Size = 1024**3
     """Largest response that is stored on disk; never more than an eighth of `disk`. Reason: a film of an hour has
     some 1 GiB, and is asked for in parts; what is larger would push out thousands for one."""
+    background_fill: SizeOrZero = 8 * 1024**2
+    """How much more of a response is fetched, to store it, once all clients that wanted it have left: one of which
+    more is missing is given up, and 0 gives up all. Reason: what memory keeps by default is completed whoever leaves,
+    and who asks for large files and goes at once does not make the origin send them; Traffic Server has
+    `background_fill_completed_threshold`, nginx no bound."""
     accept_encoding: Annotated[tuple[Coding, ...], AfterValidator(_codings)] = ()
     """Content codings that requests are told apart by, four at most: Accept-Encoding becomes those of them that the
     client takes, or `identity`, for Vary and for the origin. `["br", "gzip"]` makes four variants of a page at most,

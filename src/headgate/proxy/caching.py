@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 # What is being stored is held beside the store's budget: a quarter of that at most, beyond it answers are passed on
 # and not stored. Varnish takes it from the store itself, and evicts for answers that never come to an end.
 _HELD_SHARE: Final = 4
+BACKGROUND_FILL: Final = 8 * 1024**2
 
 
 @final
@@ -32,7 +33,13 @@ class Cache:
     """The cache of one worker. `flights` has what others may wait for, by key."""
 
     def __init__(
-        self, store: MemoryStore, values: list[int], *, shows: bool, disk: DiskTier | None = None
+        self,
+        store: MemoryStore,
+        values: list[int],
+        *,
+        shows: bool,
+        disk: DiskTier | None = None,
+        background_fill: int = BACKGROUND_FILL,
     ) -> None:
         self.store = store
         self.disk = disk
@@ -41,6 +48,7 @@ class Cache:
         self.has_parts = False  # there may be keys of more than a URI
         self.flights: dict[bytes, Flight] = {}
         self.max_object = store.max_object
+        self.background_fill = background_fill  # octets of a response that are fetched when nobody reads it
         self.max_held = store.budget // _HELD_SHARE
 
     def __repr__(self) -> str:

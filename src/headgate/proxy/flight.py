@@ -5,7 +5,7 @@ application) answers it like any other, and does not know of the cache. Its life
 
     AWAITING     no head yet. Clients wait in `waiting`, the first of them in front.
     FILLING      the answer is being stored: each client reads it at its own pace, and more may join (`cache/fill`).
-                 All of them may go: the fill goes on.
+                 All of them may go: the fill goes on, unless more than `background_fill` is missing.
     DIRECT       the answer cannot be stored, and goes to the first client as it comes, at that client's pace.
     DISCARDING   the answer is of no use: 304 (the stored response is served), an error in whose place a stale
                  response is served. What comes of it is read away, within bounds.
@@ -40,7 +40,14 @@ from headgate.cache.reuse import FORWARD, REFUSE, SERVE
 from headgate.cache.store.messages import SMALL_CONTENT
 from headgate.cache.vary import matches
 from headgate.connection.exchange import Downstream, Exchange
-from headgate.counters import CACHE_FETCHED, CACHE_FILLS, CACHE_FILLS_BROKEN, CACHE_HELD, CACHE_PASSED
+from headgate.counters import (
+    CACHE_FETCHED,
+    CACHE_FILLS,
+    CACHE_FILLS_BROKEN,
+    CACHE_FILLS_LEFT,
+    CACHE_HELD,
+    CACHE_PASSED,
+)
 from headgate.engine.events import Request, Response
 from headgate.http.date import add_date
 from headgate.http.fields import DATE, Fields
@@ -101,6 +108,9 @@ class Flight(Downstream, ReaderOwner):
         self._interim = False
         self._is_empty = False
         self._has_tried_disk = False
+        self._is_led = False  # a client asked for it, and may leave it
+        self._expected = -1  # octets of content, where the head says so
+        self._alone_from = -1  # what had come when the last client left
         self.exchange = exchange_for(
             client, context_of(client.context), self, request, handler.poller.now, handler.inner
         )
@@ -121,6 +131,7 @@ class Flight(Downstream, ReaderOwner):
         """Let the client wait whose request this is: only that one may get an answer that is not stored."""
         self.leader = client
         self._leads = True
+        self._is_led = True
         client.attempt = self
 
     def join(self, client: Exchange) -> bool:
@@ -151,6 +162,7 @@ class Flight(Downstream, ReaderOwner):
     def _let_read(self, reader: Reader) -> None:
         """Let a client read, whose head is sent."""
         reader.owner = self
+        self._alone_from = -1
         reader.go_on()
         if not reader.is_gone:
             self.readers.append(reader)
@@ -240,6 +252,7 @@ class Flight(Downstream, ReaderOwner):
         elif self.variant is not None:
             handler.learn(self.variant, asked, response, self.started, now)
             self.variant = None
+        self._expected = response.body
         size = max(response.body, 0)
         if storable and size > handler.most_in_memory():
             disk = self.cache.disk
@@ -552,7 +565,12 @@ class Flight(Downstream, ReaderOwner):
             fill.keeps = False
             self._too_large(NO_ROOM)
         self._push()
-        if fill.keeps or self.state != FILLING:
+        if self.state != FILLING:
+            return True
+        if fill.keeps:
+            if not self.readers and self._is_led and self._is_too_far(fill):
+                self.cache.values[CACHE_FILLS_LEFT] += 1
+                self.abandon()
             return True
         if not self.readers:
             self.abandon()
@@ -561,6 +579,15 @@ class Flight(Downstream, ReaderOwner):
         self._account(fill)
         self._paused = fill.is_full
         return not self._paused
+
+    def _is_too_far(self, fill: Fill) -> bool:
+        """Tell whether more is missing than is fetched for nobody."""
+        most = self.cache.background_fill
+        if self._expected >= 0:
+            return self._expected - fill.size > most
+        if self._alone_from < 0:
+            self._alone_from = fill.size
+        return fill.size - self._alone_from > most
 
     def abort(self, reason: str) -> None:
         self._broken(reason)

@@ -217,6 +217,41 @@ def test_rfc9111_5_2_2_5_nothing_is_kept_of_what_says_no_store(gate, story):
     assert is_hit(ask(gate, "/public"))
 
 
+def go(gate, path, count):
+    """Ask, read so many octets, and go."""
+    with socket.create_connection(("127.0.0.1", gate.http_ports[0]), 20) as leaving:
+        leaving.sendall(
+            b"GET %b HTTP/1.1\r\nHost: 127.0.0.1:%d\r\n\r\n" % (path.encode(), gate.http_ports[0])
+        )
+        got = 0
+        while got < count:
+            got += len(leaving.recv(min(65536, count - got)))
+
+
+def test_what_all_clients_have_left_is_fetched_within_a_bound(story, tmp_path):
+    text = TEXT.format(url=story.url).replace("[cache]", "[cache]\nbackground_fill = '1MiB'")
+    with Gate(tmp_path, text) as gate:
+
+        def left():
+            return gate.metrics()["headgate_cache_fills_left_total"]
+
+        small, large = content_of(2 << 20), content_of(6 << 20)
+        for path, content in (("/left-small", small), ("/left-large", large)):
+            answer = story.tell(path, content, FRESH, 'ETag: "l"')
+            answer.middle.clear()
+            go(gate, path, 1 << 20)
+            wait_for("the client to be gone", lambda: gate.metrics()["headgate_connections_open"] == 0)
+            answer.middle.set()
+        wait_for("the large one to be given up", lambda: left() == 1)
+        wait_for("the small one", lambda: is_hit(ask(gate, "/left-small")))
+        assert ask(gate, "/left-small")[1] == small
+        assert len(story.asked("/left-small")) == 1
+        assert ask(gate, "/left-large")[1] == large
+        assert is_hit(ask(gate, "/left-large"))
+        assert left() == 1
+        wait_for("nothing unfinished", lambda: not list((gate.state / "cache" / "incoming").iterdir()))
+
+
 def test_several_read_what_is_being_written_and_one_who_leaves_harms_nobody(gate, story):
     content = content_of(2 << 20)
     answer = story.tell("/shared", content, FRESH)
