@@ -118,7 +118,8 @@ class Naive:
                 if -left <= asked.get("max-stale", -1):
                     return "serve", one, one.age(now)
                 if -left < one.stale_use("stale-while-revalidate"):
-                    return "serve and confirm", one, one.age(now)
+                    # Nothing of an answer to no-store is for what is kept (section 5.2.1.5).
+                    return "serve" if "no-store" in asked else "serve and confirm", one, one.age(now)
         if "only-if-cached" in asked:
             return "refuse", None, 0
         if "no-store" in asked:
