@@ -118,7 +118,7 @@ _FORWARDED_FOR: Final[dict[int, bytes]] = {
     FRESH: b"request",  # a precondition for the origin
     NOT_STORED: b"uri-miss",
     KNOWN_UNCACHEABLE: b"uri-miss",
-    INVALIDATED: b"uri-miss",
+    INVALIDATED: b"stale",
     VARY: b"vary-miss",
     EXPIRY: b"stale",
     NO_CACHE: b"stale",

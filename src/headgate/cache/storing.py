@@ -6,7 +6,7 @@ stored; `refresh` works out again what follows from the fields, after a 304 has 
 Some statuses are never kept here, whatever lifetime they have, because what they say is true for one request or one
 client alone, and the key does not hold what it depends on: 304 and 412 (conditions), 416 (Range), 417 (Expect), 401
 and 407 (credentials), 421 (the connection), 425 (early data), 426 (Upgrade), and 428, 429, 431 and 511, which RFC
-6585 forbids to store.
+6585 forbids to store. 400 and its like are kept with care (`_OF_THE_REQUEST`).
 
 A POST may be answered once and for all: its response is stored as the one to GET when it has a lifetime and says by
 Content-Location that it is what GET would get (RFC 9110 section 9.3.3).
@@ -24,6 +24,7 @@ from headgate.cache import freshness
 from headgate.cache import outcome as o
 from headgate.cache.directives import Directives
 from headgate.cache.entry import MemoryBody, StoredResponse
+from headgate.cache.invalidation import same_origin
 from headgate.cache.partial import is_storable
 from headgate.cache.policy import COOKIES_KEEP, COOKIES_REFUSE, COOKIES_STRIP, Policy
 from headgate.cache.vary import selecting
@@ -33,6 +34,11 @@ from headgate.http.hop_by_hop import strip_response
 from headgate.http.status import REASONS
 
 NEVER_STORED: Final = frozenset((304, 401, 407, 412, 416, 417, 421, 425, 426, 428, 429, 431, 511))
+# These may be the fault of fields that are in no key: whoever sends what the origin refuses would have all others
+# refused (cpdos.org). So they take an origin's, or `negative_ttl`'s, own word, and a request that is not large:
+# Apache takes 8,190 octets of a line.
+_OF_THE_REQUEST: Final = frozenset((400, 408, 411, 413, 415, 422))
+MAX_PLAIN_HEAD: Final = 4096
 # Section 3.5: what lets a shared cache keep the answer to a request with Authorization.
 _FOR_EVERYBODY: Final = d.PUBLIC | d.MUST_REVALIDATE
 # Section 4.2.4: what forbids every use of a stale response.
@@ -69,6 +75,8 @@ def may_store(
     if response.status == 206 and not (takes_parts and is_storable(request, response)):
         return False, o.RANGE
     seconds, basis = freshness.lifetime_of(response.status, fields, said, policy, now)
+    if response.status in _OF_THE_REQUEST and _may_be_to_blame(request, response.status, basis, policy):
+        return False, o.STATUS
     reason = _useless(request, fields, said, seconds, basis, policy)
     if reason != o.NONE:
         return False, reason
@@ -125,6 +133,16 @@ def _useless(
     return o.NONE if lasting > 0 else o.NO_USE
 
 
+def _may_be_to_blame(request: Request, status: int, basis: int, policy: Policy) -> bool:
+    """Whether an error may be what this one request deserves, and not what everybody would get."""
+    if basis != freshness.EXPLICIT and status not in policy.negative_ttl:
+        return True
+    size = 0
+    for line in request.fields.lines:
+        size += len(line)
+    return size > MAX_PLAIN_HEAD
+
+
 def _answers_for_get(request: Request, response: Response) -> bool:
     """Whether the answer to a POST is, by its own word, what a GET of the same target would get."""
     if request.method != b"POST" or response.status != 200:
@@ -134,16 +152,14 @@ def _answers_for_get(request: Request, response: Response) -> bool:
 
 
 def names_target(location: bytes, request: Request) -> bool:
-    """Whether a Content-Location is the target of a request: the same path, or the same URI."""
-    if location.startswith(b"/") and not location.startswith(b"//"):
-        return location == request.target
-    scheme, mark, rest = location.partition(b"://")
-    if not mark:
+    """Whether a Content-Location is the target of a request: by https too, which may end at a proxy in front."""
+    target = request.target
+    if not location:
         return False
-    slash = rest.find(b"/")
-    if slash < 0 or scheme.lower() not in (b"http", b"https"):
-        return False
-    return rest[:slash].lower() == request.host.lower() and rest[slash:] == request.target
+    host = request.host
+    return target == same_origin(location, False, host, target) or target == same_origin(
+        location, True, host, target
+    )
 
 
 def build(

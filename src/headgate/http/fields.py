@@ -36,6 +36,8 @@ CONDITIONAL: Final = 32768  # If-Match and its like
 RANGE: Final = 65536  # Range and If-Range
 AUTHORIZATION: Final = 131072
 COOKIE: Final = 262144
+# A request that asks, past its own method and target, for another one: frameworks obey these.
+OVERRIDE: Final = 524288
 
 FLAGS: Final[dict[bytes, int]] = {
     b"host": HOST,
@@ -73,6 +75,11 @@ FLAGS: Final[dict[bytes, int]] = {
     b"range": RANGE,
     b"authorization": AUTHORIZATION,
     b"cookie": COOKIE,
+    b"x-http-method-override": OVERRIDE,
+    b"x-http-method": OVERRIDE,
+    b"x-method-override": OVERRIDE,
+    b"x-original-url": OVERRIDE,
+    b"x-rewrite-url": OVERRIDE,
 }
 
 
@@ -88,7 +95,7 @@ def flags_of(name: bytes) -> int:
     name = name.replace(b"_", b"-")
     if name.startswith(b"x-forwarded-") or name == b"x-real-ip":
         return FORWARDED
-    return 0
+    return FLAGS.get(name, 0) & OVERRIDE
 
 
 # acyclic here and in cache/: no part of a cycle, so the collector need not know of it (see cache/untracked).

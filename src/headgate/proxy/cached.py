@@ -55,7 +55,7 @@ from headgate.connection.exchange import Downstream, Exchange, Handler
 from headgate.counters import CACHE_FIRST, CACHE_HELD, CACHE_REFRESHED, CACHE_SLICES_FIRST
 from headgate.engine.events import Request, Response
 from headgate.http.date import add_date
-from headgate.http.fields import AUTHORIZATION, CONDITIONAL, DATE, RANGE, Fields
+from headgate.http.fields import AUTHORIZATION, CONDITIONAL, DATE, OVERRIDE, RANGE, Fields
 from headgate.net.poller import Poller
 from headgate.proxy.answers import answer_error
 from headgate.proxy.caching import Cache
@@ -234,6 +234,8 @@ class CacheHandler(Handler):
         """Let the route's own handler answer a request; under `key` its answer is kept if it is one to GET."""
         self._note(exchange, BYPASS, reason)
         request = exchange.request
+        if request.fields.flags & OVERRIDE:
+            key = b""
         if request.upgrade or exchange.is_connect:
             # The connection itself may be handed over: nobody stands in between. An unsafe method may have its effect
             # at any time from now on.
@@ -301,6 +303,10 @@ class CacheHandler(Handler):
         is_second: bool = False,
     ) -> None:
         request = client.request
+        if request.fields.flags & OVERRIDE:
+            # The origin may answer another request than this one: what it says is nobody else's.
+            self._pass(client, words.BYPASSED, b"")
+            return
         if variant is not None or not _is_common_form(request):
             asked = request
             fields = asked.fields.copy()
@@ -321,7 +327,7 @@ class CacheHandler(Handler):
 
     def _refresh(self, client: Exchange, key: bytes, variant: StoredResponse, reason: int) -> None:
         """Confirm a stored response while it is served; one flight at a time."""
-        if key in self.cache.flights:
+        if key in self.cache.flights or client.request.fields.flags & OVERRIDE:
             return
         fields = client.request.fields.copy()
         if client.slice < 0:

@@ -40,7 +40,7 @@ from headgate.cache.reuse import PASS, decide
 from headgate.connection.exchange import Downstream, Exchange, Handler
 from headgate.counters import CACHE_FIRST, CACHE_SLICES_BROKEN, CACHE_SLICES_DROPPED, CACHE_SLICES_REFUSED
 from headgate.engine.events import Request, Response
-from headgate.http.fields import RANGE, Fields
+from headgate.http.fields import OVERRIDE, RANGE, Fields
 from headgate.proxy.cached import CacheHandler
 from headgate.proxy.on_behalf import NOBODY, context_of, exchange_for, tell
 from headgate.proxy.partial import range_head
@@ -543,6 +543,8 @@ class SliceHandler(Handler):
         """Tell whether a request can be answered from slices."""
         request = exchange.request
         if exchange.is_connect or decide(request, None, self.policy, time.time()).action == PASS:
+            return False
+        if request.fields.flags & OVERRIDE:
             return False
         names = request.fields.names
         if b"if-match" in names or b"if-unmodified-since" in names:

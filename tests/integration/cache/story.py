@@ -30,6 +30,7 @@ class Answer:
         self.chunked = False
         self.trailers: tuple[str, ...] = ()  # lines behind the last chunk
         self.cut = False  # ends in the middle of its content
+        self.extra = b""  # sent behind it, which nobody has asked for
         self.drops = False  # the connection ends instead of an answer
         self.ranges = False  # a Range of the form bytes=FIRST-LAST is answered by a 206
 
@@ -103,7 +104,7 @@ class Story:
         answer.middle.wait(PATIENCE)
         if answer.cut:
             return False
-        self._piece(wire, answer, answer.body[half:])
+        self._piece(wire, answer, answer.body[half:] + answer.extra)
         if answer.chunked:
             wire.send("\r\n".join(["0", *answer.trailers, "", ""]).encode())
         return True

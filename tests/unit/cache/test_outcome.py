@@ -36,6 +36,7 @@ def test_a_reason_is_a_token(word):
         ((o.HIT, o.FRESH, 376), b"headgate; hit; ttl=376"),
         ((o.STALE, o.WHILE_REVALIDATE, -5), b"headgate; hit; ttl=-5; detail=stale-while-revalidate"),
         ((o.MISS, o.NOT_STORED), b"headgate; fwd=uri-miss; detail=not-stored"),
+        ((o.EXPIRED, o.INVALIDATED), b"headgate; fwd=stale; detail=invalidated"),  # RFC 9211 section 2.2
         ((o.MISS, o.VARY), b"headgate; fwd=vary-miss; detail=vary"),
         ((o.BYPASS, o.METHOD), b"headgate; fwd=method; detail=method"),
         ((o.BYPASS, o.CONTENT), b"headgate; fwd=bypass; detail=content"),

@@ -6,7 +6,7 @@ from headgate.cache import entry as e
 from headgate.cache import outcome as o
 from headgate.cache.outcome import REASONS
 from headgate.cache.policy import COOKIES_REFUSE, COOKIES_STRIP, Policy
-from headgate.cache.storing import NEVER_STORED, build, may_store, names_target, refresh
+from headgate.cache.storing import MAX_PLAIN_HEAD, NEVER_STORED, build, may_store, names_target, refresh
 from headgate.testing.cache import NOW, fields_of, request_of, response_of, stored_of
 
 FRESH = ("Cache-Control", "max-age=60")
@@ -116,8 +116,36 @@ def test_an_answer_to_post_that_is_the_answer_to_get():
 
 
 @pytest.mark.parametrize(
+    "location", [b"a?b", b"./a?b", b"//Example.com:80/a?b", b"https://example.com/a?b#c"]
+)
+def test_what_names_the_same_target(location):
+    """As references are read for invalidation (RFC 3986 section 5.2)."""
+    assert names_target(location, request_of(target=b"/a?b"))
+
+
+@pytest.mark.parametrize("status", [400, 413, 415])
+def test_an_error_that_a_request_may_have_provoked(status):
+    """CPDoS: kept by an origin's or an operator's own word alone, and not for a large head."""
+    own, modified = FRESH, ("Last-Modified", "Sun, 06 Nov 1994 08:49:37 GMT")
+    others = sum(len(line) for line in request_of(("X", "")).fields.lines)
+    at_limit = request_of(("X", "a" * (MAX_PLAIN_HEAD - others)))
+    one_more = request_of(("X", "a" * (MAX_PLAIN_HEAD - others + 1)))
+    assert verdict(own, status=status, request=at_limit) == "stored"
+    assert verdict(own, status=status, request=one_more) == "status"
+    assert verdict(own, status=404, request=one_more) == "stored"
+    for name in ("ttl", "default_ttl"):
+        policy = Policy()
+        setattr(policy, name, 60.0)
+        assert verdict(modified, ("Cache-Control", "public"), status=status, policy=policy) == "status"
+    policy = Policy()
+    policy.negative_ttl = {status: 10.0}
+    assert verdict(status=status, policy=policy, request=at_limit) == "stored"
+    assert verdict(status=status, policy=policy, request=one_more) == "status"
+
+
+@pytest.mark.parametrize(
     "location",
-    [b"", b"a?b", b"//example.com/a?b", b"ftp://example.com/a?b", b"http://example.com", b"http://x/a?b"],
+    [b"", b"b?b", b"//example.org/a?b", b"ftp://example.com/a?b", b"http://example.com", b"http://x/a?b"],
 )
 def test_what_names_another_target(location):
     assert not names_target(location, request_of(target=b"/a?b"))
