@@ -73,7 +73,7 @@ def primary_key(
     if policy.key_fields or policy.key_cookies or policy.scope:
         key += _configured_parts(policy, fields)
     if asked is not None and not asked.is_plain:
-        key += asked_parts(policy, secure, host, asked, fields)
+        key += asked_parts(secure, host, asked, fields)
     if piece >= 0:
         key += b"\nslice:%d" % piece
     return key if len(key) <= MAX_KEY else b""
@@ -102,7 +102,7 @@ def _configured_parts(policy: Policy, fields: Fields) -> bytes:
     return parts
 
 
-def asked_parts(policy: Policy, secure: bool, host: bytes, asked: ForwardedInfo, fields: Fields) -> bytes:
+def asked_parts(secure: bool, host: bytes, asked: ForwardedInfo, fields: Fields) -> bytes:
     """Return the parts for what the origin is told of how it was asked, where that is not what the URI says.
 
     It may build links and redirects of any of this, and the answer would send everybody where one client pointed:
@@ -112,16 +112,14 @@ def asked_parts(policy: Policy, secure: bool, host: bytes, asked: ForwardedInfo,
     """
     parts = b""
     scheme = b"https" if secure else b"http"
-    if policy.key_host:
-        if host != normal_authority(host, scheme):
-            parts += b"\nasked:written=" + host
-        if asked.host != host:
-            parts += b"\nasked:host=" + asked.host
-    if policy.key_scheme:
-        if asked.scheme != scheme:
-            parts += b"\nasked:scheme=" + asked.scheme
-        if asked.port != implied_port(asked.host, asked.scheme):
-            parts += b"\nasked:port=%d" % asked.port
+    if host != normal_authority(host, scheme):
+        parts += b"\nasked:written=" + host
+    if asked.host != host:
+        parts += b"\nasked:host=" + asked.host
+    if asked.scheme != scheme:
+        parts += b"\nasked:scheme=" + asked.scheme
+    if asked.port != implied_port(asked.host, asked.scheme):
+        parts += b"\nasked:port=%d" % asked.port
     if asked.hearsay:
         parts += b"\nasked:forwarded=" + asked.hearsay
     if asked.is_trusted:
@@ -140,22 +138,15 @@ def uri_key(policy: Policy, secure: bool, host: bytes, target: bytes) -> bytes:
         mark = target.find(b"?")
         if mark >= 0:
             target = target[:mark] + normal_query(policy, target[mark:])
-    if policy.key_host and policy.key_scheme:
-        start = _starts[1 if secure else 0].get(host)
-        if start is not None:
-            return start + target
+    start = _starts[1 if secure else 0].get(host)
+    if start is not None:
+        return start + target
     scheme = b"https" if secure else b"http"
-    if policy.key_host:
-        authority = normal_authority(host, scheme)
-        if not authority:
-            return b""
-    else:
-        authority = b""
-    if not policy.key_scheme:
-        return b"://" + authority + target
+    authority = normal_authority(host, scheme)
+    if not authority:
+        return b""
     start = scheme + b"://" + authority
-    if policy.key_host:
-        _remember(_starts[1 if secure else 0], host, start)
+    _remember(_starts[1 if secure else 0], host, start)
     return start + target
 
 

@@ -40,8 +40,6 @@ class Policy:
         "ignore_client_no_cache",
         "key_cookies",
         "key_fields",
-        "key_host",
-        "key_scheme",
         "languages",
         "max_in_memory",
         "max_object",
@@ -89,8 +87,6 @@ class Policy:
         self.ignore_client_no_cache: bool = False
         self.set_cookie: int = COOKIES_KEEP
         # The key: names in lower case.
-        self.key_scheme: bool = True
-        self.key_host: bool = True
         self.key_fields: tuple[bytes, ...] = ()
         self.key_cookies: tuple[bytes, ...] = ()
         self.query: int = QUERY_ALL

@@ -74,11 +74,6 @@ def test_different_queries_are_different_keys():
     assert uri_key(Policy(), True, b"a", b"/?") != uri_key(Policy(), True, b"a", b"/")
 
 
-def test_scheme_and_host_may_be_left_out():
-    assert primary_key(policy(key_scheme=False), True, b"a", b"/", fields()) == b"://a/"
-    assert primary_key(policy(key_host=False), True, b"a", b"/", fields()) == b"https:///"
-
-
 def test_fields_in_the_key():
     made = policy(key_fields=(b"x-device", b"accept-language"))
     request = fields((b"x-device", b"phone"), (b"accept-language", b"DE, en"))
@@ -181,11 +176,6 @@ def test_what_the_origin_is_told_is_in_the_key(host, values, parts):
     told = asked(True, b"a.example", **values)
     told.is_plain = False
     assert primary_key(Policy(), True, host, b"/", lines, told) == b"https://a.example/" + parts
-
-
-def test_what_is_left_out_of_the_key_stays_out():
-    told = asked(True, b"a", host=b"b", scheme=b"http", port=81)
-    assert primary_key(policy(key_host=False, key_scheme=False), True, b"A", b"/", fields(), told) == b":///"
 
 
 def test_cookies_are_split():
