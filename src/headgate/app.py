@@ -24,6 +24,7 @@ from headgate.process.cores import usable_cores
 from headgate.process.descriptors import affordable, raise_file_limit, wanted_files
 from headgate.process.notify import Notifier
 from headgate.process.parts import Events, Parts, SupervisorSettings
+from headgate.process.peer_plane import peer_files
 from headgate.process.policies import RingWatch, TicketRings, make_rings
 from headgate.process.privileges import find_account
 from headgate.process.quic_keys import QuicKeyShelf
@@ -288,7 +289,7 @@ def _settings_json(config: Config) -> dict[str, Json]:
 def _within_file_limit(config: Config, events: Events) -> Config:
     """Raise the limit on open files towards what the listeners promise, or lower their promise and say so."""
     promised = sum(listener.limits.connections for listener in config.listener)
-    others = disk_files(config)
+    others = disk_files(config) + peer_files(config, config.workers or usable_cores())
     files = raise_file_limit(wanted_files(promised) + others)
     if files >= wanted_files(promised) + others:
         return config

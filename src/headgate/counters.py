@@ -314,6 +314,32 @@ CACHE_PURGE_KINDS: Final[tuple[str, ...]] = ("everything", "host", "prefix", "ur
 CACHE_PURGES_FIRST: Final = len(TABLE)
 for _kind in CACHE_PURGE_KINDS:
     _counter("cache_purges_total", "Purges that were given, by kind; the keeper hands them on.", kind=_kind)
+# Why a worker asks the origin itself: the words of `cache/home`, in its order.
+CACHE_ALONE: Final[tuple[str, ...]] = (
+    "unreachable",
+    "late",
+    "broken",
+    "silent",
+    "full",
+    "resting",
+    "purged",
+    "not-stored",
+    "unsuited",
+    "malformed",
+)
+_PEERS = (
+    "Requests of workers to the one at home for their URL: answered, or why they asked the origin themselves."
+)
+CACHE_PEERS_ANSWERED: Final = _counter("cache_peers_total", _PEERS, result="answered")
+CACHE_ALONE_FIRST: Final = len(TABLE)
+for _why in CACHE_ALONE:
+    _counter("cache_peers_total", _PEERS, result=_why)
+CACHE_PEERS_SERVED: Final = _counter(
+    "cache_peers_served_total", "Requests that came from other workers, to the one at home for their URL."
+)
+CACHE_PEERS_REFUSED: Final = _counter(
+    "cache_peers_refused_total", "Connections of other workers that were refused for want of room."
+)
 CACHE_EVICTED: Final = _counter("cache_evicted_total", "Keys that left the memory for want of room.")
 CACHE_OCTETS: Final = _gauge("cache_memory_bytes", "Memory that stored responses take now.")
 CACHE_OBJECTS: Final = _gauge("cache_objects", "Responses stored in memory now.")

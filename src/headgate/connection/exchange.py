@@ -155,6 +155,7 @@ class Exchange:
         self.cache = ""  # what became of it at the cache (HIT, MISS, ...), "" where there is none
         self.cache_reason = ""
         self.slice = -1  # which slice of its target it asks for, -1: all (proxy/slices)
+        self.peer_key = b""  # of the cache, where another worker asks (proxy/peer_gate)
         self.cache_stored = ""  # why the answer was not stored
 
     def __repr__(self) -> str:

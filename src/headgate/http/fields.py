@@ -51,6 +51,7 @@ FLAGS: Final[dict[bytes, int]] = {
     b"proxy-authentication-info": HOP_BY_HOP | OTHER_HOP,
     b"proxy-authorization": HOP_BY_HOP | OTHER_HOP,
     b"te": HOP_BY_HOP | OTHER_HOP,
+    b"headgate-peer": HOP_BY_HOP | OTHER_HOP,  # between workers (cache/home)
     b"trailer": HOP_BY_HOP,
     b"upgrade": UPGRADE | HOP_BY_HOP | OTHER_HOP,
     b"forwarded": FORWARDED,

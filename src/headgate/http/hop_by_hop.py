@@ -13,6 +13,7 @@ engines frame every message anew, so nothing is lost. The finer points:
   can make a client's browser send them.
 - Proxy is no field at all, but CGI hands it on as HTTP_PROXY, which libraries take for the proxy of the origin's own
   requests ("httpoxy", CVE-2016-5385): it stops here.
+- Headgate-Peer is what workers say to each other over sockets of their own (cache/home): nobody else's is believed.
 - Connection may nominate only what a sender put there for us alone (section 7.6.1 forbids nominating anything
   meant for every recipient). A client that names Host, Cookie, Authorization, X-Forwarded-For and the like wants a
   field dropped on which the origin bases a decision: those nominations are ignored. Fields that middleware and
@@ -38,6 +39,7 @@ from headgate.http.fields import (
 NEVER_FORWARDED: Final = frozenset(
     (
         b"connection",
+        b"headgate-peer",
         b"keep-alive",
         b"proxy",
         b"proxy-authenticate",

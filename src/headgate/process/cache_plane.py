@@ -76,6 +76,9 @@ def obey_purge(cache: Cache, policies: Sequence[Policy], message: Message) -> No
     pattern = message.text("pattern").encode()
     is_soft = message.item("soft") is True
     disk = cache.disk
+    peers = cache.peers
+    if peers is not None:
+        peers.purge_number = max(peers.purge_number, generation)
     if cache.store.generation >= generation:
         return  # told again
     # The disk's list has what others have told the writer, and outlives this worker: our memory has obeyed nothing.

@@ -33,6 +33,7 @@ from headgate.process.app_plan import spec_of
 from headgate.process.cache_plane import build_cache, is_cached, route_policy
 from headgate.process.channel import Json
 from headgate.process.forward_plane import ForwardPlane
+from headgate.process.peer_plane import PeerPlane, asks_peers
 from headgate.process.tcp_plane import build_tcp
 from headgate.process.upstream_plane import UpstreamBuilder, UpstreamParts
 from headgate.proxy.cached import CacheHandler
@@ -109,7 +110,7 @@ class DataPlane:
             clock=clock,
             event=observer.event,
             defect=observer.crashed,
-            crashed=self._crashed,
+            crashed=self.crashed,
             idle_total=IdleTotal(config.limits.idle_connections),
             runtime_dir=config.runtime_dir,
             timers=timers,
@@ -126,6 +127,8 @@ class DataPlane:
         self.outliers = builder.outliers
         self.names = builder.names
         self.cache_policies: list[Policy] = []
+        self.cached: list[tuple[CacheHandler, UpstreamConfig]] = []  # of each route with a cache
+        self.peers: PeerPlane | None = None  # the other workers
         self.cache = build_cache(config, counters.values, observer.event)
         self.routers = Routers(config, [self._route(table) for table in config.route])
         self.forwarder = Forwarder(Networks(config.trusted_proxies))
@@ -140,9 +143,10 @@ class DataPlane:
         """All endpoints of all upstreams; for the sweep of deadlines."""
         upstreams = self.upstreams.values()
         endpoints = [one for upstream in upstreams for one in (*upstream.endpoints, *upstream.leaving)]
-        return [*endpoints, *self.forward.endpoints()]
+        others = self.peers.peers.endpoints() if self.peers is not None else []
+        return [*endpoints, *self.forward.endpoints(), *others]
 
-    def _crashed(self, name: str, error: BaseException) -> None:
+    def crashed(self, name: str, error: BaseException) -> None:
         self.observer.crashed(name, error if isinstance(error, Exception) else RuntimeError(repr(error)))
 
     def _worker_app(self, name: str, table: UpstreamConfig) -> WorkerApp:
@@ -172,6 +176,7 @@ class DataPlane:
             policy = route_policy(self.config, table, route.name)
             self.cache_policies.append(policy)
             cached = CacheHandler(self.cache, policy, handler, self.poller)
+            self.cached.append((cached, self.config.upstream[route.upstream]))
             handler = SliceHandler(cached) if policy.slice_size else cached
         route.handler = handler
         return route
@@ -253,13 +258,21 @@ class DataPlane:
         self.listeners.append(listener)
         return listener
 
+    def join_peers(self, slot: int, workers: int) -> None:
+        """Let this worker, which has that slot, and the others ask one another what they are at home for."""
+        if not asks_peers(self.config, workers):
+            return
+        self.peers = PeerPlane(self, slot, workers)
+        if self.peers.listener is not None:
+            self.listeners.append(self.peers.listener)
+
     def _tcp(self, index: int) -> Opener:
         values = self.counters.values
         return build_tcp(self.config, index, self.upstreams, self.poller, self.observer, values)
 
     def watch_names(self) -> list[asyncio.Task[None]]:
         """Begin to ask for the endpoints that come from DNS; cancel these tasks at the end."""
-        return [spawn(name, watch, self._crashed) for names in self.names for name, watch in names.watches()]
+        return [spawn(name, watch, self.crashed) for names in self.names for name, watch in names.watches()]
 
     def announce(self, address: str, alt_svc: bytes) -> None:
         """Tell the clients of the listener at an address, host and port, where HTTP/3 is (RFC 7838)."""

@@ -10,7 +10,8 @@ MAX_PURGES: Final = 1024
 
 
 class PurgeRelay:
-    """`keeps`: there is a disk, so that a new worker has something to purge."""
+    """`keeps`: there is a disk, so that a new worker has something to purge. One that has not is told the last
+    number, which workers compare (cache/home)."""
 
     def __init__(self, *, keeps: bool) -> None:
         self._keeps = keeps
@@ -21,9 +22,8 @@ class PurgeRelay:
         if message.kind is not Kind.PURGE:
             return encode_frame(message.kind, message.value)
         generation = message.integer("generation")
-        if self._keeps:
-            self._kept.append(message.value)
-        if len(self._kept) > MAX_PURGES:
+        self._kept.append(message.value)
+        if len(self._kept) > MAX_PURGES or not self._keeps:
             # What is meant is gone in any case: one purge of everything stands for all of them.
             self._kept = [{"kind": 0, "pattern": "", "soft": False, "generation": generation}]
         return encode_frame(Kind.PURGE, message.value)

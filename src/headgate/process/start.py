@@ -42,6 +42,7 @@ class WorkerStart:
     are read from when LISTEN comes. `tickets` is what the ticket factory made before the fork, or None.
     `generation` counts the starts of this slot from 1. `mail` is there when there are workers to hand
     datagrams over to. `sample` is for a look at its QUIC connections, `health` at endpoints.
+    `workers` is how many slots there are.
     """
 
     slot: int
@@ -54,6 +55,7 @@ class WorkerStart:
     mail: MailRoom | None = None
     sample: SamplePage | None = None
     health: SamplePage | None = None
+    workers: int = 1
 
 
 @dataclass(slots=True)

@@ -376,6 +376,7 @@ class Supervisor:
             mail=self._mail,
             sample=worker.sample,
             health=worker.health,
+            workers=len(self._workers),
         )
 
         def life() -> int:

@@ -204,6 +204,7 @@ class Worker:
                     )
                     self._take_client_files(index, tls, snapshot)
             plane.add_listener(index, sock, tls)
+        plane.join_peers(self._start.slot, self._start.workers)
         if self._start.datagrams and snapshot.quic is not None:
             self._quic = QuicPlane(plane, self._start, snapshot.quic, asyncio.get_running_loop())
             for index, sock in self._start.datagrams:
@@ -305,6 +306,8 @@ class Worker:
                     upstream.sweep(plane.poller.now)
                 if plane.cache is not None:
                     plane.cache.sweep(plane.poller.now)
+                if plane.peers is not None:
+                    plane.peers.sweep(plane.poller.now)
                 self._publish_health(plane)
                 if self._quic is not None:
                     self._quic.sweep(plane.poller.now)

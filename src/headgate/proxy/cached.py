@@ -28,13 +28,15 @@ from headgate.cache.conditional import (
 )
 from headgate.cache.entry import NO_CACHE, KeyEntry, MemoryBody, StoredResponse
 from headgate.cache.fill import Fill
+from headgate.cache.home import NOT_STORED, UNSUITED
 from headgate.cache.invalidation import is_safe, targets
 from headgate.cache.key import primary_key
 from headgate.cache.narrowing import narrow
-from headgate.cache.outcome import BYPASS, EXPIRED, MISS, UNCACHEABLE, cache_status
+from headgate.cache.outcome import BYPASS, EXPIRED, MISS, UNCACHEABLE, cache_status, is_hit
 from headgate.cache.partial import Piece, combine, holds, replaces, set_broken_off, set_partial
 from headgate.cache.policy import Policy
 from headgate.cache.reuse import (
+    FETCH,
     FETCH_ALONE,
     PASS,
     REFUSE,
@@ -61,6 +63,7 @@ from headgate.proxy.answers import answer_error
 from headgate.proxy.caching import Cache
 from headgate.proxy.flight import AWAITING, Flight
 from headgate.proxy.partial import begin_range
+from headgate.proxy.peer_gate import decline
 from headgate.proxy.serving import Reader, stored_fields
 
 # Reasons of the one who asks: its answer is its own, and nobody waits for it.
@@ -198,6 +201,7 @@ class CacheHandler(Handler):
         self.narrows = bool(policy.codings or policy.languages)
         if policy.key_fields or policy.key_cookies or policy.scope:
             cache.has_parts = True
+        self.number = -1  # among all workers the same, where they ask one another
 
     def __repr__(self) -> str:
         return f"<CacheHandler {self.policy!r} before {self.inner!r}>"
@@ -230,8 +234,38 @@ class CacheHandler(Handler):
         else:
             self._fetch(exchange, key, decision)
 
+    def handle_peer(self, exchange: Exchange, key: bytes) -> None:
+        """Answer another worker, for which this one is at home for the URL of `key`."""
+        request = exchange.request
+        now = time.time()
+        decision = decide(request, self.cache.find(key), self.policy, now)
+        action = decision.action
+        variant = decision.variant
+        if action == SERVE_AND_REVALIDATE and variant is not None:
+            if request.fields.flags & CONDITIONAL:
+                # It confirms what it has, while that is served there.
+                decision = Decision(VALIDATE, EXPIRED, words.EXPIRY, variant)
+                action = VALIDATE
+            else:
+                self._refresh(exchange, key, variant, decision.reason)
+        if action in (SERVE, SERVE_AND_REVALIDATE) and variant is not None:
+            self.serve(exchange, variant, decision.outcome, decision.reason, now)
+        elif action in (VALIDATE, FETCH):
+            self._fetch(exchange, key, decision)
+        else:
+            self._decline(exchange)
+
+    def _decline(self, exchange: Exchange) -> None:
+        """Let another worker ask for itself, and say so if nothing that comes is stored."""
+        entry = self.cache.store.peek(exchange.peer_key)
+        is_marked = entry is not None and time.time() < entry.uncacheable_until
+        decline(exchange, NOT_STORED if is_marked else UNSUITED)
+
     def _pass(self, exchange: Exchange, reason: int, key: bytes) -> None:
         """Let the route's own handler answer a request; under `key` its answer is kept if it is one to GET."""
+        if exchange.peer_key:
+            self._decline(exchange)
+            return
         self._note(exchange, BYPASS, reason)
         request = exchange.request
         if request.fields.flags & OVERRIDE:
@@ -343,6 +377,9 @@ class CacheHandler(Handler):
     def go_alone(self, client: Exchange, reason: int, variant: StoredResponse | None = None) -> None:
         """Make a request of its own for a client that has waited in vain; nobody waits for it. `variant` is what it
         shall confirm."""
+        if client.peer_key:
+            self._decline(client)
+            return
         self._fly(client, self._key_of(client), variant, reason, False)
 
     def go_second(self, client: Exchange) -> None:
@@ -356,6 +393,8 @@ class CacheHandler(Handler):
 
     def _key_of(self, client: Exchange) -> bytes:
         """Return the key of a request, b"" for none."""
+        if client.peer_key:
+            return client.peer_key
         request = client.request
         asked = client.asked
         if asked is not None and not asked.is_plain:
@@ -449,11 +488,11 @@ class CacheHandler(Handler):
             return EXPIRED
         return UNCACHEABLE if reason == words.KNOWN_UNCACHEABLE else MISS
 
-    def keep(self, stored: StoredResponse, fill: Fill) -> None:
-        """Store what has come in."""
+    def keep(self, stored: StoredResponse, fill: Fill, *, on_disk: bool = True) -> None:
+        """Store what has come in; not `on_disk`: in memory alone, for somebody else sees to the disk."""
         stored.length = fill.size
         stored.is_complete = True
-        self.cache.keep_fill(stored, fill)
+        self.cache.keep_fill(stored, fill, on_disk=on_disk)
 
     def keep_part(
         self, stored: StoredResponse, request: Request, piece: Piece, fill: Fill, is_whole: bool
@@ -479,6 +518,9 @@ class CacheHandler(Handler):
         if entry is not None:
             for variant in entry.variants:
                 self.cache.remove_variant(variant)
+        peers = self.cache.peers
+        if peers is not None:
+            peers.invalidate(self._key_of(client), time.time())
 
     def keep_beginning(self, stored: StoredResponse, fill: Fill) -> None:
         """Store what has come of an answer that broke off, where the rest can be recognised."""
@@ -588,7 +630,11 @@ class CacheHandler(Handler):
         fields = response.fields.copy()
         if self.shows:
             value = cache_status(
-                outcome, reason, ttl(stored, now), stored=True, forwarded_status=response.status
+                outcome,
+                reason,
+                ttl(stored, now),
+                stored=not is_hit(outcome),
+                forwarded_status=response.status,
             )
             self.mark(fields, value)
         return self._first(client, stored, fill, fields, now)
@@ -615,7 +661,8 @@ class CacheHandler(Handler):
         fields = response.fields.copy()
         if stored is not None:
             left = ttl(stored, time.time())
-            status = cache_status(outcome, reason, left, stored=True, forwarded_status=response.status)
+            is_new = not is_hit(outcome)
+            status = cache_status(outcome, reason, left, stored=is_new, forwarded_status=response.status)
             self.mark(fields, status)
         reader = Reader(client, self.cache.values, fill, None)
         client.attempt = reader
@@ -661,8 +708,9 @@ class CacheHandler(Handler):
 
     def _note(self, client: Exchange, outcome: int, reason: int) -> None:
         """Count, and let the log say what became of a request."""
-        first = CACHE_FIRST if client.slice < 0 else CACHE_SLICES_FIRST
-        self.cache.values[first + outcome] += 1
+        if not client.peer_key:
+            first = CACHE_FIRST if client.slice < 0 else CACHE_SLICES_FIRST
+            self.cache.values[first + outcome] += 1
         client.cache = words.OUTCOMES[outcome]
         client.cache_reason = words.REASONS[reason]
 

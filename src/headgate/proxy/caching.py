@@ -21,6 +21,7 @@ from headgate.counters import (
 if TYPE_CHECKING:
     from headgate.proxy.disk_tier import DiskTier
     from headgate.proxy.flight import Flight
+    from headgate.proxy.peers import Peers
 
 # What is being stored is held beside the store's budget: a quarter of that at most, beyond it answers are passed on
 # and not stored. Varnish takes it from the store itself, and evicts for answers that never come to an end.
@@ -47,6 +48,7 @@ class Cache:
         self.shows = shows  # answers have Cache-Status
         self.has_parts = False  # there may be keys of more than a URI
         self.flights: dict[bytes, Flight] = {}
+        self.peers: Peers | None = None  # the other workers, where they are asked
         self.max_object = store.max_object
         self.background_fill = background_fill  # octets of a response that are fetched when nobody reads it
         self.max_held = store.budget // _HELD_SHARE
@@ -63,11 +65,11 @@ class Cache:
         if self.flights.get(flight.key) is flight:
             del self.flights[flight.key]
 
-    def keep(self, stored: StoredResponse) -> None:
-        """Store a response that is complete."""
+    def keep(self, stored: StoredResponse, *, on_disk: bool = True) -> None:
+        """Store a response that is complete; not `on_disk`: in memory alone."""
         counter = CACHE_STORED if self.store.put(stored) else CACHE_REFUSED
         self.values[counter] += 1
-        if self.disk is not None:
+        if self.disk is not None and on_disk:
             self.disk.store(stored)
 
     def find(self, key: bytes) -> KeyEntry | None:
@@ -77,14 +79,15 @@ class Cache:
             return self.disk.find(key)
         return entry
 
-    def keep_fill(self, stored: StoredResponse, fill: Fill) -> None:
-        """Store a response whose content has all come in: in memory if it fits, on the disk if it went there too."""
+    def keep_fill(self, stored: StoredResponse, fill: Fill, *, on_disk: bool = True) -> None:
+        """Store a response whose content has all come in: in memory if it fits, on the disk if it went there too, or
+        has not and shall be there."""
         if fill.upload is None:
             if fill.spooled:
                 self.values[CACHE_REFUSED] += 1
                 return
             stored.body = fill.body()
-            self.keep(stored)
+            self.keep(stored, on_disk=on_disk)
             return
         in_file: CheckedBody | None = None
         if self.disk is not None:
@@ -117,6 +120,8 @@ class Cache:
     def invalidate(self, uri: bytes, now: float) -> None:
         """An unsafe request went by (RFC 9111 section 4.4): nothing of this URL is used unconfirmed; `now` is wall
         seconds."""
+        if self.peers is not None:
+            self.peers.invalidate(uri, now)
         if self.has_parts:
             self.store.invalidate_url(uri)
         else:

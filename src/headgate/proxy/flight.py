@@ -21,10 +21,12 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Final, final
 
-from headgate.cache.entry import StoredResponse
+from headgate.cache.entry import SOFT_PURGED, StoredResponse
 from headgate.cache.fill import Fill
 from headgate.cache.outcome import (
     COLLAPSED,
+    HIT,
+    IF_ERROR,
     KNOWN_UNCACHEABLE,
     NO_ROOM,
     NONE,
@@ -33,6 +35,7 @@ from headgate.cache.outcome import (
     REVALIDATED,
     STALE,
     TOO_LARGE,
+    UNREACHABLE,
     VARY,
 )
 from headgate.cache.partial import Piece, piece_of
@@ -63,6 +66,8 @@ DIRECT: Final = 2
 DISCARDING: Final = 3
 OVER: Final = 4
 
+# What became of a request at home that says more than that it was asked for here.
+_OF_HOME: Final = frozenset((HIT, STALE, REVALIDATED, COLLAPSED))
 # Read away of an answer that is of no use, before its connection is closed instead; `proxy/attempt` reads as much.
 MAX_DISCARD: Final = 64 * 1024
 
@@ -111,6 +116,8 @@ class Flight(Downstream, ReaderOwner):
         self._is_led = False  # a client asked for it, and may leave it
         self._expected = -1  # octets of content, where the head says so
         self._alone_from = -1  # what had come when the last client left
+        self._may_spool = True
+        self.home_outcome = -1  # what became of it at another worker, which has answered
         self.exchange = exchange_for(
             client, context_of(client.context), self, request, handler.poller.now, handler.inner
         )
@@ -142,7 +149,10 @@ class Flight(Downstream, ReaderOwner):
             return False
         if self.piece is not None:
             return self._join_slice(client, stored, fill)
-        if not self.handler.suits(client.request, stored, time.time()):
+        if not self.handler.suits(client.request, stored, time.time()) and not (
+            # It stands in for an error: that one's origin would say the same again.
+            self._is_stand_in and self.handler.unfit(client.request, stored, time.time()) == NONE
+        ):
             return False
         self._let_read(self.handler.read_along(client, stored, fill, COLLAPSED, NONE))
         return True
@@ -156,8 +166,48 @@ class Flight(Downstream, ReaderOwner):
         return True
 
     def begin(self) -> None:
-        """Ask the route's handler."""
-        self.handler.inner.handle(self.exchange)
+        """Ask the route's handler, or the worker that is at home for the URL."""
+        peers = self.cache.peers
+        if peers is None or not self.is_shared or not peers.ask(self):
+            self.handler.inner.handle(self.exchange)
+
+    def answered_by_home(self, outcome: int, reason: int) -> None:
+        """Another worker answers, whose head is next; these say what became of it there."""
+        self.home_outcome = outcome
+        if outcome in _OF_HOME:
+            self.reason = reason
+
+    def go_by_itself(self, *, is_not_stored: bool) -> None:
+        """The home has no answer for us: ask the origin. `is_not_stored`: nobody waits for what comes."""
+        handler = self.handler
+        exchange = self.exchange
+        exchange.handler = None
+        if is_not_stored:
+            self.reason = KNOWN_UNCACHEABLE
+            self._unlist()
+            self.cache.store.mark_uncacheable(self.key, time.time() + handler.policy.uncacheable_ttl)
+            leader = self.leader
+            others = [client for client in self._take_waiting() if client is not leader]
+            for client in others:
+                handler.go_alone(client, KNOWN_UNCACHEABLE)
+            if leader is not None:
+                self.lead(leader)
+            elif others:
+                self.abandon()
+                return
+        exchange.handler = handler.inner
+        handler.inner.handle(exchange)
+
+    @property
+    def _is_stand_in(self) -> bool:
+        """Whether the home has answered with what it has in place of an error of the origin."""
+        return self.home_outcome == STALE and self.reason in (UNREACHABLE, IF_ERROR)
+
+    def _outcome(self) -> int:
+        """Return what an answer to the first client is called."""
+        if self.home_outcome in _OF_HOME:
+            return self.home_outcome
+        return self.handler.outcome_of(self.variant, self.reason)
 
     def _let_read(self, reader: Reader) -> None:
         """Let a client read, whose head is sent."""
@@ -231,6 +281,8 @@ class Flight(Downstream, ReaderOwner):
             tell(leader, self.exchange)
         if exchange.reason:
             self._failed(response, now)
+        elif self.variant is not None and response.status == 304 and self._is_stand_in:
+            self._still_stale(self.variant, now)
         elif self.variant is not None and response.status == 304:
             self._confirmed(self.variant, response, now)
         elif self.variant is not None and response.status >= 500 and self._stands_in(response.status, now):
@@ -266,7 +318,11 @@ class Flight(Downstream, ReaderOwner):
             return
         stored = handler.build(self.key, asked, response, self.started, now)
         stored.generation = self.generation
+        if self._is_stand_in:
+            stored.flags |= SOFT_PURGED  # confirmed before its next use, however fresh it is
         self.stored = stored
+        # What memory can have the home has on the disk already.
+        self._may_spool = self.home_outcome < 0 or not 0 <= response.body <= handler.most_in_memory()
         self.cache.values[CACHE_FILLS] += 1
         self.fill = handler.new_fill()
         self.state = FILLING
@@ -284,8 +340,9 @@ class Flight(Downstream, ReaderOwner):
         if self.slice >= 0:
             self.head = Response(response.status, response.reason, 11, response.fields.copy(), response.body)
         if leader is not None:
-            outcome = self.handler.outcome_of(self.variant, self.reason)
-            self._let_read(self.handler.read_whole(leader, response, fill, outcome, self.reason, stored))
+            self._let_read(
+                self.handler.read_whole(leader, response, fill, self._outcome(), self.reason, stored)
+            )
         for client in waiting:
             if client is not leader and not self.join(client):
                 self._let_go(client, stored)
@@ -297,6 +354,9 @@ class Flight(Downstream, ReaderOwner):
         if self.variant is not None:
             self.cache.remove_variant(self.variant)
         for client in self._take_waiting():
+            if client.peer_key:
+                self.handler.go_alone(client, NONE)
+                continue
             client.downstream.respond(response)
             client.downstream.flush()
 
@@ -306,9 +366,8 @@ class Flight(Downstream, ReaderOwner):
         leader = self.leader
         handler = self.handler
         if leader is not None:
-            outcome = handler.outcome_of(self.variant, self.reason)
             # Its head goes out with what comes next: at the end of the origin's turn at the latest (`flush`).
-            reader = handler.read_first(leader, stored, fill, response, outcome, self.reason)
+            reader = handler.read_first(leader, stored, fill, response, self._outcome(), self.reason)
             reader.owner = self
             self.readers.append(reader)
         for client in waiting:
@@ -320,7 +379,7 @@ class Flight(Downstream, ReaderOwner):
     def _append(self, fill: Fill, data: bytes) -> None:
         """Take a piece of content; what is large goes to the disk while it comes."""
         disk = self.cache.disk
-        if disk is None or fill.size + len(data) <= SMALL_CONTENT:
+        if disk is None or not self._may_spool or fill.size + len(data) <= SMALL_CONTENT:
             fill.append(data)
             return
         stored = self.stored
@@ -378,7 +437,7 @@ class Flight(Downstream, ReaderOwner):
             self.abandon()
         else:
             leader.attempt = self
-            outcome = handler.outcome_of(self.variant, self.reason)
+            outcome = self._outcome()
             # The client's conditions were not forwarded if the answer was to be for all, or to confirm.
             if (self.is_shared or self.variant is not None) and handler.has_it(leader.request, response, now):
                 self.state = DISCARDING
@@ -402,13 +461,26 @@ class Flight(Downstream, ReaderOwner):
             for client in waiting:
                 handler.go_alone(client, self.reason)
             return
+        outcome = self.home_outcome if self.home_outcome in _OF_HOME else REVALIDATED
         for client in waiting:
             if client is leader or handler.suits(client.request, fresh, now):
-                handler.serve(client, fresh, REVALIDATED, self.reason, now, 304)
+                handler.serve(client, fresh, outcome, self.reason, now, 304)
                 continue
             why = handler.unfit(client.request, fresh, now)
             if why == NONE:
                 handler.go_alone(client, self.reason, fresh)
+            else:
+                handler.go_alone(client, why)
+
+    def _still_stale(self, variant: StoredResponse, now: float) -> None:
+        """The home has the same, and serves it in place of an error: nothing is confirmed."""
+        self.state = DISCARDING
+        self._unlist()
+        handler = self.handler
+        for client in self._take_waiting():
+            why = handler.unfit(client.request, variant, now)
+            if client is self.leader or why == NONE:
+                handler.serve(client, variant, STALE, self.reason, now)
             else:
                 handler.go_alone(client, why)
 
@@ -463,12 +535,14 @@ class Flight(Downstream, ReaderOwner):
     def write(self, data: bytes) -> None:
         state = self.state
         if state == DIRECT:
-            self.cache.values[CACHE_PASSED] += len(data)
+            if self.home_outcome < 0:
+                self.cache.values[CACHE_PASSED] += len(data)
             leader = self.leader
             if leader is not None:
                 leader.downstream.write(data)
         elif state == FILLING:
-            self.cache.values[CACHE_FETCHED] += len(data)
+            if self.home_outcome < 0:
+                self.cache.values[CACHE_FETCHED] += len(data)
             fill = self.fill
             if fill is not None:
                 self._append(fill, data)
@@ -527,7 +601,7 @@ class Flight(Downstream, ReaderOwner):
         if self.piece is not None:
             self.handler.keep_part(stored, self.asked, self.piece, fill, is_whole)
         elif is_whole:
-            self.handler.keep(stored, fill)
+            self.handler.keep(stored, fill, on_disk=self.home_outcome < 0)
         else:
             self.handler.keep_beginning(stored, fill)
 

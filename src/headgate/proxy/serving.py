@@ -18,7 +18,7 @@ from headgate.cache.fill import Fill
 from headgate.cache.ranges import Part
 from headgate.cache.store.bodies import CheckedBody, OpenFile
 from headgate.connection.exchange import Exchange
-from headgate.counters import CACHE_SENDFILE, CACHE_SERVED
+from headgate.counters import CACHE_SENDFILE, CACHE_SERVED, SIZE
 from headgate.engine.events import UNKNOWN_LENGTH, Response
 from headgate.http.fields import Fields
 from headgate.net.transport import NOT_SENT
@@ -27,6 +27,8 @@ from headgate.net.transport import NOT_SENT
 PIECE: Final = 64 * 1024
 # Less than this is read and written with the head: one call instead of two, and at the end of the round.
 LEAST_SENT: Final = 16 * 1024
+# Where that is counted which goes to another worker: it counts what its clients get.
+_UNCOUNTED: Final[list[int]] = [0] * SIZE
 
 
 def stored_fields(variant: StoredResponse, age: int, status: bytes) -> Fields:
@@ -87,7 +89,7 @@ class Reader:
         end: int = -1,
     ) -> None:
         self.exchange = exchange
-        self.values = values
+        self.values = _UNCOUNTED if exchange.peer_key else values
         self.fill = fill
         self.body = body
         self.at = at

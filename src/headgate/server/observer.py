@@ -37,18 +37,7 @@ class Observer(DownstreamObserver):
     def exchange_over(self, exchange: Exchange, now: float) -> None:
         log = self.log
         if exchange.detail:
-            # The response names the reason only; address, errno and milliseconds are for the operator.
-            self.event(
-                "upstream-failed",
-                "warning",
-                # What a client of a forward proxy asks for is its own choice: it shall not make keys.
-                limit_key=exchange.endpoint if exchange.upstream else exchange.context.network,
-                upstream=exchange.upstream,
-                endpoint=exchange.endpoint,
-                reason=exchange.reason or "failed-over",
-                detail=exchange.detail,
-                status=exchange.status,
-            )
+            self.tell_failure(exchange)
         if not log.enabled:
             return
         context = exchange.context
@@ -87,6 +76,21 @@ class Observer(DownstreamObserver):
             exchange.cache,
             exchange.cache_reason,
             exchange.cache_stored,
+        )
+
+    def tell_failure(self, exchange: Exchange) -> None:
+        """Say what the answer does not: it names the reason only; address, errno and milliseconds are for the
+        operator."""
+        self.event(
+            "upstream-failed",
+            "warning",
+            # What a client of a forward proxy asks for is its own choice: it shall not make keys.
+            limit_key=exchange.endpoint if exchange.upstream else exchange.context.network,
+            upstream=exchange.upstream,
+            endpoint=exchange.endpoint,
+            reason=exchange.reason or "failed-over",
+            detail=exchange.detail,
+            status=exchange.status,
         )
 
     def handshake_over(self, connection: StreamDriver) -> None:

@@ -1,6 +1,6 @@
 """One origin and one gate with a cache for a whole module: each test has paths of its own.
 
-A module that wants another gate has its configuration in `TEXT`, and `WORKERS`.
+A module that wants another gate has its configuration in `TEXT`,, `WORKERS`, and `LISTENER` for each listener.
 """
 
 import pytest
@@ -29,5 +29,6 @@ def story():
 def gate(request, story, tmp_path_factory):
     text = getattr(request.module, "TEXT", TEXT).format(url=story.url)
     workers = getattr(request.module, "WORKERS", 1)
-    with Gate(tmp_path_factory.mktemp("gate"), text, workers=workers) as running:
+    extra = getattr(request.module, "LISTENER", "")
+    with Gate(tmp_path_factory.mktemp("gate"), text, workers=workers, listener_extra=extra) as running:
         yield running

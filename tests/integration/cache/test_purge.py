@@ -180,7 +180,12 @@ def test_what_the_caches_have_done(gate, story):
     story.tell("/passed", b"p" * 500, "Cache-Control: no-store")
     for path in ("/kept", "/kept", "/kept", "/kept", "/passed"):
         ask(gate, path)
-    misses = len(story.asked("/kept"))  # one in each worker that was asked
+    assert len(story.asked("/kept")) == 1
+    url = f"http://127.0.0.1:{gate.http_ports[0]}/kept"
+    # One worker has it of the origin; the other may have a copy of that, which is no octet from the origin.
+    copies = sum(
+        bool(row["stored"]) for row in AdminClient(gate.runtime / "admin.sock").explain(url, "GET", [])
+    )
 
     def row():
         now = totals(gate)[-1]
@@ -200,11 +205,11 @@ def test_what_the_caches_have_done(gate, story):
         )
     }
     assert grown == {
-        "fills": misses,
-        "stored": misses,
+        "fills": copies,
+        "stored": copies,
         "refused": 0,
         "evicted": 0,
-        "filled_octets": 1000 * misses,
+        "filled_octets": 1000,
         "passed_octets": 500,
         "served_octets": 4000,
     }

@@ -1,0 +1,211 @@
+"""The sockets between workers, over which those that miss ask the one at home for a URL (`proxy/peers`).
+
+Each worker binds its own: under a name of the moment, renamed over `peers/SLOT` in `runtime_dir`. So whoever connects
+to a worker that died hears so at once, from the kernel. The folder is the workers' user's alone (0700): whoever
+connects is a worker of this gate, and its word is believed.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import socket
+import stat
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from headgate.config.model import Config
+from headgate.config.upstream import Upstream
+from headgate.connection.accepted import Accepted
+from headgate.connection.context import ConnectionContext
+from headgate.connection.exchange import Exchange
+from headgate.connection.observer import DownstreamObserver
+from headgate.connection.settings import ConnectionSettings
+from headgate.connection.stream_driver import StreamDriver
+from headgate.counters import CACHE_PEERS_REFUSED, REFUSED_CONNECTIONS, SIZE
+from headgate.engine.h1.grammar import MAX_FIELDS
+from headgate.http.forwarded import Forwarder
+from headgate.http.networks import Networks
+from headgate.net.dialer import Dialer
+from headgate.process.cache_plane import is_cached
+from headgate.proxy.peer_gate import MAX_CONNECTIONS, PeerGate
+from headgate.proxy.peers import MAX_ASKED, SIGN_WITHIN, Peer, Peers
+from headgate.server.limits import ConnectionLimits
+from headgate.server.listener import Listener
+from headgate.server.observer import Observer
+from headgate.upstream.connector import DialingConnector
+from headgate.upstream.endpoint import Endpoint
+from headgate.upstream.pool import IdleTotal, Pool, PoolSettings
+
+if TYPE_CHECKING:
+    from headgate.process.data_plane import DataPlane
+
+FOLDER: Final = "peers"  # in runtime_dir
+_FOLDER_MODE: Final = 0o700
+# Idle connections to one other worker, kept for a while: what a burst leaves behind serves the next.
+_MAX_IDLE: Final = 64
+_IDLE_SECONDS: Final = 30.0
+# A worker whose clients are slow takes nothing for as long as they have: their own timeouts end that.
+_WRITE_IDLE: Final = 600.0
+# An origin that falls silent is noticed by the home, whose word comes before we lose patience with it.
+_PATIENCE: Final = 5.0
+# What the field of ours adds to a head: a key of 8 KiB, a host and a path, in base64.
+_MORE_HEAD: Final = 128 * 1024
+
+
+def asks_peers(config: Config, workers: int) -> bool:
+    """Tell whether workers of this gate ask one another."""
+    return (
+        workers > 1
+        and config.cache.collapse == "machine"
+        and any(is_cached(config, route) for route in config.route)
+    )
+
+
+def peer_files(config: Config, workers: int) -> int:
+    """Return how many descriptors a worker may need for the others."""
+    return MAX_ASKED + MAX_CONNECTIONS if asks_peers(config, workers) else 0
+
+
+def peer_address(runtime_dir: Path, slot: int) -> str:
+    """Return the path of a worker's socket."""
+    return str(runtime_dir / FOLDER / str(slot))
+
+
+def bind_peer(runtime_dir: Path, slot: int) -> socket.socket:
+    """Return a socket bound in place of whatever a worker of this slot has left there. Raises `OSError`."""
+    address = peer_address(runtime_dir, slot)
+    folder = os.path.dirname(address)
+    os.makedirs(folder, _FOLDER_MODE, exist_ok=True)
+    found = os.lstat(folder)
+    if found.st_uid != os.geteuid() or stat.S_IMODE(found.st_mode) != _FOLDER_MODE:
+        raise PermissionError(errno.EPERM, f"{folder} is not this user's alone")
+    made = str(runtime_dir / FOLDER / f".{slot}")
+    sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        if os.path.lexists(made):
+            os.unlink(made)
+        sock.bind(made)
+        os.chmod(made, 0o600)
+        os.rename(made, address)
+    except OSError:
+        sock.close()
+        raise
+    return sock
+
+
+def _looks_at_client(upstream: Upstream) -> bool:
+    """Tell whether an upstream is told of clients by more than what is in their requests, or chosen by it."""
+    is_hashed = upstream.balance == "ring-hash" and upstream.hash_by == "client"
+    return upstream.proxy_protocol != "off" or is_hashed or upstream.asgi.in_worker
+
+
+class PeerObserver(DownstreamObserver):
+    """Other workers are no clients: nothing of them is logged, and they log what their clients get themselves."""
+
+    def __init__(self, gate: PeerGate, observer: Observer) -> None:
+        self._gate = gate
+        self._observer = observer
+
+    def exchange_over(self, exchange: Exchange, now: float) -> None:
+        if exchange.detail:
+            self._observer.tell_failure(exchange)
+        self._gate.over(exchange)
+
+    def handshake_over(self, connection: StreamDriver) -> None:
+        return
+
+    def connection_failed(self, context: ConnectionContext, reason: str, detail: str) -> None:
+        return  # it is gone; whoever waited there says so
+
+    def connection_closed(self, connection: StreamDriver) -> None:
+        if isinstance(connection, Accepted):
+            self._observer.connection_closed(connection)
+
+    def crashed(self, where: str, error: Exception) -> None:
+        self._observer.crashed(where, error)
+
+
+class PeerPlane:
+    """Both sides of one worker: `peers` asks, `gate` answers through `listener`, None where it could not be bound."""
+
+    def __init__(self, plane: DataPlane, slot: int, workers: int) -> None:
+        self._values = plane.counters.values
+        # What is between workers is no traffic: it is counted in a list of its own.
+        self._uncounted = [0] * SIZE
+        self._plane = plane
+        self._total = IdleTotal()
+        runtime_dir = plane.config.runtime_dir
+        homes = [
+            None if other == slot else Peer(other, self._endpoint(peer_address(runtime_dir, other)))
+            for other in range(workers)
+        ]
+        self.peers = Peers(slot, homes, plane.poller, plane.timers, self._values, plane.observer.event)
+        self.gate = PeerGate(self.peers, plane.poller, self._values)
+        self._take_routes()
+        self.listener = self._listen(runtime_dir, slot)
+
+    def _take_routes(self) -> None:
+        for number, (handler, upstream) in enumerate(self._plane.cached):
+            handler.number = number
+            handler.cache.peers = self.peers
+            self.gate.routes[number] = handler
+            # Origins that look at the client's connection are asked by the worker that has it.
+            if not _looks_at_client(upstream):
+                self.peers.idle[number] = upstream.body_idle + _PATIENCE
+
+    def _endpoint(self, path: str) -> Endpoint:
+        plane = self._plane
+        values = self._uncounted
+        connector = DialingConnector(Dialer(plane.resolver), None, plane.crashed, values)
+        settings = PoolSettings(idle_timeout=_IDLE_SECONDS, max_idle=_MAX_IDLE)
+        return Endpoint(
+            f"unix:{path}",
+            "http",
+            f"unix:{path}",
+            0,
+            poller=plane.poller,
+            connector=connector,
+            values=values,
+            defect=plane.observer.crashed,
+            connect_timeout=SIGN_WITHIN,
+            pool=Pool(settings, plane.poller, values, self._total),
+        )
+
+    def _listen(self, runtime_dir: Path, slot: int) -> Listener | None:
+        plane = self._plane
+        try:
+            sock = bind_peer(runtime_dir, slot)
+        except OSError as error:
+            plane.observer.event(
+                "cache-peer-not-bound",
+                "warning",
+                address=peer_address(runtime_dir, slot),
+                errno=error.errno,
+                reason=error.strerror or str(error),
+                next="the other workers ask the origin for what this one is at home for",
+            )
+            return None
+        limits = [table.limits.head for table in plane.config.listener]
+        return Listener(
+            "peers",
+            sock,
+            poller=plane.poller,
+            handler=self.gate,
+            observer=PeerObserver(self.gate, plane.observer),
+            settings=ConnectionSettings(
+                write_idle=_WRITE_IDLE,
+                keep_alive=2 * _IDLE_SECONDS,
+                max_head=max(limits, default=0) + _MORE_HEAD,
+                max_fields=2 * MAX_FIELDS,
+            ),
+            limits=ConnectionLimits(self._uncounted, MAX_CONNECTIONS, 0, 0.0, 0.0),
+            forwarder=Forwarder(Networks(())),
+            values=self._uncounted,
+        )
+
+    def sweep(self, now: float) -> None:
+        """Once in a while: give signs, and let the counters know. `now` is loop time."""
+        self.gate.sweep(now)
+        self._values[CACHE_PEERS_REFUSED] += self._uncounted[REFUSED_CONNECTIONS]
+        self._uncounted[REFUSED_CONNECTIONS] = 0

@@ -1,0 +1,421 @@
+"""Collapsed forwarding across workers: who misses asks the worker that is at home for the URL (`cache/home`).
+
+To the flight that asks, the home is an origin: its answer is streamed to whoever waits here and stored by the
+ordinary rules, with the age that it has there; a 304 confirms what is here. The home answers as it does a client of
+its own (`proxy/peer_gate`), so all workers together make one request to the origin. It never asks another worker:
+nobody waits in a circle.
+
+Nothing depends on the home. Where it is not there, gives no sign of life in time, is busy, has not heard of a purge,
+or says that what comes is not stored, the flight goes on and asks the origin itself; so it does in mid-wait when the
+signs stop. A home that failed is left alone for a moment. Once content has begun to come, it fails like an origin.
+
+Methods are safe, requests without content: a flight is a GET. Requests with a Cache-Control of their client are not
+asked of the home, whose answer would be that client's.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final, Protocol, final
+
+from headgate.cache.home import (
+    BROKEN,
+    FIELD,
+    FULL,
+    LATE,
+    MALFORMED,
+    NOT_STORED,
+    RESTING,
+    SIGN,
+    SILENT,
+    UNREACHABLE,
+    WIRE_NAME,
+    Answer,
+    Question,
+    decode_answer,
+    home_of,
+)
+from headgate.cache.purges import url_of
+from headgate.connection.exchange import Exchange, Handler
+from headgate.connection.quic_socket import Timer, Timers
+from headgate.connection.stream_driver import NEVER
+from headgate.connection.upstream_stream import ResponseReceiver, UpstreamStream
+from headgate.counters import CACHE_ALONE, CACHE_ALONE_FIRST, CACHE_PEERS_ANSWERED
+from headgate.engine.events import Response
+from headgate.http.fields import CACHING, Fields
+from headgate.http.hop_by_hop import strip_response
+from headgate.net.poller import Poller
+from headgate.upstream.endpoint import ConnectionWaiter, Endpoint
+
+if TYPE_CHECKING:
+    from headgate.proxy.flight import Flight
+
+# Questions of one worker under way at once, a descriptor each; one more asks the origin.
+MAX_ASKED: Final = 512
+# Until the first sign: a worker that is alive comes round in far less, and a client waits no longer for nothing.
+SIGN_WITHIN: Final = 0.25
+# Between two signs; the home gives one each second.
+SILENCE: Final = 5.0
+# How long a home is left alone that failed. A worker that died is back in about that time.
+REST_SECONDS: Final = 1.0
+# URLs that unsafe requests went by for, until their homes have heard of it. One more, and nothing that a home asked
+# for before now is taken from it.
+MAX_INVALID: Final = 16384
+
+
+class Event(Protocol):
+    """Where events go (`EventLog.event`)."""
+
+    def __call__(self, name: str, level: str = "info", *, limit_key: str = "", **fields: object) -> None: ...
+
+
+@final
+class Peer:
+    """Another worker of this gate. `rest_until` is the loop time until which it is left alone."""
+
+    __slots__ = ("endpoint", "name", "rest_until")
+
+    def __init__(self, slot: int, endpoint: Endpoint) -> None:
+        self.name = f"worker {slot}"
+        self.endpoint = endpoint
+        self.rest_until = 0.0
+
+
+@final
+class Ask:
+    """One question, and what has come of it: the attempt of a flight's exchange. Content may stop for `idle` s."""
+
+    __slots__ = (
+        "alone",
+        "connection",
+        "flight",
+        "idle",
+        "is_signed",
+        "owner",
+        "peer",
+        "timer",
+        "url",
+        "valid_from",
+    )
+
+    def __init__(
+        self, owner: Peers, peer: Peer, flight: Flight, url: bytes, valid_from: float, idle: float
+    ) -> None:
+        self.owner = owner
+        self.peer = peer
+        self.flight = flight
+        self.url = url
+        self.valid_from = valid_from
+        self.idle = idle
+        self.connection: UpstreamStream | None = None
+        self.timer: Timer | None = None
+        self.is_signed = False
+        self.alone = -1  # what the home has said why it does not answer
+
+    def late(self) -> None:
+        """There was no sign in time."""
+        self.timer = None
+        if not self.is_signed:
+            self.owner.is_late(self)
+
+
+@final
+class Peers(Handler, ResponseReceiver, ConnectionWaiter):
+    """The other workers, as one of them sees them. `homes` are by slot, None at our own; `idle` says by number of a
+    route for how long content may stop: routes that are not there ask nobody."""
+
+    def __init__(
+        self,
+        slot: int,
+        homes: list[Peer | None],
+        poller: Poller,
+        timers: Timers | None,
+        values: list[int],
+        event: Event,
+    ) -> None:
+        self.slot = slot
+        self.homes = homes
+        self.poller = poller
+        self.timers = timers
+        self.values = values
+        self.event = event
+        self.idle: dict[int, float] = {}
+        self.purge_number = 0  # of the last purge that this worker has obeyed
+        self.asked = 0
+        self._invalid: dict[bytes, float] = {}
+        self.trusted_from = 0.0
+
+    def __repr__(self) -> str:
+        return f"<Peers of worker {self.slot}, {self.asked} asked>"
+
+    def is_home(self, key: bytes) -> bool:
+        """Tell whether this worker is at home for a key."""
+        return home_of(url_of(key), len(self.homes)) == self.slot
+
+    # -- what an unsafe request has made old
+
+    def invalidate(self, uri: bytes, moment: float) -> None:
+        """An unsafe request went by: the home hears of it with the next question. `moment` is wall seconds."""
+        url = url_of(uri)
+        if url not in self._invalid and len(self._invalid) >= MAX_INVALID:
+            self._invalid.clear()
+            self.trusted_from = moment
+        self._invalid[url] = moment
+
+    def has_obeyed(self, url: bytes, moment: float) -> bool:
+        """Tell whether this worker knows already that what was asked for before `moment` is old."""
+        return self._invalid.get(url, 0.0) >= moment
+
+    def _heard(self, ask: Ask) -> None:
+        """The home has answered, and so has heard what became old."""
+        if ask.valid_from > 0.0 and self._invalid.get(ask.url) == ask.valid_from:
+            del self._invalid[ask.url]
+
+    # -- asking
+
+    def ask(self, flight: Flight) -> bool:
+        """Ask the home of a flight's URL; False: the origin is to be asked."""
+        route = flight.handler.number
+        idle = self.idle.get(route, 0.0)
+        if idle <= 0.0 or flight.asked.fields.flags & CACHING:
+            return False
+        url = url_of(flight.key)
+        peer = self.homes[home_of(url, len(self.homes))]
+        if peer is None:
+            return False
+        if peer.rest_until > self.poller.now:
+            return self._count(RESTING)
+        if self.asked >= MAX_ASKED:
+            return self._count(FULL)
+        exchange = flight.exchange
+        valid_from = max(self._invalid.get(url, 0.0), self.trusted_from)
+        question = Question(
+            self.purge_number,
+            valid_from,
+            flight.slice,
+            exchange.secure,
+            route,
+            flight.key,
+            exchange.host,
+            exchange.path,
+        )
+        exchange.request.fields.set(FIELD, question.encode(), WIRE_NAME)
+        ask = Ask(self, peer, flight, url, valid_from, idle)
+        self.asked += 1
+        exchange.attempt = ask
+        exchange.handler = self
+        timers = self.timers
+        if timers is not None:
+            ask.timer = timers.call_at(timers.time() + SIGN_WITHIN, ask.late)
+        connection = peer.endpoint.take(exchange)
+        if connection is not None:
+            self.connected(exchange, connection)
+        else:
+            peer.endpoint.dial(exchange, self, True)
+        return True
+
+    def _count(self, why: int) -> bool:
+        """Count why nobody is asked."""
+        self.values[CACHE_ALONE_FIRST + why] += 1
+        return False
+
+    def connected(self, exchange: Exchange, connection: UpstreamStream) -> None:
+        ask = exchange.attempt
+        if not isinstance(ask, Ask) or ask.connection is not None:
+            owner = connection.owner
+            if isinstance(owner, Endpoint):
+                owner.keep(connection)
+            return
+        ask.connection = connection
+        exchange.upstream_started = self.poller.now
+        connection.send_request(exchange.request, self, exchange)
+        connection.wait_until(self.poller.now + (SILENCE if ask.is_signed else SIGN_WITHIN))
+        connection.flush()
+
+    def connect_failed(self, exchange: Exchange, reason: str, detail: str) -> None:
+        ask = exchange.attempt
+        if isinstance(ask, Ask):
+            self._fail(ask, UNREACHABLE, detail)
+
+    # -- answers
+
+    def upstream_response(self, connection: UpstreamStream, response: Response) -> None:
+        exchange = connection.exchange
+        if not isinstance(exchange, Exchange):
+            return
+        ask = exchange.attempt
+        if not isinstance(ask, Ask) or ask.connection is not connection:
+            return
+        fields = response.fields
+        said = fields.get(FIELD)
+        self._signed(ask)
+        if response.status < 200:
+            connection.wait_until(self.poller.now + SILENCE)
+            if said != SIGN:
+                strip_response(fields)
+                exchange.downstream.respond(response)
+            return
+        answer = decode_answer(said) if said is not None else None
+        if answer is None:
+            connection.close()
+            self._go_alone(ask, MALFORMED)
+        elif answer.alone >= 0:
+            ask.alone = answer.alone  # done at the end of it, so that the connection is kept
+        else:
+            self._answered(exchange, ask, answer, response)
+
+    def _answered(self, exchange: Exchange, ask: Ask, answer: Answer, response: Response) -> None:
+        self.values[CACHE_PEERS_ANSWERED] += 1
+        self._heard(ask)
+        exchange.upstream_head = self.poller.now
+        exchange.endpoint = ask.peer.name
+        exchange.reason = answer.failure
+        strip_response(response.fields)
+        response.close = False
+        if not answer.failure:
+            ask.flight.answered_by_home(answer.outcome, answer.reason)
+        exchange.downstream.respond(response)
+
+    def _signed(self, ask: Ask) -> None:
+        ask.is_signed = True
+        timer = ask.timer
+        ask.timer = None
+        if timer is not None:
+            timer.cancel()
+
+    def upstream_data(self, connection: UpstreamStream, data: bytes) -> None:
+        exchange = connection.exchange
+        if isinstance(exchange, Exchange) and exchange.responded:
+            exchange.downstream.write(data)
+
+    def upstream_end(self, connection: UpstreamStream, trailers: Fields | None) -> None:
+        exchange = connection.exchange
+        if not isinstance(exchange, Exchange):
+            return
+        ask = exchange.attempt
+        if not isinstance(ask, Ask):
+            return
+        ask.peer.endpoint.give_back(connection)
+        if ask.alone >= 0:
+            self._heard(ask)
+            self._go_alone(ask, ask.alone)
+            return
+        self._end(ask)
+        exchange.handler = None
+        exchange.downstream.finish(trailers)
+        exchange.downstream.flush()
+
+    def upstream_turn(self, connection: UpstreamStream) -> None:
+        exchange = connection.exchange
+        if not isinstance(exchange, Exchange):
+            return
+        takes_more = exchange.downstream.flush()
+        ask = exchange.attempt
+        if connection.exchange is not exchange or not isinstance(ask, Ask):
+            return
+        if not takes_more:
+            connection.pause_reading()
+            connection.wait_until(NEVER)  # the clients' write timeouts run
+        elif exchange.responded:
+            connection.wait_until(self.poller.now + ask.idle)
+
+    def upstream_drained(self, connection: UpstreamStream) -> None:
+        return  # there is no content to send
+
+    # -- what goes wrong
+
+    def upstream_failed(self, connection: UpstreamStream, reason: str, detail: str) -> None:
+        exchange = connection.exchange
+        if not isinstance(exchange, Exchange):
+            return
+        ask = exchange.attempt
+        if isinstance(ask, Ask):
+            self._broken(exchange, ask, BROKEN, "upstream-closed", detail)
+
+    def upstream_timeout(self, connection: UpstreamStream) -> None:
+        exchange = connection.exchange
+        if not isinstance(exchange, Exchange):
+            return
+        ask = exchange.attempt
+        connection.close()
+        if isinstance(ask, Ask):
+            why = SILENT if ask.is_signed else LATE
+            self._broken(exchange, ask, why, "upstream-timeout", f"{connection.address} was silent")
+
+    def is_late(self, ask: Ask) -> None:
+        """The first sign did not come in time."""
+        connection = ask.connection
+        if connection is not None:
+            connection.close()
+        self._fail(ask, LATE, f"no sign within {SIGN_WITHIN:g} s")
+
+    def _broken(self, exchange: Exchange, ask: Ask, why: int, reason: str, detail: str) -> None:
+        if not exchange.responded:
+            self._fail(ask, why, detail)
+            return
+        self._end(ask)
+        exchange.handler = None
+        exchange.detail = detail
+        exchange.downstream.abort(reason)
+
+    def _fail(self, ask: Ask, why: int, detail: str) -> None:
+        """The home is of no use: leave it alone for a moment, and ask the origin."""
+        peer = ask.peer
+        peer.rest_until = self.poller.now + REST_SECONDS
+        self.event(
+            "cache-peer-failed",
+            "warning",
+            limit_key=peer.name,
+            peer=peer.name,
+            reason=CACHE_ALONE[why],
+            detail=detail,
+            next=f"the origin is asked; it is left alone for {REST_SECONDS:g} s",
+        )
+        self._go_alone(ask, why)
+
+    def _go_alone(self, ask: Ask, why: int) -> None:
+        self._count(why)
+        self._end(ask)
+        ask.flight.go_by_itself(is_not_stored=why == NOT_STORED)
+
+    def _end(self, ask: Ask) -> None:
+        """It is over: exchange and question let go of each other."""
+        self._signed(ask)
+        self.asked -= 1
+        exchange = ask.flight.exchange
+        exchange.attempt = None
+        exchange.request.fields.remove(FIELD)
+
+    # -- clients
+
+    def downstream_drained(self, exchange: Exchange) -> None:
+        ask = exchange.attempt
+        if isinstance(ask, Ask) and ask.connection is not None:
+            ask.connection.wait_until(self.poller.now + ask.idle)
+            ask.connection.resume()
+
+    def downstream_closed(self, exchange: Exchange) -> None:
+        ask = exchange.attempt
+        if not isinstance(ask, Ask):
+            return
+        self._end(ask)
+        if ask.connection is not None:
+            ask.connection.close()
+
+    def handle(self, exchange: Exchange) -> None:
+        return  # flights come by `ask`
+
+    def request_data(self, exchange: Exchange, data: bytes) -> None:
+        return
+
+    def request_end(self, exchange: Exchange, trailers: Fields | None) -> None:
+        return
+
+    def close(self) -> None:
+        """Keep no idle connection."""
+        for peer in self.homes:
+            if peer is not None:
+                peer.endpoint.close()
+
+    def endpoints(self) -> list[Endpoint]:
+        """Return what has deadlines, for the sweep."""
+        return [peer.endpoint for peer in self.homes if peer is not None]

@@ -1,0 +1,394 @@
+"""One request to the origin for all workers together, through a gate of two."""
+
+import asyncio
+import os
+import re
+import signal
+import socket
+import time
+
+from tests.integration.gate import wait_for
+
+from headgate.cache.home import MALFORMED, PURGED, UNSUITED, Question, home_of
+from headgate.proxy.peer_gate import MAX_CONNECTIONS
+from headgate.proxy.peers import REST_SECONDS
+from headgate.testing.origin import Head, Wire
+
+TEXT = """
+[cache]
+enabled = true
+memory = "64MiB"
+[[route]]
+upstream = "origin"
+[upstream.origin]
+endpoints = ["{url}"]
+"""
+WORKERS = 2
+# The crowd is one client to the gate.
+LISTENER = """[listener.limits]
+per_client = 4000
+connection_rate = "20000/s"
+"""
+LIVES = "Cache-Control: max-age=600"
+PATIENCE = 30.0
+
+
+class Client:
+    """One connection with one request, and as much of the answer as has come."""
+
+    def __init__(self) -> None:
+        self.data = bytearray()
+        self.is_over = False
+
+    @property
+    def head(self) -> Head:
+        return Head(bytes(self.data).partition(b"\r\n\r\n")[0])
+
+    @property
+    def body(self) -> bytes:
+        return bytes(self.data).partition(b"\r\n\r\n")[2]
+
+
+async def crowd(gate, path, count, *lines):
+    """Send as many requests for a path, each on a connection of its own; return clients whose answers come in."""
+    port = gate.http_ports[0]
+    text = "\r\n".join([f"GET {path} HTTP/1.1", "Host: site", "Connection: close", *lines, "", ""]).encode()
+    room = asyncio.Semaphore(200)
+
+    async def one(client):
+        async with room:
+            reader, writer = await asyncio.open_connection("127.0.0.1", port)
+            writer.write(text)
+        try:
+            while data := await reader.read(65536):
+                client.data += data
+        except OSError:
+            pass
+        client.is_over = True
+        writer.close()
+
+    clients = [Client() for _ in range(count)]
+    return clients, [asyncio.ensure_future(one(client)) for client in clients]
+
+
+async def until(what, ready, seconds=PATIENCE):
+    end = time.monotonic() + seconds
+    while not ready():
+        assert time.monotonic() < end, f"waited {seconds} s for {what}"
+        await asyncio.sleep(0.02)
+
+
+async def over(tasks):
+    done, pending = await asyncio.wait(tasks, timeout=PATIENCE)
+    assert not pending, f"{len(pending)} clients hang"
+    assert len(done) == len(tasks)
+
+
+def url_of(path):
+    return b"http://site" + path.encode()
+
+
+def path_at(slot, stem):
+    """Return a path whose URL is at home in this slot."""
+    return next(f"{stem}-{n}" for n in range(100) if home_of(url_of(f"{stem}-{n}"), WORKERS) == slot)
+
+
+def workers_asked(gate):
+    """How many requests workers have made of one another and had answered."""
+    return gate.metrics().get('headgate_cache_peers_total{result="answered"}', 0)
+
+
+async def answered(gate, path, count, *lines):
+    """As many clients, once they have their answers."""
+    clients, tasks = await crowd(gate, path, count, *lines)
+    await over(tasks)
+    return clients
+
+
+def total(gate, what):
+    """The sum of one of the cache's counters over its labels."""
+    metrics = gate.metrics()
+    return sum(metrics[name] for name in metrics if name.startswith(f"headgate_cache_{what}_total{{"))
+
+
+def settled(gate):
+    """How many requests the cache has counted, once that changes no more: pages of counters are a sweep behind."""
+    time.sleep(1.1)
+    return total(gate, "requests")
+
+
+def outcomes(clients):
+    return [re.split(r"; ", client.head.get("cache-status") or "") for client in clients]
+
+
+def test_two_thousand_clients_of_two_workers_make_one_request_and_read_along(gate, story):
+    body = os.urandom(1 << 16)
+    for slot in (0, 1):
+        path = path_at(slot, "/herd")
+        answer = story.tell(path, body, LIVES)
+        answer.gate.clear()
+        answer.middle.clear()
+
+        async def herd(path=path, answer=answer, count=1000 if slot else 2000):
+            clients, tasks = await crowd(gate, path, count)
+            await until("the first request", lambda: story.asked(path))
+            await asyncio.sleep(0.3)  # the rest of them reach their workers, who wait
+            answer.gate.set()
+            # The first half of the content gets to everybody before the second is there.
+            await until("the first octets", lambda: all(len(client.data) > 1 << 15 for client in clients))
+            assert not any(client.is_over for client in clients)
+            answer.middle.set()
+            await over(tasks)
+            return clients
+
+        before = workers_asked(gate)
+        clients = asyncio.run(herd())
+        assert len(story.asked(path)) == 1
+        assert {client.head.status for client in clients} == {200}
+        assert all(client.body == body for client in clients)
+        said = outcomes(clients)
+        assert all(words[0] == "headgate" for words in said)
+        # Two lead, one at each worker; only the one at home was the first.
+        assert sum("collapsed" in words for words in said) == len(clients) - 1
+        wait_for("the count of the workers", lambda before=before: workers_asked(gate) == before + 1)
+
+
+def test_a_stale_response_is_confirmed_once_for_all(gate, story):
+    for slot in (0, 1):
+        path = path_at(slot, "/stale")
+        answer = story.tell(path, b"kept", "Cache-Control: max-age=1", 'ETag: "1"')
+        asyncio.run(answered(gate, path, 40))
+        assert len(story.asked(path)) == 1
+        time.sleep(2.1)
+        answer.gate.clear()
+
+        async def herd(path=path, answer=answer):
+            clients, tasks = await crowd(gate, path, 300)
+            await until("the request that confirms", lambda: len(story.asked(path)) == 2)
+            await asyncio.sleep(0.3)
+            answer.gate.set()
+            await over(tasks)
+            return clients
+
+        clients = asyncio.run(herd())
+        assert {client.body for client in clients} == {b"kept"}
+        assert [head.get("if-none-match") for head in story.asked(path)] == [None, '"1"']
+
+
+def test_an_answer_that_is_not_stored_releases_all_at_once(gate, story):
+    for slot in (0, 1):
+        path = path_at(slot, "/private")
+        answer = story.tell(path, b"x" * 2000, "Cache-Control: private")
+        seen = settled(gate)
+        answer.gate.clear()
+        answer.middle.clear()
+
+        async def herd(path=path, answer=answer):
+            clients, tasks = await crowd(gate, path, 100)
+            await until("the first request", lambda: story.asked(path))
+            await asyncio.sleep(0.3)
+            answer.gate.set()
+            # The first answer is not over, and everybody has asked for itself.
+            await until("all requests", lambda: len(story.asked(path)) >= len(clients))
+            answer.middle.set()
+            await over(tasks)
+            return clients
+
+        clients = asyncio.run(herd())
+        assert {len(client.body) for client in clients} == {2000}
+        assert len(story.asked(path)) == len(clients)
+        # It is remembered at both workers: nobody asks another one. Pages of counters are a sweep behind.
+        wait_for("the count of the crowd", lambda seen=seen: total(gate, "requests") == seen + 100)
+        asked = total(gate, "peers")
+        asyncio.run(answered(gate, path, 10))
+        wait_for("their count", lambda seen=seen: total(gate, "requests") == seen + 110)
+        assert total(gate, "peers") == asked
+
+
+def test_a_home_that_is_killed_in_mid_fill_leaves_nobody_hanging(gate, story):
+    path = path_at(0, "/killed")
+    body = os.urandom(600_000)
+    answer = story.tell(path, body, LIVES)
+    answer.middle.clear()
+
+    async def herd():
+        clients, tasks = await crowd(gate, path, 200)
+        await until("the first octets", lambda: all(len(client.data) > 100_000 for client in clients))
+        os.kill(gate.child_pids("worker 0")[-1], signal.SIGKILL)
+        await over(tasks)
+        return clients
+
+    served = len(gate.serving_pids("worker 0"))
+    clients = asyncio.run(herd())
+    assert all(len(client.body) < len(body) for client in clients), (
+        "it was cut short, and so it ended for all"
+    )
+    assert all(body.startswith(client.body) for client in clients)
+    answer.middle.set()
+    wait_for("the successor", lambda: len(gate.serving_pids("worker 0")) > served)
+    assert {client.body for client in asyncio.run(answered(gate, path, 50))} == {body}
+    time.sleep(REST_SECONDS)
+
+
+def test_a_home_that_dies_before_the_head_is_done_without(gate, story):
+    path = path_at(0, "/dying")
+    answer = story.tell(path, b"here", LIVES)
+    answer.gate.clear()
+
+    async def herd():
+        clients, tasks = await crowd(gate, path, 100)
+        await until("the first request", lambda: story.asked(path))
+        await asyncio.sleep(0.3)
+        os.kill(gate.child_pids("worker 0")[-1], signal.SIGKILL)
+        await until("the request of the other worker", lambda: len(story.asked(path)) == 2)
+        answer.gate.set()
+        await over(tasks)
+        return clients
+
+    served = len(gate.serving_pids("worker 0"))
+    clients = asyncio.run(herd())
+    whole = [client for client in clients if client.data]
+    assert whole, "the clients of the worker that lived are answered"
+    assert {client.body for client in whole} == {b"here"}
+    assert len(story.asked(path)) == 2
+    wait_for("the successor", lambda: len(gate.serving_pids("worker 0")) > served)
+    assert any(event["reason"] == "broken" for event in gate.events("cache-peer-failed"))
+    time.sleep(REST_SECONDS)
+
+
+def test_a_home_that_hangs_holds_nobody_for_long(gate, story):
+    path = path_at(0, "/hanging")
+    story.tell(path, b"here", LIVES)
+    hung = gate.child_pids("worker 0")[-1]
+
+    async def herd():
+        # Those whom the kernel gives to the hung worker wait for it; the others do not.
+        clients, tasks = await crowd(gate, path, 60)
+        await until("the answers of the other worker", lambda: any(client.is_over for client in clients), 2.0)
+        await asyncio.sleep(0.2)
+        done = sum(client.is_over for client in clients)
+        os.kill(hung, signal.SIGCONT)
+        await over(tasks)
+        return clients, done
+
+    os.kill(hung, signal.SIGSTOP)
+    try:
+        clients, done = asyncio.run(herd())
+    finally:
+        os.kill(hung, signal.SIGCONT)
+    assert done >= 10
+    assert {client.body for client in clients} == {b"here"}
+    time.sleep(REST_SECONDS)
+
+
+def test_a_purge_in_mid_flight_is_for_all_workers(gate, story):
+    for slot in (0, 1):
+        path = path_at(slot, "/purged")
+        answer = story.tell(path, b"old" * 1000, LIVES)
+        answer.middle.clear()
+
+        async def herd(path=path, answer=answer):
+            clients, tasks = await crowd(gate, path, 60)
+            await until("the first octets", lambda: all(client.body for client in clients))
+            done = await asyncio.to_thread(gate.run, "purge", f"http://site{path}", "--json")
+            assert done.returncode == 0, done.stderr
+            answer.middle.set()
+            await over(tasks)
+            return clients
+
+        assert {client.body for client in asyncio.run(herd())} == {b"old" * 1000}
+        story.tell(path, b"new", LIVES)
+        assert {client.body for client in asyncio.run(answered(gate, path, 60))} == {b"new"}
+        assert len(story.asked(path)) == 2
+
+
+def test_what_an_unsafe_request_made_old_is_not_got_from_another_worker(gate, story):
+    for slot in (0, 1):
+        path = path_at(slot, "/changed")
+        story.tell(path, b"old", LIVES, 'ETag: "1"')
+        asyncio.run(answered(gate, path, 40))
+        for round_ in range(6):
+            body = b"new %d" % round_
+            story.tell(path, body, LIVES, f'ETag: "{round_ + 2}"')
+            # On one connection: the worker that has heard of the change is the one that is asked.
+            assert change_and_get(gate, path) == body
+
+
+def change_and_get(gate, path):
+    with socket.create_connection(("127.0.0.1", gate.http_ports[0]), 10) as sock:
+        wire = Wire(sock)
+        wire.send(f"POST {path} HTTP/1.1\r\nHost: site\r\nContent-Length: 0\r\n\r\n".encode())
+        head = wire.read_head()
+        wire.read_content(head)
+        wire.send(f"GET {path} HTTP/1.1\r\nHost: site\r\n\r\n".encode())
+        head = wire.read_head()
+        return wire.read_content(head)
+
+
+def test_the_field_of_the_workers_is_nobody_elses(gate, story):
+    for slot in (0, 1):
+        path = path_at(slot, "/field")
+        story.tell(path, b"mine", LIVES, "Headgate-Peer: alone 1")
+        clients = asyncio.run(answered(gate, path, 30, "Headgate-Peer: 0 0 0 0 0 .a2V5 .aA== .Lw=="))
+        assert {client.body for client in clients} == {b"mine"}
+        assert all(client.head.get("headgate-peer") is None for client in clients)
+        (asked,) = story.asked(path)
+        assert asked.get("headgate-peer") is None
+
+
+def peer_answer(sock, path, field):
+    wire = Wire(sock)
+    wire.send(f"GET {path} HTTP/1.1\r\nHost: site\r\nHeadgate-Peer: {field}\r\n\r\n".encode())
+    while (head := wire.read_head()).status < 200:
+        assert head.get("headgate-peer") == "sign"
+    return head, wire.read_content(head)
+
+
+def peer_socket(gate, slot):
+    sock = socket.socket(socket.AF_UNIX)
+    sock.settimeout(10)
+    sock.connect(str(gate.runtime / "peers" / str(slot)))
+    return sock
+
+
+def question(path, purges=0):
+    return Question(purges, 0.0, -1, False, 0, url_of(path), b"site", path.encode()).encode().decode()
+
+
+def test_what_a_worker_answers_another(gate, story):
+    here, elsewhere = path_at(0, "/peer"), path_at(1, "/peer")
+    story.tell(here, b"mine", LIVES, "Headgate-Peer: alone 1")
+    folder = (gate.runtime / "peers").stat()
+    assert (folder.st_mode & 0o777, folder.st_uid) == (0o700, os.geteuid())
+    seen = settled(gate)
+    with peer_socket(gate, 0) as sock:
+        head, body = peer_answer(sock, here, question(here))
+        # What the origin says in that field is nobody's word, and our member of Cache-Status is for clients.
+        assert (head.get("headgate-peer").split()[0], body) == ("answer", b"mine")
+        assert head.get("cache-status") is None
+        for field, why in (
+            (question(here, purges=1 << 58), PURGED),
+            (question(elsewhere), UNSUITED),
+            ("0 0 0 0 0 . . .", MALFORMED),
+            (question(here).replace(" 0 .", " 9 .", 1), MALFORMED),
+        ):
+            head, body = peer_answer(sock, here, field)
+            assert (head.status, head.get("headgate-peer"), body) == (503, f"alone {why}", b"")
+    assert settled(gate) == seen, "no client has asked for anything"
+    assert not any(line.get("path") == here for line in gate.access_lines())
+
+
+def test_one_connection_of_workers_more_than_there_is_room_for(gate, story):
+    path = path_at(0, "/room")
+    story.tell(path, b"x", "Cache-Control: no-store")
+    refused = "headgate_cache_peers_refused_total"
+    before = gate.metrics()[refused]
+    others = [peer_socket(gate, 0) for _ in range(MAX_CONNECTIONS + 1)]
+    try:
+        wait_for("the refusal", lambda: gate.metrics()[refused] > before)
+        # Clients do not suffer: who finds no room asks the origin.
+        assert {client.body for client in asyncio.run(answered(gate, path, 40))} == {b"x"}
+    finally:
+        for sock in others:
+            sock.close()
+    time.sleep(REST_SECONDS)

@@ -1,0 +1,113 @@
+"""Who is at home for a URL, and what workers say to each other."""
+
+import os
+import subprocess
+import sys
+from collections import Counter
+
+import pytest
+
+from headgate.cache.home import Answer, Question, decode_answer, decode_question, home_of
+from headgate.cache.outcome import OUTCOMES, REASONS
+from headgate.counters import CACHE_ALONE
+
+CODE = "from headgate.cache.home import home_of; print([home_of(b'http://a/%d' % n, 7) for n in range(40)])"
+
+
+def test_all_processes_agree_about_the_home_whatever_python_hashes_by():
+    said = {
+        subprocess.run(
+            [sys.executable, "-c", CODE],
+            env={**os.environ, "PYTHONHASHSEED": seed},
+            capture_output=True,
+            check=True,
+            text=True,
+        ).stdout
+        for seed in ("1", "2")
+    }
+    assert said == {f"{[home_of(b'http://a/%d' % n, 7) for n in range(40)]}\n"}
+
+
+@pytest.mark.parametrize("workers", [1, 2, 3, 16])
+def test_urls_are_spread_evenly(workers):
+    count = 4000
+    homes = Counter(home_of(b"https://example.com/page/%d" % n, workers) for n in range(count))
+    assert set(homes) == set(range(workers))
+    assert max(homes.values()) < 1.3 * count / workers
+
+
+def question(**others):
+    values = {
+        "purges": 1_790_000_000_000_000,
+        "valid_from": 1_790_000_000.25,
+        "slice": -1,
+        "is_secure": True,
+        "route": 3,
+        "key": b"https://a/b?c d\ncookie=\xff\x00",
+        "host": b"a:8443",
+        "path": b"/b?c%20d",
+    }
+    return Question(**{**values, **others})
+
+
+@pytest.mark.parametrize("others", [{}, {"slice": 0}, {"valid_from": 0.0}, {"host": b"", "path": b""}])
+def test_a_question_arrives_as_it_was(others):
+    sent = question(**others)
+    found = decode_question(sent.encode())
+    for name in ("purges", "slice", "is_secure", "route", "key", "host", "path"):
+        assert getattr(found, name) == getattr(sent, name)
+    # No earlier than what was said, and no more than a microsecond later: what is as old must be told apart.
+    assert sent.valid_from <= found.valid_from <= sent.valid_from + 2e-6
+    # Said again it is the same.
+    assert decode_question(question(**others).encode()).valid_from == found.valid_from
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        b"",
+        b"sign",
+        b"1 2 3 4 5 .a .b",
+        b"1 2 3 4 5 .a2V5 .aA== .Lw== .Lw==",
+        b"-1 0 0 0 0 .a2V5 .aA== .Lw==",
+        b"1234567890123456789 0 0 0 0 .a2V5 .aA== .Lw==",
+        b"0 0 0 0 0 . .aA== .Lw==",  # no key
+        b"0 0 0 0 0 .a2V .aA== .Lw==",
+        b"0 0 0 0 0 .a?V5 .aA== .Lw==",
+        b"0 0 0 0 0 a2V5 .aA== .Lw==",
+    ],
+)
+def test_what_is_no_question_is_none(value):
+    assert decode_question(value) is None
+
+
+def test_answers_arrive_as_they_were():
+    for outcome in range(len(OUTCOMES)):
+        found = decode_answer(Answer(outcome, len(REASONS) - 1, "connect").encode())
+        assert (found.outcome, found.reason, found.failure, found.alone) == (
+            outcome,
+            len(REASONS) - 1,
+            "connect",
+            -1,
+        )
+    assert decode_answer(Answer(0, 0, "").encode()).failure == ""
+    for why in range(len(CACHE_ALONE)):
+        assert decode_answer(Answer(0, 0, "", why).encode()).alone == why
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        b"",
+        b"alone",
+        b"alone -1",
+        b"alone %d" % len(CACHE_ALONE),
+        b"answer 0 0",
+        b"answer %d 0 -" % len(OUTCOMES),
+        b"answer 0 %d -" % len(REASONS),
+        b"answer 0 0 \xff",
+        b"sign 0 0 -",
+    ],
+)
+def test_what_is_no_answer_is_none(value):
+    assert decode_answer(value) is None

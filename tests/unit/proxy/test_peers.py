@@ -1,0 +1,149 @@
+"""The asking side of workers that ask one another: what it holds at most, and what it forgets."""
+
+import gc
+
+from headgate.cache.home import FULL, home_of
+from headgate.cache.memory import MemoryStore
+from headgate.cache.policy import Policy
+from headgate.connection.context import ConnectionContext
+from headgate.connection.exchange import Exchange, Handler
+from headgate.counters import CACHE_ALONE_FIRST, SIZE
+from headgate.engine.events import Request
+from headgate.http.fields import Fields
+from headgate.http.forwarded import Forwarder
+from headgate.http.networks import Networks
+from headgate.net.poller import Poller
+from headgate.proxy.cached import CacheHandler
+from headgate.proxy.caching import Cache
+from headgate.proxy.on_behalf import Nobody
+from headgate.proxy.peers import MAX_ASKED, MAX_INVALID, Peer, Peers
+from headgate.upstream.endpoint import Endpoint
+
+FORWARDER = Forwarder(Networks(()))
+
+
+class Never:
+    """Opens nothing: who asks waits."""
+
+    def begin(self, name, work):
+        work.close()
+
+
+class Silent(Handler):
+    """An origin that is asked and does not answer."""
+
+    def __init__(self):
+        super().__init__()
+        self.asked = []
+
+    def handle(self, exchange):
+        self.asked.append(exchange.request)
+
+    def downstream_closed(self, exchange):
+        pass
+
+
+def quiet(name, level="info", *, limit_key="", **fields):
+    pass
+
+
+class Worker:
+    """Worker 0 of two, whose other one never answers."""
+
+    def __init__(self):
+        self.values = [0] * SIZE
+        poller = Poller()
+        endpoint = Endpoint(
+            "unix:/nowhere",
+            "http",
+            "unix:/nowhere",
+            0,
+            poller=poller,
+            connector=Never(),
+            values=[0] * SIZE,
+            defect=lambda where, error: None,
+        )
+        self.peers = Peers(0, [None, Peer(1, endpoint)], poller, None, self.values, quiet)
+        self.cache = Cache(MemoryStore(1 << 20), self.values, shows=True)
+        self.cache.peers = self.peers
+        self.origin = Silent()
+        self.handler = CacheHandler(self.cache, Policy("r"), self.origin, poller)
+        self.handler.number = 0
+        self.peers.idle[0] = 60.0
+
+    def ask(self, path, *lines):
+        peer = FORWARDER.connection(b"192.0.2.1", b"http", 80)
+        context = ConnectionContext("test", "192.0.2.1", 4000, b"http", peer)
+        names = [line.partition(b":")[0].lower() for line in lines]
+        request = Request(b"GET", path, 11, Fields([b"host", *names], [b"Host: a.example", *lines]), 0)
+        request.host = b"a.example"
+        exchange = Exchange(Nobody(), context, request, 1.0)
+        exchange.host = b"a.example"
+        exchange.handler = self.handler
+        self.handler.handle(exchange)
+        return exchange
+
+
+def path_of(slot, start=0):
+    return next(
+        b"/%d" % n for n in range(start, start + 100) if home_of(b"http://a.example/%d" % n, 2) == slot
+    )
+
+
+def test_only_what_is_at_home_elsewhere_is_asked_elsewhere():
+    worker = Worker()
+    worker.ask(path_of(0))
+    assert (len(worker.origin.asked), worker.peers.asked) == (1, 0)
+    worker.ask(path_of(1))
+    assert (len(worker.origin.asked), worker.peers.asked) == (1, 1)
+    # What its client says of caching is that client's affair.
+    worker.ask(path_of(1, 200), b"Cache-Control: max-stale=5")
+    assert (len(worker.origin.asked), worker.peers.asked) == (2, 1)
+
+
+def test_one_question_more_than_may_be_under_way_goes_to_the_origin():
+    worker = Worker()
+    worker.peers.asked = MAX_ASKED - 1
+    worker.ask(path_of(1))
+    assert (len(worker.origin.asked), worker.values[CACHE_ALONE_FIRST + FULL]) == (0, 0)
+    worker.ask(path_of(1, 200))
+    assert (len(worker.origin.asked), worker.values[CACHE_ALONE_FIRST + FULL]) == (1, 1)
+    # Nothing that is for the other worker gets to the origin.
+    assert b"headgate-peer" not in worker.origin.asked[0].fields.names
+
+
+def test_a_client_that_leaves_takes_its_question_with_it():
+    worker = Worker()
+    exchange = worker.ask(path_of(1))
+    worker.handler.downstream_closed(exchange)
+    assert (worker.peers.asked, len(worker.cache.flights)) == (0, 0)
+    del exchange
+    gc.collect()
+    gc.disable()
+    try:
+        worker.handler.downstream_closed(worker.ask(path_of(1)))
+        assert sum(type(one).__name__ in ("Flight", "Ask", "Exchange") for one in gc.get_objects()) == 0
+    finally:
+        gc.enable()
+
+
+def test_a_home_that_cannot_be_reached_is_left_alone_for_a_moment():
+    worker = Worker()
+    exchange = worker.ask(path_of(1))
+    flight = next(iter(worker.cache.flights.values()))
+    worker.peers.connect_failed(flight.exchange, "connect", "refused")
+    assert (len(worker.origin.asked), worker.peers.asked) == (1, 0)
+    assert exchange.attempt is flight, "who waits goes on waiting"
+    worker.ask(path_of(1, 200))
+    assert (len(worker.origin.asked), worker.peers.asked) == (2, 0)
+
+
+def test_one_invalidation_too_many_distrusts_all_that_is_older():
+    peers = Worker().peers
+    for number in range(MAX_INVALID):
+        peers.invalidate(b"http://a/%d" % number, 1000.0 + number)
+    assert peers.has_obeyed(b"http://a/0", 1000.0)
+    assert not peers.has_obeyed(b"http://a/0", 1000.5)
+    peers.invalidate(b"http://a/more", 99999.0)
+    assert not peers.has_obeyed(b"http://a/0", 1000.0), "forgotten, and so obeyed once more"
+    assert peers.trusted_from == 99999.0
