@@ -169,7 +169,7 @@ def test_matches():
 def test_the_most_recent_goes_first():
     old, new, newer = stored([], 1), stored([], 2, 1.0), stored([], 2, 2.0)
     assert matching([new, newer, old], fields()) == [newer, new, old]
-    assert choose([old, new], fields()) is new
+    assert choose((old, new), fields()) is new
 
 
 def test_one_that_varies_goes_before_one_that_does_not():
@@ -180,11 +180,11 @@ def test_one_that_varies_goes_before_one_that_does_not():
 
 def test_choosing():
     one, two = stored([(b"foo", b"1")]), stored([(b"foo", b"2")])
-    assert choose([one, two], fields((b"foo", b"2"))) is two
-    assert choose([one, two], fields((b"foo", b"3"))) is None
-    assert choose([one], fields((b"foo", b"2"))) is None
-    assert choose([one], fields((b"foo", b"1"))) is one
-    assert choose([], fields()) is None
+    assert choose((one, two), fields((b"foo", b"2"))) is two
+    assert choose((one, two), fields((b"foo", b"3"))) is None
+    assert choose((one,), fields((b"foo", b"2"))) is None
+    assert choose((one,), fields((b"foo", b"1"))) is one
+    assert choose((), fields()) is None
 
 
 def test_lists_are_split_outside_of_quotes():
