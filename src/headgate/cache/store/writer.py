@@ -29,6 +29,9 @@ from headgate.cache.store.index import Index
 
 # A batch is written when it is this old (seconds), has this many packets, or this many octets.
 BATCH_AGE: Final = 0.25
+# The same where something in it must not be lost: invalidations and purges, which only the worker that told of them
+# could say again. Each batch is a flush of the disk: fifty in a second are what a disk takes.
+URGENT_AGE: Final = 0.02
 BATCH_PACKETS: Final = 1024
 BATCH_OCTETS: Final = 8 << 20
 # How long the disk is left alone after it failed.
@@ -83,6 +86,7 @@ class Writer:
         self._batch: list[bytes] = []
         self._batch_octets = 0
         self._batch_since = 0.0
+        self._age = BATCH_AGE
         self._strays_at = 0  # the directory of `files` that is looked through next
         self._is_sweeping = True
         self._workers: dict[socket.socket, int] = {}
@@ -106,7 +110,8 @@ class Writer:
 
     def turn(self) -> bool:
         """Serve for a while, a second at most; tell whether what is watched can be read."""
-        ready = self.step(0.05 if self._batch or self._has_upkeep() else 1.0)
+        wait = 0.05 if self._has_upkeep() else 1.0
+        ready = self.step(min(self._age, 0.05) if self._batch else wait)
         return any(key.fileobj is self._stop for key in ready)
 
     def step(self, timeout: float) -> list[selectors.SelectorKey]:
@@ -118,7 +123,7 @@ class Writer:
                 self._accept()
             elif isinstance(key.fileobj, socket.socket) and key.fileobj in self._workers:
                 self._read(key.fileobj)
-        if self._batch and self._now() >= self._batch_since + BATCH_AGE:
+        if self._batch and self._now() >= self._batch_since + self._age:
             self.flush()
         self._upkeep()
         return ready
@@ -277,6 +282,9 @@ class Writer:
         elif kind in (messages.PUT, messages.REMOVE, messages.PURGE):
             if not self._batch:
                 self._batch_since = self._now()
+                self._age = BATCH_AGE
+            if kind != messages.PUT:
+                self._age = URGENT_AGE
             self._batch.append(packet)
             self._batch_octets += len(packet)
             if len(self._batch) >= BATCH_PACKETS or self._batch_octets >= BATCH_OCTETS:

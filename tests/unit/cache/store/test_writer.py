@@ -12,7 +12,7 @@ from headgate.cache.store import messages, writer
 from headgate.cache.store.bodies import INCOMING, Upload
 from headgate.cache.store.format import encode, variant_id
 from headgate.cache.store.index import Index
-from headgate.cache.store.writer import BATCH_AGE, PAUSE, Writer
+from headgate.cache.store.writer import BATCH_AGE, PAUSE, URGENT_AGE, Writer
 
 BUDGET = 4 << 20
 
@@ -93,6 +93,19 @@ def test_a_batch_is_written_when_it_is_old_enough(rig):
     rig.now += BATCH_AGE
     rig.step()
     assert (rig.writer.index.state.objects, rig.writer.batches) == (2, 1)
+
+
+@pytest.mark.parametrize("urgent", [messages.remove(b"key", 1.0), messages.purge(TAG, b"tag", False, 1)])
+def test_invalidations_and_purges_do_not_wait_for_a_batch(rig, urgent):
+    rig.send(put(1), urgent)
+    assert rig.writer.batches == 0
+    rig.now += URGENT_AGE
+    rig.step()
+    assert rig.writer.batches == 1
+    rig.send(put(2))
+    rig.now += URGENT_AGE
+    rig.step()
+    assert rig.writer.batches == 1  # the next one may wait again
 
 
 def test_a_batch_is_written_when_it_is_large_enough(rig, monkeypatch):
