@@ -327,9 +327,7 @@ CACHE_ALONE: Final[tuple[str, ...]] = (
     "unsuited",
     "malformed",
 )
-_PEERS = (
-    "Requests of workers to the one at home for their URL: answered, or why they asked the origin themselves."
-)
+_PEERS = "Requests to the worker at home for a URL: answered, or why the origin was asked instead."
 CACHE_PEERS_ANSWERED: Final = _counter("cache_peers_total", _PEERS, result="answered")
 CACHE_ALONE_FIRST: Final = len(TABLE)
 for _why in CACHE_ALONE:
@@ -340,6 +338,11 @@ CACHE_PEERS_SERVED: Final = _counter(
 CACHE_PEERS_REFUSED: Final = _counter(
     "cache_peers_refused_total", "Connections of other workers that were refused for want of room."
 )
+CACHE_LIMITED_FIRST: Final = len(TABLE)
+for _limit in ("key", "vary", "variants"):  # in the order of `proxy/caching`
+    _counter(
+        "cache_limited_total", "Keys and Vary that were too long, and variants that gave way.", limit=_limit
+    )
 CACHE_EVICTED: Final = _counter("cache_evicted_total", "Keys that left the memory for want of room.")
 CACHE_OCTETS: Final = _gauge("cache_memory_bytes", "Memory that stored responses take now.")
 CACHE_OBJECTS: Final = _gauge("cache_objects", "Responses stored in memory now.")

@@ -193,6 +193,7 @@ class MemoryStore:
         "_small_share",
         "_swept",
         "budget",
+        "displaced",
         "evicted_octets",
         "evictions",
         "generation",
@@ -221,6 +222,7 @@ class MemoryStore:
         self.misses = 0
         self.puts = 0
         self.refused = 0  # too large, or purged while under way
+        self.displaced = 0  # variants that gave way to newer ones of their key
         self.evictions = 0  # of keys
         self.evicted_octets = 0
         self.purged = 0  # variants found dead
@@ -515,6 +517,7 @@ class MemoryStore:
         ):
             other = node.variants[0]
             node.remove(other)
+            self.displaced += 1
             self.variants -= 1
             self._grow(node, -other.size)
 

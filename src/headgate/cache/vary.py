@@ -92,6 +92,13 @@ def vary_names(values: list[bytes]) -> list[bytes] | None:
     return names
 
 
+def has_too_many(values: list[bytes]) -> bool:
+    """Whether Vary nominates more fields than are looked at; what has `*` or is no name has other faults."""
+    names = {member.strip(OWS).lower() for line in values for member in line.split(b",")}
+    names.discard(b"")
+    return b"*" not in names and len(names) > MAX_VARY_NAMES
+
+
 def selecting(values: list[bytes], fields: Fields) -> list[tuple[bytes, bytes]] | None:
     """Return what is stored with a response whose Vary has these values, for the request that it answers.
 

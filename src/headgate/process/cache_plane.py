@@ -107,4 +107,6 @@ def build_cache(config: Config, values: list[int], event: Event) -> Cache | None
         from headgate.proxy.disk_tier import DiskTier  # noqa: PLC0415
 
         tier = DiskTier(_open_disk(config, event), store, values)
-    return Cache(store, values, shows=cache.status_header, disk=tier, background_fill=cache.background_fill)
+    built = Cache(store, values, shows=cache.status_header, disk=tier, background_fill=cache.background_fill)
+    built.warn = lambda word, detail: event(word, "warning", detail=detail)
+    return built

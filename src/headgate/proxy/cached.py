@@ -52,7 +52,7 @@ from headgate.cache.reuse import (
 from headgate.cache.store.bodies import CheckedBody
 from headgate.cache.storing import build, may_store
 from headgate.cache.update import NOTHING, is_named_strongly, merge_304, merge_head, still_storable
-from headgate.cache.vary import choose, matches
+from headgate.cache.vary import choose, has_too_many, matches
 from headgate.connection.exchange import Downstream, Exchange, Handler
 from headgate.counters import CACHE_FIRST, CACHE_HELD, CACHE_REFRESHED, CACHE_SLICES_FIRST
 from headgate.engine.events import Request, Response
@@ -60,7 +60,7 @@ from headgate.http.date import add_date
 from headgate.http.fields import AUTHORIZATION, CONDITIONAL, DATE, OVERRIDE, RANGE, Fields
 from headgate.net.poller import Poller
 from headgate.proxy.answers import answer_error
-from headgate.proxy.caching import Cache
+from headgate.proxy.caching import LIMIT_KEY, LIMIT_VARIANTS, LIMIT_VARY, Cache
 from headgate.proxy.flight import AWAITING, Flight
 from headgate.proxy.partial import begin_range
 from headgate.proxy.peer_gate import decline
@@ -214,6 +214,8 @@ class CacheHandler(Handler):
             narrow(request.fields, self.policy)
         key = self._key_of(exchange)
         if not key:
+            if exchange.host and request.target.startswith(b"/"):
+                self.cache.limited(self.policy.name, LIMIT_KEY)
             self._pass(exchange, words.BYPASSED, b"")
             return
         now = time.time()
@@ -492,7 +494,11 @@ class CacheHandler(Handler):
         """Store what has come in; not `on_disk`: in memory alone, for somebody else sees to the disk."""
         stored.length = fill.size
         stored.is_complete = True
+        store = self.cache.store
+        before = store.displaced
         self.cache.keep_fill(stored, fill, on_disk=on_disk)
+        if store.displaced != before:
+            self.cache.limited(self.policy.name, LIMIT_VARIANTS, store.displaced - before)
 
     def keep_part(
         self, stored: StoredResponse, request: Request, piece: Piece, fill: Fill, is_whole: bool
@@ -696,6 +702,8 @@ class CacheHandler(Handler):
 
     def _note_direct(self, client: Exchange, outcome: int, reason: int, why: int, response: Response) -> None:
         self._note(client, outcome, reason)
+        if why == words.VARY_ANY and has_too_many(response.fields.get_all(b"vary")):
+            self.cache.limited(self.policy.name, LIMIT_VARY)
         if why != words.NONE:
             client.cache_stored = words.REASONS[why]
         self.mark(response.fields, cache_status(outcome, reason, forwarded_status=response.status))

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Final, final
 
 from headgate.cache.entry import KeyEntry, StoredResponse
 from headgate.cache.fill import Fill
+from headgate.cache.key import MAX_KEY
 from headgate.cache.memory import MemoryStore
 from headgate.cache.store.bodies import CheckedBody
+from headgate.cache.vary import MAX_VARY_NAMES
 from headgate.counters import (
     CACHE_EVICTED,
     CACHE_HELD,
+    CACHE_LIMITED_FIRST,
     CACHE_OBJECTS,
     CACHE_OCTETS,
     CACHE_REFUSED,
@@ -27,6 +31,19 @@ if TYPE_CHECKING:
 # and not stored. Varnish takes it from the store itself, and evicts for answers that never come to an end.
 _HELD_SHARE: Final = 4
 BACKGROUND_FILL: Final = 8 * 1024**2
+
+
+# What stood in the way of storing: names of the counters from CACHE_LIMITED_FIRST on, and what an operator may do.
+LIMIT_KEY: Final = 0
+LIMIT_VARY: Final = 1
+LIMIT_VARIANTS: Final = 2
+_LIMITED: Final[tuple[str, ...]] = (
+    f"a key of more than {MAX_KEY} octets: such requests go by the cache; key_headers, key_cookies or the query are"
+    " too long, leave some of it out of the key",
+    f"a Vary of more than {MAX_VARY_NAMES} fields: such answers are not stored; let the origin name fewer",
+    "a URL has more variants than fit: the oldest make room; raise max_variants or memory, let the origin vary by"
+    " fewer fields, or set accept_encoding",
+)
 
 
 @final
@@ -46,6 +63,8 @@ class Cache:
         self.disk = disk
         self.values = values
         self.shows = shows  # answers have Cache-Status
+        self.warn: Callable[[str, str], None] | None = None  # takes the word of an event, and what happened
+        self._warned: set[tuple[str, int]] = set()
         self.has_parts = False  # there may be keys of more than a URI
         self.flights: dict[bytes, Flight] = {}
         self.peers: Peers | None = None  # the other workers, where they are asked
@@ -59,6 +78,17 @@ class Cache:
     def has_room(self, size: int) -> bool:
         """Tell whether an answer of this size (0: unknown) may be held while it comes in."""
         return self.values[CACHE_HELD] + size <= self.max_held
+
+    def limited(self, route: str, limit: int, count: int = 1) -> None:
+        """Count what met a limit, and tell the operator once for each route."""
+        self.values[CACHE_LIMITED_FIRST + limit] += count
+        warn = self.warn
+        if warn is not None and (route, limit) not in self._warned:
+            self._warned.add((route, limit))
+            warn(
+                "cache-limit",
+                f"route {route}: {_LIMITED[limit]}. Told once; headgate_cache_limited_total counts",
+            )
 
     def forget(self, flight: Flight) -> None:
         """Nobody else may wait for this flight."""

@@ -11,6 +11,7 @@ from headgate.cache.vary import (
     MAX_VALUE,
     MAX_VARY_NAMES,
     choose,
+    has_too_many,
     keep_codings,
     matches,
     matching,
@@ -225,3 +226,16 @@ def test_a_request_asks_for_the_codings_of_its_route_alone(lines, left):
     keep_codings(asked, (b"br", b"gzip"))
     assert asked.get_all(b"accept-encoding") == [left]
     assert asked.get_all(b"accept") == [b"*/*"]
+
+
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [
+        ([], False),
+        ([b", ".join(b"x-%d" % n for n in range(16)) + b", X-0,,"], False),
+        ([b", ".join(b"x-%d" % n for n in range(10)), b", ".join(b"x-%d" % n for n in range(7, 17))], True),
+        ([b", ".join(b"x-%d" % n for n in range(17)) + b", *"], False),
+    ],
+)
+def test_what_has_too_many_names(values, expected):
+    assert has_too_many(values) is expected
