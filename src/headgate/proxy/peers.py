@@ -38,13 +38,15 @@ from headgate.cache.purges import url_of
 from headgate.connection.exchange import Exchange, Handler
 from headgate.connection.quic_socket import Timer, Timers
 from headgate.connection.stream_driver import NEVER
+from headgate.connection.upstream import UpstreamConnection
 from headgate.connection.upstream_stream import ResponseReceiver, UpstreamStream
 from headgate.counters import CACHE_ALONE, CACHE_ALONE_FIRST, CACHE_PEERS_ANSWERED
 from headgate.engine.events import Response
+from headgate.engine.h1.grammar import MAX_FIELDS
 from headgate.http.fields import CACHING, Fields
 from headgate.http.hop_by_hop import strip_response
 from headgate.net.poller import Poller
-from headgate.upstream.endpoint import ConnectionWaiter, Endpoint
+from headgate.upstream.endpoint import MAX_RESPONSE_HEAD, ConnectionWaiter, Endpoint
 
 if TYPE_CHECKING:
     from headgate.proxy.flight import Flight
@@ -226,6 +228,10 @@ class Peers(Handler, ResponseReceiver, ConnectionWaiter):
                 owner.keep(connection)
             return
         ask.connection = connection
+        if isinstance(connection, UpstreamConnection):
+            # The home adds to what it has from an origin, which may have been as much as an origin may say.
+            connection.engine.max_head = 2 * MAX_RESPONSE_HEAD
+            connection.engine.max_fields = 2 * MAX_FIELDS
         exchange.upstream_started = self.poller.now
         connection.send_request(exchange.request, self, exchange)
         connection.wait_until(self.poller.now + (SILENCE if ask.is_signed else SIGN_WITHIN))
@@ -250,7 +256,10 @@ class Peers(Handler, ResponseReceiver, ConnectionWaiter):
         self._signed(ask)
         if response.status < 200:
             connection.wait_until(self.poller.now + SILENCE)
-            if said != SIGN:
+            if said == SIGN:
+                if isinstance(connection, UpstreamConnection):
+                    connection.engine.uncount_interim()  # an origin may take longer than a few signs
+            else:
                 strip_response(fields)
                 exchange.downstream.respond(response)
             return

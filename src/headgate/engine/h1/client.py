@@ -120,6 +120,10 @@ class ClientEngine(H1Connection):
         self.receiving = step(self.receiving, INTERIM)
         return response
 
+    def uncount_interim(self) -> None:
+        """The interim response that came last was one of those that may come for as long as they like."""
+        self._interim -= 1
+
     def _framing(self, response: Response, section: Section) -> int:
         """Decide how the content is framed (RFC 9112 section 6.3) and return the machine's input."""
         flags = section.flags
