@@ -9,6 +9,7 @@ import time
 
 from tests.integration.gate import wait_for
 
+from headgate.admin.client import AdminClient
 from headgate.cache.home import MALFORMED, PURGED, UNSUITED, Question, home_of
 from headgate.proxy.peer_gate import MAX_CONNECTIONS
 from headgate.proxy.peers import REST_SECONDS
@@ -154,12 +155,24 @@ def test_two_thousand_clients_of_two_workers_make_one_request_and_read_along(gat
 
 
 def test_a_stale_response_is_confirmed_once_for_all(gate, story):
-    for slot in (0, 1):
-        path = path_at(slot, "/stale")
-        answer = story.tell(path, b"kept", "Cache-Control: max-age=1", 'ETag: "1"')
+    paths = [path_at(slot, "/stale") for slot in (0, 1)]
+    for path in paths:
+        story.tell(path, b"kept", "Cache-Control: max-age=1", 'ETag: "1"')
         asyncio.run(answered(gate, path, 40))
         assert len(story.asked(path)) == 1
-        time.sleep(2.1)
+    meanwhile = [path_at(slot, "/meanwhile") for slot in (0, 1)]
+    for path in meanwhile:
+        story.tell(path, b"kept", "Cache-Control: max-age=1, stale-while-revalidate=60", 'ETag: "1"')
+        asyncio.run(answered(gate, path, 40))
+    time.sleep(2.1)
+    for path in meanwhile:
+        # Nobody waits, and both workers have it confirmed by one request.
+        clients = asyncio.run(answered(gate, path, 60))
+        assert {client.body for client in clients} == {b"kept"}
+        wait_for("the request that confirms", lambda path=path: len(story.asked(path)) == 2)
+        assert [head.get("if-none-match") for head in story.asked(path)] == [None, '"1"']
+    for path in paths:
+        answer = story.answers[path]
         answer.gate.clear()
 
         async def herd(path=path, answer=answer):
@@ -176,10 +189,10 @@ def test_a_stale_response_is_confirmed_once_for_all(gate, story):
 
 
 def test_an_answer_that_is_not_stored_releases_all_at_once(gate, story):
-    for slot in (0, 1):
-        path = path_at(slot, "/private")
+    seen = settled(gate)
+    paths = [path_at(slot, "/private") for slot in (0, 1)]
+    for path in paths:
         answer = story.tell(path, b"x" * 2000, "Cache-Control: private")
-        seen = settled(gate)
         answer.gate.clear()
         answer.middle.clear()
 
@@ -197,12 +210,13 @@ def test_an_answer_that_is_not_stored_releases_all_at_once(gate, story):
         clients = asyncio.run(herd())
         assert {len(client.body) for client in clients} == {2000}
         assert len(story.asked(path)) == len(clients)
-        # It is remembered at both workers: nobody asks another one. Pages of counters are a sweep behind.
-        wait_for("the count of the crowd", lambda seen=seen: total(gate, "requests") == seen + 100)
-        asked = total(gate, "peers")
+    # It is remembered at both workers: nobody asks another one. Pages of counters are a sweep behind.
+    wait_for("the count of the crowds", lambda: total(gate, "requests") == seen + 200)
+    asked = total(gate, "peers")
+    for path in paths:
         asyncio.run(answered(gate, path, 10))
-        wait_for("their count", lambda seen=seen: total(gate, "requests") == seen + 110)
-        assert total(gate, "peers") == asked
+    wait_for("their count", lambda: total(gate, "requests") == seen + 220)
+    assert total(gate, "peers") == asked
 
 
 def test_a_home_that_is_killed_in_mid_fill_leaves_nobody_hanging(gate, story):
@@ -290,8 +304,9 @@ def test_a_purge_in_mid_flight_is_for_all_workers(gate, story):
         async def herd(path=path, answer=answer):
             clients, tasks = await crowd(gate, path, 60)
             await until("the first octets", lambda: all(client.body for client in clients))
-            done = await asyncio.to_thread(gate.run, "purge", f"http://site{path}", "--json")
-            assert done.returncode == 0, done.stderr
+            admin = AdminClient(gate.runtime / "admin.sock")
+            done = await asyncio.to_thread(admin.purge, "url", f"http://site{path}", is_soft=False)
+            assert not done["behind"]
             answer.middle.set()
             await over(tasks)
             return clients
