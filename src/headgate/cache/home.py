@@ -4,7 +4,8 @@ A stable hash of the URL names its home: all variants, slices and further parts 
 invalidation has one worker to reach. Another worker that misses asks the home by an HTTP/1.1 request over a local
 socket, with one field of ours beside what the origin would get:
 
-    a question   purges, valid-from, slice, is-secure, route, key, host, path    (`Question`; routes by number)
+    a question   purges, valid-from, slice, is-secure, route, key, host, path    (`Question`; the route is a number
+                 that says how it is configured)
     an answer    "sign": it is being seen to, of an interim 102; "answer OUTCOME REASON FAILURE": what became of it
                  there; "alone WHY": ask the origin yourself
 
@@ -34,7 +35,7 @@ FULL: Final = 4  # too many at once
 RESTING: Final = 5  # it failed just now
 PURGED: Final = 6  # it has not heard of a purge yet
 NOT_STORED: Final = 7  # the answer is not one that is stored
-UNSUITED: Final = 8  # the answer that was waited for suits another request
+UNSUITED: Final = 8  # the answer that was waited for suits another request; its configuration is another
 MALFORMED: Final = 9
 
 # Digits of a number: microseconds of any clock have fewer.

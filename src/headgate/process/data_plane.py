@@ -127,7 +127,7 @@ class DataPlane:
         self.outliers = builder.outliers
         self.names = builder.names
         self.cache_policies: list[Policy] = []
-        self.cached: list[tuple[CacheHandler, UpstreamConfig]] = []  # of each route with a cache
+        self.cached: list[tuple[CacheHandler, RouteConfig]] = []  # of each route with a cache
         self.peers: PeerPlane | None = None  # the other workers
         self.cache = build_cache(config, counters.values, observer.event)
         self.routers = Routers(config, [self._route(table) for table in config.route])
@@ -176,7 +176,7 @@ class DataPlane:
             policy = route_policy(self.config, table, route.name)
             self.cache_policies.append(policy)
             cached = CacheHandler(self.cache, policy, handler, self.poller)
-            self.cached.append((cached, self.config.upstream[route.upstream]))
+            self.cached.append((cached, table))
             handler = SliceHandler(cached) if policy.slice_size else cached
         route.handler = handler
         return route

@@ -11,10 +11,12 @@ import errno
 import os
 import socket
 import stat
+from hashlib import blake2b
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from headgate.config.model import Config
+from headgate.config.route import Route
 from headgate.config.upstream import Upstream
 from headgate.connection.accepted import Accepted
 from headgate.connection.context import ConnectionContext
@@ -51,6 +53,16 @@ _WRITE_IDLE: Final = 600.0
 _PATIENCE: Final = 5.0
 # What the field of ours adds to a head: a key of 8 KiB, a host and a path, in base64.
 _MORE_HEAD: Final = 128 * 1024
+
+
+def route_number(config: Config, route: Route) -> int:
+    """Return what workers call a route that has an upstream: something else as soon as an answer might be another.
+
+    A worker of an earlier start finishes what it has begun, and may ask one of a later start.
+    """
+    name = route.upstream or ""
+    texts = [table.model_dump_json() for table in (config.cache, route, config.upstream[name])]
+    return int.from_bytes(blake2b("\n".join([name, *texts]).encode(), digest_size=7).digest(), "big")
 
 
 def asks_peers(config: Config, workers: int) -> bool:
@@ -146,7 +158,10 @@ class PeerPlane:
         self.listener = self._listen(runtime_dir, slot)
 
     def _take_routes(self) -> None:
-        for number, (handler, upstream) in enumerate(self._plane.cached):
+        config = self._plane.config
+        for handler, route in self._plane.cached:
+            upstream = config.upstream[route.upstream or ""]
+            number = route_number(config, route)
             handler.number = number
             handler.cache.peers = self.peers
             self.gate.routes[number] = handler

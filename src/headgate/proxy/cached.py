@@ -201,7 +201,7 @@ class CacheHandler(Handler):
         self.narrows = bool(policy.codings or policy.languages)
         if policy.key_fields or policy.key_cookies or policy.scope:
             cache.has_parts = True
-        self.number = -1  # among all workers the same, where they ask one another
+        self.number = -1  # what workers call the route, where they ask one another
 
     def __repr__(self) -> str:
         return f"<CacheHandler {self.policy!r} before {self.inner!r}>"

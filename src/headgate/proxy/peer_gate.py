@@ -149,8 +149,11 @@ class PeerGate(HeadHandler):
         exchange.downstream = side
         self.under_way[side] = None
         self.values[CACHE_PEERS_SERVED] += 1
-        if question is None or handler is None or request.method != b"GET" or request.body != 0:
+        if question is None or request.method != b"GET" or request.body != 0:
             decline(exchange, MALFORMED)
+            return
+        if handler is None:
+            decline(exchange, UNSUITED)  # its configuration is another
             return
         peers = self.peers
         if question.purges > peers.purge_number:
