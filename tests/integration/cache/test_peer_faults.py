@@ -9,66 +9,67 @@ import socket
 import threading
 import time
 
-from tests.integration.cache.test_herd import LIVES, TEXT, path_at, workers_asked
+import pytest
+from tests.integration.cache.test_herd import LIVES, TEXT, path_at
 from tests.integration.gate import wait_for
 
 from headgate.engine.h1.client import MAX_INTERIM
-from headgate.engine.h1.grammar import MAX_FIELDS
 from headgate.proxy.peers import REST_SECONDS
 from headgate.testing.origin import Wire
-from headgate.upstream.endpoint import MAX_RESPONSE_HEAD
 
 __all__ = ["TEXT"]
 WORKERS = 2
 SIGN = b"HTTP/1.1 102 Processing\r\nHeadgate-Peer: sign\r\n\r\n"
 
 
-@contextlib.contextmanager
-def at_home(gate, script):
-    """Have a script answer what worker 0 is at home for; yields the heads that it was asked with."""
-    heads, accepted = [], []
-    place = gate.runtime / "peers" / "0"
-    kept = gate.runtime / "peers" / "kept"
-    with socket.socket(socket.AF_UNIX) as listening:
-        mine = str(gate.runtime / "peers" / "mine")
-        listening.bind(mine)
-        listening.listen(64)
-        os.rename(place, kept)
-        os.rename(mine, place)
+class Home:
+    """In place of worker 0. `script` gets each connection with each head; False: it is closed."""
 
-        def serve(sock):
-            with sock:
-                sock.settimeout(10)
-                wire = Wire(sock)
-                while head := wire.read_head():
-                    heads.append(head)
-                    if not script(wire, head):
-                        return
+    def __init__(self, folder):
+        self.script = lambda wire, head: False
+        self.heads = []
+        self._accepted = []
+        self._listening = socket.socket(socket.AF_UNIX)
+        self._listening.bind(str(folder / "mine"))
+        self._listening.listen(64)
+        os.rename(folder / "mine", folder / "0")
+        self._thread = threading.Thread(target=self._accept, daemon=True)
+        self._thread.start()
 
-        def accept():
-            while True:
-                try:
-                    sock, _ = listening.accept()
-                except OSError:
+    def _accept(self):
+        while True:
+            try:
+                sock, _ = self._listening.accept()
+            except OSError:
+                return
+            self._accepted.append(sock)
+            threading.Thread(target=self._serve, args=(sock,), daemon=True).start()
+
+    def _serve(self, sock):
+        with sock:
+            wire = Wire(sock)
+            while head := wire.read_head():
+                self.heads.append(head)
+                if not self.script(wire, head):
                     return
-                accepted.append(sock)
-                threading.Thread(target=serve, args=(sock,), daemon=True).start()
 
-        thread = threading.Thread(target=accept, daemon=True)
-        thread.start()
-        try:
-            yield heads
-        finally:
-            os.rename(kept, place)
-            listening.shutdown(socket.SHUT_RDWR)
-            thread.join(10)
-            for sock in accepted:
-                with contextlib.suppress(OSError):
-                    sock.shutdown(socket.SHUT_RDWR)
-            time.sleep(REST_SECONDS)
+    def close(self):
+        self._listening.shutdown(socket.SHUT_RDWR)
+        self._listening.close()
+        self._thread.join(10)
+        for sock in self._accepted:
+            with contextlib.suppress(OSError):
+                sock.shutdown(socket.SHUT_RDWR)
 
 
-def asked_until(gate, path, heads):
+@pytest.fixture(scope="module")
+def home(gate):
+    made = Home(gate.runtime / "peers")
+    yield made
+    made.close()
+
+
+def asked_until(gate, path, home):
     """Ask on new connections until worker 1 has one and asks the home; return that answer."""
     for _ in range(60):
         with socket.create_connection(("127.0.0.1", gate.http_ports[0]), 10) as sock:
@@ -76,12 +77,12 @@ def asked_until(gate, path, heads):
             wire.send(f"GET {path} HTTP/1.1\r\nHost: site\r\nConnection: close\r\n\r\n".encode())
             head = wire.read_head()
             body = wire.read_content(head)
-        if any(one.target == path for one in heads):
+        if any(one.target == path for one in home.heads):
             return head, body
     raise AssertionError("worker 1 was never asked")
 
 
-def test_a_home_may_give_signs_for_as_long_as_an_origin_takes(gate, story):
+def test_a_home_may_give_signs_for_as_long_as_an_origin_takes(gate, story, home):
     path = path_at(0, "/patient")
     story.tell(path, b"origin", "Cache-Control: no-store")
 
@@ -93,22 +94,69 @@ def test_a_home_may_give_signs_for_as_long_as_an_origin_takes(gate, story):
         )
         return True
 
-    with at_home(gate, script) as heads:
-        head, body = asked_until(gate, path, heads)
+    home.script = script
+    head, body = asked_until(gate, path, home)
     assert (head.status, body) == (200, b"home")
 
 
-def test_the_largest_head_of_an_origin_is_none_too_large_for_another_worker(gate, story):
-    many = [f"X-{n}: {n}" for n in range(MAX_FIELDS - 2)]
-    long = f"X-Long: {'x' * (MAX_RESPONSE_HEAD - 120)}"
-    for stem, lines in (("/many", many), ("/long", [long])):
-        path = path_at(0, stem)
-        story.tell(path, b"large", LIVES, *lines)
-        answered = workers_asked(gate)
-        for _ in range(20):
-            with socket.create_connection(("127.0.0.1", gate.http_ports[0]), 10) as sock:
-                wire = Wire(sock)
-                wire.send(f"GET {path} HTTP/1.1\r\nHost: site\r\nConnection: close\r\n\r\n".encode())
-                assert wire.read_response()[1] == b"large"
-        assert len(story.asked(path)) == 1
-        wait_for("the count of the workers", lambda answered=answered: workers_asked(gate) == answered + 1)
+ANSWER = b"HTTP/1.1 200 OK\r\nHeadgate-Peer: %b\r\nContent-Length: 9\r\nCache-Control: max-age=600\r\n\r\n"
+
+
+@pytest.mark.parametrize(
+    ("said", "why"),
+    [
+        (b"", "broken"),
+        (SIGN, "broken"),
+        (SIGN + ANSWER[:40], "broken"),
+        (ANSWER % b"answer 99 0 -" + b"malformed", "malformed"),
+        (ANSWER.replace(b"Headgate-Peer: %b\r\n", b"") + b"malformed", "malformed"),
+        (ANSWER % b"alone 8" + b"must wait", "unsuited"),
+    ],
+    ids=["nothing", "sign", "half-a-head", "bad-answer", "no-answer", "alone"],
+)
+def test_whatever_a_home_says_in_place_of_an_answer_the_origin_is_asked(gate, story, home, said, why):
+    path = path_at(0, f"/instead-of-{why}-{len(said)}")
+    story.tell(path, b"origin", LIVES)
+    counter = f'headgate_cache_peers_total{{result="{why}"}}'
+    before = gate.metrics().get(counter, 0)
+
+    def script(wire, head):
+        wire.send(said)
+        return False
+
+    home.script = script
+    begun = time.monotonic()
+    assert asked_until(gate, path, home)[1] == b"origin"
+    assert time.monotonic() - begun < 2
+    wait_for("the count", lambda: gate.metrics()[counter] == before + 1)
+    if why == "broken":
+        time.sleep(REST_SECONDS)
+
+
+def test_content_that_a_home_does_not_finish_is_cut_off_and_not_kept(gate, story, home):
+    path = path_at(0, "/cut")
+    story.tell(path, b"origin", LIVES)
+
+    def script(wire, head):
+        wire.send(ANSWER % b"answer 1 0 -" + b"half")
+        return False
+
+    home.script = script
+    with pytest.raises(EOFError):
+        asked_until(gate, path, home)
+    home.script = lambda wire, head: False
+    assert asked_until(gate, path, home)[1] == b"origin"
+    time.sleep(REST_SECONDS)
+
+
+def test_a_home_that_falls_silent_behind_a_sign_is_done_without(gate, story, home):
+    path = path_at(0, "/silent")
+    story.tell(path, b"origin", LIVES)
+
+    def script(wire, head):
+        wire.send(SIGN)
+        time.sleep(9)
+        return False
+
+    home.script = script
+    assert asked_until(gate, path, home)[1] == b"origin"

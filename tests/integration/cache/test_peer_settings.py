@@ -1,12 +1,16 @@
-"""Workers of an earlier start, which finish while later ones serve with another configuration."""
+"""What workers must not get from one another, or not fail to: another route's answer, and one with a large head."""
 
 import socket
 
 from tests.integration.cache.story import Story
-from tests.integration.cache.test_herd import LIVES, WORKERS
+from tests.integration.cache.test_herd import LIVES, TEXT, WORKERS, path_at, workers_asked
 from tests.integration.gate import Gate, wait_for
 
+from headgate.engine.h1.grammar import MAX_FIELDS
 from headgate.testing.origin import Wire, ask
+from headgate.upstream.endpoint import MAX_RESPONSE_HEAD
+
+__all__ = ["TEXT"]
 
 CACHE = "[cache]\nenabled = true\n"
 ROUTE = '[[route]]\nhosts = ["{0}"]\nupstream = "{0}"\n'
@@ -37,3 +41,19 @@ def test_a_worker_of_another_configuration_is_not_asked(tmp_path):
             for wire in wires:
                 wire.close()
             assert {ask(port, f"/{number}", host="left")[1] for number in range(len(wires))} == {b"left"}
+
+
+def test_the_largest_head_of_an_origin_is_none_too_large_for_another_worker(gate, story):
+    many = [f"X-{n}: {n}" for n in range(MAX_FIELDS - 2)]
+    long = f"X-Long: {'x' * (MAX_RESPONSE_HEAD - 120)}"
+    for stem, lines in (("/many", many), ("/long", [long])):
+        path = path_at(0, stem)
+        story.tell(path, b"large", LIVES, *lines)
+        answered = workers_asked(gate)
+        for _ in range(20):
+            with socket.create_connection(("127.0.0.1", gate.http_ports[0]), 10) as sock:
+                wire = Wire(sock)
+                wire.send(f"GET {path} HTTP/1.1\r\nHost: site\r\nConnection: close\r\n\r\n".encode())
+                assert wire.read_response()[1] == b"large"
+        assert len(story.asked(path)) == 1
+        wait_for("the count of the workers", lambda answered=answered: workers_asked(gate) == answered + 1)
