@@ -18,6 +18,7 @@ from array import array
 from typing import Final, final
 
 from headgate.cache.entry import INVALIDATED, SOFT_PURGED, KeyEntry, MemoryBody, StoredResponse
+from headgate.cache.partial import PartialBody
 from headgate.cache.policy import VARIANTS
 from headgate.cache.purges import EVERYTHING, GONE, HOST, INVALID, KEEP, PREFIX, TAG, URL, Purges
 from headgate.cache.untracked import untrack
@@ -40,6 +41,8 @@ VARIANT_COST: Final = 350 + 150 * _INTERPRETED  # the record with its numbers, t
 CHUNK_COST: Final = 48  # a piece of content: its bytes object
 _PLACE_COST: Final = 40  # where there are several: its place, and two slots in lists
 _PLACES_COST: Final = 150  # those lists
+PARTS_COST: Final = 450  # content with gaps: its record and four lists
+PART_COST: Final = 250  # one part of it: its body, its slots in the lists, two numbers
 PAIR_COST: Final = 190  # a selecting field: two bytes objects and two tuples
 _OCTETS_COST: Final = 64  # bytes of their own: ETag, tags
 
@@ -55,10 +58,27 @@ def cost_of(variant: StoredResponse) -> int:
         cost += _OCTETS_COST + len(tag)
     body = variant.body
     if isinstance(body, MemoryBody):
-        count = body.count
-        cost += body.size + CHUNK_COST * count
-        if count > 1:
-            cost += _PLACES_COST + _PLACE_COST * count
+        cost += _cost_of_content(body)
+    elif isinstance(body, PartialBody):
+        cost += _cost_of_parts(body)
+    return cost
+
+
+def _cost_of_content(body: MemoryBody) -> int:
+    count = body.count
+    cost = body.size + CHUNK_COST * count
+    return cost + _PLACES_COST + _PLACE_COST * count if count > 1 else cost
+
+
+def _cost_of_parts(body: PartialBody) -> int:
+    """Count each body once, and all of it: of one that fills several gaps, or a small one, all is held."""
+    cost = PARTS_COST
+    counted: set[int] = set()
+    for part in body.bodies:
+        cost += PART_COST
+        if isinstance(part, MemoryBody) and id(part) not in counted:
+            counted.add(id(part))
+            cost += _cost_of_content(part)
     return cost
 
 

@@ -7,6 +7,7 @@ import pytest
 
 from headgate.cache.entry import INVALIDATED, SOFT_PURGED, FileBody, KeyEntry, MemoryBody, StoredResponse
 from headgate.cache.memory import KEY_COST, MemoryStore, cost_of
+from headgate.cache.partial import PartialBody
 from headgate.http.fields import Fields
 
 BUDGET = 100_000
@@ -97,6 +98,50 @@ def test_content_in_files_costs_nothing():
     stored.body = FileBody("/nowhere", 0, 1 << 30)
     assert store.put(stored)
     assert store.octets < 2_000
+
+
+def parts_of(key, pieces, size, gap=1, generation=0):
+    """Content in memory with gaps, as many ranges of one object leave it."""
+    stored = response(key, 0, generation=generation)
+    body = PartialBody()
+    for at in range(pieces):
+        assert body.add(at * (size + gap), MemoryBody([bytes(size)]))
+    stored.body = body
+    stored.ranges = body.ranges()
+    return stored
+
+
+def test_content_with_gaps_is_counted():
+    """Who asks for ranges of many large objects fills no more than the budget."""
+    store = MemoryStore(BUDGET)
+    for number in range(100):
+        store.put(parts_of(key_of(number), 2, 2_000, generation=store.generation))
+    assert 10 < store.variants < BUDGET // 4_000
+    assert store.octets <= BUDGET
+    assert not store.put(parts_of(key_of(1), 10, BUDGET // 80))
+
+
+def test_content_of_which_little_is_used_is_counted_as_it_is_held_and_once():
+    stored = parts_of(key_of(1), 2, 100, gap=10)
+    before = cost_of(stored)
+    # It fills the gap and what lies behind.
+    assert stored.body.add(100, FileBody("/nowhere", 0, 120))
+    large = MemoryBody([bytes(50_000)])
+    assert stored.body.add(0, large)
+    assert 50_000 - 220 <= cost_of(stored) - before < 51_000
+
+
+def test_parts_that_come_later_are_counted():
+    store = MemoryStore(BUDGET)
+    stored = parts_of(key_of(1), 1, 1_000)
+    assert store.put(stored)
+    before = store.octets
+    assert stored.body.add(5_000, MemoryBody([bytes(2_000)]))
+    store.resize(stored)
+    assert store.octets >= before + 2_000
+    assert stored.body.add(10_000, MemoryBody([bytes(BUDGET // 8)]))
+    store.resize(stored)
+    assert (store.octets, store.variants, store.refused) == (0, 0, 1)
 
 
 def test_the_budget_holds():
@@ -355,6 +400,7 @@ MEASURE = """
 import gc, sys
 from headgate.cache.entry import MemoryBody
 from headgate.cache.memory import MemoryStore
+from headgate.cache.partial import PartialBody
 from headgate.cache.policy import Policy
 from headgate.cache.storing import build
 from headgate.engine.events import Request, Response
@@ -377,7 +423,13 @@ def put(number):
     response = Response(200, b"OK", 11, Fields(NAMES[: len(texts)], [text.encode() for text in texts]))
     key = b"http://example.org/assets/%d" % number
     stored = build(key, request, response, policy, number, number)
-    stored.body = MemoryBody([b"%0100d" % number for _ in range(chunks)])
+    pieces = [b"%0100d" % number for _ in range(chunks)]
+    stored.body = MemoryBody(pieces)
+    if sys.argv[1] == "parts":
+        stored.body = PartialBody()
+        for at in range(chunks):
+            stored.body.add(1000 * at, MemoryBody([pieces[at]]))
+        stored.ranges = stored.body.ranges()
     assert store.put(stored)
 
 put(count)
@@ -391,7 +443,7 @@ print((store.octets - octets) / (resident_bytes() - resident))
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("fields", "chunks"), [("few", 1), ("all", 1), ("few", 16)])
+@pytest.mark.parametrize(("fields", "chunks"), [("few", 1), ("all", 1), ("few", 16), ("parts", 1), ("parts", 8)])
 def test_what_is_counted_is_what_is_used(fields, chunks):
     """The costs are constants: what they come to is what the process grows by, within a tenth."""
     command = [sys.executable, "-c", MEASURE, fields, str(chunks)]
