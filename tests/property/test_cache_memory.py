@@ -74,19 +74,28 @@ class MemoryMachine(RuleBasedStateMachine):
             return
         variant, since = self.under_way.pop(data.draw(st.integers(0, len(self.under_way) - 1)))
         is_forgotten = variant.generation < self.store.purges.floor
-        stored = self.store.put(variant)
-        others = [other for other in self.alive.get(variant.key, []) if other.vary != variant.vary]
         is_dead = (
             any(not soft and meets(kind, pattern, variant) for kind, pattern, soft in since)
             or variant.request_time < self.invalid.get(variant.key, 0.0)
             or is_forgotten
         )
+        is_soft = any(soft and meets(kind, pattern, variant) for kind, pattern, soft in since)
+        if is_soft and not is_dead:
+            entry = self.store.peek(variant.key)
+            is_dead = entry is not None and any(
+                other.vary == variant.vary
+                and other not in self.soft
+                and other.request_time >= variant.request_time
+                for other in entry.variants
+            )
+        stored = self.store.put(variant)
+        others = [other for other in self.alive.get(variant.key, []) if is_dead or other.vary != variant.vary]
         is_large = cost_of(variant) > self.store.budget // 8
         if not (is_dead and variant.key in self.invalid and self.is_squeezed):
             assert stored == (not is_dead and not is_large)
         if stored:
             others.append(variant)
-            if any(soft and meets(kind, pattern, variant) for kind, pattern, soft in since):
+            if is_soft:
                 self.soft.add(variant)
         if len(others) > MAX_VARIANTS:
             others.pop(0)

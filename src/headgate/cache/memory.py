@@ -201,6 +201,7 @@ class MemoryStore:
 
     __slots__ = (
         "_forget_at",
+        "_forgotten",
         "_ghosts",
         "_main",
         "_marks",
@@ -260,6 +261,7 @@ class MemoryStore:
         self._round_generation = 0
         self._swept = 0  # the last generation that everything was tried against
         self._forget_at = -1.0
+        self._forgotten = 0  # the generation up to which that is
 
     def __len__(self) -> int:
         return len(self._nodes)
@@ -290,15 +292,18 @@ class MemoryStore:
     def put(self, variant: StoredResponse) -> bool:
         """Store a response in place of the one with the same selecting values; False: it was refused.
 
-        `variant.generation` is the store's when its request left for the origin. A response that is refused leaves
+        `variant.generation` is the store's when its request left for the origin. A response that is too large leaves
         none in its place: what it would have replaced is gone all the same.
         """
         _settle(variant)
         node = self._live(variant.key)
+        if self._is_dead(node, variant):
+            self.refused += 1  # what is stored is newer
+            return False
         if node is not None:
             self._replace(node, variant)
         cost = cost_of(variant)
-        if not self._may_have(node, variant, cost):
+        if cost > self.max_object or len(variant.key) + KEY_COST > self.max_object:
             self.refused += 1
             if node is not None:
                 self._drop_if_empty(node)
@@ -358,6 +363,30 @@ class MemoryStore:
         """The same for a URL with all further parts of its key."""
         self.generation = self.purges.invalidate(url)
 
+    def is_outdated(
+        self, key: bytes, tags: tuple[bytes, ...] | None, generation: int, asked_at: float
+    ) -> bool:
+        """Tell whether an answer is older than a purge of any kind or an invalidation, by what its request has left
+        with; `tags` None: they are not known yet."""
+        if generation != self.generation:
+            purges = self.purges
+            if tags is None and purges.latest_tag > generation:
+                return True
+            if purges.judge(key, tags if tags is not None else (), generation) != KEEP:
+                return True
+        node = self._live(key)
+        return node is not None and asked_at < node.invalid_before
+
+    def catch_up(self, variant: StoredResponse, generation: int) -> None:
+        """A stored response is as good as new by an answer whose request left at `generation`: purges and
+        invalidations that came since are for it too."""
+        verdict = self.purges.judge(variant.key, variant.tags, generation)
+        if verdict == GONE:
+            variant.generation = generation
+            self.remove_variant(variant)
+        elif verdict != KEEP:
+            variant.flags |= INVALIDATED if verdict == INVALID else SOFT_PURGED
+
     def remove(self, key: bytes) -> int:
         """Drop a key; return how many variants it had."""
         node = self._nodes.get(key)
@@ -409,7 +438,7 @@ class MemoryStore:
         responses under way that are older than a forgotten purge cannot be judged and are refused.
         """
         if self._forget_at >= 0.0 and now >= self._forget_at:
-            self.purges.forget(self._swept)
+            self.purges.forget(self._forgotten)
             self._forget_at = -1.0
         if not self._round:
             if self._swept == self.generation:
@@ -428,7 +457,9 @@ class MemoryStore:
             return True
         self._round = []
         self._swept = self._round_generation
-        self._forget_at = now + _REMEMBERED
+        if self._forget_at < 0.0:  # later walks do not put it off: with a purge in each it would never come
+            self._forget_at = now + _REMEMBERED
+            self._forgotten = self._swept
         return self._swept != self.generation
 
     # -- nodes
@@ -509,17 +540,20 @@ class MemoryStore:
 
     # -- storing, in steps
 
-    def _may_have(self, node: KeyEntry | None, variant: StoredResponse, cost: int) -> bool:
-        if cost > self.max_object or len(variant.key) + KEY_COST > self.max_object:
-            return False
+    def _is_dead(self, node: KeyEntry | None, variant: StoredResponse) -> bool:
+        """Whether a response was purged or invalidated while it was under way; one purged softly is marked."""
         if node is not None and variant.request_time < node.invalid_before:
-            return False
+            return True
         verdict = self.purges.judge(variant.key, variant.tags, variant.generation)
         if verdict in (GONE, INVALID):
-            return False
+            return True
         if verdict != KEEP:
             variant.flags |= SOFT_PURGED
-        return True
+            for other in node.variants if node is not None else ():
+                is_good = other.flags & (SOFT_PURGED | INVALIDATED) == 0
+                if is_good and other.vary == variant.vary and other.request_time >= variant.request_time:
+                    return True  # that one was asked for since
+        return False
 
     def _replace(self, node: KeyEntry, variant: StoredResponse) -> None:
         """Take away what has the same selecting values; the node stays, empty or not."""

@@ -17,6 +17,8 @@ from headgate.cache.policy import Policy
 from headgate.cache.vary import MAX_MEMBERS, keep_codings, thousandths, weight_text
 from headgate.http.fields import OWS, Fields
 
+# A longer range is no language, and finds nothing: looking it up takes time that grows with its square.
+_LONGEST: Final = 128
 _FULL: Final = 1000  # of a range without a weight
 
 
@@ -59,6 +61,8 @@ def _weight(parameter: bytes) -> int:
 
 def _lookup(wanted: bytes, languages: tuple[bytes, ...]) -> bytes:
     """Return the language that a range means, b"" for none."""
+    if len(wanted) > _LONGEST:
+        return b""
     shorter = wanted
     while shorter:
         if shorter in languages:

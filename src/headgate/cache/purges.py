@@ -148,12 +148,13 @@ def _later(notes: dict[bytes, int], generation: int) -> dict[bytes, int]:
 class Purges:
     """The purges that are in force. `generation` is the last one's number."""
 
-    __slots__ = ("_gone", "_invalid", "_soft", "floor", "folded", "generation")
+    __slots__ = ("_gone", "_invalid", "_soft", "floor", "folded", "generation", "latest_tag")
 
     def __init__(self) -> None:
         self.generation = 0
         self.floor = 0
         self.folded = 0  # how often there were too many
+        self.latest_tag = 0  # the last purge of a tag
         self._gone = _Notes()
         self._soft = _Notes()
         self._invalid: dict[bytes, int] = {}  # URLs
@@ -169,6 +170,8 @@ class Purges:
         self.generation = max(self.generation + 1, generation)
         notes = self._soft if is_soft else self._gone
         notes.add(kind, pattern, self.generation)
+        if kind == TAG:
+            self.latest_tag = self.generation
         return self._bounded()
 
     def invalidate(self, url: bytes) -> int:

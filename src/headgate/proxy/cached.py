@@ -302,7 +302,7 @@ class CacheHandler(Handler):
         confirms = decision.action == VALIDATE and not is_for_origin(request.fields)
         variant = decision.variant if confirms else None
         if is_common:
-            flight = self.cache.flights.get(key)
+            flight = self.cache.under_way(key)
             if flight is not None:
                 if flight.state == AWAITING:
                     flight.wait(exchange)
@@ -372,6 +372,9 @@ class CacheHandler(Handler):
         request = Request(b"GET", client.request.target, 11, fields)
         request.host = client.request.host
         flight = Flight(self, key, client, request, variant, reason, True)
+        if client.request.method != b"GET":
+            flight.asked = Request(b"GET", request.target, 11, client.request.fields)
+            flight.asked.host = request.host
         self.cache.flights[key] = flight
         self.cache.values[CACHE_REFRESHED] += 1
         flight.begin()
@@ -443,26 +446,39 @@ class CacheHandler(Handler):
         return build(key, request, response, self.policy, asked_at, now)
 
     def merge(
-        self, variant: StoredResponse, request: Request, response: Response, asked_at: float, now: float
+        self,
+        variant: StoredResponse,
+        request: Request,
+        response: Response,
+        asked_at: float,
+        generation: int,
+        now: float,
     ) -> StoredResponse | None:
-        """Let a 304 make a stored response as good as new; None: it is about another."""
+        """Let a 304 to a request that left at `asked_at`, at the store's `generation`, make a stored response as good
+        as new; None: it is about another."""
         fresh = merge_304(variant, request, response, self.policy, asked_at, now)
         if fresh is not None:
-            self._settle(fresh, now)
+            self._settle(fresh, generation, now)
             for other in self._beside(variant, request):
                 if is_named_strongly(response.fields, other, now):
                     merge_304(other, request, response, self.policy, asked_at, now)
-                    self._settle(other, now)
+                    self._settle(other, generation, now)
         return fresh
 
     def learn(
-        self, variant: StoredResponse, request: Request, response: Response, asked_at: float, now: float
+        self,
+        variant: StoredResponse,
+        request: Request,
+        response: Response,
+        asked_at: float,
+        generation: int,
+        now: float,
     ) -> None:
         """Let the answer to HEAD update what the request could have got, or make it stale (RFC 9111 section
         4.3.5)."""
         for stored in [variant, *self._beside(variant, request)]:
             if merge_head(stored, request, response, self.policy, asked_at, now) != NOTHING:
-                self._settle(stored, now)
+                self._settle(stored, generation, now)
 
     def _beside(self, variant: StoredResponse, request: Request) -> list[StoredResponse]:
         """Return what else of the same key a request could have got."""
@@ -471,8 +487,9 @@ class CacheHandler(Handler):
             return []
         return [other for other in entry.variants if other is not variant and matches(other, request.fields)]
 
-    def _settle(self, variant: StoredResponse, now: float) -> None:
+    def _settle(self, variant: StoredResponse, generation: int, now: float) -> None:
         """Keep what has been updated, if it may still be kept."""
+        self.cache.store.catch_up(variant, generation)
         if still_storable(variant, self.policy, now):
             self.cache.changed(variant)
         else:
@@ -511,6 +528,9 @@ class CacheHandler(Handler):
         if not set_partial(stored, piece, fill.body(), is_whole, asked):
             return
         store = self.cache.store
+        if store.is_outdated(stored.key, stored.tags, stored.generation, stored.request_time):
+            return
+        stored.generation = store.generation
         entry = store.peek(stored.key)
         old = choose(entry.variants, request.fields) if entry is not None else None
         if old is not None and combine(old, stored):

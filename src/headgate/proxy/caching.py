@@ -95,6 +95,16 @@ class Cache:
         if self.flights.get(flight.key) is flight:
             del self.flights[flight.key]
 
+    def under_way(self, key: bytes) -> Flight | None:
+        """Return the flight that one who comes now may wait for, None: there is none, or its request has left before
+        a purge or an invalidation of the same."""
+        flight = self.flights.get(key)
+        if flight is None:
+            return None
+        stored = flight.stored
+        tags = stored.tags if stored is not None else None
+        return None if self.store.is_outdated(key, tags, flight.generation, flight.started) else flight
+
     def keep(self, stored: StoredResponse, *, on_disk: bool = True) -> None:
         """Store a response that is complete; not `on_disk`: in memory alone."""
         counter = CACHE_STORED if self.store.put(stored) else CACHE_REFUSED
@@ -106,7 +116,8 @@ class Cache:
         """Return what is stored under `key`, in memory or on the disk."""
         entry = self.store.get(key)
         if self.disk is not None and (entry is None or not entry.variants):
-            return self.disk.find(key)
+            found = self.disk.find(key)
+            return found if found is not None else entry
         return entry
 
     def keep_fill(self, stored: StoredResponse, fill: Fill, *, on_disk: bool = True) -> None:

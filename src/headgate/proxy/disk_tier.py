@@ -15,10 +15,10 @@ from __future__ import annotations
 import time
 from typing import Final, final
 
-from headgate.cache.entry import KeyEntry, MemoryBody, StoredResponse
+from headgate.cache.entry import SOFT_PURGED, KeyEntry, MemoryBody, StoredResponse
 from headgate.cache.fill import Fill
 from headgate.cache.memory import MemoryStore
-from headgate.cache.purges import EVERYTHING, GONE, url_of
+from headgate.cache.purges import EVERYTHING, GONE, KEEP, url_of
 from headgate.cache.store.bodies import CheckedBody
 from headgate.cache.store.disk import DiskStore
 from headgate.cache.store.format import FileContent, variant_id
@@ -119,8 +119,11 @@ class DiskTier:
         entry = self._memory.peek(key)
         if entry is not None and variant.request_time < entry.invalid_before:
             return False
-        if self._memory.purges.judge(key, variant.tags, variant.generation) == GONE:
+        verdict = self._memory.purges.judge(key, variant.tags, variant.generation)
+        if verdict == GONE:
             return False
+        if verdict != KEEP:
+            variant.flags |= SOFT_PURGED  # the record has a later number than the purge
         return self._is_admitted(key)
 
     def _is_admitted(self, key: bytes) -> bool:

@@ -34,6 +34,7 @@ from headgate.cache.outcome import (
     REASONS,
     REVALIDATED,
     STALE,
+    STATUS,
     TOO_LARGE,
     UNREACHABLE,
     VARY,
@@ -53,7 +54,7 @@ from headgate.counters import (
 )
 from headgate.engine.events import Request, Response
 from headgate.http.date import add_date
-from headgate.http.fields import DATE, Fields
+from headgate.http.fields import AUTHORIZATION, DATE, Fields
 from headgate.proxy.on_behalf import NOBODY, context_of, exchange_for, tell
 from headgate.proxy.serving import Reader, ReaderOwner
 
@@ -236,17 +237,13 @@ class Flight(Downstream, ReaderOwner):
 
     def reader_moved(self) -> None:
         fill = self.fill
+        # Whoever has all of its range reads no more, and holds nothing up.
+        self.readers = [reader for reader in self.readers if not reader.is_gone]
         if self.state == OVER:
-            self.readers = [reader for reader in self.readers if not reader.is_gone]
             self._let_go_of_file()
             return
-        if fill is None or self.state != FILLING or fill.keeps:
+        if fill is None or self.state != FILLING or fill.keeps or not self._trim(fill):
             return
-        if not self.readers:
-            self.abandon()
-            return
-        fill.trim(min([reader.at for reader in self.readers]))
-        self._account(fill)
         if self._paused and not fill.is_full:
             self._paused = False
             inner = self.exchange.handler
@@ -302,7 +299,7 @@ class Flight(Downstream, ReaderOwner):
         if self.exchange.request.method == b"GET":
             storable, why = handler.may_store(asked, response, now)
         elif self.variant is not None:
-            handler.learn(self.variant, asked, response, self.started, now)
+            handler.learn(self.variant, asked, response, self.started, self.generation, now)
             self.variant = None
         self._expected = response.body
         size = max(response.body, 0)
@@ -429,9 +426,11 @@ class Flight(Downstream, ReaderOwner):
         waiting = self._take_waiting()
         leader = self.leader
         handler = self.handler
-        if self.variant is not None and response.status < 500:
+        # The answer to credentials, or to what is wrong with this one request, says nothing of what others would get.
+        is_for_all = response.status < 500 and self.asked.fields.flags & AUTHORIZATION == 0
+        if self.variant is not None and is_for_all and why != STATUS:
             self.cache.remove_variant(self.variant)
-        if self.is_shared and response.status < 500:
+        if self.is_shared and is_for_all:
             self.cache.store.mark_uncacheable(self.key, now + handler.policy.uncacheable_ttl)
         if leader is None:
             self.abandon()
@@ -453,7 +452,7 @@ class Flight(Downstream, ReaderOwner):
         self.state = DISCARDING
         self._unlist()
         handler = self.handler
-        fresh = handler.merge(variant, self.asked, response, self.started, now)
+        fresh = handler.merge(variant, self.asked, response, self.started, self.generation, now)
         waiting = self._take_waiting()
         leader = self.leader
         if fresh is None:
@@ -646,13 +645,23 @@ class Flight(Downstream, ReaderOwner):
                 self.cache.values[CACHE_FILLS_LEFT] += 1
                 self.abandon()
             return True
-        if not self.readers:
-            self.abandon()
+        if not self._trim(fill):
             return True
-        fill.trim(min([reader.at for reader in self.readers]))
-        self._account(fill)
         self._paused = fill.is_full
         return not self._paused
+
+    def _trim(self, fill: Fill) -> bool:
+        """Let go of what all have read of content that is not kept; False: nobody reads any more."""
+        for reader in self.readers[:]:
+            if reader.goes_back():
+                reader.break_off("cache-room")  # what it would go back for is not held
+                self.readers.remove(reader)
+        if not self.readers:
+            self.abandon()
+            return False
+        fill.trim(min([reader.at for reader in self.readers]))
+        self._account(fill)
+        return True
 
     def _is_too_far(self, fill: Fill) -> bool:
         """Tell whether more is missing than is fetched for nobody."""

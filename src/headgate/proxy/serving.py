@@ -126,6 +126,15 @@ class Reader:
         self.tail = tail
         self.end = self.at  # the first part is the next thing to do
 
+    def goes_back(self) -> bool:
+        """Tell whether a part that is still to come lies before the place of this reader."""
+        at = self.at
+        for part in self.parts or ():
+            if part.start < at:
+                return True
+            at = part.end
+        return False
+
     def go_on(self) -> None:
         """Write what is there, as far as the client takes it; the end too, once it is known."""
         exchange = self.exchange

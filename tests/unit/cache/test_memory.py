@@ -378,6 +378,16 @@ def test_a_purge_during_a_sweep_starts_another():
     assert len(store) == 0
 
 
+def test_purges_are_forgotten_although_others_come_all_the_time():
+    """Else a steady stream of them ends as a purge of everything."""
+    store = MemoryStore(BUDGET)
+    fill(store, range(10))
+    for second in range(200):
+        store.invalidate_url(b"https://example.org/none/%d" % second)
+        store.sweep(100, float(second))
+    assert len(store.purges) <= 130
+
+
 def test_purging_everything_takes_no_longer_with_more():
     store = MemoryStore(10_000_000)
     fill(store, range(1000))
@@ -443,7 +453,9 @@ print((store.octets - octets) / (resident_bytes() - resident))
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("fields", "chunks"), [("few", 1), ("all", 1), ("few", 16), ("parts", 1), ("parts", 8)])
+@pytest.mark.parametrize(
+    ("fields", "chunks"), [("few", 1), ("all", 1), ("few", 16), ("parts", 1), ("parts", 8)]
+)
 def test_what_is_counted_is_what_is_used(fields, chunks):
     """The costs are constants: what they come to is what the process grows by, within a tenth."""
     command = [sys.executable, "-c", MEASURE, fields, str(chunks)]

@@ -36,6 +36,8 @@ def request_fields(*lines):
         (b"", b"en"),
         (b"*", b"en"),
         (b"*, de;q=0.5", b"de"),
+        (b"de-" + b"a-" * 62 + b"a", b"de"),
+        (b"de-" + b"a-" * 63 + b"a, pt", b"pt-br"),  # longer than any language
         (b",,;q=1,-,de", b"de"),
     ],
 )

@@ -2,7 +2,7 @@
 
 import pytest
 
-from headgate.cache.entry import MemoryBody, StoredResponse
+from headgate.cache.entry import SOFT_PURGED, MemoryBody, StoredResponse
 from headgate.cache.fill import Fill
 from headgate.cache.memory import MemoryStore
 from headgate.cache.purges import EVERYTHING, GONE, HOST, KEEP, URL, Purges
@@ -17,6 +17,7 @@ from headgate.counters import (
 )
 from headgate.http.fields import Fields
 from headgate.proxy import disk_tier as module
+from headgate.proxy.caching import Cache
 from headgate.proxy.disk_tier import DiskTier
 
 
@@ -143,6 +144,24 @@ def test_what_was_purged_or_invalidated_while_it_came_is_not_written(tier, disk,
     assert disk.stored == []
     tier.store(response(key_of(3), at=102.0))
     assert len(disk.stored) == 1
+
+
+def test_what_was_purged_softly_while_it_came_is_written_as_such(tier, disk, memory):
+    """Its record has a later number than the purge, so the purge itself does not meet it any more."""
+    stored = response(key_of(1))
+    memory.purge(URL, key_of(1), True)
+    tier.store(stored)
+    assert len(disk.stored) == 1
+    assert stored.flags & SOFT_PURGED
+
+
+def test_a_key_that_is_being_removed_from_the_disk_stays_known_as_not_storable(tier, memory):
+    cache = Cache(memory, [0] * len(TABLE), shows=True, disk=tier)
+    cache.invalidate(key_of(1), 100.0)
+    memory.mark_uncacheable(key_of(1), 160.0)
+    entry = cache.find(key_of(1))
+    assert entry is not None
+    assert entry.uncacheable_until == 160.0
 
 
 def test_what_was_invalidated_is_not_found_until_the_writer_has_it(tier, disk):
