@@ -357,7 +357,7 @@ class MemoryStore:
         """
         node = self._known(key)
         if node is not None:
-            node.invalid_before = now
+            node.invalid_before = max(now, node.invalid_before)  # another worker's word of it may be late
 
     def invalidate_url(self, url: bytes) -> None:
         """The same for a URL with all further parts of its key."""

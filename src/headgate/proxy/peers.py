@@ -60,7 +60,7 @@ SILENCE: Final = 5.0
 # How long a home is left alone that failed. A worker that died is back in about that time.
 REST_SECONDS: Final = 1.0
 # URLs that unsafe requests went by for, until their homes have heard of it. One more, and nothing that a home asked
-# for before now is taken from it.
+# for before now is taken from it. As many are remembered of those that this worker is at home for.
 MAX_INVALID: Final = 16384
 
 
@@ -143,7 +143,9 @@ class Peers(Handler, ResponseReceiver, ConnectionWaiter):
         self.idle: dict[int, float] = {}
         self.purge_number = 0  # of the last purge that this worker has obeyed
         self.asked = 0
+        # By URL, wall seconds: what other workers have still to hear; what we have obeyed that are at home for it.
         self._invalid: dict[bytes, float] = {}
+        self._obeyed: dict[bytes, float] = {}
         self.trusted_from = 0.0
 
     def __repr__(self) -> str:
@@ -158,14 +160,19 @@ class Peers(Handler, ResponseReceiver, ConnectionWaiter):
     def invalidate(self, uri: bytes, moment: float) -> None:
         """An unsafe request went by: the home hears of it with the next question. `moment` is wall seconds."""
         url = url_of(uri)
+        if home_of(url, len(self.homes)) == self.slot:
+            if len(self._obeyed) >= MAX_INVALID:
+                self._obeyed.clear()  # whoever says the same is heard twice
+            self._obeyed[url] = max(moment, self._obeyed.get(url, 0.0))
+            return
         if url not in self._invalid and len(self._invalid) >= MAX_INVALID:
             self._invalid.clear()
             self.trusted_from = moment
         self._invalid[url] = moment
 
     def has_obeyed(self, url: bytes, moment: float) -> bool:
-        """Tell whether this worker knows already that what was asked for before `moment` is old."""
-        return self._invalid.get(url, 0.0) >= moment
+        """Tell whether we who are at home for `url` know already that what was asked for before `moment` is old."""
+        return self._obeyed.get(url, 0.0) >= moment
 
     def _heard(self, ask: Ask) -> None:
         """The home has answered, and so has heard what became old."""

@@ -271,6 +271,8 @@ def test_an_invalidated_key_refuses_what_was_asked_for_before():
     assert store.get(key_of(1)).invalid_before == 20.0
     assert not store.put(response(key_of(1), at=19.0))
     assert store.put(response(key_of(1), at=20.0))
+    store.invalidate(key_of(1), 15.0)  # another worker's word, late
+    assert not store.put(response(key_of(1), at=19.0))
     store.invalidate(key_of(2), 20.0)
     assert not store.put(response(key_of(2), at=19.0))
 

@@ -1,6 +1,7 @@
 """The asking side of workers that ask one another: what it holds at most, and what it forgets."""
 
 import gc
+import itertools
 
 from headgate.cache.home import FULL, home_of
 from headgate.cache.memory import MemoryStore
@@ -84,6 +85,12 @@ class Worker:
         return exchange
 
 
+def urls_at(slot, count):
+    """As many URLs that are at home in this slot."""
+    urls = (b"http://a/%d" % number for number in itertools.count())
+    return list(itertools.islice((url for url in urls if home_of(url, 2) == slot), count))
+
+
 def path_of(slot, start=0):
     return next(
         b"/%d" % n for n in range(start, start + 100) if home_of(b"http://a.example/%d" % n, 2) == slot
@@ -140,10 +147,18 @@ def test_a_home_that_cannot_be_reached_is_left_alone_for_a_moment():
 
 def test_one_invalidation_too_many_distrusts_all_that_is_older():
     peers = Worker().peers
-    for number in range(MAX_INVALID):
-        peers.invalidate(b"http://a/%d" % number, 1000.0 + number)
-    assert peers.has_obeyed(b"http://a/0", 1000.0)
-    assert not peers.has_obeyed(b"http://a/0", 1000.5)
-    peers.invalidate(b"http://a/more", 99999.0)
-    assert not peers.has_obeyed(b"http://a/0", 1000.0), "forgotten, and so obeyed once more"
-    assert peers.trusted_from == 99999.0
+    here, elsewhere = urls_at(0, MAX_INVALID + 1), urls_at(1, MAX_INVALID + 1)
+    # Nobody has to hear of those that this worker is at home for: it may forget them.
+    for number, url in enumerate(here[:-1]):
+        peers.invalidate(url, 1000.0 + number)
+    assert peers.has_obeyed(here[0], 1000.0)
+    assert not peers.has_obeyed(here[0], 1000.5)
+    peers.invalidate(here[1], 900.0)
+    peers.invalidate(here[-1], 99999.0)
+    assert not peers.has_obeyed(here[0], 1000.0), "forgotten, and so obeyed once more"
+    assert peers.trusted_from == 0.0
+    for url in elsewhere[:-1]:
+        peers.invalidate(url, 2000.0)
+    assert peers.trusted_from == 0.0
+    peers.invalidate(elsewhere[-1], 3000.0)
+    assert peers.trusted_from == 3000.0
