@@ -55,13 +55,6 @@ class SlowOrigin(Handler):
         self.closed = True
 
 
-class Client(Nobody):
-    """Takes nothing after the first piece."""
-
-    def flush(self):
-        return False
-
-
 class Origin(Handler):
     """Answers at once: with content that may be stored or not, or with its end before the content's."""
 
@@ -81,13 +74,13 @@ class Origin(Handler):
             exchange.downstream.flush()
 
 
-def asked(handler, number, method=b"GET", client=None):
+def asked(handler, number, method=b"GET"):
     context = ConnectionContext(
         "test", "192.0.2.1", 4000, b"http", FORWARDER.connection(b"192.0.2.1", b"http", 80)
     )
     request = Request(method, b"/%d" % number, 11, Fields([b"host"], [b"Host: a.example"]), 0)
     request.host = b"a.example"
-    exchange = Exchange(client or Nobody(), context, request, 1.0)
+    exchange = Exchange(Nobody(), context, request, 1.0)
     exchange.host = b"a.example"
     handler.handle(exchange)
     return exchange
@@ -124,7 +117,7 @@ def filling(origin):
 def test_an_answer_that_all_clients_have_left_is_fetched_if_no_more_than_that_is_missing(missing, goes_on):
     origin = SlowOrigin(5000)
     handler = filling(origin)
-    client = asked(handler, 1, client=Client())
+    client = asked(handler, 1)
     came = 5000 - missing
     assert origin.send(came - 10)
     handler.downstream_closed(client)
@@ -142,7 +135,7 @@ def test_an_answer_that_all_clients_have_left_is_fetched_if_no_more_than_that_is
 def test_of_an_answer_without_a_length_so_much_more_is_fetched_for_nobody(more, goes_on):
     origin = SlowOrigin(-1)
     handler = filling(origin)
-    client = asked(handler, 1, client=Client())
+    client = asked(handler, 1)
     assert origin.send(5000)
     handler.downstream_closed(client)
     assert origin.send(0)
@@ -153,11 +146,11 @@ def test_of_an_answer_without_a_length_so_much_more_is_fetched_for_nobody(more, 
 def test_whoever_comes_meanwhile_is_read_for_again():
     origin = SlowOrigin(-1)
     handler = filling(origin)
-    first = asked(handler, 1, client=Client())
+    first = asked(handler, 1)
     assert origin.send(100)
     handler.downstream_closed(first)
     assert origin.send(MOST)
-    second = asked(handler, 1, client=Client())
+    second = asked(handler, 1)
     assert second.attempt is not None
     assert origin.send(5 * MOST)
     handler.downstream_closed(second)
