@@ -1,16 +1,30 @@
 """What workers must not get from one another, or not fail to: another route's answer, and one with a large head."""
 
+import asyncio
+import os
+import signal
 import socket
 
+from tests.integration.cache.peers import listens
 from tests.integration.cache.story import Story
-from tests.integration.cache.test_herd import LIVES, TEXT, WORKERS, path_at, workers_asked
+from tests.integration.cache.test_herd import (
+    LISTENER,
+    LIVES,
+    TEXT,
+    WORKERS,
+    crowd,
+    over,
+    path_at,
+    until,
+    workers_asked,
+)
 from tests.integration.gate import Gate, wait_for
 
 from headgate.engine.h1.grammar import MAX_FIELDS
 from headgate.testing.origin import Wire, ask
 from headgate.upstream.endpoint import MAX_RESPONSE_HEAD
 
-__all__ = ["TEXT"]
+__all__ = ["LISTENER", "TEXT"]
 
 CACHE = "[cache]\nenabled = true\n"
 ROUTE = '[[route]]\nhosts = ["{0}"]\nupstream = "{0}"\n'
@@ -57,3 +71,33 @@ def test_the_largest_head_of_an_origin_is_none_too_large_for_another_worker(gate
                 assert wire.read_response()[1] == b"large"
         assert len(story.asked(path)) == 1
         wait_for("the count of the workers", lambda answered=answered: workers_asked(gate) == answered + 1)
+
+
+def test_who_waits_for_another_worker_is_answered_before_a_gate_ends(gate, story):
+    paths = [path_at(slot, "/draining") for slot in (0, 1)]
+    body = os.urandom(300_000)
+    told = [story.tell(path, body, LIVES) for path in paths]
+    for answer in told:
+        answer.gate.clear()
+        answer.middle.clear()
+
+    async def herd():
+        crowds = [await crowd(gate, path, 40) for path in paths]
+        await until("the requests", lambda: all(story.asked(path) for path in paths))
+        await asyncio.sleep(0.3)
+        os.kill(gate.pid, signal.SIGTERM)
+        await until("the listeners to close", lambda: not listens(gate.http_ports[0]))
+        await asyncio.sleep(1.2)  # signs go on
+        for answer in told:
+            answer.gate.set()
+        await asyncio.sleep(0.2)
+        for answer in told:
+            answer.middle.set()
+        for _, tasks in crowds:
+            await over(tasks)
+        return [client for clients, _ in crowds for client in clients]
+
+    assert all(client.body == body for client in asyncio.run(herd()))
+    assert gate.process.wait(30) == 0
+    assert [len(story.asked(path)) for path in paths] == [1, 1]
+    assert not gate.events("cache-peer-failed")
