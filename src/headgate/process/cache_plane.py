@@ -17,11 +17,14 @@ from headgate.config.model import Config
 from headgate.config.route import Route
 from headgate.process.cache_socket import FOLDER, writer_address
 from headgate.process.channel import Message
-from headgate.proxy.caching import Cache
+from headgate.proxy.caching import Cache, Moments
 from headgate.server.observer import Event
 
 if TYPE_CHECKING:
     from headgate.cache.store.disk import DiskStore
+
+
+MOMENTS = "cache-moments"  # in runtime_dir
 
 
 def is_cached(config: Config, route: Route) -> bool:
@@ -109,4 +112,14 @@ def build_cache(config: Config, values: list[int], event: Event) -> Cache | None
         tier = DiskTier(_open_disk(config, event), store, values)
     built = Cache(store, values, shows=cache.status_header, disk=tier, background_fill=cache.background_fill)
     built.warn = lambda word, detail: event(word, "warning", detail=detail)
+    path = config.runtime_dir / MOMENTS
+    try:
+        built.moments = Moments(str(path))
+    except OSError as error:
+        said = f"{path}: {error.strerror} (errno {error.errno}); what a POST makes old other workers may serve until"
+        event(
+            "cache-moments",
+            "warning",
+            detail=f"{said} its lifetime ends; tried again when the worker starts anew",
+        )
     return built

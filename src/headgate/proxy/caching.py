@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import mmap
+import os
 import time
+import zlib
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Final, final
 
@@ -10,6 +13,7 @@ from headgate.cache.entry import KeyEntry, StoredResponse
 from headgate.cache.fill import Fill
 from headgate.cache.key import MAX_KEY
 from headgate.cache.memory import MemoryStore
+from headgate.cache.purges import url_of
 from headgate.cache.store.bodies import CheckedBody
 from headgate.cache.vary import MAX_VARY_NAMES
 from headgate.counters import (
@@ -46,6 +50,41 @@ _LIMITED: Final[tuple[str, ...]] = (
 )
 
 
+# Places of `Moments`, 8 octets each: with 100 unsafe requests a second, a response is confirmed once too often in 40
+# minutes, because it shares its place with something else.
+_PLACES: Final = 1 << 18
+
+
+@final
+class Moments:
+    """When an unsafe request last went by for a URL (wall seconds), at any worker: a table in memory that all of them
+    share, so that none serves what another one knows to be old. Several URLs have one place: the later moment is
+    everybody's. Raises OSError."""
+
+    def __init__(self, path: str) -> None:
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+        try:
+            if os.fstat(descriptor).st_size != 8 * _PLACES:
+                os.ftruncate(descriptor, 8 * _PLACES)
+            self._places = memoryview(mmap.mmap(descriptor, 8 * _PLACES)).cast("d")
+        finally:
+            os.close(descriptor)
+        # A clock that was set back: nothing could be asked for after that moment.
+        latest = time.time() + 1.0
+        for place, moment in enumerate(self._places.tolist()):
+            if not 0.0 <= moment <= latest:
+                self._places[place] = 0.0
+
+    def set(self, url: bytes, moment: float) -> None:
+        """Let all workers know."""
+        place = zlib.crc32(url) & (_PLACES - 1)
+        self._places[place] = max(self._places[place], moment)
+
+    def of(self, key: bytes) -> float:
+        """Return the moment for the URL in a key, 0.0 for none."""
+        return float(self._places[zlib.crc32(url_of(key)) & (_PLACES - 1)])
+
+
 @final
 class Cache:
     """The cache of one worker. `flights` has what others may wait for, by key."""
@@ -68,6 +107,7 @@ class Cache:
         self.has_parts = False  # there may be keys of more than a URI
         self.flights: dict[bytes, Flight] = {}
         self.peers: Peers | None = None  # the other workers, where they are asked
+        self.moments: Moments | None = None  # what they know of unsafe requests
         self.max_object = store.max_object
         self.background_fill = background_fill  # octets of a response that are fetched when nobody reads it
         self.max_held = store.budget // _HELD_SHARE
@@ -103,6 +143,9 @@ class Cache:
             return None
         stored = flight.stored
         tags = stored.tags if stored is not None else None
+        moments = self.moments
+        if moments is not None and flight.started < moments.of(key):
+            return None
         return None if self.store.is_outdated(key, tags, flight.generation, flight.started) else flight
 
     def keep(self, stored: StoredResponse, *, on_disk: bool = True) -> None:
@@ -117,7 +160,10 @@ class Cache:
         entry = self.store.get(key)
         if self.disk is not None and (entry is None or not entry.variants):
             found = self.disk.find(key)
-            return found if found is not None else entry
+            entry = found if found is not None else entry
+        moments = self.moments
+        if moments is not None and entry is not None and entry.variants:
+            entry.invalid_before = max(entry.invalid_before, moments.of(key))
         return entry
 
     def keep_fill(self, stored: StoredResponse, fill: Fill, *, on_disk: bool = True) -> None:
@@ -163,6 +209,8 @@ class Cache:
         seconds."""
         if self.peers is not None:
             self.peers.invalidate(uri, now)
+        if self.moments is not None:
+            self.moments.set(url_of(uri), now)
         if self.has_parts:
             self.store.invalidate_url(uri)
         else:

@@ -272,3 +272,13 @@ def test_what_is_not_clear_is_refused(gate, arguments, said):
     done = command(gate, "purge", *arguments)
     assert done.returncode != 0
     assert said in done.stderr
+
+
+def test_rfc9111_4_4_what_an_unsafe_request_makes_old_no_worker_serves(gate, story):
+    """The kernel deals connections out: in twenty of them are some of each worker."""
+    for number in range(3):
+        path = f"/unsafe{number}"
+        fill(gate, story, path)
+        story.tell(path, b"new", LIVES, 'ETag: "2"')
+        assert ask(gate, path, "POST").status == 200
+        assert {ask(gate, path).body for _ in range(20)} == {b"new"}

@@ -1,11 +1,19 @@
 """What all cached routes of a worker share."""
 
+import time
+
+import pytest
+
 from headgate import counters
+from headgate.cache.entry import MemoryBody, StoredResponse
 from headgate.cache.memory import MemoryStore
 from headgate.cache.outcome import OUTCOMES
 from headgate.cache.purges import KINDS
 from headgate.counters import CACHE_HELD, CACHE_OUTCOMES, CACHE_PURGE_KINDS, TABLE
-from headgate.proxy.caching import Cache
+from headgate.http.fields import Fields
+from headgate.proxy.caching import Cache, Moments
+
+URL = b"http://a.example/x"
 
 
 def test_the_counters_have_the_outcomes_in_their_order():
@@ -24,3 +32,40 @@ def test_room_for_what_is_being_stored_at_the_limit_and_one_more():
     assert cache.has_room(0)
     values[CACHE_HELD] += 1
     assert not cache.has_room(0)
+
+
+def test_what_one_worker_knows_to_be_old_another_does_not_use_unconfirmed(tmp_path):
+    """RFC 9111 section 4.4, with the parts that a key may have behind its URL."""
+    one, other = (Cache(MemoryStore(1 << 20), [0] * len(TABLE), shows=True) for _ in range(2))
+    one.moments, other.moments = (Moments(str(tmp_path / "moments")) for _ in range(2))
+    for key in (URL, URL + b"\nslice:1"):
+        stored = StoredResponse(key, 200, b"OK", Fields([], []), MemoryBody([b"x"]))
+        stored.request_time = 100.0
+        other.keep(stored)
+        one.invalidate(URL, 100.5)
+        found = other.find(key)
+        assert found is not None
+        assert found.variants == (stored,)
+        assert found.invalid_before == 100.5
+    one.invalidate(URL, 99.0)
+    assert other.moments.of(URL) == 100.5
+
+
+def test_moments_that_are_still_to_come_are_forgotten(tmp_path):
+    """The clock was set back: what is asked for now would be old already."""
+    path = str(tmp_path / "moments")
+    before = Moments(path)
+    now = time.time()
+    before.set(URL, now + 1000.0)
+    before.set(b"http://b.example/", now)
+    before.set(b"http://c.example/", float("nan"))
+    after = Moments(path)
+    assert (after.of(URL), after.of(b"http://b.example/")) == (0.0, now)
+    assert after.of(b"http://c.example/") == 0.0
+
+
+def test_moments_are_in_a_file_of_their_own(tmp_path):
+    (tmp_path / "link").symlink_to(tmp_path / "other")
+    with pytest.raises(OSError, match="link"):
+        Moments(str(tmp_path / "link"))
+    assert not (tmp_path / "other").exists()
