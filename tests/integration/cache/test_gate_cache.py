@@ -227,6 +227,24 @@ def test_readers_join_what_is_still_coming_in(gate, story):
     assert len(story.asked("/joined")) == 1
 
 
+@pytest.mark.parametrize("has_head", [False, True])
+def test_rfc9111_4_4_who_asks_after_an_unsafe_request_waits_for_nothing_from_before_it(gate, story, has_head):
+    path = f"/before-{has_head}"
+    answer = story.tell(path, b"old" * 1000, "Cache-Control: max-age=60")
+    held = answer.middle if has_head else answer.gate
+    held.clear()
+    threads, replies = crowd(gate, path, 1)
+    wait_for("the request", lambda: story.asked(path))
+    story.tell(path, b"new", "Cache-Control: max-age=60")
+    assert ask(gate, path, "POST", b"x=1").status == 200
+    assert ask(gate, path).body == b"new"
+    held.set()
+    threads[0].join(20)
+    assert replies[0].body == b"old" * 1000
+    last = ask(gate, path)
+    assert (last.body, "hit" in last.cache) == (b"new", True)
+
+
 def test_the_first_client_may_go(gate, story):
     body = b"y" * 200_000
     answer = story.tell("/left", body, "Cache-Control: max-age=60")
