@@ -117,7 +117,7 @@ class Flight(Downstream, ReaderOwner):
         self._is_led = False  # a client asked for it, and may leave it
         self._expected = -1  # octets of content, where the head says so
         self._alone_from = -1  # what had come when the last client left
-        self._may_spool = True
+        self._spool_from: int = SMALL_CONTENT
         self.home_outcome = -1  # what became of it at another worker, which has answered
         self.exchange = exchange_for(
             client, context_of(client.context), self, request, handler.poller.now, handler.inner
@@ -318,8 +318,8 @@ class Flight(Downstream, ReaderOwner):
         if self._is_stand_in:
             stored.flags |= SOFT_PURGED  # confirmed before its next use, however fresh it is
         self.stored = stored
-        # What memory can have the home has on the disk already.
-        self._may_spool = self.home_outcome < 0 or not 0 <= response.body <= handler.most_in_memory()
+        if self.home_outcome >= 0:
+            self._spool_from = handler.most_in_memory()  # what memory can have the home sees to
         self.cache.values[CACHE_FILLS] += 1
         self.fill = handler.new_fill()
         self.state = FILLING
@@ -376,7 +376,7 @@ class Flight(Downstream, ReaderOwner):
     def _append(self, fill: Fill, data: bytes) -> None:
         """Take a piece of content; what is large goes to the disk while it comes."""
         disk = self.cache.disk
-        if disk is None or not self._may_spool or fill.size + len(data) <= SMALL_CONTENT:
+        if disk is None or fill.size + len(data) <= self._spool_from:
             fill.append(data)
             return
         stored = self.stored

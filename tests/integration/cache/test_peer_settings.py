@@ -4,6 +4,7 @@ import asyncio
 import os
 import signal
 import socket
+import time
 
 from tests.integration.cache.peers import listens
 from tests.integration.cache.story import Story
@@ -71,6 +72,30 @@ def test_the_largest_head_of_an_origin_is_none_too_large_for_another_worker(gate
                 assert wire.read_response()[1] == b"large"
         assert len(story.asked(path)) == 1
         wait_for("the count of the workers", lambda answered=answered: workers_asked(gate) == answered + 1)
+
+
+def test_content_of_unknown_length_is_written_to_the_disk_by_one_worker(story, tmp_path):
+    text = TEXT.format(url=story.url).replace('memory = "64MiB"', 'memory = "64MiB"\ndisk = "64MiB"')
+    body = os.urandom(400_000)
+    with Gate(tmp_path, text, workers=WORKERS) as gate:
+        for slot in (0, 1):
+            path = path_at(slot, "/chunked")
+            answer = story.tell(path, body, LIVES)
+            answer.chunked = True
+            answer.middle.clear()
+
+            async def herd(path=path, answer=answer):
+                clients, tasks = await crowd(gate, path, 20)
+                await until("the first octets", lambda: all(client.body for client in clients))
+                answer.middle.set()
+                await over(tasks)
+
+            asyncio.run(herd())
+            assert len(story.asked(path)) == 1
+        wait_for("the count of the workers", lambda: workers_asked(gate) == 2)
+        wait_for("the files", lambda: gate.metrics()["headgate_cache_disk_sent_total"] >= 2)
+        time.sleep(1.1)
+        assert gate.metrics()["headgate_cache_disk_sent_total"] == 2
 
 
 def test_who_waits_for_another_worker_is_answered_before_a_gate_ends(gate, story):
