@@ -71,7 +71,7 @@ def lifetime_of(
     status: int, fields: Fields, said: Directives, policy: Policy, response_time: float
 ) -> tuple[float, int]:
     """Return how many seconds a response is fresh, counted from its making, and what that is based on."""
-    if policy.ttl >= 0.0:
+    if policy.ttl >= 0.0 and status < 500:  # a moment's failure is not to stay for as long as a page may
         return policy.ttl, CONFIGURED
     seconds = _explicit(fields, said, response_time)
     if seconds >= 0:

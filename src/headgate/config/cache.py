@@ -182,7 +182,8 @@ class RouteCache(Table):
     enabled: Flag | None = None
     """Whether this route has a cache; absent: as `[cache]` says."""
     ttl: DurationOrZero | None = None
-    """Lifetime in place of whatever the origin says. Never for responses that say `no-store` or `private`."""
+    """Lifetime in place of whatever the origin says, but for 5xx. Never for responses that say `no-store` or
+    `private`."""
     default_ttl: DurationOrZero | None = None
     """Lifetime of responses whose origin gives none; absent: they live a tenth of the time since Last-Modified, a day
     at most, and are not stored without one."""

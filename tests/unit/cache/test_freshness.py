@@ -170,6 +170,10 @@ def test_what_a_route_says():
     assert lifetime(("cache-control", "max-age=1000"), policy=policy) == (100.0, f.EXPLICIT)
     policy.ttl = 7.0
     assert lifetime(("cache-control", "max-age=1000"), policy=policy) == (7.0, f.CONFIGURED)
+    assert lifetime(status=404, policy=policy) == (7.0, f.CONFIGURED)
+    assert lifetime(status=500, policy=policy) == (0.0, f.NOTHING)
+    assert lifetime(status=503, policy=policy) == (1.0, f.CONFIGURED)
+    assert lifetime(("cache-control", "max-age=60"), status=500, policy=policy) == (60.0, f.EXPLICIT)
 
 
 @pytest.mark.parametrize(
