@@ -64,8 +64,10 @@ class Moments:
     def __init__(self, path: str) -> None:
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
         try:
-            if os.fstat(descriptor).st_size != 8 * _PLACES:
+            if os.fstat(descriptor).st_size > 8 * _PLACES:
                 os.ftruncate(descriptor, 8 * _PLACES)
+            # A place that turns out to have no room on the disk would end this process (SIGBUS): now is time to hear.
+            os.posix_fallocate(descriptor, 0, 8 * _PLACES)
             self._places = memoryview(mmap.mmap(descriptor, 8 * _PLACES)).cast("d")
         finally:
             os.close(descriptor)

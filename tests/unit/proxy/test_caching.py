@@ -69,3 +69,15 @@ def test_moments_are_in_a_file_of_their_own(tmp_path):
     with pytest.raises(OSError, match="link"):
         Moments(str(tmp_path / "link"))
     assert not (tmp_path / "other").exists()
+
+
+def test_moments_have_all_their_room_from_the_start(tmp_path):
+    """A page without room on a full disk would end the process that writes to it."""
+    path = tmp_path / "moments"
+    path.touch()
+    Moments(str(path))
+    assert path.stat().st_blocks * 512 >= path.stat().st_size == 8 << 18
+    with path.open("r+b") as file:
+        file.truncate(1 << 20)  # of a gate of another version, or whoever
+    Moments(str(path))
+    assert path.stat().st_blocks * 512 >= path.stat().st_size == 8 << 18
