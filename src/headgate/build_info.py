@@ -177,6 +177,7 @@ COMPILED: Final[tuple[str, ...]] = (
     "headgate.cache.entry",
     "headgate.cache.fill",
     "headgate.cache.purges",
+    "headgate.cache.loans",
     "headgate.cache.memory",
     "headgate.cache.store.admission",
     "headgate.cache.store.format",

@@ -339,9 +339,9 @@ CACHE_PEERS_REFUSED: Final = _counter(
     "cache_peers_refused_total", "Connections of other workers that were refused for want of room."
 )
 CACHE_LIMITED_FIRST: Final = len(TABLE)
-for _limit in ("key", "vary", "variants"):  # in the order of `proxy/caching`
+for _limit in ("key", "vary", "variants", "room"):  # in the order of `proxy/caching`
     _counter(
-        "cache_limited_total", "Keys and Vary that were too long, and variants that gave way.", limit=_limit
+        "cache_limited_total", "Limits that kept answers from being stored, or variants stored.", limit=_limit
     )
 CACHE_EVICTED: Final = _counter("cache_evicted_total", "Keys that left the memory for want of room.")
 CACHE_OCTETS: Final = _gauge("cache_memory_bytes", "Memory that stored responses take now.")

@@ -7,7 +7,7 @@ main queue at once. At the end of the main queue, each use since buys another ro
 asked for once never empties the cache, which SIEVE does not promise, and a hit moves nothing: it counts to three.
 
 A node is a key with all its variants (KeyEntry): they come and go together. Whoever reads a response holds it, so
-that eviction never takes content from under a reader.
+that eviction never takes content from under a reader; what a slow one holds then is counted in `loans`.
 
 Purges are in purges.py: a node remembers up to which generation it was judged, and the look-up of a judged one is a
 dictionary's, two comparisons and a count. `sweep` walks what nobody asks for.
@@ -18,6 +18,7 @@ from array import array
 from typing import Final, final
 
 from headgate.cache.entry import INVALIDATED, SOFT_PURGED, KeyEntry, MemoryBody, StoredResponse
+from headgate.cache.loans import Loans
 from headgate.cache.partial import PartialBody
 from headgate.cache.policy import VARIANTS
 from headgate.cache.purges import EVERYTHING, GONE, HOST, INVALID, KEEP, PREFIX, TAG, URL, Purges
@@ -219,6 +220,7 @@ class MemoryStore:
         "evictions",
         "generation",
         "hits",
+        "loans",
         "max_object",
         "max_variants",
         "misses",
@@ -236,6 +238,7 @@ class MemoryStore:
         # Octets of one response as `cost_of` counts them; larger ones are refused.
         self.max_object = min(max_object or budget, budget // OBJECT_SHARE)
         self.purges = Purges()
+        self.loans = Loans()
         self.generation = 0  # the purges' own, at hand
         self.octets = 0
         self.variants = 0
@@ -317,11 +320,21 @@ class MemoryStore:
             self._make_room(cost, node)
         variant.size = cost
         node.add(variant)
+        if len(self.loans):
+            self.loans.came(variant)
         node.uncacheable_until = 0.0
         self._grow(node, cost)
         self.variants += 1
         self.puts += 1
         return True
+
+    def lend(self, variant: StoredResponse, octets: int) -> None:
+        """A slow reader holds content of a response, stored or not; `octets` of it, 0: all. To be given back to
+        `loans`."""
+        node = self._nodes.get(variant.key)
+        if octets == 0:
+            octets = variant.size if variant.size else cost_of(variant)
+        self.loans.lend(variant, octets, node is not None and variant in node.variants)
 
     def resize(self, variant: StoredResponse) -> None:
         """Count a stored response anew that was changed in place: by a 304, by ranges. Does nothing for others."""
@@ -507,12 +520,21 @@ class MemoryStore:
         (self._main if node.is_main else self._small).remove(node)
         self.octets -= node.octets
         self.variants -= len(node.variants)
+        if len(self.loans):
+            for variant in node.variants:
+                self.loans.left(variant)
 
     def _drop_variant(self, node: KeyEntry, variant: StoredResponse) -> None:
+        self._take_away(node, variant)
+        self._drop_if_empty(node)
+
+    def _take_away(self, node: KeyEntry, variant: StoredResponse) -> None:
+        """Let go of a variant; the node stays, empty or not."""
         node.remove(variant)
         self.variants -= 1
         self._grow(node, -variant.size)
-        self._drop_if_empty(node)
+        if len(self.loans):
+            self.loans.left(variant)
 
     def _drop_if_empty(self, node: KeyEntry) -> bool:
         """Drop a node that nothing is known of any more; True: it is gone."""
@@ -529,9 +551,7 @@ class MemoryStore:
                 variant.generation = self.generation
             elif verdict == GONE:
                 self.purged += 1
-                node.remove(variant)
-                self.variants -= 1
-                self._grow(node, -variant.size)
+                self._take_away(node, variant)
             else:
                 variant.flags |= INVALIDATED if verdict == INVALID else SOFT_PURGED
                 variant.generation = self.generation
@@ -559,9 +579,7 @@ class MemoryStore:
         """Take away what has the same selecting values; the node stays, empty or not."""
         for other in node.variants:
             if other is variant or other.vary == variant.vary:
-                node.remove(other)
-                self.variants -= 1
-                self._grow(node, -other.size)
+                self._take_away(node, other)
                 return
 
     def _shorten(self, node: KeyEntry, cost: int) -> None:
@@ -570,10 +588,8 @@ class MemoryStore:
             len(node.variants) >= self.max_variants or node.octets + cost > self._max_key
         ):
             other = node.variants[0]
-            node.remove(other)
             self.displaced += 1
-            self.variants -= 1
-            self._grow(node, -other.size)
+            self._take_away(node, other)
 
     def _make_room(self, octets: int, keep: KeyEntry | None) -> None:
         """Evict until `octets` more fit; `keep` stays."""

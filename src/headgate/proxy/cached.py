@@ -519,24 +519,28 @@ class CacheHandler(Handler):
 
     def keep_part(
         self, stored: StoredResponse, request: Request, piece: Piece, fill: Fill, is_whole: bool
-    ) -> None:
+    ) -> StoredResponse:
         """Store a part that has come in, or add it to what is stored of the same (RFC 9111 sections 3.3, 3.4).
 
-        `is_whole`: its content came to its end.
+        `is_whole`: its content came to its end. Returns what has the content now, stored or not.
         """
         asked = request.fields.get(b"range") or b""
         if not set_partial(stored, piece, fill.body(), is_whole, asked):
-            return
+            return stored
         store = self.cache.store
         if store.is_outdated(stored.key, stored.tags, stored.generation, stored.request_time):
-            return
+            return stored
         stored.generation = store.generation
         entry = store.peek(stored.key)
         old = choose(entry.variants, request.fields) if entry is not None else None
+        before = old.body.size if old is not None else 0
         if old is not None and combine(old, stored):
             self.cache.changed(old)
+            if old.body.size == before + fill.size:
+                return old  # not what it had already: readers of that hold octets of their own
         elif old is None or replaces(old, stored):
             self.cache.keep(stored)
+        return stored
 
     def drop(self, client: Exchange) -> None:
         """Forget what would answer this request: it is of no use to its client."""
@@ -594,6 +598,8 @@ class CacheHandler(Handler):
         self._note(client, outcome, reason)
         fields = self._stored_fields(variant, outcome, reason, now, forwarded_status)
         reader = Reader(client, self.cache.values, None, variant.body, 0, variant.length)
+        reader.store = self.cache.store
+        reader.variant = variant
         self._begin(reader, variant, status, fields)
         reader.go_on()
 

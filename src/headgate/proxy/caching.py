@@ -31,8 +31,9 @@ if TYPE_CHECKING:
     from headgate.proxy.flight import Flight
     from headgate.proxy.peers import Peers
 
-# What is being stored is held beside the store's budget: a quarter of that at most, beyond it answers are passed on
-# and not stored. Varnish takes it from the store itself, and evicts for answers that never come to an end.
+# What is being stored is held beside the store's budget, and so is what slow clients are still sent of what the store
+# has let go of: a quarter of that at most, beyond it answers are passed on and not stored. Varnish takes it from the
+# store itself, and evicts for answers that never come to an end.
 _HELD_SHARE: Final = 4
 BACKGROUND_FILL: Final = 8 * 1024**2
 
@@ -41,12 +42,15 @@ BACKGROUND_FILL: Final = 8 * 1024**2
 LIMIT_KEY: Final = 0
 LIMIT_VARY: Final = 1
 LIMIT_VARIANTS: Final = 2
+LIMIT_ROOM: Final = 3
 _LIMITED: Final[tuple[str, ...]] = (
     f"a key of more than {MAX_KEY} octets: such requests go by the cache; key_headers, key_cookies or the query are"
     " too long, leave some of it out of the key",
     f"a Vary of more than {MAX_VARY_NAMES} fields: such answers are not stored; let the origin name fewer",
     "a URL has more variants than fit: the oldest make room; raise max_variants or memory, let the origin vary by"
     " fewer fields, or set accept_encoding",
+    "answers that are being stored, and what slow clients are still sent of what the cache has let go of, take a"
+    " quarter of memory: until some of it is gone, answers are passed on and not stored; raise memory",
 )
 
 
@@ -113,13 +117,22 @@ class Cache:
         self.max_object = store.max_object
         self.background_fill = background_fill  # octets of a response that are fetched when nobody reads it
         self.max_held = store.budget // _HELD_SHARE
+        self._lent = 0  # of CACHE_HELD
 
     def __repr__(self) -> str:
         return f"<Cache {self.store!r}, {len(self.flights)} flights>"
 
     def has_room(self, size: int) -> bool:
         """Tell whether an answer of this size (0: unknown) may be held while it comes in."""
+        self._count_lent()
         return self.values[CACHE_HELD] + size <= self.max_held
+
+    def _count_lent(self) -> None:
+        """Let what is held have in it what slow readers hold and the store does not count."""
+        lent = self.store.loans.octets
+        if lent != self._lent:
+            self.values[CACHE_HELD] += lent - self._lent
+            self._lent = lent
 
     def limited(self, route: str, limit: int, count: int = 1) -> None:
         """Count what met a limit, and tell the operator once for each route."""
@@ -242,6 +255,7 @@ class Cache:
         """Let the counters say how full the store is; free some of what purges have killed."""
         store = self.store
         values = self.values
+        self._count_lent()
         values[CACHE_OCTETS] = store.octets
         values[CACHE_OBJECTS] = store.variants
         values[CACHE_EVICTED] = store.evictions

@@ -55,6 +55,7 @@ from headgate.counters import (
 from headgate.engine.events import Request, Response
 from headgate.http.date import add_date
 from headgate.http.fields import AUTHORIZATION, DATE, Fields
+from headgate.proxy.caching import LIMIT_ROOM
 from headgate.proxy.on_behalf import NOBODY, context_of, exchange_for, tell
 from headgate.proxy.serving import Reader, ReaderOwner
 
@@ -240,6 +241,8 @@ class Flight(Downstream, ReaderOwner):
         # Whoever has all of its range reads no more, and holds nothing up.
         self.readers = [reader for reader in self.readers if not reader.is_gone]
         if self.state == OVER:
+            if not self.readers:
+                self._account(None)
             self._let_go_of_file()
             return
         if fill is None or self.state != FILLING or fill.keeps or not self._trim(fill):
@@ -310,6 +313,7 @@ class Flight(Downstream, ReaderOwner):
             size = 0  # little of it is held
         if storable and not self.cache.has_room(size):
             storable, why = False, NO_ROOM
+            self.cache.limited(policy.name, LIMIT_ROOM)
         if not storable:
             self._direct(response, why, now)
             return
@@ -587,22 +591,34 @@ class Flight(Downstream, ReaderOwner):
         if fill is None:
             return
         fill.end()
-        self._store(fill, True)
+        holder = self._store(fill, True)
         self._account(None)
         self._push()
+        self._lend(fill, holder)
 
-    def _store(self, fill: Fill, is_whole: bool) -> None:
-        """Store what has come in; not `is_whole`: it broke off."""
+    def _lend(self, fill: Fill, holder: StoredResponse | None) -> None:
+        """Who has not read all yet holds what came, whatever becomes of `holder`, which has it in the store."""
+        if not self.readers or fill.held == 0:
+            return
+        if holder is None:
+            self._account(fill)  # until they have gone
+            return
+        for reader in self.readers:
+            reader.borrow(self.cache.store, holder, fill.held)
+
+    def _store(self, fill: Fill, is_whole: bool) -> StoredResponse | None:
+        """Store what has come in; not `is_whole`: it broke off. Returns what has it, None: it was not kept."""
         stored = self.stored
         self.stored = None
         if stored is None or not fill.keeps:
-            return
+            return None
         if self.piece is not None:
-            self.handler.keep_part(stored, self.asked, self.piece, fill, is_whole)
-        elif is_whole:
+            return self.handler.keep_part(stored, self.asked, self.piece, fill, is_whole)
+        if is_whole:
             self.handler.keep(stored, fill, on_disk=self.home_outcome < 0)
         else:
             self.handler.keep_beginning(stored, fill)
+        return stored
 
     def _push(self) -> None:
         """Let everybody go on who takes more."""
@@ -636,6 +652,7 @@ class Flight(Downstream, ReaderOwner):
         self._account(fill)
         if self.stored is not None and fill.held and not self.cache.has_room(0) and not fill.leave_memory():
             fill.keeps = False
+            self.cache.limited(self.handler.policy.name, LIMIT_ROOM)
             self._too_large(NO_ROOM)
         self._push()
         if self.state != FILLING:

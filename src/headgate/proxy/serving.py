@@ -15,6 +15,7 @@ from mypy_extensions import trait
 
 from headgate.cache.entry import Body, StoredResponse
 from headgate.cache.fill import Fill
+from headgate.cache.memory import MemoryStore
 from headgate.cache.ranges import Part
 from headgate.cache.store.bodies import CheckedBody, OpenFile
 from headgate.connection.exchange import Exchange
@@ -72,11 +73,14 @@ class Reader:
         "fill",
         "held",
         "is_gone",
+        "is_lent",
         "is_stalled",
         "owner",
         "parts",
+        "store",
         "tail",
         "values",
+        "variant",
     )
 
     def __init__(
@@ -98,6 +102,10 @@ class Reader:
         if isinstance(body, CheckedBody):
             self.file = body
         self.held: OpenFile | None = None  # open until all of it is sent
+        # Whose content it is and who lends it, known for what is not in a fill; `is_lent` until all of it is sent.
+        self.store: MemoryStore | None = None
+        self.variant: StoredResponse | None = None
+        self.is_lent = False
         self.owner: ReaderOwner | None = None
         self.is_stalled = False  # the client takes no more for now
         self.is_gone = False  # all is written, or nobody reads any more
@@ -190,8 +198,20 @@ class Reader:
         """The client takes no more for now."""
         self.is_stalled = True
         body = self.body
-        if self.held is None and isinstance(body, CheckedBody):
-            self.held = body.hold()
+        if isinstance(body, CheckedBody):
+            if self.held is None:
+                self.held = body.hold()
+            return
+        if self.store is not None and self.variant is not None:
+            self.borrow(self.store, self.variant, 0)
+
+    def borrow(self, store: MemoryStore, variant: StoredResponse, octets: int) -> None:
+        """Have it counted that this reader holds content of a response while it is slow; 0 octets: all of it."""
+        if not self.is_lent and not self.is_gone:
+            self.store = store
+            self.variant = variant
+            self.is_lent = True
+            store.lend(variant, octets)
 
     def _let_go(self) -> None:
         """Nothing is read any more."""
@@ -200,6 +220,9 @@ class Reader:
         if held is not None:
             self.held = None
             held.release()
+        if self.is_lent and self.store is not None and self.variant is not None:
+            self.is_lent = False
+            self.store.loans.give_back(self.variant)
 
     def _may_write(self) -> bool:
         return not self.is_gone and not self.is_stalled
