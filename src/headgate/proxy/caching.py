@@ -7,7 +7,7 @@ import os
 import time
 import zlib
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Final, final
+from typing import TYPE_CHECKING, Any, Final, final
 
 from headgate.cache.entry import KeyEntry, StoredResponse
 from headgate.cache.fill import Fill
@@ -72,7 +72,7 @@ class Moments:
                 os.ftruncate(descriptor, 8 * _PLACES)
             # A place that turns out to have no room on the disk would end this process (SIGBUS): now is time to hear.
             os.posix_fallocate(descriptor, 0, 8 * _PLACES)
-            self._places = memoryview(mmap.mmap(descriptor, 8 * _PLACES)).cast("d")
+            self._places: Any = memoryview(mmap.mmap(descriptor, 8 * _PLACES)).cast("d")
         finally:
             os.close(descriptor)
         # A clock that was set back: nothing could be asked for after that moment.
@@ -84,7 +84,7 @@ class Moments:
     def set(self, url: bytes, moment: float) -> None:
         """Let all workers know."""
         place = zlib.crc32(url) & (_PLACES - 1)
-        self._places[place] = max(self._places[place], moment)
+        self._places[place] = max(float(self._places[place]), moment)
 
     def of(self, key: bytes) -> float:
         """Return the moment for the URL in a key, 0.0 for none."""
