@@ -75,9 +75,12 @@ class Moments:
             self._places: Any = memoryview(mmap.mmap(descriptor, 8 * _PLACES)).cast("d")
         finally:
             os.close(descriptor)
-        # A clock that was set back: nothing could be asked for after that moment.
-        latest = time.time() + 1.0
-        for place, moment in enumerate(self._places.tolist()):
+        self._forget_later(time.time() + 1.0)
+
+    def _forget_later(self, latest: float) -> None:
+        """A clock was set back: nothing could be asked for after such a moment."""
+        moments: list[float] = self._places.tolist()
+        for place, moment in enumerate(moments):
             if not 0.0 <= moment <= latest:
                 self._places[place] = 0.0
 
