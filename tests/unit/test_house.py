@@ -3,6 +3,7 @@ files are, which module has tests. docs/architecture.md states them; this holds 
 """
 
 import ast
+import functools
 import re
 import subprocess
 import tomllib
@@ -340,6 +341,7 @@ CONFORMANCE = sorted((ROOT / "tests" / "conformance").glob("test_*.py"))
 NAMED = re.compile(r"(here|[a-z0-9_/]+\.py): ((?:`test_[a-z0-9_]+`(?:, )?)+)")
 
 
+@functools.cache
 def functions(path):
     return {node.name for node in ast.walk(parsed(path)) if isinstance(node, ast.FunctionDef)}
 

@@ -70,6 +70,7 @@ def test_a_restart_finds_what_was_stored(gate, story):
         assert is_hit(reply)
         assert len(story.asked(path)) == 1
     assert not is_hit(ask(gate, paths[0], Accept_Language="de"))
+    wait_for("that variant to be written", lambda: objects(gate) == len(paths) + 1)
     assert gate.events("cache-disk-unusable") == []
     found = wait_for("the look-ups to be counted", lambda: hits(gate))
     assert found == len(paths)
