@@ -1,8 +1,8 @@
 """Runs the test suite twice, over the compiled package and over the plain sources: `make test`.
 
 The compiled run is the whole suite. The pure run repeats what a compiler could change the meaning of: unit,
-property and conformance tests, and a few integration files that take a real gate through its life. Each run says
-by HEADGATE_EXPECT what it is, and tests/conftest.py refuses to start when that is not so.
+property and conformance tests but for slow ones, and a few integration files that take a real gate through its
+life. Each run says by HEADGATE_EXPECT what it is, and tests/conftest.py refuses to start when that is not so.
 """
 
 import os
@@ -17,8 +17,8 @@ MODE_FILE: Final = Path(sys.prefix) / "headgate-mode"
 # pytest's code for "no tests were selected"
 NOTHING_SELECTED: Final = 5
 IN_BOTH: Final = ("tests/unit", "tests/property", "tests/parity", "tests/conformance")
-# It reads sources, and they are the same for both.
-READS_ALONE: Final = "--ignore=tests/unit/test_house.py"
+# Not again: rules about sources, which are the same for both, and long rounds of chance.
+NOT_AGAIN: Final = ("--ignore=tests/unit/test_house.py", "-m", "not slow")
 SMOKE: Final = (
     "tests/integration/process/test_gate.py",
     "tests/integration/tls/test_protocol.py",
@@ -56,7 +56,7 @@ def main() -> int:
     codes = []
     if built.startswith("compiled"):
         codes.append(run_mode("compiled", given))
-        codes.append(run_mode("pure", given or [READS_ALONE, *present(IN_BOTH + SMOKE)]))
+        codes.append(run_mode("pure", given or [*NOT_AGAIN, *present(IN_BOTH + SMOKE)]))
     else:
         print(f"== headgate: ONLY THE PURE SUITE RUNS: {built} ==", flush=True)
         codes.append(run_mode("pure", given))
