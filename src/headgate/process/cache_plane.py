@@ -112,9 +112,15 @@ def build_cache(config: Config, values: list[int], event: Event) -> Cache | None
         tier = DiskTier(_open_disk(config, event), store, values)
     built = Cache(store, values, shows=cache.status_header, disk=tier, background_fill=cache.background_fill)
     built.warn = lambda word, detail: event(word, "warning", detail=detail)
+    return built
+
+
+def share_moments(cache: Cache, config: Config, event: Event) -> None:
+    """Let workers hear of each other's unsafe requests. One alone hears of all by itself, and its hits are spared
+    the look-up."""
     path = config.runtime_dir / MOMENTS
     try:
-        built.moments = Moments(str(path))
+        cache.moments = Moments(str(path))
     except OSError as error:
         said = f"{path}: {error.strerror} (errno {error.errno}); what a POST makes old other workers may serve until"
         event(
@@ -122,4 +128,3 @@ def build_cache(config: Config, values: list[int], event: Event) -> Cache | None
             "warning",
             detail=f"{said} its lifetime ends; tried again when the worker starts anew",
         )
-    return built

@@ -30,7 +30,7 @@ from headgate.net.poller import Poller
 from headgate.net.resolver import Resolver, ResolverSettings
 from headgate.pipeline.route import Route, Router
 from headgate.process.app_plan import spec_of
-from headgate.process.cache_plane import build_cache, is_cached, route_policy
+from headgate.process.cache_plane import build_cache, is_cached, route_policy, share_moments
 from headgate.process.channel import Json
 from headgate.process.forward_plane import ForwardPlane
 from headgate.process.peer_plane import PeerPlane, asks_peers
@@ -259,7 +259,10 @@ class DataPlane:
         return listener
 
     def join_peers(self, slot: int, workers: int) -> None:
-        """Let this worker, which has that slot, and the others ask one another what they are at home for."""
+        """Let this worker, which has that slot, and the others tell one another what is old, and ask what they are at
+        home for."""
+        if self.cache is not None and workers > 1:
+            share_moments(self.cache, self.config, self.observer.event)
         if not asks_peers(self.config, workers):
             return
         self.peers = PeerPlane(self, slot, workers)

@@ -544,13 +544,14 @@ class CacheHandler(Handler):
 
     def drop(self, client: Exchange) -> None:
         """Forget what would answer this request: it is of no use to its client."""
-        entry = self.cache.find(self._key_of(client))
+        key = self._key_of(client)
+        entry = self.cache.find(key)
         if entry is not None:
             for variant in entry.variants:
                 self.cache.remove_variant(variant)
         peers = self.cache.peers
         if peers is not None:
-            peers.invalidate(self._key_of(client), time.time())
+            peers.invalidate(key, time.time())
 
     def keep_beginning(self, stored: StoredResponse, fill: Fill) -> None:
         """Store what has come of an answer that broke off, where the rest can be recognised."""
