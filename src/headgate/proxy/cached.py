@@ -60,7 +60,7 @@ from headgate.http.date import add_date
 from headgate.http.fields import AUTHORIZATION, CONDITIONAL, DATE, OVERRIDE, RANGE, Fields
 from headgate.net.poller import Poller
 from headgate.proxy.answers import answer_error
-from headgate.proxy.caching import LIMIT_KEY, LIMIT_VARIANTS, LIMIT_VARY, Cache
+from headgate.proxy.caching import LIMIT_KEY, LIMIT_ROOM, LIMIT_VARIANTS, LIMIT_VARY, Cache
 from headgate.proxy.flight import AWAITING, Flight
 from headgate.proxy.partial import begin_range
 from headgate.proxy.peer_gate import decline
@@ -109,7 +109,15 @@ class Passing(Handler, Downstream):
         if response.fields.flags & DATE == 0:
             add_date(response.fields, now)
         request = self.exchange.request
-        if not handler.may_store(request, response, now)[0] or not handler.has_room(response.body):
+        storable, why = handler.may_store(request, response, now)
+        if storable and response.body > handler.most_in_memory():
+            storable, why = False, words.TOO_LARGE  # nothing of it goes to the disk before it is whole
+        elif storable and not handler.cache.has_room(max(response.body, 0)):
+            self._no_room()
+            return
+        if not storable:
+            if why != words.METHOD:  # as nearly all are
+                self.exchange.cache_stored = words.REASONS[why]
             return
         stored = handler.build(self.key, request, response, self.started, now)
         stored.request_time = now
@@ -122,9 +130,18 @@ class Passing(Handler, Downstream):
         if fill is not None:
             fill.append(data)
             self.handler.cache.values[CACHE_HELD] += len(data)
-            if not fill.keeps or not self.handler.cache.has_room(0):
+            if not fill.keeps:
+                self.exchange.cache_stored = words.REASONS[words.TOO_LARGE]
                 self._let_go()
+            elif not self.handler.cache.has_room(0):
+                self._no_room()
         self.downstream.write(data)
+
+    def _no_room(self) -> None:
+        """Only the client gets it: nothing more can be held of what is to be stored."""
+        self.handler.cache.limited(self.handler.policy.name, LIMIT_ROOM)
+        self.exchange.cache_stored = words.REASONS[words.NO_ROOM]
+        self._let_go()
 
     def finish(self, trailers: Fields | None) -> None:
         fill = self.fill
@@ -425,10 +442,6 @@ class CacheHandler(Handler):
     def may_store(self, request: Request, response: Response, now: float) -> tuple[bool, int]:
         """Tell whether a response may be stored, a part too, and why not."""
         return may_store(request, response, self.policy, now, takes_parts=True)
-
-    def has_room(self, size: int) -> bool:
-        """Tell whether an answer of this size (UNKNOWN_LENGTH too) may be kept on its way."""
-        return size <= self.policy.max_object and self.cache.has_room(max(size, 0))
 
     def new_fill(self) -> Fill:
         """Return what takes content that is to be stored."""

@@ -434,7 +434,9 @@ class Flight(Downstream, ReaderOwner):
         is_for_all = response.status < 500 and self.asked.fields.flags & AUTHORIZATION == 0
         if self.variant is not None and is_for_all and why != STATUS:
             self.cache.remove_variant(self.variant)
-        if self.is_shared and is_for_all:
+        # Nor does a lack of room: what comes next may find some.
+        is_of_key = is_for_all and why != NO_ROOM
+        if self.is_shared and is_of_key:
             self.cache.store.mark_uncacheable(self.key, now + handler.policy.uncacheable_ttl)
         if leader is None:
             self.abandon()
@@ -449,7 +451,7 @@ class Flight(Downstream, ReaderOwner):
                 handler.pass_head(leader, outcome, self.reason, why, response)
         for client in waiting:
             if client is not leader:
-                handler.go_alone(client, KNOWN_UNCACHEABLE)
+                handler.go_alone(client, NOT_STORED if why == NO_ROOM else KNOWN_UNCACHEABLE)
 
     def _confirmed(self, variant: StoredResponse, response: Response, now: float) -> None:
         """304: the stored response is as good as new (RFC 9111 section 4.3.4)."""
@@ -562,8 +564,8 @@ class Flight(Downstream, ReaderOwner):
             self.cache.disk.drop(self.fill)
         self.stored = None
         self._unlist()
-        if self.piece is not None:
-            return  # of another part that need not be true
+        if self.piece is not None or why == NO_ROOM:
+            return  # of another part that need not be true, nor once there is room
         until = time.time() + self.handler.policy.uncacheable_ttl
         self.cache.store.mark_uncacheable(self.key, until)
 

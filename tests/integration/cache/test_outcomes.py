@@ -262,7 +262,7 @@ def too_large_as_it_turns_out(case):
     return case.ask()
 
 
-def without_room(case):
+def without_room(case, *, method="GET", body=None):
     """Three that are stored and come to no end: half of each is held, and a quarter of the memory is all there is."""
     held = []
     for number in range(3):
@@ -273,11 +273,12 @@ def without_room(case):
         held.append((answer, reader))
     room = 'headgate_held_bytes{limit="cache-fills"}'
     wait_for("three halves", lambda: case.gate.metrics()[room] >= 3 * LARGEST // 2)
-    case.tell(FRESH, body=b"x" * LARGEST)
-    reply = case.ask()
+    case.tell(FRESH, f"Content-Location: {case.path}", body=b"x" * LARGEST)
+    reply = case.ask(method, body)
     for answer, reader in held:
         answer.middle.set()
         reader.join(20)
+    wait_for("room", lambda: case.gate.metrics()[room] == 0)
     return reply
 
 
@@ -334,6 +335,56 @@ def test_why_an_answer_is_not_stored(gate, story, number):
     # The head of one that turns out too large has promised it.
     assert ("; stored" in reply.cache) is (make is too_large_as_it_turns_out)
     assert "hit" not in ask(gate, line["target"]).cache
+
+
+def test_want_of_room_says_nothing_of_the_key(gate, story):
+    """The next request finds room, and is one that others may wait for."""
+    case = Case(gate, story, "/room-again")
+    without_room(case)
+    assert "; stored" in case.ask().cache
+    wait_for("the access log", lambda: len(lines_of(case)) == 2)
+    assert [(line["cache"], line.get("cache_stored")) for line in lines_of(case)] == [
+        ("MISS", "no-room"),
+        ("MISS", None),
+    ]
+
+
+def without_room_for_post(case):
+    return without_room(case, method="POST", body=b"x")
+
+
+def post_of(size, *lines):
+    def make(case):
+        case.tell(FRESH, *(lines or (f"Content-Location: {case.path}",)), body=b"x" * size).chunked = True
+        return case.ask("POST", b"x")
+
+    return make
+
+
+@pytest.mark.parametrize(
+    ("make", "why"),
+    [
+        (without_room_for_post, "no-room"),
+        (post_of(LARGEST), None),
+        (post_of(LARGEST + 1), "too-large"),
+        (post_of(1, "Content-Location: /post-2", "Set-Cookie: a=b", "Cache-Control: private"), "private"),
+        (post_of(1, "X-No: content-location"), None),
+    ],
+)
+def test_why_an_answer_to_post_is_not_stored(gate, story, make, why):
+    case = Case(gate, story, "/post-2")
+    room = 'headgate_cache_limited_total{limit="room"}'
+    before = gate.metrics()[room]
+    logged = len(lines_of(case))
+    assert len(make(case).body) >= 1
+    wait_for("the access log", lambda: len(lines_of(case)) == logged + 1)
+    assert lines_of(case)[-1].get("cache_stored") == why
+    if why == "no-room":
+        wait_for("the counter", lambda: gate.metrics()[room] == before + 1)
+
+
+def lines_of(case):
+    return [line for line in case.gate.access_lines() if line["target"] == case.path]
 
 
 def test_a_stored_answer_has_no_reason_why_not(gate, story):
