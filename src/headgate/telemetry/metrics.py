@@ -153,7 +153,7 @@ def describe() -> str:
         "",
         "`[metrics] address` serves these as Prometheus text. Each has the label `process` (`worker 0`, `keeper`,",
         "`supervisor`): sum over it. Counters go on counting when a worker is restarted in its slot; gauges begin",
-        "anew. This page is made from the tables in `src/headgate/counters.py` and",
+        "anew. This page is made from the tables in `src/headgate/counters/` and",
         "`src/headgate/telemetry/metrics.py`: `python -m headgate.telemetry.metrics_page > docs/metrics.md`.",
         "",
         "| metric | kind | labels | meaning |",
