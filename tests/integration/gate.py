@@ -192,9 +192,9 @@ class Gate:
             return []
         return [json.loads(line) for line in self.access.read_text().splitlines()]
 
-    def metrics(self) -> dict[str, float]:
-        """Metrics by name with labels, summed over processes ("headgate_refused_total{limit=\\"head\\"}")."""
-        with socket.create_connection(("127.0.0.1", self.metrics_port), 5) as sock:
+    def figures(self) -> dict[str, float]:
+        """Metrics by name with labels, as each process published them last."""
+        with socket.create_connection(("127.0.0.1", self.metrics_port), 20) as sock:
             sock.sendall(b"GET /metrics HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
             text = b"".join(iter(lambda: sock.recv(65536), b"")).decode()
         found: dict[str, float] = {}
@@ -202,12 +202,43 @@ class Gate:
             if line.startswith("#") or " " not in line:
                 continue
             key, _, value = line.rpartition(" ")
-            key = re.sub(r'process="[^"]*",?', "", key).replace(",}", "}").replace("{}", "")
             try:
-                found[key] = found.get(key, 0.0) + float(value)
+                found[key] = float(value)
             except ValueError:
                 continue
         return found
+
+    def metrics(self) -> dict[str, float]:
+        """Metrics by name with labels, summed over processes ("headgate_refused_total{limit=\\"head\\"}").
+
+        A worker publishes them twice a second: what has just happened is not among them yet. What is read before
+        something, to be compared with what is read after it, comes from `settled_metrics`.
+        """
+        found: dict[str, float] = {}
+        for line, value in self.figures().items():
+            key = re.sub(r'process="[^"]*",?', "", line).replace(",}", "}").replace("{}", "")
+            found[key] = found.get(key, 0.0) + value
+        return found
+
+    def settle(self) -> None:
+        """Wait until every worker has published what it had counted when this was called."""
+        # Twice: what a client has just been sent may be counted at the end of the same turn of the worker's loop.
+        wanted = {name: count + 2 for name, count in self._published().items()}
+
+        def settled() -> bool:
+            now = self._published()
+            return all(now.get(name, 0.0) >= count for name, count in wanted.items())
+
+        wait_for("figures of all workers", settled)
+
+    def _published(self) -> dict[str, float]:
+        start = 'headgate_process_published_total{process="worker '
+        return {name: value for name, value in self.figures().items() if name.startswith(start)}
+
+    def settled_metrics(self) -> dict[str, float]:
+        """`metrics`, once all that has happened so far is among them."""
+        self.settle()
+        return self.metrics()
 
     def run(self, *arguments: str) -> "subprocess.CompletedProcess[str]":
         """Run another headgate command against this gate."""

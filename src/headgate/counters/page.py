@@ -7,6 +7,7 @@ import mmap
 import struct
 from typing import Final
 
+from headgate.counters.process import PUBLISHED
 from headgate.counters.table import TABLE
 
 # The package imports this last: the table is whole.
@@ -44,5 +45,6 @@ class Counters:
 
     def publish(self) -> None:
         """Copy the values into the shared page; called once in a sweep."""
+        self.values[PUBLISHED] += 1
         if self.page is not None:
             self.page.store(self.values)

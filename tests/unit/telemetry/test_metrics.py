@@ -39,6 +39,17 @@ def test_each_process_has_its_own_samples():
     assert got["headgate_connections_open", ("process", "worker-0")] == 2
 
 
+def test_how_often_figures_were_published_is_among_them_and_goes_on_in_a_successor():
+    page = page_with()
+    assert (
+        samples(render({"worker 0": page}))["headgate_process_published_total", ("process", "worker 0")] == 1
+    )
+    Counters(page).publish()
+    assert (
+        samples(render({"worker 0": page}))["headgate_process_published_total", ("process", "worker 0")] == 2
+    )
+
+
 def test_latency_is_cumulative_and_its_sum_is_in_seconds():
     page = CounterPage()
     counted = Counters(page)
