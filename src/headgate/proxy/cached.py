@@ -404,14 +404,14 @@ class CacheHandler(Handler):
             return
         self._fly(client, self._key_of(client), variant, reason, False)
 
-    def go_second(self, client: Exchange) -> None:
+    def go_second(self, client: Exchange, reason: int, variant: StoredResponse | None = None) -> None:
         """Make a request that those may wait for to whom the answer did not suit that they have waited for."""
         key = self._key_of(client)
         flight = self.cache.flights.get(key)
         if flight is not None and flight.is_second and flight.state == AWAITING:
             flight.wait(client)
         else:
-            self._fly(client, key, None, words.VARY, True, is_second=True)
+            self._fly(client, key, variant, reason, True, is_second=True)
 
     def _key_of(self, client: Exchange) -> bytes:
         """Return the key of a request, b"" for none."""

@@ -13,7 +13,8 @@ application) answers it like any other, and does not know of the cache. Its life
 
 Who waits is woken by the head, never by a timer: with an answer that suits it joins, else it makes a request of its
 own at once. An error that Headgate makes itself because the origin gave no answer is everybody's who waited: they
-would get the same, later.
+would get the same, later. Where the first client's own fields may have caused it, the others wait for one request
+more, which is that of another client, and no herd.
 """
 
 from __future__ import annotations
@@ -72,6 +73,10 @@ OVER: Final = 4
 _OF_HOME: Final = frozenset((HIT, STALE, REVALIDATED, COLLAPSED))
 # Read away of an answer that is of no use, before its connection is closed instead; `proxy/attempt` reads as much.
 MAX_DISCARD: Final = 64 * 1024
+# The origin had the request and gave no answer, or none that is one: what broke there may be what this client sent.
+_MAYBE_ITS_OWN: Final = frozenset(("app-error", "app-no-answer", "app-cancelled"))
+# More fields than the origin takes: that is this request's alone.
+_ITS_OWN: Final = "upstream-peer-field-limit"
 
 
 @final
@@ -406,7 +411,7 @@ class Flight(Downstream, ReaderOwner):
         if self.is_second or matches(stored, client.request.fields):
             self.handler.go_alone(client, VARY)
         else:
-            self.handler.go_second(client)
+            self.handler.go_second(client, VARY)
 
     def _take_waiting(self) -> list[Exchange]:
         """Return all who wait for the head, the leader first; they wait no more."""
@@ -518,9 +523,13 @@ class Flight(Downstream, ReaderOwner):
 
     def _failed(self, response: Response, now: float) -> None:
         """The origin gave no answer, and this is ours: a stored response is better, else it is everybody's."""
-        if self._stands_in(0, now):
+        reason = self.exchange.reason
+        is_its_own = reason == _ITS_OWN
+        if not is_its_own and self._stands_in(0, now):
             return
         self._unlist()
+        if is_its_own or (not self.is_second and _may_be_its_own(reason)):
+            self._let_others_try()
         self.state = FILLING
         fill = Fill(MAX_DISCARD)
         self.fill = fill
@@ -536,6 +545,20 @@ class Flight(Downstream, ReaderOwner):
             self.readers.append(reader)
         if response.body == 0:
             self._complete()
+
+    def _let_others_try(self) -> None:
+        """The first client gets an error that may be its own; of the others one asks, for all of them."""
+        waiting = self.waiting
+        self.waiting = None
+        if waiting is None:
+            return
+        for client in waiting:
+            client.attempt = None
+        for client in waiting:
+            if self.is_second:
+                self.handler.go_alone(client, self.reason, self.variant)
+            else:
+                self.handler.go_second(client, self.reason, self.variant)
 
     def write(self, data: bytes) -> None:
         state = self.state
@@ -752,3 +775,11 @@ class Flight(Downstream, ReaderOwner):
         held = fill.held if fill is not None else 0
         self.cache.values[CACHE_HELD] += held - self._held
         self._held = held
+
+
+def _may_be_its_own(reason: str) -> bool:
+    """Tell whether an error may come of what the one client has sent: the origin was reached, and its silence is not
+    what it is."""
+    if reason in _MAYBE_ITS_OWN:
+        return True
+    return reason.startswith("upstream-") and reason != "upstream-timeout"

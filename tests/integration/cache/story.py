@@ -4,7 +4,8 @@
         story.tell("/a", b"hello", "Cache-Control: max-age=60", "ETag: \"1\"")
         ...story.url, story.asked("/a")
 
-With an ETag, a request that names it is answered 304. A path may be held: its answer waits until the test lets go.
+With an ETag, a request that names it is answered 304. One with X-Breaks breaks the origin, which says nothing. A
+path may be held: its answer waits until the test lets go.
 """
 
 import threading
@@ -85,7 +86,7 @@ class Story:
                 return
 
     def _answer(self, wire: Wire, head: Head, answer: Answer) -> bool:
-        if answer.drops:
+        if answer.drops or head.get("x-breaks"):
             return False
         lines = list(answer.lines)
         tag = next((line[5:].strip() for line in lines if line.lower().startswith("etag:")), "")

@@ -434,6 +434,28 @@ def test_an_abandoned_request_is_nobodys(gate, story):
     assert [head.get("cookie") for head in story.asked("/abandoned")] == ["who=first", "who=second"]
 
 
+@pytest.mark.parametrize("lives", [True, False], ids=["of-one", "of-all"])
+def test_what_the_first_client_breaks_is_asked_for_once_more(gate, story, lives):
+    """The others wait for one more request, whatever becomes of that."""
+    path = f"/breaks-{lives}"
+    answer = story.tell(path, b"hello", "Cache-Control: max-age=60")
+    answer.gate.clear()
+    answer.drops = not lives
+    before = gate.metrics()["headgate_connections_total"]
+    first, broken = crowd(gate, path, 1, X_Breaks="1")
+    wait_for("the first request", lambda: story.asked(path))
+    others, replies = crowd(gate, path, 20)
+    wait_for("all clients", lambda: gate.metrics()["headgate_connections_total"] - before >= 21)
+    answer.gate.set()
+    for thread in first + others:
+        thread.join(20)
+    assert [reply.status for reply in broken] == [502]
+    assert [reply.status for reply in replies] == [200 if lives else 502] * 20
+    # A connection that lay idle may have been closing: such a request is sent again.
+    unbroken = [head for head in story.asked(path) if not head.get("x-breaks")]
+    assert 1 <= len(unbroken) <= 2
+
+
 def test_those_who_want_another_variant_wait_for_one_another(gate, story):
     answer = story.tell("/variants", b"hello", "Cache-Control: max-age=60", "Vary: Accept-Language")
     answer.gate.clear()

@@ -14,6 +14,7 @@ from headgate.http.fields import Fields
 from headgate.http.forwarded import Forwarder
 from headgate.http.networks import Networks
 from headgate.net.poller import Poller
+from headgate.proxy.answers import answer_error
 from headgate.proxy.cached import CacheHandler
 from headgate.proxy.caching import Cache
 
@@ -314,3 +315,71 @@ def test_ranges_out_of_order_break_off_where_content_is_not_kept():
     bench.origin.end(0)
     assert (len(whole.body), whole.over, forth.over) == (400_000, True, True)
     assert (back.aborted, back.over) == ("cache-room", False)
+
+
+def failed(bench, at, status, reason):
+    """Let a request end as the reverse proxy ends one that the origin has no answer to."""
+    answer_error(bench.origin.asked[at], status, reason)
+
+
+@pytest.mark.parametrize(
+    "reason", ["connect", "connect-timeout", "no-endpoint", "queue-full", "total-timeout", "upstream-timeout"]
+)
+def test_an_error_about_the_origin_is_everybodys(reason):
+    bench = Bench()
+    clients = [bench.ask() for _ in range(4)]
+    failed(bench, 0, 504, reason)
+    assert [client.status for client in clients] == [504] * 4
+    assert len(bench.origin.asked) == 1
+    assert bench.cache.flights == {}
+
+
+@pytest.mark.parametrize(
+    "reason", ["upstream-closed", "upstream-bad-status-line", "app-error", "app-no-answer"]
+)
+def test_an_error_that_the_first_client_may_have_caused_is_everybodys_the_second_time(reason):
+    bench = Bench()
+    clients = [bench.ask() for _ in range(4)]
+    failed(bench, 0, 502, reason)
+    assert [client.status for client in clients] == [502, 0, 0, 0]
+    assert len(bench.origin.asked) == 2
+    failed(bench, 1, 502, reason)
+    assert [client.status for client in clients] == [502] * 4
+    assert len(bench.origin.asked) == 2
+    assert bench.cache.flights == {}
+
+
+def test_who_waits_behind_an_error_of_the_first_client_reads_what_the_second_gets():
+    bench = Bench()
+    clients = [bench.ask() for _ in range(4)]
+    failed(bench, 0, 502, "upstream-closed")
+    bench.origin.answer(1, b"Cache-Control: max-age=60", body=b"new")
+    assert [client.status for client in clients] == [502, 200, 200, 200]
+    assert [client.body for client in clients[1:]] == [b"new"] * 3
+    assert (len(bench.origin.asked), bench.store.variants, bench.values[CACHE_HELD]) == (2, 1, 0)
+
+
+def test_more_fields_than_the_origin_takes_are_one_clients_own_however_often():
+    bench = Bench()
+    clients = [bench.ask() for _ in range(4)]
+    for at in range(2):
+        failed(bench, at, 431, "upstream-peer-field-limit")
+    assert [client.status for client in clients] == [431, 431, 0, 0]
+    assert len(bench.origin.asked) == 4, "each asks for itself"
+    for at in (2, 3):
+        bench.origin.answer(at, b"Cache-Control: max-age=60", body=b"new")
+    assert [client.status for client in clients] == [431, 431, 200, 200]
+
+
+def test_more_fields_than_the_origin_takes_are_no_silence_of_it():
+    """What is stale stands in for nothing: the others have it confirmed."""
+    bench = Bench()
+    bench.stale()
+    clients = [bench.ask() for _ in range(3)]
+    failed(bench, 1, 431, "upstream-peer-field-limit")
+    assert [client.status for client in clients] == [431, 0, 0]
+    asked = bench.origin.asked[2].request.fields
+    assert asked.get(b"if-none-match") == b'"1"'
+    bench.origin.answer(2, b'ETag: "1"', status=304)
+    assert [client.body for client in clients[1:]] == [b"old"] * 2
+    assert len(bench.origin.asked) == 3
