@@ -19,6 +19,7 @@ from typing import Final
 
 from headgate.errors import HeadgateError
 from headgate.net.udp import RECEIVE_QUEUE, set_options
+from headgate.process.parts import Events
 from headgate.process.start import BoundAddress
 
 # Precedent: listen(2) cuts it to net.core.somaxconn anyway, whose default is 4096 since Linux 5.4.
@@ -177,6 +178,43 @@ def queue_of(address: BoundAddress) -> int:
         return ask_for_queue(sock)
     finally:
         sock.close()
+
+
+def probe(addresses: Sequence[BoundAddress], events: Events) -> Sequence[BoundAddress]:
+    """Prove that the addresses are free, and say what of the system makes them worse than they could be.
+
+    A UDP port that is not free costs QUIC there, unless it was asked for. Raises `BindError`.
+    """
+    lost: list[BindError] = []
+    free = check_free(addresses, lost)
+    for problem in lost:
+        events.event(
+            "quic-not-bound",
+            "warning",
+            address=str(problem.address),
+            reason=str(problem),
+            next="HTTP/3 is not offered there; everything else is",
+        )
+    early = next((address for address in free if address.fast_open), None)
+    if early is not None and not has_fast_open():
+        events.event(
+            "fast-open-unavailable",
+            "warning",
+            address=str(early),
+            reason="bit 1 of the sysctl net.ipv4.tcp_fastopen is not set",
+            next="clients connect as ever; sysctl -w net.ipv4.tcp_fastopen=3 mends it",
+        )
+    first = next((address for address in free if address.quic != "off"), None)
+    if first is not None and (size := queue_of(first)) < RECEIVE_QUEUE:
+        events.event(
+            "udp-queue-small",
+            "warning",
+            bytes=size,
+            wanted=RECEIVE_QUEUE,
+            reason="the system's limit (net.core.rmem_max) cuts the receive queue of UDP sockets",
+            next=f"bursts are lost and sent again; sysctl -w net.core.rmem_max={RECEIVE_QUEUE} mends it",
+        )
+    return free
 
 
 def close_all(sockets: Iterable[tuple[int, socket.socket]]) -> None:
