@@ -18,9 +18,11 @@ from headgate.http.networks import Networks
 from headgate.net.poller import Poller
 from headgate.proxy.cached import CacheHandler
 from headgate.proxy.caching import Cache
+from headgate.proxy.download import OVER, Download
 from headgate.proxy.on_behalf import Nobody
 from headgate.proxy.serving import PIECE
-from headgate.proxy.slices import MAX_UNSLICED, OVER, Download, Slice, SliceHandler
+from headgate.proxy.slice import Slice
+from headgate.proxy.slices import MAX_UNSLICED, SliceHandler
 
 FORWARDER = Forwarder(Networks(()))
 SIZE = 512 * 1024

@@ -1,0 +1,417 @@
+"""What one client gets in slice mode: one slice after the other, in one answer (RFC 9110 section 14).
+
+A `Download` asks the cache for each slice by a request of its own with a Range and a key of its own
+(`Exchange.slice`). What it sends:
+
+    LOOKING   the first slice has no head yet. It says how long the object is, and which version.
+    SENDING   the client's head is out; slices follow at the client's pace, `slice_prefetch` of them asked for ahead.
+    PASSING   the origin said neither yes nor no to a range (404, 503, ...): its answer is the client's.
+    OVER
+
+Slices of two versions never go into one answer: all have the strong validator and the length of the first. One that
+has not is dropped and asked for once more, for it may only be old; if it stays so, everything stored of the object is
+purged and the answer breaks off. The client that resumes with If-Range begins anew with the new version.
+
+All that acts happens in `flush` and `abort` of a slice, where whoever calls is prepared to be left.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Final, final
+
+from headgate.cache import outcome as words
+from headgate.cache.conditional import drop_conditions, evaluate, not_modified_fields, strong_validator
+from headgate.cache.entry import StoredResponse
+from headgate.cache.partial import piece_of
+from headgate.cache.ranges import Part, parse_range, select
+from headgate.connection.exchange import Exchange
+from headgate.counters import CACHE_FIRST, CACHE_SLICES_BROKEN, CACHE_SLICES_DROPPED
+from headgate.engine.events import Request, Response
+from headgate.http.fields import RANGE, Fields
+from headgate.proxy.on_behalf import context_of, exchange_for, tell
+from headgate.proxy.partial import range_head
+from headgate.proxy.serving import PIECE
+from headgate.proxy.slice import Slice
+
+if TYPE_CHECKING:
+    from headgate.proxy.slices import SliceHandler
+
+LOOKING: Final = 0
+SENDING: Final = 1
+PASSING: Final = 2
+OVER: Final = 3
+
+# For so long an object that is not sliced is asked for the normal way, in seconds.
+_REMEMBERED: Final = 600.0
+# A first octet beyond this is in no object; the first slice says how long it is.
+_FAR: Final = 1 << 53
+# Why an answer is not stored, whoever asks for it.
+_OF_THE_ANSWER: Final = frozenset(
+    words.REASONS[reason]
+    for reason in [
+        words.NO_STORE,
+        words.PRIVATE,
+        words.NO_LIFETIME,
+        words.NO_USE,
+        words.VARY_ANY,
+        words.TOO_LARGE,
+    ]
+)
+
+
+@final
+class Download:
+    """What one client gets. `slices` are those asked for and not yet sent, no more than one and those ahead."""
+
+    def __init__(self, handler: SliceHandler, client: Exchange) -> None:
+        self.handler = handler
+        self.client = client
+        self.context = context_of(client.context)
+        self.size = handler.size
+        self.state: int = LOOKING
+        self.slices: dict[int, Slice] = {}
+        self.first = 0
+        self.length = -1
+        self.validator = b""
+        self.at = 0
+        self.end = 0
+        self.parts: list[Part] = []
+        self.tail = b""
+        self.is_stalled = False
+        self._pumps = False
+        self._again = False
+
+    def __repr__(self) -> str:
+        return f"<Download at {self.at} of {self.length}, {len(self.slices)} slices>"
+
+    def begin(self) -> None:
+        """Ask for the first slice that the client needs."""
+        self.first = self._first_slice()
+        self._ask(self.first, False)
+        self.pump()
+
+    def _first_slice(self) -> int:
+        request = self.client.request
+        if request.method != b"GET" or request.fields.flags & RANGE == 0:
+            return 0
+        specs = parse_range(request.fields.get_all(b"range"))
+        if specs is None or specs[0].suffix >= 0 or specs[0].first >= _FAR:
+            return 0
+        return specs[0].first // self.size
+
+    def _ask(self, index: int, is_second: bool) -> None:
+        client = self.client
+        asked = client.request
+        fields = asked.fields.copy()
+        fields.remove(b"range")
+        drop_conditions(fields)
+        start = index * self.size
+        fields.add(b"range", b"bytes=%d-%d" % (start, start + self.size - 1), b"Range")
+        request = Request(b"GET", asked.target, 11, fields)
+        request.host = asked.host
+        wanted = Slice(self, index, is_second)
+        exchange = exchange_for(client, self.context, wanted, request, client.started, self.handler.inner)
+        exchange.slice = index
+        wanted.exchange = exchange
+        self.slices[index] = wanted
+        self.handler.inner.handle(exchange)
+
+    def _leave(self, index: int) -> None:
+        gone = self.slices.pop(index, None)
+        if gone is not None:
+            gone.leave()
+
+    def _leave_all(self) -> None:
+        for index in list(self.slices):
+            self._leave(index)
+
+    # -- turns
+
+    def pump(self) -> None:
+        """Do all that can be done now; called while it does, it goes round once more."""
+        self._again = True
+        if self._pumps:
+            return
+        self._pumps = True
+        while self._again and self.state != OVER:
+            self._again = False
+            if self.state == LOOKING:
+                self._look()
+            elif self.state == SENDING:
+                self._send()
+            else:
+                self._pass()
+            for wanted in list(self.slices.values()):
+                wanted.go_on()
+        self._pumps = False
+
+    def drained(self) -> None:
+        """The client takes more again."""
+        self.is_stalled = False
+        self.pump()
+
+    def close(self) -> None:
+        """The client is gone."""
+        self.state = OVER
+        self._leave_all()
+
+    def _abort(self, reason: str) -> None:
+        self.state = OVER
+        self._leave_all()
+        client = self.client
+        client.attempt = None
+        client.downstream.abort(reason)
+
+    def _finish(self) -> None:
+        self.state = OVER
+        self._leave_all()
+        client = self.client
+        client.attempt = None
+        client.handler = None
+        client.accepting = True
+        client.downstream.finish(None)
+        client.downstream.flush()
+
+    # -- the head
+
+    def _look(self) -> None:
+        """Answer as the first slice says, once it says something."""
+        wanted = self.slices[self.first]
+        head = wanted.head
+        if head is None:
+            if wanted.failure:
+                self._abort(wanted.failure)
+            return
+        if head.status == 206:
+            self._start(wanted, head)
+        elif head.status == 416 and self.first > 0:
+            # It ends before that. What is true of it as a whole the first of its slices tells.
+            self._leave(self.first)
+            self.first = 0
+            self._ask(0, False)
+        elif head.status in (200, 416):
+            self._go_by(_REMEMBERED)
+        else:
+            self._tell(wanted)
+            self.state = PASSING
+            self._again = True
+            is_head = self.client.request.method == b"HEAD"
+            self._respond(head.status, head.reason, head.fields, 0 if is_head else head.body)
+            if is_head or head.body == 0:
+                self._finish()
+
+    def _go_by(self, seconds: float) -> None:
+        """Let the request be answered as if there were no slices, and so for `seconds`."""
+        self.state = OVER
+        self._leave_all()
+        handler = self.handler
+        client = self.client
+        if seconds > 0.0:
+            handler.remember(client, seconds)
+        client.attempt = None
+        client.handler = handler.inner
+        handler.inner.handle(client)
+
+    def _start(self, wanted: Slice, head: Response) -> None:
+        described = self._described(wanted, head)
+        if described is None or (not self.validator and self.length > self.size):
+            self._go_by(_REMEMBERED)
+            return
+        exchange = wanted.exchange
+        if exchange is not None and exchange.cache_stored and self.length > self.size:
+            is_so_for_all = exchange.cache_stored in _OF_THE_ANSWER
+            self._go_by(self.handler.policy.uncacheable_ttl if is_so_for_all else 0.0)
+            return
+        wanted.is_checked = True
+        self._tell(wanted)
+        self.state = SENDING
+        self._again = True
+        request = self.client.request
+        fields = head.fields
+        fields.remove(b"content-range")
+        status = evaluate(request, described, time.time())
+        if status == 304:
+            self._respond(304, b"Not Modified", not_modified_fields(fields), 0)
+            self._finish()
+        elif status != 206 or not self._start_range(fields):
+            self.end = self.length
+            fields.set(b"content-length", b"%d" % self.length, b"Content-Length")
+            is_head = request.method == b"HEAD"
+            self._respond(200, b"OK", fields, 0 if is_head else self.length)
+            if is_head:
+                self._finish()
+
+    def _start_range(self, fields: Fields) -> bool:
+        """Send the head of the range that is asked for; False: it is all."""
+        selection = select(self.client.request.fields.get_all(b"range"), self.length)
+        head = range_head(selection, self.length, fields)
+        if head is None:
+            return False
+        self.at = head.start
+        self.end = head.end
+        self.parts = head.parts
+        self.tail = head.tail
+        self._respond(head.status, head.reason, fields, head.total)
+        if head.total == 0:
+            self._finish()
+        return True
+
+    def _described(self, wanted: Slice, head: Response) -> StoredResponse | None:
+        """Read of the head of a slice what it is one of, the first time; None: it is not what was asked for, or one
+        of something else."""
+        exchange = wanted.exchange
+        piece = piece_of(head)
+        start = wanted.index * self.size
+        if exchange is None or piece is None or piece.length < 0 or piece.start != start:
+            return None
+        if piece.end != min(start + self.size, piece.length):
+            return None
+        now = time.time()
+        described = self.handler.inner.build(b"", exchange.request, head, now, now)
+        described.status = 200
+        described.length = piece.length
+        validator = strong_validator(described)
+        if self.length < 0:
+            self.length = piece.length
+            self.validator = validator
+        elif self.length != piece.length or self.validator != validator:
+            return None
+        return described
+
+    def _respond(self, status: int, reason: bytes, fields: Fields, length: int) -> None:
+        client = self.client
+        client.context.announce(fields)
+        client.downstream.respond(Response(status, reason, 11, fields, length))
+
+    def _tell(self, wanted: Slice) -> None:
+        """Let the log and the counters say of the client's request what became of its first slice."""
+        exchange = wanted.exchange
+        if exchange is None:
+            return
+        client = self.client
+        tell(client, exchange)
+        client.reason = exchange.reason
+        client.cache = exchange.cache
+        client.cache_reason = exchange.cache_reason
+        client.cache_stored = exchange.cache_stored
+        if exchange.cache:
+            self.handler.cache.values[CACHE_FIRST + words.OUTCOMES.index(exchange.cache)] += 1
+
+    # -- content
+
+    def _send(self) -> None:
+        """Write what is there, as far as the client takes it."""
+        downstream = self.client.downstream
+        written = 0
+        while not self.is_stalled:
+            data = self._next()
+            if self.state != SENDING:
+                return
+            if data:
+                downstream.write(data)
+                written += len(data)
+                if written < PIECE:
+                    continue
+            elif self.at >= self.end and not self.parts:
+                self._finish()
+                return
+            if written:
+                self.is_stalled = not downstream.flush()
+                if self.state != SENDING:
+                    return
+            if written < PIECE:
+                return
+            written = 0
+
+    def _next(self) -> bytes:
+        """Return what comes next, b"" while it is not there."""
+        if self.at >= self.end:
+            if self.parts:
+                part = self.parts.pop(0)
+                self.at = part.start
+                self.end = part.end
+                return part.head
+            tail = self.tail
+            self.tail = b""
+            return tail
+        index = self.at // self.size
+        self._look_ahead(index)
+        wanted = self.slices.get(index)
+        if wanted is None or self.state != SENDING or not self._is_good(wanted):
+            return b""
+        at = self.at - index * self.size
+        data = wanted.take(at, min(PIECE, self.end - self.at))
+        if data:
+            self.at += len(data)
+            if self.at >= min((index + 1) * self.size, self.length):
+                self._leave_done(wanted)
+        elif wanted.failure or wanted.is_over:
+            self._abort(wanted.failure or "slice-short")
+        return data
+
+    def _leave_done(self, wanted: Slice) -> None:
+        """All of a slice is written. Its end may still be to come, with the next turn of whoever reads it."""
+        if wanted.is_over:
+            self._leave(wanted.index)
+
+    def _look_ahead(self, index: int) -> None:
+        """Ask for the slice that is needed now and those ahead; let go of all others."""
+        last = min(index + self.handler.prefetch, (self.end - 1) // self.size)
+        for other in list(self.slices):
+            if other < index or other > last:
+                self._leave(other)
+        wanted = self.slices.get(index)
+        if wanted is not None and wanted.start > self.at - index * self.size:
+            self._leave(index)  # a range before the last one
+        for other in range(index, last + 1):
+            if other not in self.slices:
+                self._ask(other, False)
+
+    def _is_good(self, wanted: Slice) -> bool:
+        """Tell whether a slice has come and is one of what was begun with."""
+        if wanted.is_checked:
+            return True
+        head = wanted.head
+        if head is None:
+            if wanted.failure:
+                self._abort(wanted.failure)
+            return False
+        if self._described(wanted, head) is not None:
+            wanted.is_checked = True
+            return True
+        values = self.handler.cache.values
+        is_other = head.status in (200, 206, 416)
+        exchange = wanted.exchange
+        if is_other and not wanted.is_second and exchange is not None:
+            values[CACHE_SLICES_DROPPED] += 1
+            self.handler.inner.drop(exchange)
+            self._leave(wanted.index)
+            self._ask(wanted.index, True)
+            self._again = True
+            return False
+        values[CACHE_SLICES_BROKEN] += 1
+        if is_other:
+            self.handler.purge(self.client)
+        self._abort("slice-changed" if is_other else "slice-failed")
+        return False
+
+    def _pass(self) -> None:
+        """Write what comes of an answer that is the client's as it is."""
+        wanted = self.slices[self.first]
+        downstream = self.client.downstream
+        while not self.is_stalled:
+            data = wanted.take(self.at, PIECE)
+            if not data:
+                break
+            self.at += len(data)
+            downstream.write(data)
+            self.is_stalled = not downstream.flush()
+        if self.state != PASSING or self.is_stalled:
+            return
+        if wanted.is_over:
+            self._finish()
+        elif wanted.failure:
+            self._abort(wanted.failure)
+        else:
+            downstream.flush()

@@ -1,0 +1,104 @@
+"""One slice on its way to a download (`proxy/download`): the client's side of the exchange that asks for it.
+
+What comes is held until the download has sent it, and whoever brings it waits while that is much: the client's
+pace is the origin's.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, final
+
+from headgate.cache.fill import WINDOW
+from headgate.connection.exchange import Downstream, Exchange
+from headgate.engine.events import Response
+from headgate.http.fields import Fields
+from headgate.proxy.on_behalf import NOBODY
+
+if TYPE_CHECKING:
+    from headgate.proxy.download import Download
+
+
+@final
+class Slice(Downstream):
+    """Slice `index` of what `download` sends."""
+
+    def __init__(self, download: Download, index: int, is_second: bool) -> None:
+        self.download = download
+        self.index = index
+        self.is_second = is_second  # asked for again: the one before was of another version
+        self.exchange: Exchange | None = None
+        self.head: Response | None = None
+        self.is_checked = False
+        self.is_over = False
+        self.failure = ""
+        self.start = 0  # the place in the slice of the first octet that is still held
+        self.held = 0
+        self.is_full = False
+        self._chunks: list[bytes] = []
+        self._first = 0
+
+    def __repr__(self) -> str:
+        return f"<Slice {self.index} from {self.start}, {self.held} held>"
+
+    def respond(self, response: Response) -> None:
+        if response.status >= 200:
+            self.head = response
+
+    def write(self, data: bytes) -> None:
+        self._chunks.append(data)
+        self.held += len(data)
+
+    def finish(self, trailers: Fields | None) -> None:
+        self.is_over = True
+
+    def flush(self) -> bool:
+        self.download.pump()
+        self.is_full = self.held > WINDOW and not self.is_over
+        return not self.is_full
+
+    def abort(self, reason: str) -> None:
+        self.failure = reason
+        self.download.pump()
+
+    def resume(self) -> None:
+        return
+
+    def take(self, at: int, limit: int) -> bytes:
+        """Return octets from `at` on, which is a place in the slice; what lies before is let go of."""
+        chunks = self._chunks
+        while self._first < len(chunks):
+            chunk = chunks[self._first]
+            size = len(chunk)
+            if self.start + size > at:
+                begin = at - self.start
+                if begin == 0 and size <= limit:
+                    return chunk
+                return chunk[begin : begin + limit]
+            chunks[self._first] = b""
+            self._first += 1
+            self.start += size
+            self.held -= size
+        return b""
+
+    def go_on(self) -> None:
+        """Let more come, where it had to wait."""
+        exchange = self.exchange
+        if self.is_full and self.held <= WINDOW and exchange is not None:
+            self.is_full = False
+            handler = exchange.handler
+            if handler is not None:
+                handler.downstream_drained(exchange)
+
+    def leave(self) -> None:
+        """Nobody wants it any more. It and its exchange let go of each other."""
+        exchange = self.exchange
+        self.exchange = None
+        self._chunks = []
+        self.held = 0
+        self.is_full = False
+        if exchange is not None:
+            handler = exchange.handler
+            exchange.downstream = NOBODY
+            exchange.handler = None
+            if handler is not None and not self.is_over and not self.failure:
+                handler.downstream_closed(exchange)
