@@ -8,6 +8,7 @@ import os
 import shutil
 import tempfile
 import urllib.request
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -37,6 +38,10 @@ class Sample:
     errors: int = 0
 
 
+def _to_nobody(step: str) -> None:
+    return
+
+
 class Lab:
     """Holds what a run has started; `close()` ends all of it."""
 
@@ -55,6 +60,7 @@ class Lab:
         self._running: dict[Lane, Running] = {}
         self._directories: set[Path] = {self.base}
         self._held: Held | None = None
+        self.tell: Callable[[str], None] = _to_nobody  # how far a long step is
         self.origin = self._start(Lane("origin", Origin("origin"), Profile()), self.load_core, 0)
 
     def _start(self, lane: Lane, core: int, origin_port: int | None = None) -> Running:

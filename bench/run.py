@@ -11,11 +11,12 @@ import shutil
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
 from rich.console import Console
-from rich.progress import Progress
+from rich.progress import Progress, TaskID
 
 from bench import report
 from bench.cache_rivals import TrafficServer, Varnish
@@ -103,7 +104,9 @@ def measure_row(row: Row, lanes: list[Lane], lab: Lab, rounds: int, progress: Pr
     for turn in range(rounds + 1):
         for lane in lanes:
             if lane.label not in failed:
-                progress.update(task, description=f"{row.title}: {lane.label}")
+                described = f"{row.title}: {lane.label}"
+                progress.update(task, description=described)
+                lab.tell = _teller(progress, task, described)
                 try:
                     if turn == 0:
                         row.warm_up(lab, lane)
@@ -115,6 +118,19 @@ def measure_row(row: Row, lanes: list[Lane], lab: Lab, rounds: int, progress: Pr
     progress.update(task, description=row.title)
     figures = report.summarise(samples, row.baseline)
     return report.Line(row.name, row.title, row.unit, row.goal, row.goal_is_ratio, figures, failed)
+
+
+def _teller(progress: Progress, task: TaskID, described: str) -> Callable[[str], None]:
+    """Return what says of a row how far a long step of it is: to a terminal in place, else a line each 10 s."""
+    said = [time.monotonic()]
+
+    def tell(step: str) -> None:
+        progress.update(task, description=f"{described}: {step}")
+        if not progress.console.is_terminal and time.monotonic() >= said[0] + 10.0:
+            said[0] = time.monotonic()
+            progress.console.print(f"{described}: {step}", highlight=False, markup=False)
+
+    return tell
 
 
 def version(program: str, *flags: str) -> str:

@@ -149,6 +149,7 @@ class ManyStored(CacheRow):
         running = lab.running(lane)
         number = 0
         while number < self._stored(lane):
+            lab.tell(f"stored {number:,} of {self._stored(lane):,}")
             before = lab.origin_requests()
             seconds = _FILL_SECONDS if self._stored(lane) > _FEW else 1
             lab.per_request(running, running.url, Load("/stored/", first=number), seconds)

@@ -8,7 +8,9 @@ import http.client
 import shutil
 import subprocess
 import sys
+import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
@@ -23,12 +25,18 @@ _ASKED: Final = 100
 _FOLDER: Final = "state/cache"
 
 
-def fill(folder: Path, count: int) -> None:
-    """Have `count` answers stored in `folder`."""
+def fill(folder: Path, count: int, tell: Callable[[str], None]) -> None:
+    """Have `count` answers stored in `folder`; `tell` hears how far that is."""
     command = [sys.executable, "-m", "bench.micro.cache_store", str(count), "--fill", str(folder), HOST]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    if done.returncode != 0:
-        raise LoadError(f"the folder was not filled: {done.stderr[-500:]}")
+    with (
+        tempfile.TemporaryFile("w+") as errors,
+        subprocess.Popen(command, stdout=subprocess.PIPE, stderr=errors, text=True) as filling,
+    ):
+        for line in filling.stdout or ():
+            tell(line.strip())
+        if filling.wait() != 0:
+            errors.seek(0)
+            raise LoadError(f"the folder was not filled: {errors.read()[-500:]}")
 
 
 def hit(port: int, number: int) -> bool:
@@ -69,7 +77,7 @@ class OnDisk(Row):
         job: Job = lab.job(lane)
         full = lab.base / f"stored-{self.count}"
         if not full.exists():
-            fill(full, self.count)
+            fill(full, self.count, lab.tell)
         folder = job.directory / _FOLDER
         if is_full:
             folder.parent.mkdir(parents=True, mode=0o700)
@@ -132,6 +140,7 @@ class IndexMemory(OnDisk):
         return Sample(max(full - empty, 0) / self.count)
 
     def _used(self, lab: Lab, lane: Lane, *, is_full: bool) -> int:
+        lab.tell("full" if is_full else "empty")
         running, full = self.started(lab, lane, is_full=is_full)
         try:
             end = time.monotonic() + START_LIMIT
