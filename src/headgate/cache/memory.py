@@ -21,7 +21,7 @@ from headgate.cache.entry import INVALIDATED, SOFT_PURGED, KeyEntry, MemoryBody,
 from headgate.cache.loans import Loans
 from headgate.cache.partial import PartialBody
 from headgate.cache.policy import VARIANTS
-from headgate.cache.purges import EVERYTHING, GONE, HOST, INVALID, KEEP, PREFIX, TAG, URL, Purges
+from headgate.cache.purges import GONE, INVALID, KEEP, Purges
 from headgate.cache.untracked import untrack
 
 _MAX_USES: Final = 3
@@ -419,28 +419,11 @@ class MemoryStore:
 
     # -- purges
 
-    def purge_everything(self, is_soft: bool = False, generation: int = 0) -> int:
-        """Purge everything; each purge returns its generation, `generation` where that is later than all before."""
-        return self.purge(EVERYTHING, b"", is_soft, generation)
-
-    def purge_url(self, url: bytes, is_soft: bool = False, generation: int = 0) -> int:
-        """Purge a URL, with all variants and further parts of its key."""
-        return self.purge(URL, url, is_soft, generation)
-
-    def purge_host(self, host: bytes, is_soft: bool = False, generation: int = 0) -> int:
-        """Purge an authority; a name without a port means every port."""
-        return self.purge(HOST, host, is_soft, generation)
-
-    def purge_prefix(self, prefix: bytes, is_soft: bool = False, generation: int = 0) -> int:
-        """Purge all keys that begin so, scheme and authority included."""
-        return self.purge(PREFIX, prefix, is_soft, generation)
-
-    def purge_tag(self, tag: bytes, is_soft: bool = False, generation: int = 0) -> int:
-        """Purge every response with this tag."""
-        return self.purge(TAG, tag, is_soft, generation)
-
     def purge(self, kind: int, pattern: bytes, is_soft: bool = False, generation: int = 0) -> int:
-        """Purge by a kind of purges.py. O(1): what is met by it is found dead at its next use, or by `sweep`."""
+        """Purge by a kind of purges.py; return its generation: `generation`, where that is later than all before.
+
+        O(1): what is met by it is found dead at its next use, or by `sweep`.
+        """
         self.generation = self.purges.add(kind, pattern, is_soft, generation)
         return self.generation
 

@@ -13,7 +13,7 @@ from headgate.cache.entry import KeyEntry, StoredResponse
 from headgate.cache.fill import Fill
 from headgate.cache.key import MAX_KEY
 from headgate.cache.memory import MemoryStore
-from headgate.cache.purges import url_of
+from headgate.cache.purges import URL, url_of
 from headgate.cache.store.bodies import CheckedBody
 from headgate.cache.vary import MAX_VARY_NAMES
 from headgate.counters import (
@@ -238,7 +238,7 @@ class Cache:
 
     def drop_url(self, uri: bytes, now: float) -> None:
         """Drop all of a URL, whatever its keys have behind it; `now` is wall seconds."""
-        self.store.purge_url(uri)
+        self.store.purge(URL, uri)
         if self.disk is not None:
             self.disk.remove(uri, time.monotonic(), now)
 

@@ -22,6 +22,7 @@ from headgate.cache.invalidation import targets
 from headgate.cache.key import primary_key
 from headgate.cache.memory import MemoryStore
 from headgate.cache.policy import Policy
+from headgate.cache.purges import KINDS
 from headgate.cache.update import merge_304
 from headgate.engine.events import Request, Response
 from headgate.http.date import format_date as http_date
@@ -425,16 +426,7 @@ class CacheMachine(RuleBasedStateMachine):
     @rule(purge=purges, soft=st.booleans())
     def purge(self, purge, soft):
         kind, pattern = purge
-        store = self.pump.store
-        if kind == "everything":
-            store.purge_everything(soft)
-        else:
-            {
-                "url": store.purge_url,
-                "host": store.purge_host,
-                "tag": store.purge_tag,
-                "prefix": store.purge_prefix,
-            }[kind](pattern.encode(), soft)
+        self.pump.store.purge(KINDS.index(kind), pattern.encode(), soft)
         self.naive.purge(lambda one: meets(kind, pattern, one), soft)
 
     @rule()

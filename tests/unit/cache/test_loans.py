@@ -4,6 +4,7 @@ import pytest
 from tests.unit.cache.test_memory import fill, key_of, response
 
 from headgate.cache.memory import MemoryStore, cost_of
+from headgate.cache.purges import EVERYTHING
 from headgate.counters import CACHE_HELD, TABLE
 from headgate.proxy.caching import Cache
 
@@ -29,7 +30,7 @@ def give_way(store, variant):
 
 
 def purge(store, variant):
-    store.purge_everything()
+    store.purge(EVERYTHING, b"")
     store.sweep(1000, 1.0)
 
 

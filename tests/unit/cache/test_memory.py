@@ -8,6 +8,7 @@ import pytest
 from headgate.cache.entry import INVALIDATED, SOFT_PURGED, FileBody, KeyEntry, MemoryBody, StoredResponse
 from headgate.cache.memory import KEY_COST, MemoryStore, cost_of
 from headgate.cache.partial import PartialBody
+from headgate.cache.purges import EVERYTHING, HOST, PREFIX, TAG, URL
 from headgate.http.fields import Fields
 
 BUDGET = 100_000
@@ -286,16 +287,12 @@ def test_a_key_that_is_too_long_is_not_remembered():
     assert (store.octets, len(store)) == (0, 0)
 
 
-def purge_tag(store, is_soft=False):
-    return store.purge_tag(b"news", is_soft)
-
-
 PURGES = {
-    "everything": lambda store, soft: store.purge_everything(soft),
-    "url": lambda store, soft: store.purge_url(key_of(1), soft),
-    "host": lambda store, soft: store.purge_host(b"example.org", soft),
-    "prefix": lambda store, soft: store.purge_prefix(b"https://example.org/", soft),
-    "tag": lambda store, soft: store.purge_tag(b"news", soft),
+    "everything": (EVERYTHING, b""),
+    "url": (URL, key_of(1)),
+    "host": (HOST, b"example.org"),
+    "prefix": (PREFIX, b"https://example.org/"),
+    "tag": (TAG, b"news"),
 }
 
 
@@ -303,7 +300,7 @@ PURGES = {
 def test_a_purge_is_for_what_was_stored_before(kind):
     store = MemoryStore(BUDGET)
     store.put(response(key_of(1), tags=[b"news"]))
-    assert PURGES[kind](store, False) == 1
+    assert store.purge(*PURGES[kind]) == 1
     assert store.get(key_of(1)) is None
     assert (store.octets, store.purged, store.misses) == (0, 1, 1)
     assert store.put(response(key_of(1), tags=[b"news"], generation=store.generation))
@@ -314,10 +311,10 @@ def test_a_purge_is_for_what_was_stored_before(kind):
 def test_a_purge_meets_what_is_under_way(kind):
     store = MemoryStore(BUDGET)
     under_way = response(key_of(1), tags=[b"news"], generation=store.generation)
-    PURGES[kind](store, False)
+    store.purge(*PURGES[kind])
     assert not store.put(under_way)
     soft = response(key_of(1), tags=[b"news"], generation=store.generation)
-    PURGES[kind](store, True)
+    store.purge(*PURGES[kind], True)
     assert store.put(soft)
     assert store.get(key_of(1)).variants[0].flags & SOFT_PURGED
 
@@ -329,7 +326,7 @@ def test_a_soft_purge_keeps_and_marks(kind):
     other = response(b"https://other.example/1", tags=[b"sports"])
     store.put(stored)
     store.put(other)
-    PURGES[kind](store, True)
+    store.purge(*PURGES[kind], True)
     assert store.get(key_of(1)).variants == (stored,)
     assert stored.flags & SOFT_PURGED
     assert store.get(other.key).variants == (other,)
@@ -342,7 +339,7 @@ def test_a_tag_meets_variants_one_by_one():
     other = response(key_of(1), vary=[(b"accept", b"b")])
     store.put(tagged)
     store.put(other)
-    purge_tag(store)
+    store.purge(TAG, b"news")
     assert store.get(key_of(1)).variants == (other,)
     assert (store.octets, 1) == recounted(store, [key_of(1)])
 
@@ -353,7 +350,7 @@ def test_a_sweep_frees_what_nobody_asks_for():
     kept = response(key_of(1000), tags=[b"sports"])
     store.put(kept)
     for number in range(100):
-        store.purge_url(key_of(number))
+        store.purge(URL, key_of(number))
     assert store.variants == 101
     assert store.sweep(60, 0.0)
     assert not store.sweep(60, 0.0)
@@ -371,10 +368,10 @@ def test_a_sweep_frees_what_nobody_asks_for():
 def test_a_purge_during_a_sweep_starts_another():
     store = MemoryStore(10_000_000)
     fill(store, range(10))
-    store.purge_everything()
+    store.purge(EVERYTHING, b"")
     assert store.sweep(5, 0.0)
     fill(store, range(100, 110))
-    store.purge_host(b"example.org")
+    store.purge(HOST, b"example.org")
     assert store.sweep(5, 0.0)
     assert not store.sweep(20, 0.0)
     assert len(store) == 0
@@ -393,7 +390,7 @@ def test_purges_are_forgotten_although_others_come_all_the_time():
 def test_purging_everything_takes_no_longer_with_more():
     store = MemoryStore(10_000_000)
     fill(store, range(1000))
-    store.purge_everything()
+    store.purge(EVERYTHING, b"")
     assert store.variants == 1000  # nothing was walked
     assert store.get(key_of(5)) is None
     assert store.variants == 999
@@ -413,6 +410,7 @@ import gc, sys
 from headgate.cache.entry import MemoryBody
 from headgate.cache.memory import MemoryStore
 from headgate.cache.partial import PartialBody
+from headgate.cache.purges import EVERYTHING, HOST, PREFIX, TAG, URL
 from headgate.cache.policy import Policy
 from headgate.cache.storing import build
 from headgate.engine.events import Request, Response

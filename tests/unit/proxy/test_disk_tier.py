@@ -87,7 +87,7 @@ def response(key, at=100.0):
 
 
 def test_what_is_found_goes_into_memory(tier, disk, memory):
-    memory.purge_host(b"other.example")  # numbers of memory and disk need not be the same
+    memory.purge(HOST, b"other.example")  # numbers of memory and disk need not be the same
     disk.responses[key_of(1)] = [response(key_of(1))]
     entry = tier.find(key_of(1))
     assert [variant.key for variant in entry.variants] == [key_of(1)]
