@@ -190,7 +190,9 @@ class Gate:
         """The access log so far."""
         if not self.access.exists():
             return []
-        return [json.loads(line) for line in self.access.read_text().splitlines()]
+        # What is behind the last line's end is a line that is being written.
+        whole = self.access.read_text().rpartition("\n")[0]
+        return [json.loads(line) for line in whole.splitlines()]
 
     def figures(self) -> dict[str, float]:
         """Metrics by name with labels, as each process published them last."""

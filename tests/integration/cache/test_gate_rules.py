@@ -24,7 +24,7 @@ def two_who_wait(gate, story, path, answer, first, second):
     return what they get."""
     answer.gate.clear()
     asked = len(story.asked(path))
-    before = gate.metrics()["headgate_connections_total"]
+    before = gate.settled_metrics()["headgate_connections_total"]
     one, replies = crowd(gate, path, 1, **first)
     is_asked(story, path, asked + 1)
     other, others = crowd(gate, path, 1, **second)

@@ -7,7 +7,6 @@ import signal
 import socket
 import struct
 import subprocess
-import threading
 
 import pytest
 from tests.integration.cache.peers import listens
@@ -114,12 +113,8 @@ class Slow:
 
 
 def settled(gate):
-    """What sendfile has sent, once all requests so far are counted."""
-    before = -1.0
-    while (found := gate.metrics()[SENT]) != before:
-        before = found
-        threading.Event().wait(0.6)
-    return found
+    """What sendfile has sent, once all requests so far are counted and in the log."""
+    return gate.settled_metrics()[SENT]
 
 
 def test_a_file_goes_out_whole_and_in_parts(gate, story):
@@ -188,7 +183,7 @@ def test_a_client_that_stops_reading_is_closed_in_time(secure, story):
     gate = secure
     content = stored(gate, story, "/stopped", 12 * MIB + 1)
     timed_out = 'headgate_refused_total{limit="write-timeout"}'
-    before = gate.metrics()[timed_out]
+    before = gate.settled_metrics()[timed_out]
     stopped = Slow(gate, "/stopped")
     wait_for("the timeout", lambda: gate.metrics()[timed_out] == before + 1)
     cut = stopped.rest()[1]
@@ -201,7 +196,7 @@ def test_a_client_that_stops_reading_is_closed_in_time(secure, story):
 def test_a_client_that_goes_away_in_the_middle(gate, story):
     content = stored(gate, story, "/left", 12 * MIB + 2)
     aborted = 'headgate_aborted_total{side="downstream"}'
-    before = gate.metrics()[aborted]
+    before = gate.settled_metrics()[aborted]
     leaving = Slow(gate, "/left")
     leaving.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
     leaving.sock.close()
@@ -263,7 +258,7 @@ def test_no_octet_of_a_block_that_is_not_what_was_written_goes_out(gate, story, 
     with file_of(gate, size).open("r+b") as file:
         file.seek(block * BLOCK + 1000)
         file.write(b"another")
-    corrupt = gate.metrics()["headgate_cache_disk_corrupt_total"]
+    corrupt = gate.settled_metrics()["headgate_cache_disk_corrupt_total"]
     connection = http.client.HTTPConnection("127.0.0.1", gate.http_ports[0], timeout=20)
     connection.request("GET", path)
     with connection.getresponse() as response, pytest.raises(http.client.IncompleteRead) as cut:

@@ -56,6 +56,7 @@ def test_one_variant_too_many(gate, story):
     story.tell("/variants", b"x", MINUTE, "Vary: X-Kind")
     for kind in range(2):
         ask(gate, "/variants", f"X-Kind: {kind}")
+    gate.settle()
     counted(gate, "variants", 0)
     assert told(gate, "more variants than fit") == []
     for kind in range(2, 5):

@@ -118,7 +118,7 @@ def test_whatever_a_home_says_in_place_of_an_answer_the_origin_is_asked(gate, st
     path = path_at(0, f"/instead-of-{why}-{len(said)}")
     story.tell(path, b"origin", LIVES)
     counter = f'headgate_cache_peers_total{{result="{why}"}}'
-    before = gate.metrics().get(counter, 0)
+    before = gate.settled_metrics().get(counter, 0)
 
     def script(wire, head):
         wire.send(said)

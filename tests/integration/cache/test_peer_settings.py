@@ -4,7 +4,6 @@ import asyncio
 import os
 import signal
 import socket
-import time
 
 from tests.integration.cache.peers import listens
 from tests.integration.cache.story import Story
@@ -64,6 +63,7 @@ def test_the_largest_head_of_an_origin_is_none_too_large_for_another_worker(gate
     for stem, lines in (("/many", many), ("/long", [long])):
         path = path_at(0, stem)
         story.tell(path, b"large", LIVES, *lines)
+        gate.settle()
         answered = workers_asked(gate)
         for _ in range(20):
             with socket.create_connection(("127.0.0.1", gate.http_ports[0]), 10) as sock:
@@ -94,8 +94,7 @@ def test_content_of_unknown_length_is_written_to_the_disk_by_one_worker(story, t
             assert len(story.asked(path)) == 1
         wait_for("the count of the workers", lambda: workers_asked(gate) == 2)
         wait_for("the files", lambda: gate.metrics()["headgate_cache_disk_sent_total"] >= 2)
-        time.sleep(1.1)
-        assert gate.metrics()["headgate_cache_disk_sent_total"] == 2
+        assert gate.settled_metrics()["headgate_cache_disk_sent_total"] == 2
 
 
 def test_who_waits_for_another_worker_is_answered_before_a_gate_ends(gate, story):

@@ -216,7 +216,7 @@ def test_one_that_answers_with_errors_is_ejected_and_comes_back(tmp_path, patien
         wait_for("it to be shown", lambda: rows(gate)[first.url]["requests"] > asked)
         row = rows(gate)[first.url]
         assert (row["state"], row["server_errors"], row["probe"]) == ("up", 3, None)
-        assert gate.metrics()["headgate_endpoint_ejections_total"] == 1
+        assert gate.settled_metrics()["headgate_endpoint_ejections_total"] == 1
         # Both ill: one of them stays.
         first.status = second.status = 500
         wait_for("one to be kept", lambda: ask(gate) and gate.events("endpoint-kept"))

@@ -115,7 +115,7 @@ def test_ten_thousand_wait_and_give_up(world, descriptors):
         # Places are given away while the news that others have left is still being read, not for all of them.
         assert max(map(len, world.reached.values())) == 1
         assert len(world.reached) < CLIENTS / 20
-        turned_away = gate.metrics()['headgate_gateway_errors_total{reason="queue-full"}']
+        turned_away = gate.settled_metrics()['headgate_gateway_errors_total{reason="queue-full"}']
         assert turned_away == len(
             [line for line in gate.access_lines() if line.get("reason") == "queue-full"]
         )

@@ -129,7 +129,7 @@ def test_an_upload_to_a_slow_origin_does_not_grow_the_worker(tmp_path):
 
 def test_a_client_that_leaves_frees_the_upstream(gate, origin):
     key = 'headgate_aborted_total{side="downstream"}'
-    before = gate.metrics()[key]
+    before = gate.settled_metrics()[key]
     with slow_client(gate) as wire:
         wire.send(b"GET /512 HTTP/1.1\r\nHost: x\r\n\r\n")
         wire.read_exactly(MIB)

@@ -108,7 +108,7 @@ def test_a_name_without_a_route_is_told_so(world):
 
 
 def test_no_tls_and_no_whole_hello_are_refused_and_counted(world):
-    before = world.gate.metrics()
+    before = world.gate.settled_metrics()
     with connect(world.port) as wire:
         wire.send(b"GET / HTTP/1.1\r\nHost: a.test\r\n\r\n")
         assert wire.ended()

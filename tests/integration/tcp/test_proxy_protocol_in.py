@@ -96,7 +96,7 @@ def test_a_header_from_nobody_we_know_is_a_bad_request(gate):
 
 
 def test_a_known_proxy_without_a_header_is_cut_off(gate):
-    before = gate.metrics().get('headgate_refused_total{limit="proxy-header"}', 0)
+    before = gate.settled_metrics().get('headgate_refused_total{limit="proxy-header"}', 0)
     with connect(gate.http_ports[0]) as wire:
         wire.send(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
         assert wire.ended()
