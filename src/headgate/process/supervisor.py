@@ -40,7 +40,8 @@ from headgate.process.starter import Starter
 from headgate.process.verdicts import merge
 from headgate.server.hand_over import MailRoom
 
-SIGNALS: Final = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1, signal.SIGCHLD)
+ENDING: Final = (signal.SIGTERM, signal.SIGINT)
+SIGNALS: Final = (*ENDING, signal.SIGHUP, signal.SIGUSR1, signal.SIGCHLD)
 
 
 class Supervisor:
@@ -128,6 +129,10 @@ class Supervisor:
 
     def _end(self) -> None:
         """Leave nothing behind, whatever happened: children of a start that failed are ended at once."""
+        # What comes now comes too late. The interpreter takes handlers away before it is gone itself, and by its
+        # default each of these would kill it: status -15 of an orderly end. What is ignored stays so.
+        for number in (*ENDING, signal.SIGHUP, signal.SIGUSR1):
+            signal.signal(number, signal.SIG_IGN)
         signal.set_wakeup_fd(-1)
         for child in self._children.all:
             if child.pid and not self._opening.announced:
@@ -223,7 +228,7 @@ class Supervisor:
         except BlockingIOError:
             return
         for number in dict.fromkeys(numbers):
-            if number in (signal.SIGTERM, signal.SIGINT):
+            if number in ENDING:
                 self._end_orderly(signal.Signals(number).name)
             elif number == signal.SIGHUP:
                 self._events.event(

@@ -191,6 +191,14 @@ def test_second_signal_cuts_the_drain_short(gate):
     assert any(e["event"] == "drain-cut-short" for e in one.events)
 
 
+def test_a_signal_in_the_last_moment_does_not_spoil_the_end(gate):
+    one = gate(workers=1, signal_in_the_end=True)
+    one.wait_for("panel")
+    one.signal(signal.SIGTERM)
+    assert one.finish() == 0
+    assert one.events[-1]["event"] == "stopped"
+
+
 def test_children_drain_and_exit_when_the_supervisor_is_killed(gate):
     one = gate(workers=2)
     pids = {one.ask()["pid"] for _ in range(40)} | {one.wait_for("keeper-runs")["pid"]}
