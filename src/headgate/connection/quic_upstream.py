@@ -65,7 +65,7 @@ class QuicUpstream(QuicDriver, UpstreamLaneDriver, SharedConnection):
         self.pool = pool
         self.values = values
         self.address: str = address
-        self.protocol: str = "HTTP/3"
+        self.protocol: str = "HTTP/3.0"
         self.lanes: dict[int, Lane] = {}
         self.lanes_at_end = 0
         self.reserved = 0

@@ -64,7 +64,7 @@ _NOT_BROKEN: Final = frozenset(("peer-field-limit", "internal", REFUSED))
 # When to come back where all connections of an endpoint are full; a queue would say its own time.
 _ROOM_SECONDS: Final = 1.0
 
-H3: Final = "HTTP/3"  # as lanes call it
+H3: Final = "HTTP/3.0"  # as lanes call it
 
 
 @final

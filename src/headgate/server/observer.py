@@ -17,7 +17,7 @@ from headgate.telemetry.access_log import AccessLog, connection_fields
 from headgate.tls.transport import TlsTransport
 
 _OTHERS: Final = {10: "HTTP/1.0", TCP: "TCP"}
-_PROTOCOLS: Final = {11: "HTTP/1.1", 20: "HTTP/2.0", 30: "HTTP/3"}
+_PROTOCOLS: Final = {11: "HTTP/1.1", 20: "HTTP/2.0", 30: "HTTP/3.0"}
 
 
 class Event(Protocol):

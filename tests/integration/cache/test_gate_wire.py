@@ -24,7 +24,7 @@ TAG = 'ETag: "one"'
 BODY = random.Random(3).randbytes(300_000)
 FILM = random.Random(4).randbytes(5 << 20)  # more than all of the memory
 BLOCK = 256 * 1024  # of a file's checksums
-LOGGED = {"h1": "HTTP/1.1", "h2": "HTTP/2.0", "h3": "HTTP/3"}
+LOGGED = {"h1": "HTTP/1.1", "h2": "HTTP/2.0", "h3": "HTTP/3.0"}
 
 
 @pytest.fixture(scope="module")

@@ -143,7 +143,7 @@ def test_a_request_over_http3_alone(gate, h3):
     assert answer["head"]["x-one"] == "1"
     assert not {"connection", "te", "host", "transfer-encoding"} & answer["head"].keys()
     line = last_line(gate, "/only?a=b")
-    assert line["upstream_protocol"] == "HTTP/3"
+    assert line["upstream_protocol"] == "HTTP/3.0"
     assert line["upstream"] == "h3"
 
 

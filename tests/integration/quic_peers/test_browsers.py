@@ -88,7 +88,7 @@ def test_chromium_is_led_to_http3_by_alt_svc(gate, tmp_path):
     done = subprocess.run(command, capture_output=True, text=True, timeout=50, check=False)
     assert "<p>h3</p>" in done.stdout, done.stdout + done.stderr
     assert logged(gate, "/page") == ["HTTP/1.1"]
-    assert logged(gate, "/page?again") == ["HTTP/3"]
+    assert logged(gate, "/page?again") == ["HTTP/3.0"]
 
 
 def test_curl(gate):
@@ -102,7 +102,7 @@ def test_curl(gate):
         for size in (0, KIB, MIB):
             assert session.get(f"{base}/b{size}-curl").content == content(size)
         assert session.post(f"{base}/curl", data=content(300 * KIB)).text == digest(content(300 * KIB))
-    assert logged(gate, "/b0-curl") == logged(gate, "/curl") == ["HTTP/3"]
+    assert logged(gate, "/b0-curl") == logged(gate, "/curl") == ["HTTP/3.0"]
 
 
 class Qh3(QuicConnectionProtocol):
@@ -142,7 +142,7 @@ def test_qh3(gate):
                 assert await client.get(b"/b%d-qh3" % size) == content(size)
 
     asyncio.run(run())
-    assert logged(gate, f"/b{KIB}-qh3") == ["HTTP/3"]
+    assert logged(gate, f"/b{KIB}-qh3") == ["HTTP/3.0"]
 
 
 class Qh3Server(QuicConnectionProtocol):

@@ -74,7 +74,7 @@ def test_a_request_and_its_answer(path):
     assert client.transport.outgoing.startswith(b"HTTP/1.1 200 OK\r\nx-b: 2\r\ncontent-length: 5\r\n")
     assert client.transport.outgoing.endswith(b"\r\n\r\nhello")
     assert path.values[UPSTREAM_H3_REQUESTS] == path.values[UPSTREAM_H3_CONNECTIONS] == 1
-    assert path.seen.exchanges[0].upstream_protocol == "HTTP/3"
+    assert path.seen.exchanges[0].upstream_protocol == "HTTP/3.0"
 
 
 def test_many_exchanges_at_a_time_on_one_connection_in_any_order(path):

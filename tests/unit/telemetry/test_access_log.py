@@ -100,10 +100,10 @@ def test_what_is_rare_appears_when_it_is_there():
             request_id=b"abc",
             upstream="",
             upstream_duration=-1.0,
-            upstream_protocol="HTTP/3",
+            upstream_protocol="HTTP/3.0",
         )
     )
-    assert line["upstream_protocol"] == "HTTP/3"
+    assert line["upstream_protocol"] == "HTTP/3.0"
     assert line["retries"] == 1
     assert line["reason"] == "connect-timeout"
     assert line["request_id"] == "abc"
