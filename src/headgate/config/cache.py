@@ -19,7 +19,7 @@ _NOT_TARGETED: Final = {
     "cache-control": "Cache-Control is obeyed where no targeted field is valid",
     "expires": "Expires is obeyed where neither a targeted field nor Cache-Control says anything",
     "pragma": "Pragma is for requests (RFC 9111 section 5.4)",
-    "surrogate-control": "its grammar is not that of RFC 9213",
+    "surrogate-control": "its grammar is not that of RFC 9213; let the origin send CDN-Cache-Control",
 }
 # Each one that an answer has is parsed until one is valid: a cache, its operator and a CDN make three.
 MAX_TARGETED: Final = 8

@@ -28,6 +28,8 @@ def test_requests_content_trailers_and_ends(site, tmp_path, helpers):
             found = site.aioquic(gate, *(f"/many/{number}" for number in range(50)))
             assert [status for status, _, _ in found] == [200] * 50
             lines = helpers.wait_for("the log", lambda: (all := gate.access_lines())[54:] and all)
-            assert {(line["protocol"], line["upstream_protocol"]) for line in lines} == {("HTTP/3.0", "HTTP/3.0")}
+            assert {(line["protocol"], line["upstream_protocol"]) for line in lines} == {
+                ("HTTP/3.0", "HTTP/3.0")
+            }
             assert gate.events("defect") == []
             assert len(origin.connections) == 1
