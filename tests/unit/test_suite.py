@@ -1,0 +1,135 @@
+"""What `make test` runs once more, and what it does not: real runs of pytest over small suites."""
+
+import os
+
+import pytest
+from tools.suite import ROOT, Recorder, may_be_repeated, run_steadily
+
+# Fails the first `times` times that it is called.
+FLAKY = """
+from pathlib import Path
+
+def ends(name, times):
+    runs = Path(__file__).with_name(name)
+    count = len(runs.read_text()) if runs.exists() else 0
+    runs.write_text("x" * (count + 1))
+    assert count >= times, f"{name} fails"
+"""
+
+
+@pytest.fixture
+def suite(tmp_path):
+    """Write files of tests, run them; return the exit code, what was unsteady, and how often each test ran."""
+    (tmp_path / "pytest.ini").write_text("[pytest]\n")
+
+    def run(**files):
+        for place, text in files.items():
+            folder = tmp_path / "tests" / place
+            folder.mkdir(parents=True)
+            (folder / f"test_{place}.py").write_text(FLAKY + text)
+        environment = {**os.environ, "PYTHONPATH": str(ROOT), "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}
+        code, unsteady = run_steadily(["-p", "no:cacheprovider", "tests"], tmp_path, environment)
+        counts = {path.name: len(path.read_text()) for path in tmp_path.glob("tests/*/*") if not path.suffix}
+        return code, unsteady, {name: runs for name, runs in counts.items() if name != "__pycache__"}
+
+    return run
+
+
+def flaky(*names, times=1):
+    return "".join(f"\ndef test_{name}(): ends({name!r}, {times})\n" for name in names)
+
+
+PARAMETRIZED = """
+import pytest
+
+@pytest.mark.parametrize("name", ["/a::b[c]"])
+def test_named(name): ends("named", 1)
+"""
+
+
+def test_two_that_fail_once_are_run_alone_and_named(suite, capfd):
+    code, unsteady, runs = suite(integration=flaky("one") + PARAMETRIZED + flaky("good", times=0))
+    path = "tests/integration/test_integration.py"
+    assert (code, unsteady) == (0, [f"{path}::test_one", f"{path}::test_named[/a::b[c]]"])
+    assert runs == {"one": 2, "named": 2, "good": 1}
+    printed = capfd.readouterr().out
+    assert "one fails" in printed
+    assert "named fails" in printed
+    assert "once more, alone" in printed
+
+
+def test_one_that_fails_alone_too_fails_the_run(suite):
+    assert suite(integration=flaky("one") + flaky("two", times=2)) == (1, [], {"one": 2, "two": 2})
+
+
+def test_three_failures_are_no_chance(suite):
+    names = ("one", "two", "three")
+    assert suite(integration=flaky(*names)) == (1, [], dict.fromkeys(names, 1))
+
+
+def test_another_test_that_fails_excuses_none(suite):
+    assert suite(integration=flaky("one"), unit=flaky("two")) == (1, [], {"one": 1, "two": 1})
+
+
+SETUP = """
+import pytest
+
+@pytest.fixture
+def world():
+    ends("setup", 1)
+
+def test_in_a_world(world): ends("inside", 0)
+"""
+TEARDOWN = """
+import pytest
+
+@pytest.fixture
+def world():
+    yield
+    ends("teardown", 1)
+
+def test_in_a_world(world): ends("inside", 0)
+"""
+
+
+def test_a_world_that_did_not_come_up_is_tried_again(suite):
+    code, unsteady, runs = suite(integration=SETUP)
+    assert (code, len(unsteady), runs) == (0, 1, {"setup": 2, "inside": 1})
+
+
+def test_what_is_found_while_tidying_up_counts_at_once(suite):
+    assert suite(integration=TEARDOWN) == (1, [], {"inside": 1, "teardown": 1})
+
+
+@pytest.mark.parametrize(
+    ("broken", "code"),
+    [("import nothing_of_that_name\n", 2), ("\ndef test_last():\n    import os\n    os._exit(1)\n", 1)],
+    ids=["collection", "crash"],
+)
+def test_neither_is_what_is_no_failure_of_a_test(suite, broken, code):
+    found = suite(integration=flaky("one"), later=broken)
+    assert found[:2] == (code, [])
+    assert all(runs == 1 for runs in found[2].values())
+
+
+def test_who_skips_the_second_time_has_not_passed(suite):
+    skips = """
+import pytest
+
+def test_skips():
+    try:
+        ends("skips", 1)
+    finally:
+        if Path(__file__).with_name("skips").read_text() == "xx":
+            pytest.skip("no time")
+"""
+    assert suite(integration=skips) == (1, [], {"skips": 2})
+
+
+def test_a_run_that_was_stopped_has_not_shown_that_the_rest_passes(tmp_path):
+    assert may_be_repeated(1, Recorder(tmp_path)) == []
+    recorder = Recorder(tmp_path)
+    recorder.failed = {"tests/integration/test_a.py::test": ["call"]}
+    assert may_be_repeated(1, recorder) == ["tests/integration/test_a.py::test"]
+    recorder.is_whole = False
+    assert may_be_repeated(1, recorder) == []
