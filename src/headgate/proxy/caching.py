@@ -13,7 +13,7 @@ from headgate.cache.entry import KeyEntry, StoredResponse
 from headgate.cache.fill import Fill
 from headgate.cache.key import MAX_KEY
 from headgate.cache.memory import MemoryStore
-from headgate.cache.purges import URL, url_of
+from headgate.cache.purges import MAX_PURGES, URL, url_of
 from headgate.cache.store.bodies import CheckedBody
 from headgate.cache.vary import MAX_VARY_NAMES
 from headgate.counters import (
@@ -43,6 +43,7 @@ LIMIT_KEY: Final = 0
 LIMIT_VARY: Final = 1
 LIMIT_VARIANTS: Final = 2
 LIMIT_ROOM: Final = 3
+LIMIT_PURGES: Final = 4
 _LIMITED: Final[tuple[str, ...]] = (
     f"a key of more than {MAX_KEY} octets: such requests go by the cache; key_headers, key_cookies or the query are"
     " too long, leave some of it out of the key",
@@ -51,6 +52,8 @@ _LIMITED: Final[tuple[str, ...]] = (
     " fewer fields, or set accept_encoding",
     "answers that are being stored, and what slow clients are still sent of what the cache has let go of, take a"
     " quarter of memory: until some of it is gone, answers are passed on and not stored; raise memory",
+    f"more than {MAX_PURGES} purges, and unsafe requests for URLs whose keys have further parts, before all that is"
+    " stored was looked at: everything stored is purged; purge by prefix, host or tag, or use fewer key parts",
 )
 
 
@@ -121,6 +124,7 @@ class Cache:
         self.background_fill = background_fill  # octets of a response that are fetched when nobody reads it
         self.max_held = store.budget // _HELD_SHARE
         self._lent = 0  # of CACHE_HELD
+        self._folded = 0  # how often one purge has stood for too many
 
     def __repr__(self) -> str:
         return f"<Cache {self.store!r}, {len(self.flights)} flights>"
@@ -137,16 +141,23 @@ class Cache:
             self.values[CACHE_HELD] += lent - self._lent
             self._lent = lent
 
+    def _count_folded(self) -> None:
+        """Tell that there were more purges than are kept, so that one of everything took their place."""
+        folded = self.store.purges.folded
+        if self.disk is not None:
+            folded += self.disk.disk.folded
+        if folded != self._folded:
+            self.limited("", LIMIT_PURGES, folded - self._folded)
+            self._folded = folded
+
     def limited(self, route: str, limit: int, count: int = 1) -> None:
-        """Count what met a limit, and tell the operator once for each route."""
+        """Count what met a limit, and tell the operator once for each route; `route` "": it concerns them all."""
         self.values[CACHE_LIMITED_FIRST + limit] += count
         warn = self.warn
         if warn is not None and (route, limit) not in self._warned:
             self._warned.add((route, limit))
-            warn(
-                "cache-limit",
-                f"route {route}: {_LIMITED[limit]}. Told once; headgate_cache_limited_total counts",
-            )
+            whose = f"route {route}: " if route else ""
+            warn("cache-limit", f"{whose}{_LIMITED[limit]}. Told once; headgate_cache_limited_total counts")
 
     def forget(self, flight: Flight) -> None:
         """Nobody else may wait for this flight."""
@@ -259,6 +270,7 @@ class Cache:
         store = self.store
         values = self.values
         self._count_lent()
+        self._count_folded()
         values[CACHE_OCTETS] = store.octets
         values[CACHE_OBJECTS] = store.variants
         values[CACHE_EVICTED] = store.evictions

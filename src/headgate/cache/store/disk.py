@@ -62,6 +62,7 @@ class DiskStore:
         self.admission = admission if admission is not None else Admission()
         self.files = OpenFiles()
         self.purges = Purges()
+        self.folded = 0  # how often there were too many purges within a minute
         self.octets = 0  # what is on the disk, as of the last `tick`
         self.connections = 0  # with the writer, one after the other
         self.hits = 0
@@ -225,6 +226,7 @@ class DiskStore:
         now = self._now()
         if len(self._recent) >= MAX_RECENT:
             self._recent.clear()
+            self.folded += 1
             kind, pattern, is_soft = EVERYTHING, b"", False
             number = self.purges.add(kind, pattern, is_soft, generation)
         self._recent.append((now, kind, pattern, is_soft, number))

@@ -172,7 +172,7 @@ def test_one_recent_purge_too_many_purges_everything(writers, stores, monkeypatc
         store.purge(TAG, b"%d" % number, False, number)
     assert store.get(key_of(1))
     store.purge(TAG, b"3", True, 3)
-    assert (store.get(key_of(1)), len(store._recent)) == ([], 1)
+    assert (store.get(key_of(1)), len(store._recent), store.folded) == ([], 1, 1)
     put(store, 2, generation=store.generation)  # after it
     store.sync(10.0)
     assert store.get(key_of(2))
