@@ -148,6 +148,17 @@ def test_vary_keeps_variants_apart(gate, story):
     assert len(story.asked("/vary")) == 2
 
 
+def test_rfc9111_4_1_entity_tags_of_other_variants_are_not_asked_about(gate, story):
+    """Weak comparison takes what an origin has compressed for what it has not: a 304 could be about either."""
+    said = ("Cache-Control: max-age=60", "Vary: Accept-Encoding", 'ETag: W/"same"')
+    story.tell("/tagged", b"compressed", *said, "Content-Encoding: gzip")
+    ask(gate, "/tagged", Accept_Encoding="gzip")
+    story.tell("/tagged", b"plain", *said)
+    reply = ask(gate, "/tagged", Accept_Encoding="identity")
+    assert (reply.status, reply.body) == (200, b"plain")
+    assert [head.get("if-none-match") for head in story.asked("/tagged")] == [None, None]
+
+
 def test_only_if_cached_without_anything_is_504(gate, story):
     reply = ask(gate, "/never", Cache_Control="only-if-cached")
     assert reply.status == 504
