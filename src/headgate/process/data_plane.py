@@ -266,8 +266,6 @@ class DataPlane:
         if not asks_peers(self.config, workers):
             return
         self.peers = PeerPlane(self, slot, workers)
-        if self.peers.listener is not None:
-            self.listeners.append(self.peers.listener)
 
     def _tcp(self, index: int) -> Opener:
         values = self.counters.values

@@ -2,7 +2,8 @@
 
 Each worker binds its own: under a name of the moment, renamed over `peers/SLOT` in `runtime_dir`. So whoever connects
 to a worker that died hears so at once, from the kernel. The folder is the workers' user's alone (0700): whoever
-connects is a worker of this gate, and its word is believed.
+connects is a worker of this gate, and its word is believed. That is why the sockets have files: an abstract name is
+anybody's to take and to ask. Files may be removed by what cleans up old ones, so each worker looks after its own.
 """
 
 from __future__ import annotations
@@ -51,6 +52,9 @@ _IDLE_SECONDS: Final = 30.0
 _WRITE_IDLE: Final = 600.0
 # An origin that falls silent is noticed by the home, whose word comes before we lose patience with it.
 _PATIENCE: Final = 5.0
+# Between two looks at the file of our socket, and until the next try where it could not be bound.
+LOOK_SECONDS: Final = 2.0
+RETRY_SECONDS: Final = 30.0
 # What the field of ours adds to a head: a key of 8 KiB, a host and a path, in base64.
 _MORE_HEAD: Final = 128 * 1024
 
@@ -147,7 +151,9 @@ class PeerPlane:
         self._uncounted = [0] * SIZE
         self._plane = plane
         self._total = IdleTotal()
-        runtime_dir = plane.config.runtime_dir
+        self._runtime_dir = runtime_dir = plane.config.runtime_dir
+        self._slot = slot
+        self._look_at = 0.0
         homes = [
             None if other == slot else Peer(other, self._endpoint(peer_address(runtime_dir, other)))
             for other in range(workers)
@@ -155,7 +161,8 @@ class PeerPlane:
         self.peers = Peers(slot, homes, plane.poller, plane.timers, self._values, plane.observer.event)
         self.gate = PeerGate(self.peers, plane.poller, self._values)
         self._take_routes()
-        self.listener = self._listen(runtime_dir, slot)
+        self.listener: Listener | None = None
+        self._bind()
 
     def _take_routes(self) -> None:
         config = self._plane.config
@@ -187,20 +194,54 @@ class PeerPlane:
             pool=Pool(settings, plane.poller, values, self._total),
         )
 
-    def _listen(self, runtime_dir: Path, slot: int) -> Listener | None:
+    def _bind(self) -> bool:
+        """Bind, and take what comes there; tell whether that went well, and say why not."""
         plane = self._plane
         try:
-            sock = bind_peer(runtime_dir, slot)
+            sock = bind_peer(self._runtime_dir, self._slot)
         except OSError as error:
             plane.observer.event(
                 "cache-peer-not-bound",
                 "warning",
-                address=peer_address(runtime_dir, slot),
+                address=peer_address(self._runtime_dir, self._slot),
                 errno=error.errno,
                 reason=error.strerror or str(error),
-                next="the other workers ask the origin for what this one is at home for",
+                next="the other workers ask the origin for what this one is at home for; "
+                f"another try in {RETRY_SECONDS:g} s",
             )
-            return None
+            return False
+        if self.listener is None:
+            self.listener = self._listener(sock)
+            plane.listeners.append(self.listener)
+        else:
+            self.listener.replace(sock)
+        return True
+
+    def _look(self, now: float) -> None:
+        """Bind anew where the socket's file is gone: nobody could reach us. `now` is loop time."""
+        started = any(listener.is_started for listener in self._plane.listeners)
+        if now < self._look_at or not started:
+            return
+        self._look_at = now + LOOK_SECONDS
+        address = peer_address(self._runtime_dir, self._slot)
+        before = self.listener
+        if before is not None and os.path.lexists(address):
+            return
+        if not self._bind():
+            self._look_at = now + RETRY_SECONDS
+            return
+        if before is None and self.listener is not None:
+            self.listener.start()
+        self._plane.observer.event(
+            "cache-peer-bound",
+            "warning",
+            address=address,
+            reason="it could not be bound before" if before is None else "its file had been removed",
+            next="the other workers reach this one again",
+        )
+
+    def _listener(self, sock: socket.socket) -> Listener:
+        plane = self._plane
         limits = [table.limits.head for table in plane.config.listener]
         return Listener(
             "peers",
@@ -220,7 +261,8 @@ class PeerPlane:
         )
 
     def sweep(self, now: float) -> None:
-        """Once in a while: give signs, and let the counters know. `now` is loop time."""
+        """Once in a while: give signs, look after the socket, let the counters know. `now` is loop time."""
         self.gate.sweep(now)
+        self._look(now)
         self._values[CACHE_PEERS_REFUSED] += self._uncounted[REFUSED_CONNECTIONS]
         self._uncounted[REFUSED_CONNECTIONS] = 0

@@ -317,6 +317,25 @@ class Listener(Pollable, Introduced, ProtocolHost):
         self.limits.leave(network)
         self._values[CONNECTIONS_OPEN] -= 1
 
+    @property
+    def is_started(self) -> bool:
+        """Whether it accepts, or rests from that."""
+        return self.accepting or self.rest_until > 0.0
+
+    def replace(self, sock: socket.socket, backlog: int = 4096) -> None:
+        """Accept from `sock`, of the same family, in place of one that nobody reaches; open connections go on."""
+        accepting = self.accepting
+        if accepting:
+            self._poller.remove(self._fd)
+        self._sock.close()
+        self._sock = sock
+        self._fd = sock.fileno()
+        sock.setblocking(False)
+        if self.is_started:
+            sock.listen(backlog)
+        if accepting:
+            self._poller.add(self._fd, self, READ)
+
     def close(self) -> None:
         """Stop accepting for good; open connections go on."""
         if self.accepting:

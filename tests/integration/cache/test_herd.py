@@ -1,8 +1,10 @@
 """One request to the origin for all workers together, through a gate of two."""
 
 import asyncio
+import itertools
 import os
 import re
+import shutil
 import signal
 import socket
 import time
@@ -395,6 +397,25 @@ def test_what_a_worker_answers_another(gate, story):
             assert (head.status, head.get("headgate-peer"), body) == (503, f"alone {why}", b"")
     assert settled(gate) == seen, "no client has asked for anything"
     assert not any(line.get("path") == here for line in gate.access_lines())
+
+
+def test_workers_whose_sockets_were_removed_are_asked_again(gate, story):
+    shutil.rmtree(gate.runtime / "peers")
+    for slot in (0, 1):
+        address = str(gate.runtime / "peers" / str(slot))
+        wait_for(
+            "the socket",
+            lambda address=address: [e for e in gate.events("cache-peer-bound") if e["address"] == address],
+        )
+        before, paths = workers_asked(gate), itertools.count()
+
+        def is_asked(slot=slot, before=before, paths=paths):
+            path = path_at(slot, f"/removed-{slot}-{next(paths)}")
+            story.tell(path, b"back", LIVES)
+            assert {client.body for client in asyncio.run(answered(gate, path, 20))} == {b"back"}
+            return workers_asked(gate) > before
+
+        wait_for("an answer of the home", is_asked)
 
 
 def test_one_connection_of_workers_more_than_there_is_room_for(gate, story):
