@@ -6,6 +6,7 @@ import re
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 import urllib.request
 from collections.abc import Iterator
@@ -16,6 +17,8 @@ from bench.proxies import end_tree, free_port
 from headgate.testing.pki import Authority
 
 START_LIMIT: Final = 60.0
+SETTLE_LIMIT: Final = 30.0
+_STARTING: Final = threading.Lock()
 _SAMPLE: Final = re.compile(r"^headgate_(\w+)\{?([^}]*)\}? ([0-9.e+]+)$", re.MULTILINE)
 _CONFIG: Final = """
 workers = 1
@@ -82,6 +85,10 @@ class Server:
     def counters(self) -> dict[str, float]:
         """Return the counters that the server publishes."""
         return {}
+
+    def settle(self) -> None:
+        """Wait until counters tell of all that was before."""
+        time.sleep(1.0)
 
     def write_certificate(self) -> Path:
         """Write a certificate with its key."""
@@ -156,6 +163,15 @@ class Headgate(Server):
                 found[f"{name}{{{rest}}}" if rest else name] = float(value)
         return found
 
+    def settle(self) -> None:
+        """Wait until the worker has published twice: once more than it may have been about to."""
+        end = time.monotonic() + SETTLE_LIMIT
+        wanted = self.counters()["process_published_total"] + 2
+        while self.is_alive() and self.counters()["process_published_total"] < wanted:
+            if time.monotonic() > end:
+                raise RuntimeError(f"no counters for {SETTLE_LIMIT:g} s: {self._output()[-2000:]}")
+            time.sleep(0.05)
+
 
 class Aioquic(Server):
     """A server of aioquic, as its documentation has it."""
@@ -173,9 +189,15 @@ class Aioquic(Server):
 def running(name: str, core: int, other_core: int, version: str = "h3") -> Iterator[Server]:
     """Run a server by its name in a folder of its own."""
     with tempfile.TemporaryDirectory(prefix="headgate-attack-") as folder:
-        server = {"headgate": Headgate, "aioquic": Aioquic}[name](name, Path(folder), core, version)
+        kind = {"headgate": Headgate, "aioquic": Aioquic}[name]
+        with _STARTING:  # two at a time might pick the same free port
+            server = kind(name, Path(folder), core, version)
+            try:
+                server.start(other_core)
+            except BaseException:
+                server.stop()
+                raise
         try:
-            server.start(other_core)
             yield server
         finally:
             server.stop()

@@ -63,6 +63,17 @@ def test_what_is_wrong(server, changes, said):
     assert said in wrong
 
 
+def test_only_what_did_not_come_about_may_come_about_in_more_time(server):
+    def row(*wrong):
+        return attack.Row("pings", wrong=list(wrong))
+
+    short = judged(server, closes={}) + judged(server, counters={})
+    assert attack.was_too_short(row(*short))
+    assert not attack.was_too_short(row())
+    for changes in ({"closes": {"QUIC 0x1": 1}}, {"memory_peak": 16.1}, {"reconnected": 1}):
+        assert not attack.was_too_short(row(*short, *judged(server, **changes)))
+
+
 def test_an_attack_that_never_came_about_is_wrong(server):
     for name, one in ATTACKS.items():
         row = attack.Row(name, one.takes)
