@@ -73,7 +73,7 @@ _REASONS: Final = {
 def parse_request(event: Request) -> SmallRequest:
     """Split the target of a request; an absolute-form target loses its origin. Raises `ValueError`."""
     target = event.target.decode("ascii")
-    if "://" in target:
+    if not target.startswith("/") and "://" in target:  # a query may have a URL in it, slashes and all
         target = "/" + target.split("://", 1)[1].partition("/")[2]
     if not target.startswith("/"):
         raise ValueError(f"the target {target[:40]!r} is no path")

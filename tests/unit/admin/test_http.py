@@ -96,6 +96,25 @@ def test_answers_and_keeps_the_connection(run):
     run(main())
 
 
+def test_a_url_in_the_query_may_have_its_slashes(run):
+    """RFC 3986 section 3.4; a target that begins with a scheme is in absolute form (RFC 9112 section 3.2.2)."""
+
+    async def main():
+        async with Served() as served:
+            for target in (
+                b"/purge?prefix=http://a.example/b/&soft=true",
+                b"http://x/purge?url=http://a.example/b/",
+            ):
+                await served.exchange(get(target))
+            assert [request.path for request in served.requests] == ["/purge", "/purge"]
+            assert [request.query for request in served.requests] == [
+                {"prefix": "http://a.example/b/", "soft": "true"},
+                {"url": "http://a.example/b/"},
+            ]
+
+    run(main())
+
+
 def test_requests_behind_a_slow_one_wait_their_turn(run):
     async def main():
         async with Served() as served:
