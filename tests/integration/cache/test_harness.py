@@ -10,7 +10,7 @@ import subprocess
 from contextlib import contextmanager
 
 import pytest
-from tests.integration.cache import peers, suite
+from tests.integration.cache import compare, peers, suite
 
 PUBLISHED = """
 import fs from 'node:fs'
@@ -29,6 +29,14 @@ for (const suite of suites) {
 }
 console.log(JSON.stringify(found))
 """
+
+
+@pytest.mark.parametrize(
+    ("version", "is_so"),
+    [("compiled 9/9", True), ("compiled 8/9", False), ("compiled 9/91", False), ("pure", False)],
+)
+def test_results_are_those_of_a_compiled_gate(version, is_so):
+    assert compare.is_compiled(f"headgate 0.1.0, {version}") is is_so
 
 
 @pytest.fixture(scope="module")
