@@ -53,6 +53,8 @@ class Profile:
     # Where answers are stored: "memory", "disk", or "" for not at all; and octets of memory for that, in MiB.
     cache: str = ""
     cache_mib: int = 64
+    # Processes that serve; rivals have one.
+    workers: int = 1
     # What the first port does instead of HTTP: "tcp" (passes connections on), or "connect" (a forward proxy; rivals
     # pass connections on).
     relay: str = ""
@@ -273,7 +275,7 @@ def headgate_config(job: Job) -> str:
     lines = [
         f'state_dir = "{job.directory}/state"',
         f'runtime_dir = "{job.directory}/run"',
-        "workers = 1",
+        f"workers = {job.profile.workers}",
         f'log = {{ access = "{access}" }}',
     ]
     if job.profile.relay:

@@ -5,7 +5,7 @@ from typing import Final
 from bench.load import FIFTEEN_FIELDS
 from bench.rows.asgi import Asgi
 from bench.rows.base import Row
-from bench.rows.cache import Hit, HitH2, ManyStored, Miss
+from bench.rows.cache import Hit, HitH2, ManyStored, Miss, MissTwo
 from bench.rows.cache_disk import IndexMemory, StartStored
 from bench.rows.h2 import H2Requests, IdleH2, OpenStreams
 from bench.rows.h3 import Garbage, H3Handshake, H3Requests, IdleH3
@@ -55,6 +55,8 @@ ROWS: Final[tuple[Row, ...]] = (
     HitH2(),
     Miss("miss", "miss that is not stored", goal=1.1, path="/no-store/"),
     Miss("miss-stored", "miss that is stored", goal=1.4, path="/stored/"),
+    MissTwo("miss-2w", "miss that is not stored, 2 workers", goal=1.1, path="/no-store/"),
+    MissTwo("miss-stored-2w", "miss that is stored, 2 workers", goal=1.4, path="/stored/"),
     ManyStored(1_000_000),
     Hit("hit-1m", "hit, 1 MiB from disk", goal=1.3, path="/stored/1m", connections=16, cache="disk"),
     StartStored(1_000_000),

@@ -116,6 +116,16 @@ class Miss(SelfCompared):
         return sample
 
 
+class MissTwo(Miss):
+    """The same with two workers, the CPU of both: what it costs that they make one request together."""
+
+    one = Profile(workers=2)
+    many = Profile(cache="memory", workers=2)
+
+    def lanes(self, proxies: list[Proxy]) -> list[Lane]:
+        return super().lanes([p for p in proxies if p.name == "headgate"])
+
+
 class ManyStored(CacheRow):
     """Hits spread evenly over very many stored answers, against hits spread over a thousand."""
 

@@ -7,7 +7,7 @@ from bench.cache_rivals import Varnish
 from bench.lab import Lane
 from bench.load import Load, LoadError, _numbered
 from bench.proxies import Haproxy, Headgate, Job, Nginx, Profile, headgate_config
-from bench.rows.cache import ManyStored, Miss, check_hits
+from bench.rows.cache import ManyStored, Miss, MissTwo, check_hits
 
 
 def job(root, **profile):
@@ -42,6 +42,9 @@ def test_misses_and_many_are_compared_with_the_same_proxy():
         "nginx caching",
     ]
     assert row.baseline("nginx caching") == "nginx"
+    alone, caching = MissTwo("m", "m", goal=1.1, path="/no-store/").lanes(proxies)
+    assert (alone.profile.workers, alone.profile.cache) == (2, "")
+    assert (caching.profile.workers, caching.profile.cache) == (2, "memory")
     few, many = ManyStored(1000).lanes(proxies)
     assert (few.label, many.label) == ("headgate", "headgate ×1000")
     assert isinstance(few, Lane)
