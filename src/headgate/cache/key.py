@@ -43,6 +43,12 @@ _UNRESERVED: Final = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz01234
 _HEX: Final = b"0123456789ABCDEFabcdef"
 
 
+def is_slice(key: bytes) -> bool:
+    """Whether a key is that of a slice: it is the last part, and no other part begins so."""
+    at = key.rfind(b"\n")
+    return at >= 0 and key.startswith(b"\nslice:", at)
+
+
 def method_is_stored(method: bytes) -> bool:
     """Whether a response to this method may be stored under the key of its target."""
     return method == b"GET"

@@ -31,6 +31,7 @@ from headgate.cache.ranges import (
     parse_range,
     select,
 )
+from headgate.cache.store.bodies import CheckedBody
 from headgate.engine.events import Request, Response
 
 # Pieces with gaps between them that one variant may consist of: a player that jumps about makes a dozen.
@@ -107,6 +108,13 @@ class PartialBody(Body):
                 return middle
         return -1
 
+    @property
+    def only(self) -> Body | None:
+        """All that is here, where that is one body from its first octet to its last; it stands at `starts[0]`."""
+        if len(self.bodies) != 1 or self.skips[0] != 0 or self.bodies[0].size != self.size:
+            return None
+        return self.bodies[0]
+
     def add(self, start: int, body: Body) -> bool:
         """Put `body` at `start`; of what is here already nothing changes. False: too many pieces, nothing was
         taken.
@@ -182,6 +190,32 @@ class PartialBody(Body):
         return self
 
 
+def body_at(start: int, body: Body) -> PartialBody:
+    """Return one part of something: `body`, from the octet `start` on."""
+    held = PartialBody()
+    held.add(start, body)
+    return held
+
+
+def only_body(variant: StoredResponse) -> Body | None:
+    """Return the body of a response, or of the one part of it that is here; None: there are several."""
+    body = variant.body
+    return body.only if isinstance(body, PartialBody) else body
+
+
+def change_body(variant: StoredResponse, body: Body) -> None:
+    """Let the octets of a response, or of the one part of it that is here, lie somewhere else."""
+    held = variant.body
+    variant.body = body_at(held.starts[0], body) if isinstance(held, PartialBody) else body
+
+
+def file_of(body: Body | None) -> CheckedBody | None:
+    """Return the file that has all of a body, be it a part of something; None: there is none, or more is needed."""
+    if isinstance(body, PartialBody):
+        body = body.only
+    return body if isinstance(body, CheckedBody) else None
+
+
 # -- sets of ranges
 
 
@@ -246,8 +280,7 @@ def set_partial(variant: StoredResponse, piece: Piece, body: Body, is_whole: boo
     promised = piece.end - piece.start
     if body.size == 0 or body.size > promised:
         return False
-    held = PartialBody()
-    held.add(piece.start, body)
+    held = body_at(piece.start, body)
     variant.status = 200
     variant.reason = b"OK"
     fields = variant.fields
@@ -271,8 +304,7 @@ def set_broken_off(variant: StoredResponse, body: Body, length: int) -> bool:
     """
     if variant.status != 200 or body.size == 0 or 0 <= length <= body.size or not strong_validator(variant):
         return False
-    held = PartialBody()
-    held.add(0, body)
+    held = body_at(0, body)
     fields = variant.fields
     fields.remove(b"content-length")
     variant.fields = fields

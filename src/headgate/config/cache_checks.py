@@ -25,7 +25,9 @@ def check_slice(location: Location, cache: Cache, own: RouteCache) -> Iterator[F
     if own.slice is None:
         if own.slice_prefetch:
             yield Finding((*location, "slice_prefetch"), "has no effect without slice")
-    elif own.slice > min(cache.max_object, own.max_object or cache.max_object):
+        return
+    most = max(cache.max_object, min(cache.disk_max_object, cache.disk // OBJECT_SHARE))
+    if own.slice > min(most, own.max_object or most):
         yield Finding((*location, "slice"), "is more than max_object")
 
 

@@ -26,14 +26,14 @@ from headgate.cache.conditional import (
     is_for_origin,
     not_modified_fields,
 )
-from headgate.cache.entry import NO_CACHE, KeyEntry, MemoryBody, StoredResponse
+from headgate.cache.entry import NO_CACHE, Body, KeyEntry, MemoryBody, StoredResponse
 from headgate.cache.fill import Fill
 from headgate.cache.home import NOT_STORED, UNSUITED
 from headgate.cache.invalidation import is_safe, targets
 from headgate.cache.key import primary_key
 from headgate.cache.narrowing import narrow
 from headgate.cache.outcome import BYPASS, EXPIRED, MISS, UNCACHEABLE, cache_status, is_hit
-from headgate.cache.partial import Piece, combine, holds, replaces, set_broken_off, set_partial
+from headgate.cache.partial import Piece, combine, file_of, holds, replaces, set_broken_off, set_partial
 from headgate.cache.policy import Policy
 from headgate.cache.reuse import (
     FETCH,
@@ -538,7 +538,7 @@ class CacheHandler(Handler):
         `is_whole`: its content came to its end. Returns what has the content now, stored or not.
         """
         asked = request.fields.get(b"range") or b""
-        if not set_partial(stored, piece, fill.body(), is_whole, asked):
+        if fill.spooled or not set_partial(stored, piece, fill.body(), is_whole, asked):
             return stored
         store = self.cache.store
         if store.is_outdated(stored.key, stored.tags, stored.generation, stored.request_time):
@@ -554,6 +554,12 @@ class CacheHandler(Handler):
         elif old is None or replaces(old, stored):
             self.cache.keep(stored)
         return stored
+
+    def keep_slice(self, stored: StoredResponse, piece: Piece, fill: Fill, *, on_disk: bool) -> None:
+        """Store a slice that has all come in, where a whole response would be; its key is its own."""
+        body: Body = fill.upload if fill.upload is not None else fill.body()
+        if set_partial(stored, piece, body, True, b""):
+            self.cache.keep_fill(stored, fill, on_disk=on_disk)
 
     def drop(self, client: Exchange) -> None:
         """Forget what would answer this request: it is of no use to its client."""
@@ -620,12 +626,15 @@ class CacheHandler(Handler):
     def _is_there(self, variant: StoredResponse) -> bool:
         """Tell whether content can be read; where it cannot, the response is not stored any more."""
         body = variant.body
-        return not isinstance(body, CheckedBody) or self.cache.is_there(variant, body)
+        file = (
+            body if isinstance(body, CheckedBody) else file_of(body) if variant.ranges is not None else None
+        )
+        return file is None or self.cache.is_there(variant, file)
 
     def _find_another(self, client: Exchange, lost: StoredResponse, now: float) -> StoredResponse | None:
         """The file of what was to answer is gone: another worker may have put another in its place."""
-        body = lost.body
-        if isinstance(body, CheckedBody) and body.is_bad:
+        body = file_of(lost.body)
+        if body is not None and body.is_bad:
             return None  # the index may have it until the writer has heard
         decision = decide(client.request, self.cache.find(self._key_of(client)), self.policy, now)
         variant = decision.variant

@@ -13,6 +13,7 @@ from headgate.cache.entry import KeyEntry, StoredResponse
 from headgate.cache.fill import Fill
 from headgate.cache.key import MAX_KEY
 from headgate.cache.memory import MemoryStore
+from headgate.cache.partial import change_body
 from headgate.cache.purges import MAX_PURGES, URL, url_of
 from headgate.cache.store.bodies import CheckedBody
 from headgate.cache.vary import MAX_VARY_NAMES
@@ -202,16 +203,16 @@ class Cache:
             if fill.spooled:
                 self.values[CACHE_REFUSED] += 1
                 return
-            stored.body = fill.body()
+            change_body(stored, fill.body())
             self.keep(stored, on_disk=on_disk)
             return
         in_file: CheckedBody | None = None
         if self.disk is not None:
             in_file = self.disk.finish(fill, stored)
         if not fill.spooled:
-            stored.body = fill.body()
+            change_body(stored, fill.body())
         elif in_file is not None:
-            stored.body = in_file
+            change_body(stored, in_file)
         else:
             self.values[CACHE_REFUSED] += 1
             return

@@ -17,7 +17,9 @@ from typing import Final, final
 
 from headgate.cache.entry import SOFT_PURGED, KeyEntry, MemoryBody, StoredResponse
 from headgate.cache.fill import Fill
+from headgate.cache.key import is_slice
 from headgate.cache.memory import MemoryStore
+from headgate.cache.partial import file_of, only_body
 from headgate.cache.purges import EVERYTHING, GONE, KEEP, url_of
 from headgate.cache.store.bodies import CheckedBody
 from headgate.cache.store.disk import DiskStore
@@ -94,13 +96,15 @@ class DiskTier:
     # -- storing
 
     def store(self, variant: StoredResponse) -> None:
-        """Have a complete response written, new or changed, if it is worth it."""
-        if not variant.is_complete or variant.ranges is not None or not self._may_have(variant):
+        """Have a complete response or a slice written, new or changed, if it is worth it."""
+        is_part = not variant.is_complete or variant.ranges is not None
+        if (is_part and not is_slice(variant.key)) or not self._may_have(variant):
             return
-        if isinstance(variant.body, MemoryBody):
+        body = only_body(variant)
+        if isinstance(body, MemoryBody):
             self._send(variant, None)
-        elif isinstance(variant.body, CheckedBody):
-            self._send(variant, variant.body.content())
+        elif isinstance(body, CheckedBody):
+            self._send(variant, body.content())
 
     def _send(self, variant: StoredResponse, content: FileContent | None) -> bool:
         """Tell the writer of a response; False: it was not told."""
@@ -260,8 +264,8 @@ class DiskTier:
 
 def _is_whole(variant: StoredResponse) -> bool:
     """Tell whether the first octets can be read, where content is in a file."""
-    body = variant.body
-    if not isinstance(body, CheckedBody):
+    body = file_of(variant.body)
+    if body is None:
         return True
     try:
         body.read(0, 1)

@@ -26,9 +26,10 @@ from headgate.cache.entry import StoredResponse
 from headgate.cache.partial import piece_of
 from headgate.cache.ranges import Part, parse_range, select
 from headgate.connection.exchange import Exchange
-from headgate.counters import CACHE_FIRST, CACHE_SLICES_BROKEN, CACHE_SLICES_DROPPED
+from headgate.counters import CACHE_FIRST, CACHE_SENDFILE, CACHE_SLICES_BROKEN, CACHE_SLICES_DROPPED
 from headgate.engine.events import Request, Response
 from headgate.http.fields import RANGE, Fields
+from headgate.net.transport import NOT_SENT
 from headgate.proxy.on_behalf import context_of, exchange_for, tell
 from headgate.proxy.partial import range_head
 from headgate.proxy.serving import PIECE
@@ -156,7 +157,8 @@ class Download:
         self.state = OVER
         self._leave_all()
 
-    def _abort(self, reason: str) -> None:
+    def break_off(self, reason: str) -> None:
+        """The rest will not come: the client sees that its answer is cut short."""
         self.state = OVER
         self._leave_all()
         client = self.client
@@ -181,7 +183,7 @@ class Download:
         head = wanted.head
         if head is None:
             if wanted.failure:
-                self._abort(wanted.failure)
+                self.break_off(wanted.failure)
             return
         if head.status == 206:
             self._start(wanted, head)
@@ -313,7 +315,7 @@ class Download:
                 written += len(data)
                 if written < PIECE:
                     continue
-            elif self.at >= self.end and not self.parts:
+            elif self.at >= self.end and not self.parts and not self.tail:
                 self._finish()
                 return
             if written:
@@ -323,6 +325,45 @@ class Download:
             if written < PIECE:
                 return
             written = 0
+
+    def is_turn(self, wanted: Slice) -> bool:
+        """Tell whether the next octets of the client are of this slice, and all before them are written."""
+        return (
+            self.state == SENDING
+            and not self.is_stalled
+            and self.at < self.end
+            and self.at // self.size == wanted.index
+            and wanted.held == 0
+            and self.slices.get(wanted.index) is wanted
+            and wanted.start <= self.at - wanted.index * self.size
+        )
+
+    def send_file(self, wanted: Slice, descriptor: int, at: int, size: int) -> int:
+        """Let a file's octets [at, at + size), the next ones of a slice, go to the client: see `Downstream`."""
+        if self.state == LOOKING:
+            self.pump()  # the head goes first
+        if not self.is_turn(wanted):
+            return 0
+        if not self._is_good(wanted):
+            self.pump()
+            return 0
+        before = min(self.at - wanted.index * self.size - wanted.start, size)
+        most = min(size - before, self.end - self.at)
+        wanted.skip(before)
+        self.handler.cache.values[CACHE_SENDFILE] -= before  # whoever sends counts what is taken
+        if most == 0:
+            return before
+        sent = self.client.downstream.send_file(descriptor, at + before, most)
+        if sent == NOT_SENT:
+            wanted.skip(-before)
+            self.handler.cache.values[CACHE_SENDFILE] += before
+            return NOT_SENT
+        wanted.skip(sent)
+        self.at += sent
+        self.is_stalled = sent < most
+        if self.at >= self.end:
+            self.pump()
+        return before + sent
 
     def _next(self) -> bytes:
         """Return what comes next, b"" while it is not there."""
@@ -335,8 +376,12 @@ class Download:
             tail = self.tail
             self.tail = b""
             return tail
-        index = self.at // self.size
+        before = self.at
+        index = before // self.size
         self._look_ahead(index)
+        if self.at != before:
+            self._again = True  # some of it has gone out as a file
+            return b""
         wanted = self.slices.get(index)
         if wanted is None or self.state != SENDING or not self._is_good(wanted):
             return b""
@@ -347,7 +392,7 @@ class Download:
             if self.at >= min((index + 1) * self.size, self.length):
                 self._leave_done(wanted)
         elif wanted.failure or wanted.is_over:
-            self._abort(wanted.failure or "slice-short")
+            self.break_off(wanted.failure or "slice-short")
         return data
 
     def _leave_done(self, wanted: Slice) -> None:
@@ -375,7 +420,7 @@ class Download:
         head = wanted.head
         if head is None:
             if wanted.failure:
-                self._abort(wanted.failure)
+                self.break_off(wanted.failure)
             return False
         if self._described(wanted, head) is not None:
             wanted.is_checked = True
@@ -393,7 +438,7 @@ class Download:
         values[CACHE_SLICES_BROKEN] += 1
         if is_other:
             self.handler.purge(self.client)
-        self._abort("slice-changed" if is_other else "slice-failed")
+        self.break_off("slice-changed" if is_other else "slice-failed")
         return False
 
     def _pass(self) -> None:
@@ -412,6 +457,6 @@ class Download:
         if wanted.is_over:
             self._finish()
         elif wanted.failure:
-            self._abort(wanted.failure)
+            self.break_off(wanted.failure)
         else:
             downstream.flush()

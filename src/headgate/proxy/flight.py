@@ -389,7 +389,8 @@ class Flight(Downstream, ReaderOwner):
             fill.append(data)
             return
         stored = self.stored
-        if fill.upload is None and stored is not None and self.piece is None and not self._has_tried_disk:
+        is_apart = self.piece is not None and self.slice < 0
+        if fill.upload is None and stored is not None and not is_apart and not self._has_tried_disk:
             self._has_tried_disk = True
             disk.begin(fill, stored, self.handler.policy.max_object)
         if fill.upload is not None:
@@ -637,8 +638,12 @@ class Flight(Downstream, ReaderOwner):
         self.stored = None
         if stored is None or not fill.keeps:
             return None
-        if self.piece is not None:
-            return self.handler.keep_part(stored, self.asked, self.piece, fill, is_whole)
+        piece = self.piece
+        if piece is not None and self.slice >= 0 and is_whole and fill.size == piece.end - piece.start:
+            self.handler.keep_slice(stored, piece, fill, on_disk=self.home_outcome < 0)
+            return stored
+        if piece is not None:
+            return self.handler.keep_part(stored, self.asked, piece, fill, is_whole)
         if is_whole:
             self.handler.keep(stored, fill, on_disk=self.home_outcome < 0)
         else:

@@ -9,7 +9,7 @@ import secrets
 from typing import Final, final
 
 from headgate.cache.entry import StoredResponse
-from headgate.cache.partial import answer
+from headgate.cache.partial import answer, file_of
 from headgate.cache.ranges import (
     PARTIAL,
     UNSATISFIABLE,
@@ -80,6 +80,7 @@ def begin_range(reader: Reader, variant: StoredResponse, fields: Fields) -> bool
         if held is None:
             return False
         selection = held
+        reader.file = file_of(variant.body)
     elif variant.status != 200 or length < 0:
         return False
     else:

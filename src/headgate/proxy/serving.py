@@ -16,6 +16,7 @@ from mypy_extensions import trait
 from headgate.cache.entry import Body, StoredResponse
 from headgate.cache.fill import Fill
 from headgate.cache.memory import MemoryStore
+from headgate.cache.partial import PartialBody, file_of
 from headgate.cache.ranges import Part
 from headgate.cache.store.bodies import CheckedBody, OpenFile
 from headgate.connection.exchange import Exchange
@@ -178,12 +179,16 @@ class Reader:
         left = self.end - self.at
         if left < LEAST_SENT:
             return False
+        place = self.at
+        body = self.body
+        if isinstance(body, PartialBody):
+            place -= body.starts[0]
         try:
-            size = file.ready(self.at, left)
+            size = file.ready(place, left)
         except OSError:
             self.break_off("cache-read")
             return True
-        sent = self.exchange.downstream.send_file(file.descriptor, self.at, size)
+        sent = self.exchange.downstream.send_file(file.descriptor, place, size)
         if sent == NOT_SENT:
             self.file = None
             return False
@@ -197,10 +202,10 @@ class Reader:
     def _stall(self) -> None:
         """The client takes no more for now."""
         self.is_stalled = True
-        body = self.body
-        if isinstance(body, CheckedBody):
+        file = file_of(self.body)
+        if file is not None:
             if self.held is None:
-                self.held = body.hold()
+                self.held = file.hold()
             return
         if self.store is not None and self.variant is not None:
             self.borrow(self.store, self.variant, 0)

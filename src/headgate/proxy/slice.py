@@ -12,6 +12,7 @@ from headgate.cache.fill import WINDOW
 from headgate.connection.exchange import Downstream, Exchange
 from headgate.engine.events import Response
 from headgate.http.fields import Fields
+from headgate.net.transport import NOT_SENT
 from headgate.proxy.on_behalf import NOBODY
 
 if TYPE_CHECKING:
@@ -34,6 +35,7 @@ class Slice(Downstream):
         self.start = 0  # the place in the slice of the first octet that is still held
         self.held = 0
         self.is_full = False
+        self.waits = False  # to send a file, until it is its turn
         self._chunks: list[bytes] = []
         self._first = 0
 
@@ -55,6 +57,27 @@ class Slice(Downstream):
         self.download.pump()
         self.is_full = self.held > WINDOW and not self.is_over
         return not self.is_full
+
+    def send_file(self, descriptor: int, at: int, size: int) -> int:
+        """Send octets of a file to the client at once, without holding any of them."""
+        download = self.download
+        total = 0
+        while True:
+            sent = download.send_file(self, descriptor, at + total, size - total)
+            if sent == NOT_SENT:
+                if total == 0:
+                    return NOT_SENT
+                download.break_off("cache-read")
+                return total
+            total += sent
+            if total == size or not download.is_turn(self):
+                break
+        self.waits = total < size
+        return total
+
+    def skip(self, size: int) -> None:
+        """So many octets more have gone by: the client has them, or does not want them."""
+        self.start += size
 
     def abort(self, reason: str) -> None:
         self.failure = reason
@@ -83,8 +106,10 @@ class Slice(Downstream):
     def go_on(self) -> None:
         """Let more come, where it had to wait."""
         exchange = self.exchange
-        if self.is_full and self.held <= WINDOW and exchange is not None:
+        may_send = self.waits and self.download.is_turn(self)
+        if exchange is not None and (may_send or (self.is_full and self.held <= WINDOW)):
             self.is_full = False
+            self.waits = False
             handler = exchange.handler
             if handler is not None:
                 handler.downstream_drained(exchange)
@@ -96,6 +121,7 @@ class Slice(Downstream):
         self._chunks = []
         self.held = 0
         self.is_full = False
+        self.waits = False
         if exchange is not None:
             handler = exchange.handler
             exchange.downstream = NOBODY

@@ -18,7 +18,8 @@ from typing import Final
 
 import lmdb
 
-from headgate.cache.entry import SOFT_PURGED, MemoryBody, StoredResponse
+from headgate.cache.entry import SOFT_PURGED, Body, MemoryBody, StoredResponse
+from headgate.cache.partial import body_at, only_body
 from headgate.cache.purges import EVERYTHING, GONE, KEEP, Purges
 from headgate.cache.store import layout, messages
 from headgate.cache.store.admission import Admission
@@ -158,14 +159,21 @@ class DiskStore:
             return None
         if verdict != KEEP:
             variant.flags |= SOFT_PURGED
+        body = self._body(record)
+        if variant.ranges is not None:
+            if len(variant.ranges) != 1 or variant.ranges[0][1] - variant.ranges[0][0] != body.size:
+                raise CorruptError("a part is not as long as it says")
+            body = body_at(variant.ranges[0][0], body)
+        variant.body = body
+        return variant
+
+    def _body(self, record: Record) -> Body:
         if record.file is None:
-            variant.body = MemoryBody([record.content] if record.content else [])
-            return variant
+            return MemoryBody([record.content] if record.content else [])
         path = file_path(self.root, record.file.name.decode())
         if os.stat(path).st_size != record.file.size:
             raise CorruptError(f"{path} is not {record.file.size} octets long")
-        variant.body = CheckedBody(path, record.file, self.files)
-        return variant
+        return CheckedBody(path, record.file, self.files)
 
     def has(self, key: bytes) -> bool:
         """Tell whether there is anything under a key, good or not."""
@@ -188,7 +196,7 @@ class DiskStore:
         True: the writer has it, and will store it unless the disk is against it.
         """
         if file is None and content is None:
-            body = variant.body
+            body = only_body(variant)
             if not isinstance(body, MemoryBody) or body.size > messages.SMALL_CONTENT:
                 return False
             content = b"".join(body.chunks)
