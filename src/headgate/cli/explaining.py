@@ -64,6 +64,8 @@ def explain_url(
     known = [row for row in rows if not row.get("error")]
     if known:
         _print_route(out, known[0], f"{method} {url}")
+        if said := home_said(rows):
+            out.print(said)
     if is_running or rows[0].get("reason") or not rows[0].get("cached"):
         _print_workers(out, rows)
     if not is_running:
@@ -97,6 +99,23 @@ def _print_route(out: Console, row: dict[str, object], asked: str) -> None:
     out.print(
         f"{len(policy) - len(set_by)} more have their defaults (docs/configuration.md; --json shows them)"
     )
+
+
+def home_said(rows: list[dict[str, object]]) -> str:
+    """Say which worker the others ask for this key, where they do, and whether they reach it."""
+    homes = {row["worker"]: home for row in rows if isinstance(home := row.get("home"), dict)}
+    if not homes:
+        return ""
+    number = next(iter(homes.values()))["worker"]
+    text = f"at home in worker {number}"
+    if any(row["worker"] == number and row.get("error") for row in rows):
+        return f"{text}, which gives no answer: the others ask the origin"
+    lost = [f"worker {slot} ({home['why']})" for slot, home in homes.items() if not home["reachable"]]
+    if lost:
+        return f"{text}, which is not reached by {', '.join(lost)}: the origin is asked"
+    if not any(home["asked"] for home in homes.values()):
+        return f"{text}, which is not asked for such a request"
+    return f"{text}, which the others ask and reach"
 
 
 def _print_workers(out: Console, rows: list[dict[str, object]]) -> None:

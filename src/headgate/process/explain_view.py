@@ -1,4 +1,7 @@
-"""What a worker answers to `headgate explain`: listener and route of a request, and what its cache would do."""
+"""What a worker answers to `headgate explain`: listener and route of a request, and what its cache would do.
+
+Where workers ask one another, also which of them is at home for its key.
+"""
 
 import time
 from typing import cast
@@ -33,4 +36,7 @@ def _explained(plane: DataPlane, message: Message) -> dict[str, object]:
         handler = handler.inner
     if isinstance(handler, CacheHandler):
         found |= explain(handler, asked.request, asked.secure, time.time(), hop)
+        if plane.peers is not None and found["key"]:
+            key = str(found["key"]).encode("latin-1")
+            found["home"] = plane.peers.home(key, handler.number, asked.request)
     return found

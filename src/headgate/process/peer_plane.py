@@ -16,6 +16,8 @@ from hashlib import blake2b
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from headgate.cache.home import RESTING, home_of
+from headgate.cache.purges import url_of
 from headgate.config.model import Config
 from headgate.config.route import Route
 from headgate.config.upstream import Upstream
@@ -25,8 +27,10 @@ from headgate.connection.exchange import Exchange
 from headgate.connection.observer import DownstreamObserver
 from headgate.connection.settings import ConnectionSettings
 from headgate.connection.stream_driver import StreamDriver
-from headgate.counters import CACHE_PEERS_REFUSED, REFUSED_CONNECTIONS, SIZE
+from headgate.counters import CACHE_ALONE, CACHE_PEERS_REFUSED, REFUSED_CONNECTIONS, SIZE
+from headgate.engine.events import Request
 from headgate.engine.h1.grammar import MAX_FIELDS
+from headgate.http.fields import CACHING
 from headgate.http.forwarded import Forwarder
 from headgate.http.networks import Networks
 from headgate.net.dialer import Dialer
@@ -108,6 +112,16 @@ def bind_peer(runtime_dir: Path, slot: int) -> socket.socket:
         sock.close()
         raise
     return sock
+
+
+def _unreached(address: str) -> str:
+    """Connect as one who asks does; return why that fails, or nothing."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK) as sock:
+        try:
+            sock.connect(address)
+        except OSError as error:
+            return error.strerror or str(error)
+    return ""
 
 
 def _looks_at_client(upstream: Upstream) -> bool:
@@ -259,6 +273,16 @@ class PeerPlane:
             forwarder=Forwarder(Networks(())),
             values=self._uncounted,
         )
+
+    def home(self, key: bytes, route: int, request: Request) -> dict[str, object]:
+        """Tell which worker is at home for a key, whether it would be asked from here, and whether it is reached."""
+        slot = home_of(url_of(key), len(self.peers.homes))
+        peer = self.peers.homes[slot]
+        asks = self.peers.idle.get(route, 0.0) > 0.0 and not request.fields.flags & CACHING
+        why = _unreached(peer_address(self._runtime_dir, slot))
+        if not why and peer is not None and peer.rest_until > self._plane.poller.now:
+            why = CACHE_ALONE[RESTING]
+        return {"worker": slot, "asked": asks and peer is not None, "reachable": not why, "why": why}
 
     def sweep(self, now: float) -> None:
         """Once in a while: give signs, look after the socket, let the counters know. `now` is loop time."""

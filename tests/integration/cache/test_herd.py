@@ -432,3 +432,34 @@ def test_one_connection_of_workers_more_than_there_is_room_for(gate, story):
         for sock in others:
             sock.close()
     time.sleep(REST_SECONDS)
+
+
+def homes(gate, path, *fields):
+    rows = AdminClient(gate.runtime / "admin.sock").explain(url_of(path).decode(), "GET", list(fields))
+    return [row["home"] for row in rows]
+
+
+def test_explain_names_the_home_of_a_key_and_whether_it_is_reached(gate, story):
+    time.sleep(REST_SECONDS)
+    for slot in (0, 1):
+        path = path_at(slot, "/told")
+        there = {"worker": slot, "reachable": True, "why": ""}
+        # Worker by worker: the home asks nobody.
+        assert homes(gate, path) == [{**there, "asked": slot != 0}, {**there, "asked": slot != 1}]
+        assert homes(gate, path, "Cache-Control: no-cache") == [{**there, "asked": False}] * 2
+    done = gate.run("explain", url_of(path).decode())
+    assert "at home in worker 1, which the others ask and reach" in done.stdout
+
+
+def test_explain_says_that_a_home_is_not_reached(gate, story):
+    path = path_at(1, "/lost")
+    place = gate.runtime / "peers" / "1"
+    place.rename(gate.runtime / "peers" / "kept")
+    place.touch()  # something else of that name: nobody binds it anew
+    try:
+        lost = {"worker": 1, "reachable": False, "why": "Connection refused"}
+        assert homes(gate, path) == [{**lost, "asked": True}, {**lost, "asked": False}]
+        done = gate.run("explain", url_of(path).decode())
+        assert "at home in worker 1, which is not reached by worker 0 (Connection refused)" in done.stdout
+    finally:
+        (gate.runtime / "peers" / "kept").rename(place)

@@ -6,7 +6,7 @@ import pytest
 
 from headgate.admin.client import NoGateError
 from headgate.cache.outcome import REASONS, STORED
-from headgate.cli.explaining import RULES, explain_url
+from headgate.cli.explaining import RULES, explain_url, home_said
 from headgate.errors import HeadgateError
 
 
@@ -95,3 +95,35 @@ def test_neither_a_gate_nor_a_configuration(tmp_path, monkeypatch, file):
 def test_what_is_no_request_is_said_without_a_gate_too(file, url, fields):
     with pytest.raises(HeadgateError, match=r"begins with http|is not part of a request"):
         explain_url(file, None, url, "GET", fields, as_json=True)
+
+
+def home(asked, why=""):
+    return {"worker": 1, "asked": asked, "reachable": not why, "why": why}
+
+
+@pytest.mark.parametrize(
+    ("rows", "text"),
+    [
+        ([{"worker": 0}, {"worker": 1}], ""),
+        ([{"worker": 0, "error": "no answer in time"}], ""),
+        (
+            [{"worker": 0, "home": home(True)}, {"worker": 1, "home": home(False)}],
+            "at home in worker 1, which the others ask and reach",
+        ),
+        (
+            [{"worker": 0, "home": home(False)}, {"worker": 1, "home": home(False)}],
+            "at home in worker 1, which is not asked for such a request",
+        ),
+        (
+            [{"worker": 0, "home": home(True)}, {"worker": 1, "error": "no answer in time"}],
+            "at home in worker 1, which gives no answer: the others ask the origin",
+        ),
+        (
+            [{"worker": slot, "home": home(slot != 1, "resting" if slot != 1 else "")} for slot in range(3)],
+            "at home in worker 1, which is not reached by worker 0 (resting), worker 2 (resting): "
+            "the origin is asked",
+        ),
+    ],
+)
+def test_the_home_of_a_key_in_words(rows, text):
+    assert home_said(rows) == text
