@@ -313,8 +313,10 @@ class Flight(Downstream, ReaderOwner):
         size = max(response.body, 0)
         if storable and size > handler.most_in_memory():
             disk = self.cache.disk
-            if size > policy.max_object or disk is None or not disk.takes(self.key):
+            if size > policy.max_object or disk is None:
                 storable, why = False, TOO_LARGE
+            elif not disk.takes(self.key):
+                storable, why = False, NO_ROOM
             size = 0  # little of it is held
         if storable and not self.cache.has_room(size):
             storable, why = False, NO_ROOM
@@ -576,7 +578,9 @@ class Flight(Downstream, ReaderOwner):
             if fill is not None:
                 self._append(fill, data)
                 if not fill.keeps and self.stored is not None:
-                    self._too_large(TOO_LARGE)
+                    # What may be stored, and is no more, would be on a disk that does not take it now.
+                    has_failed = self.cache.disk is not None and fill.size <= self.handler.policy.max_object
+                    self._too_large(NO_ROOM if has_failed else TOO_LARGE)
         elif state == DISCARDING:
             self._discarded += len(data)
 

@@ -358,5 +358,10 @@ def test_a_disk_that_goes_away_costs_a_warning(gate, story):
     shutil.rmtree(gate.state / "cache")
     for path in ("/gone/1", "/gone/2"):
         story.tell(path, content, FRESH)
-        assert [ask(gate, path)[1] for _ in range(2)] == [content] * 2
+        replies = [ask(gate, path) for _ in range(2)]
+        assert [reply[1] for reply in replies] == [content] * 2
+        # That says nothing of the URL: whoever comes at the same time still waits for one request.
+        assert "known-uncacheable" not in replies[1][2]["cache-status"]
     assert {event["child"] for event in gate.events("child-exited")} == set()
+    wait_for("the access log", lambda: len(gate.access_lines()) == 4)
+    assert {line["cache_stored"] for line in gate.access_lines()} == {"no-room"}
