@@ -16,7 +16,7 @@ from headgate.cache.home import MALFORMED, PURGED, UNSUITED, Question, home_of
 from headgate.config.loader import load
 from headgate.process.peer_plane import route_number
 from headgate.proxy.peer_gate import MAX_CONNECTIONS
-from headgate.proxy.peers import REST_SECONDS
+from headgate.proxy.peers import REST_SECONDS, SILENCE
 from headgate.testing.origin import Head, Wire
 
 TEXT = """
@@ -117,9 +117,31 @@ def total(gate, what):
 
 
 def settled(gate):
-    """How many requests the cache has counted, once that changes no more: pages of counters are a sweep behind."""
-    time.sleep(1.1)
+    """How many requests the cache has counted, all so far among them."""
+    gate.settle()
     return total(gate, "requests")
+
+
+def connections(gate):
+    return gate.metrics()["headgate_connections_total"]
+
+
+def meet(gate, story, paths, count):
+    """Have as many clients for each path come before there is an answer, and wait until all have theirs."""
+    gate.settle()
+    before = connections(gate)
+    for path in paths:
+        story.answers[path].gate.clear()
+
+    async def met():
+        crowds = [await crowd(gate, path, count) for path in paths]
+        await until("all clients", lambda: connections(gate) >= before + count * len(paths))
+        for path in paths:
+            story.answers[path].gate.set()
+        for _, tasks in crowds:
+            await over(tasks)
+
+    asyncio.run(met())
 
 
 def outcomes(clients):
@@ -160,15 +182,17 @@ def test_two_thousand_clients_of_two_workers_make_one_request_and_read_along(gat
 
 def test_a_stale_response_is_confirmed_once_for_all(gate, story):
     paths = [path_at(slot, "/stale") for slot in (0, 1)]
+    meanwhile = [path_at(slot, "/meanwhile") for slot in (0, 1)]
     for path in paths:
         story.tell(path, b"kept", "Cache-Control: max-age=1", 'ETag: "1"')
-        asyncio.run(answered(gate, path, 40))
-        assert len(story.asked(path)) == 1
-    meanwhile = [path_at(slot, "/meanwhile") for slot in (0, 1)]
     for path in meanwhile:
         story.tell(path, b"kept", "Cache-Control: max-age=1, stale-while-revalidate=60", 'ETag: "1"')
-        asyncio.run(answered(gate, path, 40))
+    meet(gate, story, [*paths, *meanwhile], 40)
+    assert [len(story.asked(path)) for path in (*paths, *meanwhile)] == [1] * 4
     time.sleep(2.1)
+    for path in (*paths, *meanwhile):
+        # What confirms it makes it last: however long a crowd takes to come, there is one more request.
+        story.tell(path, b"kept", LIVES, 'ETag: "1"')
     for path in meanwhile:
         # Nobody waits, and both workers have it confirmed by one request.
         clients = asyncio.run(answered(gate, path, 60))
@@ -282,19 +306,20 @@ def test_a_home_that_hangs_holds_nobody_for_long(gate, story):
     async def herd():
         # Those whom the kernel gives to the hung worker wait for it; the others do not.
         clients, tasks = await crowd(gate, path, 60)
-        await until("the answers of the other worker", lambda: any(client.is_over for client in clients), 2.0)
-        await asyncio.sleep(0.2)
-        done = sum(client.is_over for client in clients)
+        await until(
+            "the answers of the other worker",
+            lambda: sum(client.is_over for client in clients) >= 10,
+            SILENCE - 1.0,
+        )
         os.kill(hung, signal.SIGCONT)
         await over(tasks)
-        return clients, done
+        return clients
 
     os.kill(hung, signal.SIGSTOP)
     try:
-        clients, done = asyncio.run(herd())
+        clients = asyncio.run(herd())
     finally:
         os.kill(hung, signal.SIGCONT)
-    assert done >= 10
     assert {client.body for client in clients} == {b"here"}
     time.sleep(REST_SECONDS)
 
@@ -407,6 +432,7 @@ def test_workers_whose_sockets_were_removed_are_asked_again(gate, story):
             "the socket",
             lambda address=address: [e for e in gate.events("cache-peer-bound") if e["address"] == address],
         )
+        gate.settle()
         before, paths = workers_asked(gate), itertools.count()
 
         def is_asked(slot=slot, before=before, paths=paths):

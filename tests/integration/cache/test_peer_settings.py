@@ -12,6 +12,7 @@ from tests.integration.cache.test_herd import (
     LIVES,
     TEXT,
     WORKERS,
+    connections,
     crowd,
     over,
     path_at,
@@ -107,8 +108,9 @@ def test_who_waits_for_another_worker_is_answered_before_a_gate_ends(gate, story
 
     async def herd():
         crowds = [await crowd(gate, path, 40) for path in paths]
+        await until("all clients", lambda: connections(gate) >= before + 80)
         await until("the requests", lambda: all(story.asked(path) for path in paths))
-        await asyncio.sleep(0.3)
+        await asyncio.sleep(0.1)  # a request follows its connection at once
         os.kill(gate.pid, signal.SIGTERM)
         await until("the listeners to close", lambda: not listens(gate.http_ports[0]))
         await asyncio.sleep(1.2)  # signs go on
@@ -121,6 +123,8 @@ def test_who_waits_for_another_worker_is_answered_before_a_gate_ends(gate, story
             await over(tasks)
         return [client for clients, _ in crowds for client in clients]
 
+    gate.settle()
+    before = connections(gate)
     assert all(client.body == body for client in asyncio.run(herd()))
     assert gate.process.wait(30) == 0
     assert [len(story.asked(path)) for path in paths] == [1, 1]
