@@ -28,6 +28,8 @@ MAX_HEAD: Final = 16 * 1024
 MAX_BODY: Final = 64 * 1024
 # From the connection or the last answer to the end of the next request.
 REQUEST_TIMEOUT: Final = 30.0
+# Between two looks at the name of a socket.
+LOOK_SECONDS: Final = 2.0
 # sun_path of unix(7) has 108 bytes, one of them the NUL.
 MAX_SOCKET_PATH: Final = 107
 
@@ -103,6 +105,26 @@ class SmallServer:
         sock, inode = open_unix_socket(path)
         self._paths.append((path, inode))
         await self._listen(sock)
+
+    async def until_lost(self, path: Path, every: float = LOOK_SECONDS) -> None:
+        """Return when something has removed the name of this server's one socket; look for it each `every` seconds.
+
+        It listens no more then, since nobody reaches it; open connections go on.
+        """
+        while True:
+            await asyncio.sleep(every)
+            if self._has_lost(path):
+                return
+
+    def _has_lost(self, path: Path) -> bool:
+        """Tell whether the name is gone, and stop listening there if so."""
+        if os.path.lexists(path):
+            return False
+        self._paths.clear()
+        for server in self._servers:
+            server.close()
+        self._servers.clear()
+        return True
 
     async def listen_tcp(self, host: str, port: int) -> int:
         """Listen on an address; return its port. Raises `AdminSocketError`."""

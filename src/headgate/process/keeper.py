@@ -415,7 +415,12 @@ class Keeper:
                     await asyncio.sleep(LISTEN_AGAIN)
                 else:
                     self._events.event(f"{what}-open", address=where)
-                    return
+                    if path is None:
+                        return
+                    await server.until_lost(path)
+                    self._events.event(
+                        f"{what}-lost", "warning", reason=f"{where} was removed", next="it is opened anew"
+                    )
 
         return spawn(what, listen(), self._broke)
 

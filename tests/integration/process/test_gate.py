@@ -250,6 +250,21 @@ def test_admin_socket_is_its_owners_alone(site):
     assert "no gate answers" in err
 
 
+def test_an_admin_socket_that_was_removed_is_opened_anew(site):
+    site.certificate("a")
+    one = site.start()
+    first = one.wait_for("admin-socket-open")
+    (site.directory / "run" / "admin.sock").unlink()
+    lost = one.wait_for("admin-socket-lost")
+    assert lost["level"] == "warning"
+    assert "admin.sock was removed" in lost["reason"]
+    one.wait_for("admin-socket-open", since=one.events.index(first) + 1)
+    assert site.cli("status")[0] == 0
+    one.signal(signal.SIGTERM)
+    assert one.finish() == 0
+    assert sum(event["event"] == "admin-socket-lost" for event in one.events) == 1
+
+
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
 def test_as_another_user_everything_still_works(site):
     site.certificate("a", must_staple=True)

@@ -273,6 +273,30 @@ def test_closing_leaves_a_name_that_belongs_to_another(run, tmp_path):
     run(main())
 
 
+def test_a_socket_whose_name_was_removed_can_be_opened_anew(run, tmp_path):
+    path = tmp_path / "admin.sock"
+
+    async def main():
+        served = Served()
+        await served.server.listen_unix(path)
+        reader, writer = await asyncio.open_unix_connection(path)
+        lost = asyncio.create_task(served.server.until_lost(path, every=0.01))
+        await asyncio.sleep(0.05)
+        assert not lost.done()
+        path.unlink()
+        await lost
+        await served.server.listen_unix(path)
+        again, other = await asyncio.open_unix_connection(path)
+        for each, end in ((reader, writer), (again, other)):
+            end.write(get(b"/a"))
+            assert b"GET /a" in await each.read()
+            end.close()
+        served.server.close()
+        assert not path.exists()
+
+    run(main())
+
+
 def test_socket_names_are_bounded(tmp_path):
     with pytest.raises(AdminSocketError, match="at most 107 bytes; set a shorter runtime_dir"):
         open_unix_socket(tmp_path / ("x" * 107))
