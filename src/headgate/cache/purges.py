@@ -33,6 +33,9 @@ KINDS: Final[tuple[str, ...]] = ("everything", "host", "prefix", "url", "tag")
 # One note is some 150 octets. One more turns all notes into one purge of everything: that costs requests to the
 # origin, never a purge that is not obeyed. Varnish has no bound, and bans that nobody's walk reaches pile up there.
 MAX_PURGES: Final = 65536
+# The same of invalidations, which clients cause: one more, and everything is confirmed before its next use. Nothing
+# goes: who sends many unsafe requests shall not empty the cache.
+MAX_INVALID: Final = 65536
 
 
 def url_of(key: bytes) -> bytes:
@@ -148,16 +151,28 @@ def _later(notes: dict[bytes, int], generation: int) -> dict[bytes, int]:
 class Purges:
     """The purges that are in force. `generation` is the last one's number."""
 
-    __slots__ = ("_gone", "_invalid", "_soft", "floor", "folded", "generation", "latest_tag")
+    __slots__ = (
+        "_all_invalid",
+        "_gone",
+        "_invalid",
+        "_soft",
+        "floor",
+        "folded",
+        "folded_invalid",
+        "generation",
+        "latest_tag",
+    )
 
     def __init__(self) -> None:
         self.generation = 0
         self.floor = 0
         self.folded = 0  # how often there were too many
+        self.folded_invalid = 0  # how often there were too many invalidations
         self.latest_tag = 0  # the last purge of a tag
         self._gone = _Notes()
         self._soft = _Notes()
         self._invalid: dict[bytes, int] = {}  # URLs
+        self._all_invalid = 0  # all of them, up to this generation
 
     def __len__(self) -> int:
         return self._gone.count() + self._soft.count() + len(self._invalid)
@@ -178,11 +193,15 @@ class Purges:
         """Take note that nothing of a URL is to be used unconfirmed, and return the generation."""
         self.generation += 1
         self._invalid[url] = self.generation
-        return self._bounded()
+        if len(self._invalid) > MAX_INVALID:
+            self.folded_invalid += 1
+            self._all_invalid = self.generation
+            self._invalid = {}
+        return self.generation
 
     def _bounded(self) -> int:
         """Make one purge of too many; return the generation."""
-        if len(self) > MAX_PURGES:
+        if self._gone.count() + self._soft.count() > MAX_PURGES:
             self.folded += 1
             self._gone.add(EVERYTHING, b"", self.generation)
             self._drop(self.generation)
@@ -199,7 +218,7 @@ class Purges:
             return KEEP
         if since < self.floor or self._gone.covers(key, tags, since):
             return GONE
-        if self._invalid and self._invalid.get(url_of(key), 0) > since:
+        if self._all_invalid > since or (self._invalid and self._invalid.get(url_of(key), 0) > since):
             return INVALID
         return SOFT if self._soft.covers(key, tags, since) else KEEP
 

@@ -75,12 +75,10 @@ CACHE_PEERS_REFUSED: Final = counter(
     "cache_peers_refused_total", "Connections of other workers that were refused for want of room."
 )
 CACHE_LIMITED_FIRST: Final = len(TABLE)
-for _limit in ("key", "vary", "variants", "room", "purges"):  # in the order of `proxy/caching`
-    counter(
-        "cache_limited_total",
-        "Limits that kept answers from being stored, or variants stored, or made all stored responses go.",
-        limit=_limit,
-    )
+_LIMITS = "Limits that kept answers from being stored, or that had what was stored go or be confirmed."
+# In the order of `proxy/caching`.
+for _limit in ("key", "vary", "variants", "room", "purges", "invalidations"):
+    counter("cache_limited_total", _LIMITS, limit=_limit)
 CACHE_EVICTED: Final = counter("cache_evicted_total", "Keys that left the memory for want of room.")
 CACHE_OCTETS: Final = gauge("cache_memory_bytes", "Memory that stored responses take now.")
 CACHE_OBJECTS: Final = gauge("cache_objects", "Responses stored in memory now.")

@@ -14,7 +14,7 @@ from headgate.cache.fill import Fill
 from headgate.cache.key import MAX_KEY
 from headgate.cache.memory import MemoryStore
 from headgate.cache.partial import change_body
-from headgate.cache.purges import MAX_PURGES, URL, url_of
+from headgate.cache.purges import MAX_INVALID, MAX_PURGES, URL, url_of
 from headgate.cache.store.bodies import CheckedBody
 from headgate.cache.vary import MAX_VARY_NAMES
 from headgate.counters import (
@@ -45,6 +45,7 @@ LIMIT_VARY: Final = 1
 LIMIT_VARIANTS: Final = 2
 LIMIT_ROOM: Final = 3
 LIMIT_PURGES: Final = 4
+LIMIT_INVALIDATIONS: Final = 5
 _LIMITED: Final[tuple[str, ...]] = (
     f"a key of more than {MAX_KEY} octets: such requests go by the cache; key_headers, key_cookies or the query are"
     " too long, leave some of it out of the key",
@@ -53,8 +54,10 @@ _LIMITED: Final[tuple[str, ...]] = (
     " fewer fields, or set accept_encoding",
     "answers that are being stored, and what slow clients are still sent of what the cache has let go of, take a"
     " quarter of memory: until some of it is gone, answers are passed on and not stored; raise memory",
-    f"more than {MAX_PURGES} purges, and unsafe requests for URLs whose keys have further parts, before all that is"
-    " stored was looked at: everything stored is purged; purge by prefix, host or tag, or use fewer key parts",
+    f"more than {MAX_PURGES} purges before all that is stored was looked at: everything stored is purged; purge by"
+    " prefix, host or tag",
+    f"unsafe requests for more than {MAX_INVALID} URLs, whose keys have further parts, before all that is stored was"
+    " looked at: everything stored is confirmed before its next use; use fewer key parts",
 )
 
 
@@ -126,6 +129,7 @@ class Cache:
         self.max_held = store.budget // _HELD_SHARE
         self._lent = 0  # of CACHE_HELD
         self._folded = 0  # how often one purge has stood for too many
+        self._folded_invalid = 0  # and one invalidation
 
     def __repr__(self) -> str:
         return f"<Cache {self.store!r}, {len(self.flights)} flights>"
@@ -143,13 +147,18 @@ class Cache:
             self._lent = lent
 
     def _count_folded(self) -> None:
-        """Tell that there were more purges than are kept, so that one of everything took their place."""
-        folded = self.store.purges.folded
+        """Tell that there were more purges or invalidations than are kept, so that one of everything took their
+        place."""
+        purges = self.store.purges
+        folded = purges.folded
         if self.disk is not None:
             folded += self.disk.disk.folded
         if folded != self._folded:
             self.limited("", LIMIT_PURGES, folded - self._folded)
             self._folded = folded
+        if purges.folded_invalid != self._folded_invalid:
+            self.limited("", LIMIT_INVALIDATIONS, purges.folded_invalid - self._folded_invalid)
+            self._folded_invalid = purges.folded_invalid
 
     def limited(self, route: str, limit: int, count: int = 1) -> None:
         """Count what met a limit, and tell the operator once for each route; `route` "": it concerns them all."""

@@ -138,12 +138,22 @@ def test_an_invalidated_url_is_invalid_with_all_parts():
     assert len(purges) == 0
 
 
-def test_one_invalidation_too_many_purges_everything():
+def test_one_invalidation_too_many_has_everything_confirmed_and_nothing_go():
     purges = Purges()
-    for number in range(module.MAX_PURGES):
+    for number in range(module.MAX_INVALID):
         purges.invalidate(b"%d" % number)
     before = purges.generation
     assert purges.judge(KEY, TAGS, 0) == KEEP
-    purges.invalidate(b"one more")
-    assert (len(purges), purges.folded) == (0, 1)
-    assert purges.judge(KEY, TAGS, before) == GONE
+    after = purges.invalidate(b"one more")
+    assert (len(purges), purges.folded, purges.folded_invalid) == (0, 0, 1)
+    assert purges.judge(KEY, TAGS, before) == INVALID
+    assert purges.judge(KEY, TAGS, after) == KEEP
+
+
+def test_as_many_invalidations_leave_room_for_as_many_purges():
+    """Clients cause the ones, an operator the others."""
+    purges = Purges()
+    purges.add(URL, b"one")
+    for number in range(module.MAX_INVALID):
+        purges.invalidate(b"%d" % number)
+    assert (len(purges), purges.folded, purges.folded_invalid) == (module.MAX_INVALID + 1, 0, 0)

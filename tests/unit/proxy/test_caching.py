@@ -5,14 +5,14 @@ import time
 import pytest
 
 from headgate import counters
-from headgate.cache.entry import MemoryBody, StoredResponse
+from headgate.cache.entry import INVALIDATED, MemoryBody, StoredResponse
 from headgate.cache.memory import MemoryStore
 from headgate.cache.outcome import OUTCOMES
-from headgate.cache.purges import KINDS, MAX_PURGES
+from headgate.cache.purges import KINDS, MAX_INVALID, MAX_PURGES
 from headgate.cache.purges import URL as URL_KIND
 from headgate.counters import CACHE_HELD, CACHE_OUTCOMES, CACHE_PURGE_KINDS, TABLE
 from headgate.http.fields import Fields
-from headgate.proxy.caching import LIMIT_PURGES, Cache, Moments
+from headgate.proxy.caching import LIMIT_INVALIDATIONS, LIMIT_PURGES, Cache, Moments
 
 URL = b"http://a.example/x"
 
@@ -84,24 +84,49 @@ def test_moments_have_all_their_room_from_the_start(tmp_path):
     assert path.stat().st_blocks * 512 >= path.stat().st_size == 8 << 18
 
 
+def told_of(cache):
+    told = []
+    cache.warn = lambda word, detail: told.append((word, detail))
+    cache.keep(StoredResponse(URL, 200, b"OK", Fields([], []), MemoryBody([b"x"])))
+    return told
+
+
 def test_one_invalidation_too_many_is_counted_and_told():
     """Keys have further parts, so that an unsafe request is a note that is kept until all was looked at."""
     values = [0] * len(TABLE)
     cache = Cache(MemoryStore(1 << 20), values, shows=True)
-    told = []
-    cache.warn = lambda word, detail: told.append((word, detail))
+    told = told_of(cache)
     cache.has_parts = True
-    stored = StoredResponse(URL, 200, b"OK", Fields([], []), MemoryBody([b"x"]))
-    cache.keep(stored)
+    counted = counters.CACHE_LIMITED_FIRST + LIMIT_INVALIDATIONS
+    for number in range(MAX_INVALID):
+        cache.invalidate(b"http://a.example/%d" % number, 100.0)
+    cache.sweep(1.0)
+    assert (values[counted], told) == (0, [])
+    cache.invalidate(b"http://a.example/one-more", 100.0)
+    for now in (2.0, 3.0):
+        cache.sweep(now)
+    assert values[counted] == 1
+    ((word, detail),) = told
+    assert word == "cache-limit"
+    assert detail.startswith("unsafe requests for more than 65536 URLs")
+    entry = cache.find(URL)
+    assert entry is not None
+    assert [variant.flags & INVALIDATED for variant in entry.variants] == [INVALIDATED]
+
+
+def test_one_purge_too_many_is_counted_and_told():
+    values = [0] * len(TABLE)
+    cache = Cache(MemoryStore(1 << 20), values, shows=True)
+    told = told_of(cache)
     counted = counters.CACHE_LIMITED_FIRST + LIMIT_PURGES
     for number in range(MAX_PURGES):
-        cache.invalidate(b"http://a.example/%d" % number, 100.0)
+        cache.purge(URL_KIND, b"http://a.example/%d" % number, False, 0)
     cache.sweep(1.0)
     assert (values[counted], told) == (0, [])
     assert cache.find(URL) is not None
     cache.purge(URL_KIND, b"http://a.example/one-more", False, 0)
-    cache.sweep(2.0)
-    cache.sweep(3.0)
+    for now in (2.0, 3.0):
+        cache.sweep(now)
     assert values[counted] == 1
     ((word, detail),) = told
     assert word == "cache-limit"
