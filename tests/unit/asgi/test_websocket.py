@@ -362,7 +362,7 @@ def test_a_client_that_does_not_read_stops_the_application(serve):
     served = serve(app)
     with _handshake(served) as sock:
         seen = -1
-        while seen != len(sent):
+        while seen <= 0 or seen != len(sent):
             seen = len(sent)
             served.thread.call(asyncio.sleep(0.1))
         assert 0 < seen < 64
