@@ -75,6 +75,19 @@ def woken(number: int, frame: object) -> None:
     """A handler must exist for the wake-up descriptor to be written; the work is done in the supervisor's loop."""
 
 
+def reap_ended() -> list[tuple[int, int]]:
+    """Reap every child that has ended; return their process ids and wait statuses."""
+    ended: list[tuple[int, int]] = []
+    while True:
+        try:
+            pid, status = os.waitpid(-1, os.WNOHANG)
+        except ChildProcessError:
+            return ended  # there is none at all
+        if pid == 0:
+            return ended
+        ended.append((pid, status))
+
+
 def reap(pid: int) -> None:
     """Wait for a child that was ended."""
     try:

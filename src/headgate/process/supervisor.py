@@ -31,7 +31,7 @@ from headgate.process.children import Children
 from headgate.process.current import Current
 from headgate.process.directories import RUNTIME_MODE, STATE_MODE, StateLock, make_directory
 from headgate.process.drain import Drain
-from headgate.process.fork import reap, woken
+from headgate.process.fork import reap, reap_ended, woken
 from headgate.process.opening import Opening, notify
 from headgate.process.parts import Parts, SupervisorSettings
 from headgate.process.purge_relay import PurgeRelay
@@ -251,13 +251,7 @@ class Supervisor:
         notify(self._parts, "STOPPING=1", f"STATUS=draining for up to {seconds:g} s")
 
     def _reap_children(self) -> None:
-        while True:
-            try:
-                pid, status = os.waitpid(-1, os.WNOHANG)
-            except ChildProcessError:
-                return
-            if pid == 0:
-                return
+        for pid, status in reap_ended():
             for child in self._children.all:
                 if child.pid == pid:
                     self._exited(child, status)
