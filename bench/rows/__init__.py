@@ -16,6 +16,7 @@ from bench.rows.relays import Relay
 from bench.rows.requests import Direct, Requests
 
 MIB: Final = "/1m"
+STORED: Final = "/stored/1m"
 
 ROWS: Final[tuple[Row, ...]] = (
     Direct(),
@@ -52,13 +53,26 @@ ROWS: Final[tuple[Row, ...]] = (
     Garbage(),
     Hit("hit", "hit, 100 octets in memory", goal=0.9, path="/stored/100"),
     Hit("hit-10k", "hit, 10 KiB in memory", goal=1.0, path="/stored/10k"),
-    HitH2(),
+    HitH2("hit-h2", "hit, 100 octets, h2 over TLS", goal=1.0, path="/stored/100"),
     Miss("miss", "miss that is not stored", goal=1.1, path="/no-store/"),
     Miss("miss-stored", "miss that is stored", goal=1.4, path="/stored/"),
     MissTwo("miss-2w", "miss that is not stored, 2 workers", goal=1.1, path="/no-store/"),
     MissTwo("miss-stored-2w", "miss that is stored, 2 workers", goal=1.4, path="/stored/"),
     ManyStored(1_000_000),
-    Hit("hit-1m", "hit, 1 MiB from disk", goal=1.3, path="/stored/1m", connections=16, cache="disk"),
+    Hit("hit-1m", "hit, 1 MiB from disk", goal=1.3, path=STORED, connections=16, cache="disk"),
+    Hit("hit-1m-memory", "hit, 1 MiB from memory", goal=1.3, path=STORED, connections=16),
+    Hit(
+        "hit-1m-tls",
+        "hit, 1 MiB from disk, TLS",
+        goal=1.3,
+        path=STORED,
+        connections=16,
+        cache="disk",
+        tls=True,
+    ),
+    Hit("hit-1m-memory-tls", "hit, 1 MiB from memory, TLS", goal=1.3, path=STORED, connections=16, tls=True),
+    HitH2("hit-1m-h2", "hit, 1 MiB from disk, h2 over TLS", goal=1.3, path=STORED, cache="disk"),
+    HitH2("hit-1m-memory-h2", "hit, 1 MiB from memory, h2 over TLS", goal=1.3, path=STORED),
     StartStored(1_000_000),
     IndexMemory(1_000_000),
 )

@@ -8,7 +8,7 @@ from typing import Final
 
 from bench.lab import Lab, Lane, Sample
 from bench.load import Load, LoadError
-from bench.proxies import Profile, Proxy
+from bench.proxies import Profile, Proxy, Running
 from bench.rows.base import Row
 from bench.rows.h2 import H2Requests
 from bench.rows.many import SelfCompared
@@ -38,26 +38,47 @@ class CacheRow(Row):
         """Do a round of which nothing may reach the origin."""
         running = lab.running(lane)
         before = lab.origin_requests()
-        sample = lab.per_request(running, running.url, load, seconds)
+        sample = lab.per_request(running, self.url(running), load, seconds)
         check_hits(before, lab.origin_requests())
         return sample
 
+    def url(self, running: Running) -> str:
+        """Return where the load goes."""
+        return running.url
+
 
 class Hit(CacheRow):
-    """Hits on one stored answer over kept connections."""
+    """Hits on one stored answer over kept connections; over `tls` those take part who store and speak it."""
 
     def __init__(
-        self, name: str, title: str, *, goal: float, path: str, connections: int = 64, cache: str = "memory"
+        self,
+        name: str,
+        title: str,
+        *,
+        goal: float,
+        path: str,
+        connections: int = 64,
+        cache: str = "memory",
+        tls: bool = False,
     ) -> None:
         self.name = name
         self.title = title
         self.goal = goal
         self.load = Load(path, connections)
         self.profile = Profile(cache=cache)
+        self.tls = tls
+        if tls:
+            self.version = "cache-h2"
+
+    def baseline(self, label: str) -> str:
+        return "nginx" if self.tls else super().baseline(label)
+
+    def url(self, running: Running) -> str:
+        return running.tls_url if self.tls else running.url
 
     def warm_up(self, lab: Lab, lane: Lane) -> None:
         running = lab.running(lane)
-        lab.per_request(running, running.url, self.load, 1)
+        lab.per_request(running, self.url(running), self.load, 1)
 
     def measure(self, lab: Lab, lane: Lane) -> Sample:
         return self.hits(lab, lane, self.load, lab.seconds)
@@ -68,10 +89,10 @@ class HitH2(H2Requests):
 
     version = "cache-h2"
 
-    def __init__(self) -> None:
-        super().__init__("hit-h2", "hit, 100 octets, h2 over TLS", goal=1.0, path="/stored/100")
+    def __init__(self, name: str, title: str, *, goal: float, path: str, cache: str = "memory") -> None:
+        super().__init__(name, title, goal=goal, path=path)
         self.version = "cache-h2"
-        self.profile = Profile(h2=True, cache="memory")
+        self.profile = Profile(h2=True, cache=cache)
 
     def baseline(self, label: str) -> str:
         return "nginx"

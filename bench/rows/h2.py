@@ -14,9 +14,9 @@ from bench.load import FIFTEEN_FIELDS, LoadError
 from bench.proxies import Profile, Proxy
 from bench.rows.base import Row
 
-SIZES: Final = {"/": 100, "/1m": 1 << 20, "/stored/100": 100}
+SIZES: Final = {"/": 100, "/1m": 1 << 20, "/stored/100": 100, "/stored/1m": 1 << 20}
 # Requests on a connection at least: its handshake is to be lost among them.
-FIRST: Final = {"/": 500, "/1m": 8, "/stored/100": 500}
+FIRST: Final = {"/": 500, "/1m": 8, "/stored/100": 500, "/stored/1m": 8}
 COUNT: Final = 1000
 # Held open beside the counted ones: closing them would leave free memory for the counted ones to hide in.
 # So many, and after a second of rest, because what processes share at first they copy when they begin to work.
