@@ -153,7 +153,8 @@ class Cache(Table):
     """How much more of a response is fetched, to store it, once all clients that wanted it have left: one of which
     more is missing is given up, and 0 gives up all. Reason: what memory keeps by default is completed whoever leaves,
     and who asks for large files and goes at once does not make the origin send them; Traffic Server has
-    `background_fill_completed_threshold`, nginx no bound."""
+    `background_fill_completed_threshold`, nginx no bound. Of what is kept on the disk alone as much is fetched ahead
+    of clients that stay and take nothing: then the origin waits for the first of them, or for another who asks."""
     accept_encoding: Annotated[tuple[Coding, ...], AfterValidator(_codings)] = ()
     """Content codings that requests are told apart by, four at most: Accept-Encoding becomes those of them that the
     client takes, or `identity`, for Vary and for the origin. `["br", "gzip"]` makes four variants of a page at most,

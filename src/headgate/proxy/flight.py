@@ -58,7 +58,7 @@ from headgate.http.date import add_date
 from headgate.http.fields import AUTHORIZATION, DATE, Fields
 from headgate.proxy.caching import LIMIT_ROOM
 from headgate.proxy.on_behalf import NOBODY, context_of, exchange_for, tell
-from headgate.proxy.serving import Reader, ReaderOwner
+from headgate.proxy.serving import Reader, ReaderOwner, has_to_wait
 
 if TYPE_CHECKING:
     from headgate.proxy.cached import CacheHandler
@@ -223,6 +223,8 @@ class Flight(Downstream, ReaderOwner):
         reader.go_on()
         if not reader.is_gone:
             self.readers.append(reader)
+        if self._paused:
+            self.reader_moved()
 
     def left(self, client: Exchange) -> None:
         """A client is gone."""
@@ -250,9 +252,9 @@ class Flight(Downstream, ReaderOwner):
                 self._account(None)
             self._let_go_of_file()
             return
-        if fill is None or self.state != FILLING or fill.keeps or not self._trim(fill):
+        if fill is None or self.state != FILLING or (not fill.keeps and not self._trim(fill)):
             return
-        if self._paused and not fill.is_full:
+        if self._paused and not self._has_to_wait(fill):
             self._paused = False
             inner = self.exchange.handler
             if inner is not None:
@@ -695,11 +697,14 @@ class Flight(Downstream, ReaderOwner):
             if not self.readers and self._is_led and self._is_too_far(fill):
                 self.cache.values[CACHE_FILLS_LEFT] += 1
                 self.abandon()
+                return True
+        elif not self._trim(fill):
             return True
-        if not self._trim(fill):
-            return True
-        self._paused = fill.is_full
+        self._paused = self._has_to_wait(fill)
         return not self._paused
+
+    def _has_to_wait(self, fill: Fill) -> bool:
+        return has_to_wait(fill, self.readers, self._expected, self.cache.background_fill)
 
     def _trim(self, fill: Fill) -> bool:
         """Let go of what all have read of content that is not kept; False: nobody reads any more."""

@@ -14,7 +14,7 @@ from typing import Final, final
 from mypy_extensions import trait
 
 from headgate.cache.entry import Body, StoredResponse
-from headgate.cache.fill import Fill
+from headgate.cache.fill import WINDOW, Fill
 from headgate.cache.memory import MemoryStore
 from headgate.cache.partial import PartialBody, file_of
 from headgate.cache.ranges import Part
@@ -312,3 +312,23 @@ class Reader:
         exchange = self.exchange
         exchange.attempt = None
         exchange.downstream.abort(reason)
+
+
+def has_to_wait(fill: Fill, readers: list[Reader], expected: int, most: int) -> bool:
+    """Tell whether an origin has to wait for those who read a fill of `expected` octets, -1: nobody knows.
+
+    What is not kept waits for the slowest. What is kept on the disk alone comes no further for clients who take
+    nothing than for those who have left, `most` octets: until one of them goes on, or another comes. What memory
+    keeps is small enough to come as it likes.
+    """
+    if not fill.keeps:
+        return fill.is_full
+    most = max(most, WINDOW)
+    if fill.spooled <= most or 0 <= expected <= fill.size + most:
+        return False
+    furthest = -1
+    for reader in readers:
+        if not reader.is_stalled:
+            return False
+        furthest = max(furthest, reader.at)
+    return 0 <= furthest < fill.size - most
