@@ -17,7 +17,7 @@ balance = "round-robin"
 [upstream.u.retries]
 on = ["429", "503"]
 """
-REST = 2.0
+REST = 1.0
 
 
 class Tired:
@@ -57,7 +57,7 @@ def test_rfc9110_10_2_3_an_endpoint_rests_for_as_long_as_it_asks(tmp_path):
             assert {event["endpoint"] for event in rests} == {tired.origin.url}
             assert [event["status"] for event in rests] == [429, 503]
             assert [event["next"] for event in rests] == [
-                "it gets no requests for 2 s, as it asked with Retry-After",
+                "it gets no requests for 1 s, as it asked with Retry-After",
                 "it gets no requests for 60 s, as it asked with Retry-After",
             ]
             count = len(tired.asked)
