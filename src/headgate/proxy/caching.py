@@ -64,6 +64,9 @@ _LIMITED: Final[tuple[str, ...]] = (
 # Places of `Moments`, 8 octets each: with 100 unsafe requests a second, a response is confirmed once too often in 40
 # minutes, because it shares its place with something else.
 _PLACES: Final = 1 << 18
+# Between two looks at its file, and until the next try where it could not be made anew.
+LOOK_SECONDS: Final = 2.0
+RETRY_SECONDS: Final = 30.0
 
 
 @final
@@ -73,16 +76,44 @@ class Moments:
     everybody's. Raises OSError."""
 
     def __init__(self, path: str) -> None:
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+        self.path = path
+        self._file = (0, 0)  # device and inode
+        self._places: Any = self._open()
+        self._forget_later(time.time() + 1.0)
+
+    def _open(self) -> object:
+        descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
         try:
-            if os.fstat(descriptor).st_size > 8 * _PLACES:
+            found = os.fstat(descriptor)
+            if found.st_size > 8 * _PLACES:
                 os.ftruncate(descriptor, 8 * _PLACES)
             # A place that turns out to have no room on the disk would end this process (SIGBUS): now is time to hear.
             os.posix_fallocate(descriptor, 0, 8 * _PLACES)
-            self._places: Any = memoryview(mmap.mmap(descriptor, 8 * _PLACES)).cast("d")
+            places = memoryview(mmap.mmap(descriptor, 8 * _PLACES)).cast("d")
         finally:
             os.close(descriptor)
-        self._forget_later(time.time() + 1.0)
+        self._file = (found.st_dev, found.st_ino)
+        return places
+
+    def share_again(self) -> bool:
+        """Go over to the file that is there now, with all that is known here; False: it is ours still.
+
+        Something may remove it: a worker that starts later would then have a table of its own, and none would hear of
+        the others. Raises OSError; what was shared before still is.
+        """
+        try:
+            found = os.lstat(self.path)
+            if (found.st_dev, found.st_ino) == self._file:
+                return False
+        except FileNotFoundError:
+            pass
+        known: list[float] = self._places.tolist()
+        places: Any = self._open()
+        for place, moment in enumerate(known):
+            if moment > 0.0:
+                places[place] = max(float(places[place]), moment)
+        self._places = places
+        return True
 
     def _forget_later(self, latest: float) -> None:
         """A clock was set back: nothing could be asked for after such a moment."""
@@ -127,6 +158,7 @@ class Cache:
         self.max_object = store.max_object
         self.background_fill = background_fill  # octets of a response that are fetched when nobody reads it
         self.max_held = store.budget // _HELD_SHARE
+        self._look_at = 0.0  # when to look after the table of moments, on the clock of the sweep
         self._lent = 0  # of CACHE_HELD
         self._folded = 0  # how often one purge has stood for too many
         self._folded_invalid = 0  # and one invalidation
@@ -287,3 +319,21 @@ class Cache:
         store.sweep(1000, now)
         if self.disk is not None:
             self.disk.sweep(now)
+        moments = self.moments
+        if moments is not None and now >= self._look_at:
+            self._look_at = now + LOOK_SECONDS
+            self._look_after(moments, now)
+
+    def _look_after(self, moments: Moments, now: float) -> None:
+        try:
+            if not moments.share_again():
+                return
+            said = "it was removed, and is shared again with all that is known here"
+        except OSError as error:
+            self._look_at = now + RETRY_SECONDS
+            said = (
+                f"it was removed: {error.strerror} (errno {error.errno}); workers that start from now"
+                f" on do not hear what a POST has made old; another try in {RETRY_SECONDS:g} s"
+            )
+        if self.warn is not None:
+            self.warn("cache-moments", f"{moments.path}: {said}")

@@ -12,7 +12,14 @@ from headgate.cache.purges import KINDS, MAX_INVALID, MAX_PURGES
 from headgate.cache.purges import URL as URL_KIND
 from headgate.counters import CACHE_HELD, CACHE_OUTCOMES, CACHE_PURGE_KINDS, TABLE
 from headgate.http.fields import Fields
-from headgate.proxy.caching import LIMIT_INVALIDATIONS, LIMIT_PURGES, Cache, Moments
+from headgate.proxy.caching import (
+    LIMIT_INVALIDATIONS,
+    LIMIT_PURGES,
+    LOOK_SECONDS,
+    RETRY_SECONDS,
+    Cache,
+    Moments,
+)
 
 URL = b"http://a.example/x"
 
@@ -63,6 +70,54 @@ def test_moments_that_are_still_to_come_are_forgotten(tmp_path):
     after = Moments(path)
     assert (after.of(URL), after.of(b"http://b.example/")) == (0.0, now)
     assert after.of(b"http://c.example/") == 0.0
+
+
+def sharing(path):
+    """A cache of a worker that shares moments at `path`, and what it tells."""
+    cache, told = Cache(MemoryStore(1 << 20), [0] * len(TABLE), shows=True), []
+    cache.moments = Moments(str(path))
+    cache.warn = lambda word, detail: told.append((word, detail))
+    return cache, told
+
+
+def test_moments_whose_file_was_removed_are_shared_again(tmp_path):
+    """Else a worker that starts anew has a table of its own, and serves what others know to be old."""
+    path = tmp_path / "moments"
+    (one, told), (other, _) = sharing(path), sharing(path)
+    now = time.time()
+    one.moments.set(URL, now)
+    path.unlink()
+    restarted, _ = sharing(path)
+    restarted.moments.set(b"http://b.example/", now + 0.25)
+    for cache in (one, other, restarted):
+        cache.sweep(1000.0)
+    one.moments.set(b"http://c.example/", now + 0.5)
+    for cache in (one, other, restarted):
+        found = [cache.moments.of(url) for url in (URL, b"http://b.example/", b"http://c.example/")]
+        assert found == [now, now + 0.25, now + 0.5]
+    detail = f"{path}: it was removed, and is shared again with all that is known here"
+    assert told == [("cache-moments", detail)]
+    one.sweep(1000.0 + LOOK_SECONDS)
+    assert len(told) == 1
+
+
+def test_moments_that_cannot_be_shared_again_are_kept_and_tried_later(tmp_path):
+    path = tmp_path / "moments"
+    cache, told = sharing(path)
+    now = time.time()
+    cache.moments.set(URL, now)
+    path.unlink()
+    path.mkdir()
+    cache.sweep(1000.0)
+    ((word, detail),) = told
+    assert word == "cache-moments"
+    assert f"{path}: it was removed: Is a directory (errno 21)" in detail
+    assert cache.moments.of(URL) == now
+    path.rmdir()
+    cache.sweep(1000.0 + RETRY_SECONDS - 0.1)
+    assert not path.exists()
+    cache.sweep(1000.0 + RETRY_SECONDS)
+    assert Moments(str(path)).of(URL) == now
 
 
 def test_moments_are_in_a_file_of_their_own(tmp_path):
