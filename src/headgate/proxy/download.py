@@ -22,15 +22,16 @@ from typing import TYPE_CHECKING, Final, final
 
 from headgate.cache import outcome as words
 from headgate.cache.conditional import drop_conditions, evaluate, not_modified_fields, strong_validator
+from headgate.cache.directives import ONLY_IF_CACHED, request_directives
 from headgate.cache.entry import StoredResponse
 from headgate.cache.partial import piece_of
-from headgate.cache.ranges import Part, parse_range, select
-from headgate.connection.exchange import Exchange
+from headgate.cache.ranges import WHOLE, Part, parse_range, select
+from headgate.connection.exchange import Downstream, Exchange
 from headgate.counters import CACHE_FIRST, CACHE_SENDFILE, CACHE_SLICES_BROKEN, CACHE_SLICES_DROPPED
 from headgate.engine.events import Request, Response
-from headgate.http.fields import RANGE, Fields
+from headgate.http.fields import CACHING, RANGE, Fields
 from headgate.net.transport import NOT_SENT
-from headgate.proxy.on_behalf import context_of, exchange_for, tell
+from headgate.proxy.on_behalf import NOBODY, context_of, exchange_for, tell
 from headgate.proxy.partial import range_head
 from headgate.proxy.serving import PIECE
 from headgate.proxy.slice import Slice
@@ -45,6 +46,9 @@ OVER: Final = 3
 
 # For so long an object that is not sliced is asked for the normal way, in seconds.
 _REMEMBERED: Final = 600.0
+# Slices that are looked for before an answer that may have nothing but what is stored: some 10 ms; of
+# more it is not known, and the answer is 504.
+MAX_LOOKED: Final = 1024
 # A first octet beyond this is in no object; the first slice says how long it is.
 _FAR: Final = 1 << 53
 # Why an answer is not stored, whoever asks for it.
@@ -102,6 +106,14 @@ class Download:
         return specs[0].first // self.size
 
     def _ask(self, index: int, is_second: bool) -> None:
+        wanted = Slice(self, index, is_second)
+        exchange = self._exchange(index, wanted)
+        wanted.exchange = exchange
+        self.slices[index] = wanted
+        self.handler.inner.handle(exchange)
+
+    def _exchange(self, index: int, downstream: Downstream) -> Exchange:
+        """Return the exchange that asks for a slice."""
         client = self.client
         asked = client.request
         fields = asked.fields.copy()
@@ -111,12 +123,9 @@ class Download:
         fields.add(b"range", b"bytes=%d-%d" % (start, start + self.size - 1), b"Range")
         request = Request(b"GET", asked.target, 11, fields)
         request.host = asked.host
-        wanted = Slice(self, index, is_second)
-        exchange = exchange_for(client, self.context, wanted, request, client.started, self.handler.inner)
+        exchange = exchange_for(client, self.context, downstream, request, client.started, self.handler.inner)
         exchange.slice = index
-        wanted.exchange = exchange
-        self.slices[index] = wanted
-        self.handler.inner.handle(exchange)
+        return exchange
 
     def _leave(self, index: int) -> None:
         gone = self.slices.pop(index, None)
@@ -225,14 +234,20 @@ class Download:
             is_so_for_all = exchange.cache_stored in _OF_THE_ANSWER
             self._go_by(self.handler.policy.uncacheable_ttl if is_so_for_all else 0.0)
             return
+        request = self.client.request
+        status = evaluate(request, described, time.time())
+        if request.method == b"GET" and status != 304 and self._has_to_refuse(status == 206):
+            self.state = OVER
+            self._leave_all()
+            self.client.attempt = None
+            self.handler.inner.refuse(self.client, words.ONLY_IF_CACHED)
+            return
         wanted.is_checked = True
         self._tell(wanted)
         self.state = SENDING
         self._again = True
-        request = self.client.request
         fields = head.fields
         fields.remove(b"content-range")
-        status = evaluate(request, described, time.time())
         if status == 304:
             self._respond(304, b"Not Modified", not_modified_fields(fields), 0)
             self._finish()
@@ -243,6 +258,33 @@ class Download:
             self._respond(200, b"OK", fields, 0 if is_head else self.length)
             if is_head:
                 self._finish()
+
+    def _has_to_refuse(self, is_range: bool) -> bool:
+        """Tell whether the client wants what is stored alone, and not all of that is (RFC 9111 section 5.2.1.7): once
+        the head is out it is too late to say so."""
+        fields = self.client.request.fields
+        if fields.flags & CACHING == 0 or request_directives(fields).flags & ONLY_IF_CACHED == 0:
+            return False
+        spans = [(0, self.length)]
+        if is_range:
+            selection = select(fields.get_all(b"range"), self.length)
+            if selection.status != WHOLE:
+                spans = selection.ranges
+        left = MAX_LOOKED
+        for start, end in spans:
+            for index in range(start // self.size, (end - 1) // self.size + 1):
+                left -= 1
+                if left < 0 or not self._is_stored(index):
+                    return True
+        return False
+
+    def _is_stored(self, index: int) -> bool:
+        variant = self.handler.usable(self._exchange(index, NOBODY))
+        return (
+            variant is not None
+            and variant.length == self.length
+            and (self.length <= self.size or strong_validator(variant) == self.validator)
+        )
 
     def _start_range(self, fields: Fields) -> bool:
         """Send the head of the range that is asked for; False: it is all."""

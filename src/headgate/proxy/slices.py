@@ -13,8 +13,9 @@ from __future__ import annotations
 import time
 from typing import Final, final
 
-from headgate.cache.key import uri_key
-from headgate.cache.reuse import PASS, decide
+from headgate.cache.entry import StoredResponse
+from headgate.cache.key import primary_key, uri_key
+from headgate.cache.reuse import PASS, SERVE, SERVE_AND_REVALIDATE, decide
 from headgate.connection.exchange import Exchange, Handler
 from headgate.counters import CACHE_SLICES_REFUSED
 from headgate.http.fields import OVERRIDE, Fields
@@ -72,6 +73,21 @@ class SliceHandler(Handler):
 
     def _uri(self, exchange: Exchange) -> bytes:
         return uri_key(self.policy, exchange.secure, exchange.host, exchange.request.target)
+
+    def usable(self, exchange: Exchange) -> StoredResponse | None:
+        """Return what would answer a request without the origin, now."""
+        request = exchange.request
+        key = primary_key(
+            self.policy,
+            exchange.secure,
+            exchange.host,
+            request.target,
+            request.fields,
+            exchange.asked,
+            exchange.slice,
+        )
+        decision = decide(request, self.cache.find(key), self.policy, time.time())
+        return decision.variant if decision.action in (SERVE, SERVE_AND_REVALIDATE) else None
 
     def remember(self, exchange: Exchange, seconds: float) -> None:
         """Ask for this the normal way from now on, for `seconds`."""

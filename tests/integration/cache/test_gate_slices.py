@@ -232,3 +232,20 @@ def test_slices_are_purged_by_the_url_of_the_object(gate, story):
 
 def test_nothing_is_held_when_all_is_over(gate, story):
     wait_for("nothing held", lambda: gate.metrics()['headgate_held_bytes{limit="cache-fills"}'] == 0)
+
+
+def test_rfc9111_5_2_1_7_only_if_cached_is_504_unless_all_slices_are_stored(gate, story):
+    tell(story, "/stored-alone")
+    stored = {"Cache_Control": "only-if-cached"}
+    assert ask(gate, "/stored-alone", **stored).status == 504  # nothing is
+    assert ask(gate, "/stored-alone", Range="bytes=0-9").status == 206
+    for asked in ({}, {"Range": f"bytes={MIB - 1}-{MIB}"}, {"Range": f"bytes=0-9,{MIB}-{MIB + 9}"}):
+        reply = ask(gate, "/stored-alone", **stored, **asked)
+        assert (reply.status, b"only-if-cached" in reply.body) == (504, True)
+    assert ask(gate, "/stored-alone", Range="bytes=5-6", **stored).body == BODY[5:7]
+    assert ask(gate, "/stored-alone", "HEAD", **stored).status == 200
+    assert ask(gate, "/stored-alone", If_None_Match='"one"', **stored).status == 304
+    assert len(story.asked("/stored-alone")) == 1
+    assert ask(gate, "/stored-alone").body == BODY
+    assert ask(gate, "/stored-alone", **stored).body == BODY
+    assert len(story.asked("/stored-alone")) == SLICES
