@@ -15,7 +15,8 @@ from pathlib import Path
 from bench import certs, measure
 from bench.held import Held
 from bench.load import Load, Outcome, wrk
-from bench.proxies import Job, Origin, Profile, Proxy, Running, free_port
+from bench.proxies import Job, Origin, Profile, Proxy, Running
+from headgate.testing.relay import free_port
 
 
 @dataclass(frozen=True)

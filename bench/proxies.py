@@ -81,14 +81,6 @@ class Job:
         return self.directory / "origin.authority"
 
 
-def free_port() -> int:
-    """Return a port that nobody listens on now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
-
-
 def route_host(index: int) -> str:
     """Return the host name of route `index`."""
     return f"r{index:05d}.{certs.DOMAIN}"

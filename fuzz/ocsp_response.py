@@ -15,7 +15,7 @@ import warnings
 from dataclasses import dataclass
 from typing import Final
 
-from fuzz._common import SLOWEST, Broken, apart, cpu
+from fuzz._common import SLOWEST, Broken, after, apart, cpu
 from headgate.ocsp.response import NotBelieved, remembered_revocation, verify
 from headgate.ocsp.subject import Subject
 from headgate.testing.pki import (
@@ -148,9 +148,9 @@ def check(
 
 
 def run(seconds: float, seed: int) -> Result:
-    """Fuzz for so many seconds. Equal seeds make equal mutations; keys are new each time, so a failure tells them.
+    """Fuzz for so many seconds. Raises Broken.
 
-    Raises Broken."""
+    Equal seeds make equal mutations; keys are new each time, so a failure tells them."""
     rng, result = random.Random(seed), Result()
     authority = Authority.root("Fuzz CA")
     leaf = authority.leaf("fuzz.test")
@@ -165,10 +165,10 @@ def run(seconds: float, seed: int) -> Result:
         honest[staple.status, staple.this_update, staple.next_update] = None
     if not honest:
         raise Broken("no seed is believed: the target tests nothing")
-    deadline = time.monotonic() + seconds
+    is_over = after(seconds)
     with warnings.catch_warnings(), apart():
         warnings.simplefilter("ignore")  # about certificates that are odd, which is the point
-        while time.monotonic() < deadline:
+        while not is_over():
             data = rng.choice(seeds) if rng.random() < 0.95 else rng.randbytes(rng.randrange(300))
             try:
                 check(mutate(data, seeds, rng), subject, honest, result)

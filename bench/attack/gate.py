@@ -13,8 +13,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
-from bench.proxies import end_tree, free_port
+from bench.proxies import end_tree
 from headgate.testing.pki import Authority
+from headgate.testing.relay import free_port
 
 START_LIMIT: Final = 60.0
 SETTLE_LIMIT: Final = 30.0

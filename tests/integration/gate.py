@@ -17,12 +17,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-
-def free_port() -> int:
-    """A port that nobody listens on now; the gate fails loudly when somebody takes it meanwhile."""
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        return int(sock.getsockname()[1])
+from headgate.testing.relay import free_port as free_port
 
 
 def wait_for(what: str, ready: Callable[[], Any], seconds: float = 20.0) -> Any:

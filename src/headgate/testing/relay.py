@@ -12,11 +12,14 @@ without a request. What the relay does can be changed while it runs, for connect
 """
 
 import asyncio
+import contextlib
 import enum
+import random
 import select
 import socket
 import struct
 from collections.abc import Sequence
+from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
 
@@ -25,6 +28,8 @@ from headgate.testing.loop_thread import Acceptor, LoopThread
 _CHUNK: Final = 64 * 1024
 _FILLERS: Final = 8
 _LINGER: Final = 5.0
+_FIRST_PORT: Final = 20_000
+_GIVEN: Final[set[int]] = set()  # by free_port, in this process
 
 
 class Behaviour(enum.Enum):
@@ -79,14 +84,34 @@ def bind_same_port(*hosts: str, attempts: int = 50) -> list[socket.socket]:
 
 
 def free_port(*hosts: str) -> int:
-    """Return a port on which nothing listens now on any of `hosts`, for a server that wants a number.
+    """Return a port that is free now on all of `hosts`, in TCP and UDP, for a server that wants a number.
 
-    Others may take it since; for an address that refuses, `Refusing` is safe."""
-    socks = bind_same_port(*(hosts or ("127.0.0.1",)))
-    port = int(socks[0].getsockname()[1])
-    for sock in socks:
-        sock.close()
-    return port
+    It is none that the kernel gives to connections, nor to who asks for port 0, and it was never returned before in
+    this process: what happens before the server binds it does not take it. Another process may, one time in
+    thousands; for an address that refuses, `Refusing` is safe. Raises OSError."""
+    ports = _asked_for_by_number()
+    chance = random.SystemRandom()
+    for _ in range(1000):
+        port = chance.choice(ports)
+        if port in _GIVEN:
+            continue
+        try:
+            with contextlib.ExitStack() as held:
+                for host in hosts or ("127.0.0.1",):
+                    held.enter_context(bind(host, port, reuse=False))
+                    held.enter_context(bind(host, port, socket.SOCK_DGRAM))
+        except OSError:
+            continue
+        _GIVEN.add(port)
+        return port
+    raise OSError(f"no port is free on all of {', '.join(hosts)}")
+
+
+def _asked_for_by_number() -> range:
+    """Return the ports that only who asks for them by number has; all, where a machine has too few of those."""
+    text = Path("/proc/sys/net/ipv4/ip_local_port_range").read_text()
+    below = range(_FIRST_PORT, int(text.split()[0]))
+    return below if len(below) > 4096 else range(_FIRST_PORT, 65_536)
 
 
 class Relay:

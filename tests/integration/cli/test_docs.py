@@ -6,7 +6,6 @@ started, waited for, and interrupted before the next one of their kind.
 
 import re
 import shutil
-import socket
 from functools import partial
 from pathlib import Path
 
@@ -15,6 +14,7 @@ import pytest
 from headgate.demo.authority import make_authority
 from headgate.demo.helper import Helper, listen
 from headgate.demo.responder import run_responder
+from headgate.testing.relay import free_port
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(180)]
 
@@ -39,20 +39,12 @@ def blocks():
     return re.findall(r"^```(\w+)\n(.*?)^```$", PAGE.read_text(), re.MULTILINE | re.DOTALL)
 
 
-def free_ports(count):
-    socks = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
-    ports = [str(sock.getsockname()[1]) for sock in socks]
-    for sock in socks:
-        sock.close()
-    return ports
-
-
 class Reader:
     """Somebody who follows the page."""
 
     def __init__(self, shell, origin):
         self.shell = shell
-        self.ports = {"3000": str(origin), **dict(zip(PORTS, free_ports(len(PORTS)), strict=True))}
+        self.ports = {"3000": str(origin), **dict(zip(PORTS, [str(free_port()) for _ in PORTS], strict=True))}
         self.config = ""
         self.running = None
         self.typed = []

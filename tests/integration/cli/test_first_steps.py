@@ -8,17 +8,13 @@ import socket
 
 import pytest
 
+from headgate.testing.relay import free_port
+
 pytestmark = [
     pytest.mark.timeout(180),
     pytest.mark.slow,
     pytest.mark.skipif(not shutil.which("openssl") or not shutil.which("curl"), reason="openssl and curl"),
 ]
-
-
-def free_port():
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        return sock.getsockname()[1]
 
 
 def config(folder, port, extra="", name="headgate.toml"):

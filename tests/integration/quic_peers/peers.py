@@ -9,7 +9,6 @@ import contextlib
 import functools
 import shutil
 import signal
-import socket
 import ssl
 import subprocess
 import tempfile
@@ -29,17 +28,11 @@ from tests.integration.quic_peers.ours import OurClient, content_of, digest
 from tests.unit.engine.tls13.peers import identity
 
 from headgate.testing.loop_thread import LoopThread
-from headgate.testing.relay import bind
 
 NAME = "a.test"
 PATIENCE = 40.0
 # What gtlsclient begins with: it sends one probe at a time, the first after three round trips, and gives up in 10 s.
 FRESH = ("--timeout=20s", "--handshake-timeout=40s", "--initial-rtt=50ms")
-
-
-def free_udp_port(host):
-    with contextlib.closing(bind(host, kind=socket.SOCK_DGRAM)) as sock:
-        return sock.getsockname()[1]
 
 
 # ngtcp2
@@ -70,7 +63,7 @@ class GtlsServer:
     def __init__(self, names=(), *, host="127.0.0.1", options=()):
         self.names = names
         self.options = options
-        self.address = (host, free_udp_port(host))
+        self.address = (host, free_port(host))
         self.log = ""
 
     def __enter__(self):

@@ -17,10 +17,11 @@ from qh3.h3.events import DataReceived, HeadersReceived
 from qh3.quic.configuration import QuicConfiguration
 from tests.integration.gate import wait_for
 from tests.integration.quic_peers.ours import content, content_of, digest
-from tests.integration.quic_peers.peers import NAME, Files, GateServer, OurFetch, free_udp_port
+from tests.integration.quic_peers.peers import NAME, Files, GateServer, OurFetch
 from tests.unit.engine.tls13.peers import identity, root
 
 from headgate.testing.loop_thread import LoopThread
+from headgate.testing.relay import free_port
 
 pytestmark = pytest.mark.slow
 
@@ -168,7 +169,7 @@ def qh3_server(tmp_path):
     # Without a size of datagrams its HTTP/3 closes by a setting of its own.
     configuration = QuicConfiguration(is_client=False, alpn_protocols=["h3"], max_datagram_frame_size=65_536)
     configuration.load_cert_chain(tmp_path / "chain.pem", tmp_path / "key.pem")
-    port = free_udp_port("127.0.0.1")
+    port = free_port("127.0.0.1")
 
     async def start():
         return await serve("127.0.0.1", port, configuration=configuration, create_protocol=Qh3Server)
