@@ -206,6 +206,12 @@ class Cache:
         if self.flights.get(flight.key) is flight:
             del self.flights[flight.key]
 
+    def list_again(self, flight: Flight) -> None:
+        """An answer is stored although none to its key could be lately: whoever comes now may wait for it."""
+        if flight.key not in self.flights:
+            self.flights[flight.key] = flight
+            self.store.mark_uncacheable(flight.key, 0.0)
+
     def under_way(self, key: bytes) -> Flight | None:
         """Return the flight that one who comes now may wait for, None: there is none, or its request has left before
         a purge or an invalidation of the same."""

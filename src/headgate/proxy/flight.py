@@ -338,6 +338,8 @@ class Flight(Downstream, ReaderOwner):
         self.state = FILLING
         self.piece = piece_of(response)
         if self.piece is None:
+            if self.reason == KNOWN_UNCACHEABLE:
+                self.cache.list_again(self)
             self._fill(response, stored, self.fill)
         else:
             self._fill_part(response, stored, self.fill)
@@ -794,6 +796,4 @@ class Flight(Downstream, ReaderOwner):
 def _may_be_its_own(reason: str) -> bool:
     """Tell whether an error may come of what the one client has sent: the origin was reached, and its silence is not
     what it is."""
-    if reason in _MAYBE_ITS_OWN:
-        return True
-    return reason.startswith("upstream-") and reason != "upstream-timeout"
+    return reason in _MAYBE_ITS_OWN or (reason.startswith("upstream-") and reason != "upstream-timeout")

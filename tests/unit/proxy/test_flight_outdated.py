@@ -383,3 +383,23 @@ def test_more_fields_than_the_origin_takes_are_no_silence_of_it():
     bench.origin.answer(2, b'ETag: "1"', status=304)
     assert [client.body for client in clients[1:]] == [b"old"] * 2
     assert len(bench.origin.asked) == 3
+
+
+def test_whoever_comes_when_answers_are_stored_again_reads_along():
+    """A file that was missing, and is there now: the first who gets it fetches it for all, though nobody waits."""
+    bench = Bench()
+    bench.ask()
+    bench.origin.answer(-1, b"Cache-Control: no-store", status=404)
+    clients = [bench.ask() for _ in range(2)]
+    assert len(bench.origin.asked) == 3, "nobody waits for anybody"
+    bench.origin.answer(1, b"Cache-Control: max-age=60", length=6)
+    bench.origin.send(1, b"abc")
+    clients += [bench.ask() for _ in range(3)]
+    assert len(bench.origin.asked) == 3
+    bench.origin.send(1, b"def")
+    bench.origin.end(1)
+    assert [client.body for client in clients] == [b"abcdef", b"", b"abcdef", b"abcdef", b"abcdef"]
+    bench.origin.answer(2, b"Cache-Control: max-age=60", body=b"uvwxyz")
+    assert clients[1].body == b"uvwxyz"
+    assert bench.ask().body == b"uvwxyz"
+    assert (bench.cache.flights, bench.values[CACHE_HELD], len(bench.origin.asked)) == ({}, 0, 3)
