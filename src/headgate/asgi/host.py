@@ -44,6 +44,9 @@ WIDE: Final = 86_400.0
 MAX_HEAD: Final = 128 * 1024
 MAX_LINES: Final = 256
 SOCKET_MODE: Final = 0o600
+# Between two looks at the socket's file, and until the next try where it could not be bound anew.
+LOOK_SECONDS: Final = 1.0
+RETRY_SECONDS: Final = 10.0
 _CLIENT_LEFT: Final = frozenset(("hung-up", "epipe", "econnreset"))
 
 
@@ -124,6 +127,7 @@ class AppHost:
         self._listener: Listener | None = None
         self._lifespan: Lifespan | None = None
         self._sweeper: asyncio.Task[None] | None = None
+        self._look_at = 0.0
 
     async def start(self) -> None:
         """Start the application, then listen."""
@@ -177,9 +181,37 @@ class AppHost:
                 self.poller.now = time.monotonic()
                 if self._listener is not None:
                     sweep([self._listener], [], self.counters.values, self.poller.now)
+                    self._look_after(self._listener, self.poller.now)
                 self.counters.publish()
             except Exception as error:
                 self._observer.crashed("sweep", error)
+
+    def _look_after(self, listener: Listener, now: float) -> None:
+        """Bind anew where something has removed the socket's file: the gate could not reach the application."""
+        if now < self._look_at or not listener.is_started:
+            return
+        self._look_at = now + LOOK_SECONDS
+        if os.path.lexists(self.path):
+            return
+        try:
+            listener.replace(bind_socket(self.path))
+        except OSError as error:
+            self._look_at = now + RETRY_SECONDS
+            self._event(
+                "app-socket-lost",
+                "error",
+                address=str(self.path),
+                reason=f"it was removed: {error.strerror} (errno {error.errno})",
+                next=f"new connections to the application fail; another try in {RETRY_SECONDS:g} s",
+            )
+        else:
+            self._event(
+                "app-socket-bound",
+                "warning",
+                address=str(self.path),
+                reason="it was removed",
+                next="the gate reaches the application again",
+            )
 
 
 def bind_socket(path: Path) -> socket.socket:

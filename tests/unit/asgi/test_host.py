@@ -4,6 +4,7 @@ import asyncio
 import os
 import socket
 import stat
+import time
 
 import pytest
 
@@ -33,6 +34,39 @@ def test_the_socket_of_a_dead_one_is_replaced(tmp_path):
     with bind_socket(tmp_path / "app.sock") as sock, socket.socket(socket.AF_UNIX) as client:
         sock.listen()
         client.connect(str(tmp_path / "app.sock"))
+
+
+def told(served, name):
+    """Wait for an event; return its fields."""
+    deadline = time.monotonic() + 20
+    while not (found := [fields for event, fields in served.events if event == name]):
+        assert time.monotonic() < deadline, f"no {name}: {served.events}"
+        time.sleep(0.02)
+    return found[0]
+
+
+def test_a_socket_that_was_removed_is_bound_anew_and_its_connections_go_on(serve):
+    served = serve(app)
+    with served.connect() as sock:
+        served.path.unlink()
+        assert told(served, "app-socket-bound")["address"] == str(served.path)
+        assert served.ask(b"GET /new HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").endswith(b"/new")
+        sock.sendall(b"GET /old HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+        assert b"".join(iter(lambda: sock.recv(65536), b"")).endswith(b"/old")
+    assert stat.S_IMODE(served.path.stat().st_mode) == 0o600
+
+
+def test_one_that_cannot_be_bound_anew_is_told(serve, tmp_path):
+    served = serve(app)
+    aside = tmp_path.with_name(tmp_path.name + "-aside")
+    tmp_path.rename(aside)
+    try:
+        fields = told(served, "app-socket-lost")
+    finally:
+        aside.rename(tmp_path)
+    assert fields["reason"] == "it was removed: No such file or directory (errno 2)"
+    assert fields["next"].endswith("another try in 10 s")
+    assert served.ask().endswith(b"/")
 
 
 def test_a_failed_start_leaves_no_socket(serve, tmp_path):
