@@ -38,7 +38,7 @@ test: setup
 	@$(BIN)/python tools/suite.py $(TESTS)
 
 pairs: setup
-	@$(BIN)/python tools/tls_pairs.py
+	@$(BIN)/python -m tools.tls_pairs
 
 check: setup
 	@echo "headgate: ruff, mypy, house rules"

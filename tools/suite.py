@@ -111,6 +111,12 @@ def run_steadily(arguments: list[str], root: Path, environment: dict[str, str]) 
     return code, []
 
 
+def tell_unsteady(tests: list[str]) -> None:
+    """Print what failed once, at the very end, where nobody overlooks it."""
+    for test in tests:
+        print(f"UNSTEADY: {test} failed once and passed alone", flush=True)
+
+
 def run_mode(mode: str, arguments: list[str]) -> tuple[int, list[str]]:
     """Run the suite in one mode; return its exit code, and the tests that failed once and passed alone."""
     environment = {**os.environ, "HEADGATE_EXPECT": mode}
@@ -142,9 +148,7 @@ def main() -> int:
     else:
         print(f"== headgate: ONLY THE PURE SUITE RUNS: {built} ==", flush=True)
         ended = [run_mode("pure", given)]
-    for _, unsteady in ended:
-        for test in unsteady:
-            print(f"UNSTEADY: {test} failed once and passed alone", flush=True)
+    tell_unsteady([test for _, unsteady in ended for test in unsteady])
     codes = [code for code, _ in ended]
     return next((code for code in codes if code not in (0, NOTHING_SELECTED)), max(codes))
 

@@ -15,6 +15,8 @@ import tomllib
 from pathlib import Path
 from typing import Final
 
+from tools.suite import run_steadily, tell_unsteady
+
 ROOT: Final = Path(__file__).resolve().parents[1]
 FOLDER: Final = Path(sys.prefix) / "tls-pairs"
 NAMES: Final = ("cryptography", "pyOpenSSL")
@@ -97,16 +99,15 @@ def about(target: Path | None) -> str:
     return done.stdout.strip()
 
 
-def run(kind: str, target: Path) -> int:
-    """Run the tests with one pair; return pytest's code."""
+def run(kind: str, target: Path) -> tuple[int, list[str]]:
+    """Run the tests with one pair; return pytest's code, and what failed once and passed alone."""
     versions = about(target)
     print(f"== headgate: TLS with the {kind} pair: {versions} ==", flush=True)
     began = time.monotonic()
-    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *TESTS]
-    code = subprocess.run(command, cwd=ROOT, env=environment(target), check=False).returncode
+    code, unsteady = run_steadily(["-p", "no:cacheprovider", *TESTS], ROOT, environment(target))
     words = "passed" if code == 0 else f"FAILED with code {code}"
     print(f"== headgate: TLS with {versions}: {words} in {time.monotonic() - began:.0f} s ==", flush=True)
-    return code
+    return code, unsteady
 
 
 def main() -> int:
@@ -114,12 +115,13 @@ def main() -> int:
     allowed = ranges()
     oldest = install("oldest", [name + floor(text) for name, text in allowed.items()])
     newest = install("newest", [name + text for name, text in allowed.items()])
-    codes = [run("oldest", oldest)]
+    ended = [run("oldest", oldest)]
     if about(newest) != about(None):
-        codes.append(run("newest", newest))
+        ended.append(run("newest", newest))
     else:
         print(f"== headgate: the newest pair is that of the suite: {about(None)} ==", flush=True)
-    return max(codes)
+    tell_unsteady([test for _, unsteady in ended for test in unsteady])
+    return max(code for code, _ in ended)
 
 
 if __name__ == "__main__":

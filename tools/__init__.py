@@ -1,0 +1,1 @@
+"""What `make` runs: the environment, the suite, pairs of TLS libraries."""
