@@ -66,3 +66,14 @@ def test_the_listeners_of_the_reference_have_the_routes_that_it_says():
     text += "".join(f'[upstream.{name}]\nendpoints = ["http://{name}"]\n' for name in ("shop", "admin"))
     config = loads(text, environ={}, files=False)
     assert [config.routes_of(index) for index in range(2)] == [(0,), (0, 1)]
+
+
+def test_the_example_of_the_page_on_the_cache_loads():
+    (text,) = (ROOT / "docs/cache.md").read_text().split("```toml\n")[1:]
+    config = loads(
+        text.partition("```")[0] + '[[listener]]\naddresses = ["127.0.0.1:80"]\nmode = "http"\n',
+        environ={},
+        files=False,
+    )
+    assert [route.cache.enabled for route in config.route] == [None, False]
+    assert config.cache.enabled
