@@ -4,7 +4,7 @@ A stable hash of the URL names its home: all variants, slices and further parts 
 invalidation has one worker to reach. Another worker that misses asks the home by an HTTP/1.1 request over a local
 socket, with one field of ours beside what the origin would get:
 
-    a question   purges, valid-from, slice, is-secure, route, key, host, path    (`Question`; the route is a number
+    a question   purges, slice, is-secure, route, key, host, path    (`Question`; the route is a number
                  that says how it is configured)
     an answer    "sign": it is being seen to, of an interim 102; "answer OUTCOME REASON FAILURE": what became of it
                  there; "alone WHY": ask the origin yourself
@@ -51,16 +51,15 @@ def home_of(url: bytes, workers: int) -> int:
 class Question:
     """What a worker asks the home of a URL.
 
-    `purges` is the number of the last purge that it has obeyed, `valid_from` the wall time before which nothing that
-    was asked for is good any more (an unsafe request went by), 0.0: none. `key` is the very key: it is not made anew.
+    `purges` is the number of the last purge that it has obeyed. What unsafe requests have made old both read in one
+    table (`proxy/caching`). `key` is the very key: it is not made anew.
     """
 
-    __slots__ = ("host", "is_secure", "key", "path", "purges", "route", "slice", "valid_from")
+    __slots__ = ("host", "is_secure", "key", "path", "purges", "route", "slice")
 
     def __init__(
         self,
         purges: int,
-        valid_from: float,
         slice: int,
         is_secure: bool,
         route: int,
@@ -69,7 +68,6 @@ class Question:
         path: bytes,
     ) -> None:
         self.purges = purges
-        self.valid_from = valid_from
         self.slice = slice
         self.is_secure = is_secure
         self.route = route
@@ -79,8 +77,7 @@ class Question:
 
     def encode(self) -> bytes:
         """Return the value of the field."""
-        since = int(self.valid_from * 1e6) + 1 if self.valid_from > 0.0 else 0
-        numbers = b"%d %d %d %d %d" % (self.purges, since, self.slice + 1, self.is_secure, self.route)
+        numbers = b"%d %d %d %d" % (self.purges, self.slice + 1, self.is_secure, self.route)
         texts = (self.key, self.host, self.path)
         return b" ".join([numbers, *[b"." + base64.urlsafe_b64encode(text) for text in texts]])
 
@@ -88,13 +85,13 @@ class Question:
 def decode_question(value: bytes) -> Question | None:
     """Read a question; None: it is none."""
     parts = value.split(b" ")
-    if len(parts) != 8:
+    if len(parts) != 7:
         return None
-    for part in parts[:5]:
+    for part in parts[:4]:
         if not part.isdigit() or len(part) > _DIGITS:
             return None
     texts: list[bytes] = []
-    for part in parts[5:]:
+    for part in parts[4:]:
         if not part.startswith(b"."):
             return None
         try:
@@ -102,10 +99,10 @@ def decode_question(value: bytes) -> Question | None:
         except binascii.Error:
             return None
     key, host, path = texts
-    purges, since, place, secure, route = [int(part) for part in parts[:5]]
+    purges, place, secure, route = [int(part) for part in parts[:4]]
     if not key:
         return None
-    return Question(purges, since / 1e6, place - 1, secure == 1, route, key, host, path)
+    return Question(purges, place - 1, secure == 1, route, key, host, path)
 
 
 @final

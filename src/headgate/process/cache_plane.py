@@ -126,5 +126,5 @@ def share_moments(cache: Cache, config: Config, event: Event) -> None:
         event(
             "cache-moments",
             "warning",
-            detail=f"{said} its lifetime ends; tried again when the worker starts anew",
+            detail=f"{said} its lifetime ends, and no other one is asked; tried again when the worker starts anew",
         )

@@ -263,7 +263,8 @@ class DataPlane:
         home for."""
         if self.cache is not None and workers > 1:
             share_moments(self.cache, self.config, self.observer.event)
-        if not asks_peers(self.config, workers):
+        # Who did not hear of unsafe requests would give others what these know to be old.
+        if not asks_peers(self.config, workers) or self.cache is None or self.cache.moments is None:
             return
         self.peers = PeerPlane(self, slot, workers)
 

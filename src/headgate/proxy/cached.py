@@ -35,6 +35,7 @@ from headgate.cache.narrowing import narrow
 from headgate.cache.outcome import BYPASS, EXPIRED, MISS, UNCACHEABLE, cache_status, is_hit
 from headgate.cache.partial import Piece, combine, file_of, holds, replaces, set_broken_off, set_partial
 from headgate.cache.policy import Policy
+from headgate.cache.purges import url_of
 from headgate.cache.reuse import (
     FETCH,
     FETCH_ALONE,
@@ -466,16 +467,18 @@ class CacheHandler(Handler):
         asked_at: float,
         generation: int,
         now: float,
+        *,
+        on_disk: bool = True,
     ) -> StoredResponse | None:
         """Let a 304 to a request that left at `asked_at`, at the store's `generation`, make a stored response as good
-        as new; None: it is about another."""
+        as new; None: it is about another. Not `on_disk`: somebody else tells the disk."""
         fresh = merge_304(variant, request, response, self.policy, asked_at, now)
         if fresh is not None:
-            self._settle(fresh, generation, now)
+            self._settle(fresh, generation, now, on_disk=on_disk)
             for other in self._beside(variant, request):
                 if is_named_strongly(response.fields, other, now):
                     merge_304(other, request, response, self.policy, asked_at, now)
-                    self._settle(other, generation, now)
+                    self._settle(other, generation, now, on_disk=on_disk)
         return fresh
 
     def learn(
@@ -500,11 +503,11 @@ class CacheHandler(Handler):
             return []
         return [other for other in entry.variants if other is not variant and matches(other, request.fields)]
 
-    def _settle(self, variant: StoredResponse, generation: int, now: float) -> None:
+    def _settle(self, variant: StoredResponse, generation: int, now: float, *, on_disk: bool = True) -> None:
         """Keep what has been updated, if it may still be kept."""
         self.cache.store.catch_up(variant, generation)
         if still_storable(variant, self.policy, now):
-            self.cache.changed(variant)
+            self.cache.changed(variant, on_disk=on_disk)
         else:
             self.cache.remove_variant(variant)
 
@@ -568,9 +571,9 @@ class CacheHandler(Handler):
         if entry is not None:
             for variant in entry.variants:
                 self.cache.remove_variant(variant)
-        peers = self.cache.peers
-        if peers is not None:
-            peers.invalidate(key, time.time())
+        moments = self.cache.moments
+        if moments is not None:
+            moments.set(url_of(key), time.time())  # what other workers have of it is no better
 
     def keep_beginning(self, stored: StoredResponse, fill: Fill) -> None:
         """Store what has come of an answer that broke off, where the rest can be recognised."""

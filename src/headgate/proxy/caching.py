@@ -269,10 +269,10 @@ class Cache:
         """Tell whether content in a file can be served."""
         return self.disk is not None and self.disk.is_there(stored, body)
 
-    def changed(self, stored: StoredResponse) -> None:
+    def changed(self, stored: StoredResponse, *, on_disk: bool = True) -> None:
         """A stored response was changed in place: by a 304, by the answer to a HEAD."""
         self.store.resize(stored)
-        if self.disk is not None:
+        if self.disk is not None and on_disk:
             self.disk.store(stored)
 
     def remove_variant(self, stored: StoredResponse) -> None:
@@ -284,8 +284,6 @@ class Cache:
     def invalidate(self, uri: bytes, now: float) -> None:
         """An unsafe request went by (RFC 9111 section 4.4): nothing of this URL is used unconfirmed; `now` is wall
         seconds."""
-        if self.peers is not None:
-            self.peers.invalidate(uri, now)
         if self.moments is not None:
             self.moments.set(url_of(uri), now)
         if self.has_parts:

@@ -470,7 +470,8 @@ class Flight(Downstream, ReaderOwner):
         self.state = DISCARDING
         self._unlist()
         handler = self.handler
-        fresh = handler.merge(variant, self.asked, response, self.started, self.generation, now)
+        ours = self.home_outcome < 0  # else the home tells the disk
+        fresh = handler.merge(variant, self.asked, response, self.started, self.generation, now, on_disk=ours)
         waiting = self._take_waiting()
         leader = self.leader
         if fresh is None:

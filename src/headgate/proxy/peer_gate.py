@@ -162,12 +162,8 @@ class PeerGate(HeadHandler):
         if not peers.is_home(question.key):
             decline(exchange, UNSUITED)
             return
-        url = url_of(question.key)
-        cache = handler.cache
-        if url != question.key:
-            cache.has_parts = True
-        if question.valid_from > 0.0 and not peers.has_obeyed(url, question.valid_from):
-            cache.invalidate(url, question.valid_from)
+        if url_of(question.key) != question.key:
+            handler.cache.has_parts = True
         exchange.peer_key = question.key
         exchange.route = handler.policy.name
         exchange.host = question.host

@@ -51,7 +51,8 @@ from headgate.upstream.endpoint import MAX_RESPONSE_HEAD, ConnectionWaiter, Endp
 if TYPE_CHECKING:
     from headgate.proxy.flight import Flight
 
-# Questions of one worker under way at once, a descriptor each; one more asks the origin.
+# Questions of one worker under way at once, a descriptor each; one more asks the origin. As many connections a worker
+# takes from all others: each of them has its share, so that what is too much is known before anything is refused.
 MAX_ASKED: Final = 512
 # Until the first sign: a worker that is alive comes round in far less, and a client waits no longer for nothing.
 SIGN_WITHIN: Final = 0.25
@@ -59,9 +60,6 @@ SIGN_WITHIN: Final = 0.25
 SILENCE: Final = 5.0
 # How long a home is left alone that failed. A worker that died is back in about that time.
 REST_SECONDS: Final = 1.0
-# URLs that unsafe requests went by for, until their homes have heard of it. One more, and nothing that a home asked
-# for before now is taken from it. As many are remembered of those that this worker is at home for.
-MAX_INVALID: Final = 16384
 
 
 class Event(Protocol):
@@ -72,14 +70,16 @@ class Event(Protocol):
 
 @final
 class Peer:
-    """Another worker of this gate. `rest_until` is the loop time until which it is left alone."""
+    """Another worker of this gate, which is `asked` so much just now. `rest_until` is the loop time until which it is
+    left alone."""
 
-    __slots__ = ("endpoint", "name", "rest_until")
+    __slots__ = ("asked", "endpoint", "name", "rest_until")
 
     def __init__(self, slot: int, endpoint: Endpoint) -> None:
         self.name = f"worker {slot}"
         self.endpoint = endpoint
         self.rest_until = 0.0
+        self.asked = 0
 
 
 @final
@@ -95,18 +95,12 @@ class Ask:
         "owner",
         "peer",
         "timer",
-        "url",
-        "valid_from",
     )
 
-    def __init__(
-        self, owner: Peers, peer: Peer, flight: Flight, url: bytes, valid_from: float, idle: float
-    ) -> None:
+    def __init__(self, owner: Peers, peer: Peer, flight: Flight, idle: float) -> None:
         self.owner = owner
         self.peer = peer
         self.flight = flight
-        self.url = url
-        self.valid_from = valid_from
         self.idle = idle
         self.connection: UpstreamStream | None = None
         self.timer: Timer | None = None
@@ -141,12 +135,10 @@ class Peers(Handler, ResponseReceiver, ConnectionWaiter):
         self.values = values
         self.event = event
         self.idle: dict[int, float] = {}
+        # Questions to one other worker at once, MAX_ASKED to all of them.
+        self.share = max(MAX_ASKED // max(len(homes) - 1, 1), 1)
         self.purge_number = 0  # of the last purge that this worker has obeyed
         self.asked = 0
-        # By URL, wall seconds: what other workers have still to hear; what we have obeyed that are at home for it.
-        self._invalid: dict[bytes, float] = {}
-        self._obeyed: dict[bytes, float] = {}
-        self.trusted_from = 0.0
 
     def __repr__(self) -> str:
         return f"<Peers of worker {self.slot}, {self.asked} asked>"
@@ -154,30 +146,6 @@ class Peers(Handler, ResponseReceiver, ConnectionWaiter):
     def is_home(self, key: bytes) -> bool:
         """Tell whether this worker is at home for a key."""
         return home_of(url_of(key), len(self.homes)) == self.slot
-
-    # -- what an unsafe request has made old
-
-    def invalidate(self, uri: bytes, moment: float) -> None:
-        """An unsafe request went by: the home hears of it with the next question. `moment` is wall seconds."""
-        url = url_of(uri)
-        if home_of(url, len(self.homes)) == self.slot:
-            if len(self._obeyed) >= MAX_INVALID:
-                self._obeyed.clear()  # whoever says the same is heard twice
-            self._obeyed[url] = max(moment, self._obeyed.get(url, 0.0))
-            return
-        if url not in self._invalid and len(self._invalid) >= MAX_INVALID:
-            self._invalid.clear()
-            self.trusted_from = moment
-        self._invalid[url] = moment
-
-    def has_obeyed(self, url: bytes, moment: float) -> bool:
-        """Tell whether we who are at home for `url` know already that what was asked for before `moment` is old."""
-        return self._obeyed.get(url, 0.0) >= moment
-
-    def _heard(self, ask: Ask) -> None:
-        """The home has answered, and so has heard what became old."""
-        if ask.valid_from > 0.0 and self._invalid.get(ask.url) == ask.valid_from:
-            del self._invalid[ask.url]
 
     # -- asking
 
@@ -193,13 +161,11 @@ class Peers(Handler, ResponseReceiver, ConnectionWaiter):
             return False
         if peer.rest_until > self.poller.now:
             return self._count(RESTING)
-        if self.asked >= MAX_ASKED:
+        if peer.asked >= self.share:
             return self._count(FULL)
         exchange = flight.exchange
-        valid_from = max(self._invalid.get(url, 0.0), self.trusted_from)
         question = Question(
             self.purge_number,
-            valid_from,
             flight.slice,
             exchange.secure,
             route,
@@ -208,8 +174,9 @@ class Peers(Handler, ResponseReceiver, ConnectionWaiter):
             exchange.path,
         )
         exchange.request.fields.set(FIELD, question.encode(), WIRE_NAME)
-        ask = Ask(self, peer, flight, url, valid_from, idle)
+        ask = Ask(self, peer, flight, idle)
         self.asked += 1
+        peer.asked += 1
         exchange.attempt = ask
         exchange.handler = self
         timers = self.timers
@@ -281,7 +248,6 @@ class Peers(Handler, ResponseReceiver, ConnectionWaiter):
 
     def _answered(self, exchange: Exchange, ask: Ask, answer: Answer, response: Response) -> None:
         self.values[CACHE_PEERS_ANSWERED] += 1
-        self._heard(ask)
         exchange.upstream_head = self.poller.now
         exchange.endpoint = ask.peer.name
         exchange.reason = answer.failure
@@ -312,7 +278,6 @@ class Peers(Handler, ResponseReceiver, ConnectionWaiter):
             return
         ask.peer.endpoint.give_back(connection)
         if ask.alone >= 0:
-            self._heard(ask)
             self._go_alone(ask, ask.alone)
             return
         self._end(ask)
@@ -397,6 +362,7 @@ class Peers(Handler, ResponseReceiver, ConnectionWaiter):
         """It is over: exchange and question let go of each other."""
         self._signed(ask)
         self.asked -= 1
+        ask.peer.asked -= 1
         exchange = ask.flight.exchange
         exchange.attempt = None
         exchange.request.fields.remove(FIELD)

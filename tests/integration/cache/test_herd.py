@@ -373,7 +373,7 @@ def test_the_field_of_the_workers_is_nobody_elses(gate, story):
     for slot in (0, 1):
         path = path_at(slot, "/field")
         story.tell(path, b"mine", LIVES, "Headgate-Peer: alone 1")
-        clients = asyncio.run(answered(gate, path, 30, "Headgate-Peer: 0 0 0 0 0 .a2V5 .aA== .Lw=="))
+        clients = asyncio.run(answered(gate, path, 30, "Headgate-Peer: 0 0 0 0 .a2V5 .aA== .Lw=="))
         assert {client.body for client in clients} == {b"mine"}
         assert all(client.head.get("headgate-peer") is None for client in clients)
         (asked,) = story.asked(path)
@@ -398,7 +398,7 @@ def peer_socket(gate, slot):
 def question(gate, path, purges=0, more=0):
     config = load(gate.config)
     route = route_number(config, config.route[0]) + more
-    return Question(purges, 0.0, -1, False, route, url_of(path), b"site", path.encode()).encode().decode()
+    return Question(purges, -1, False, route, url_of(path), b"site", path.encode()).encode().decode()
 
 
 def test_what_a_worker_answers_another(gate, story):
@@ -416,7 +416,7 @@ def test_what_a_worker_answers_another(gate, story):
             (question(gate, here, purges=1 << 58), PURGED),
             (question(gate, elsewhere), UNSUITED),
             (question(gate, here, more=1), UNSUITED),
-            ("0 0 0 0 0 . . .", MALFORMED),
+            ("0 0 0 0 . . .", MALFORMED),
         ):
             head, body = peer_answer(sock, here, field)
             assert (head.status, head.get("headgate-peer"), body) == (503, f"alone {why}", b"")

@@ -4,6 +4,7 @@ import asyncio
 import os
 import signal
 import socket
+import time
 
 from tests.integration.cache.peers import listens
 from tests.integration.cache.story import Story
@@ -12,6 +13,7 @@ from tests.integration.cache.test_herd import (
     LIVES,
     TEXT,
     WORKERS,
+    answered,
     connections,
     crowd,
     over,
@@ -96,6 +98,32 @@ def test_content_of_unknown_length_is_written_to_the_disk_by_one_worker(story, t
         wait_for("the count of the workers", lambda: workers_asked(gate) == 2)
         wait_for("the files", lambda: gate.metrics()["headgate_cache_disk_sent_total"] >= 2)
         assert gate.settled_metrics()["headgate_cache_disk_sent_total"] == 2
+
+
+def test_a_304_that_came_through_another_worker_is_told_to_the_disk_by_one(story, tmp_path):
+    text = TEXT.format(url=story.url).replace('memory = "64MiB"', 'memory = "64MiB"\ndisk = "64MiB"')
+    with Gate(tmp_path, text, workers=WORKERS) as gate:
+        for slot in (0, 1):
+            path = path_at(slot, "/confirmed")
+            answer = story.tell(path, b"kept", "Cache-Control: max-age=1", 'ETag: "1"')
+            asyncio.run(answered(gate, path, 40))
+            time.sleep(2.1)
+            wait_for("both workers to have it", lambda slot=slot: workers_asked(gate) == 2 * slot + 1)
+            sent = gate.metrics()["headgate_cache_disk_sent_total"]
+            answer.gate.clear()
+
+            async def herd(path=path, answer=answer):
+                _, tasks = await crowd(gate, path, 40)
+                await until("the request that confirms", lambda: len(story.asked(path)) == 2)
+                await asyncio.sleep(0.3)
+                answer.gate.set()
+                await over(tasks)
+
+            asyncio.run(herd())
+            wait_for("the other one's question", lambda slot=slot: workers_asked(gate) == 2 * slot + 2)
+            assert [head.get("if-none-match") for head in story.asked(path)] == [None, '"1"']
+            time.sleep(1.1)
+            assert gate.metrics()["headgate_cache_disk_sent_total"] == sent + 1
 
 
 def test_who_waits_for_another_worker_is_answered_before_a_gate_ends(gate, story):

@@ -39,7 +39,6 @@ def test_urls_are_spread_evenly(workers):
 def question(**others):
     values = {
         "purges": 1_790_000_000_000_000,
-        "valid_from": 1_790_000_000.25,
         "slice": -1,
         "is_secure": True,
         "route": 3,
@@ -50,16 +49,12 @@ def question(**others):
     return Question(**{**values, **others})
 
 
-@pytest.mark.parametrize("others", [{}, {"slice": 0}, {"valid_from": 0.0}, {"host": b"", "path": b""}])
+@pytest.mark.parametrize("others", [{}, {"slice": 0}, {"host": b"", "path": b""}])
 def test_a_question_arrives_as_it_was(others):
     sent = question(**others)
     found = decode_question(sent.encode())
     for name in ("purges", "slice", "is_secure", "route", "key", "host", "path"):
         assert getattr(found, name) == getattr(sent, name)
-    # No earlier than what was said, and no more than a microsecond later: what is as old must be told apart.
-    assert sent.valid_from <= found.valid_from <= sent.valid_from + 2e-6
-    # Said again it is the same.
-    assert decode_question(question(**others).encode()).valid_from == found.valid_from
 
 
 @pytest.mark.parametrize(
@@ -67,14 +62,15 @@ def test_a_question_arrives_as_it_was(others):
     [
         b"",
         b"sign",
-        b"1 2 3 4 5 .a .b",
-        b"1 2 3 4 5 .a2V5 .aA== .Lw== .Lw==",
-        b"-1 0 0 0 0 .a2V5 .aA== .Lw==",
-        b"1234567890123456789 0 0 0 0 .a2V5 .aA== .Lw==",
-        b"0 0 0 0 0 . .aA== .Lw==",  # no key
-        b"0 0 0 0 0 .a2V .aA== .Lw==",
-        b"0 0 0 0 0 .a?V5 .aA== .Lw==",
-        b"0 0 0 0 0 a2V5 .aA== .Lw==",
+        b"1 2 3 4 .a .b",
+        b"1 2 3 4 .a2V5 .aA== .Lw== .Lw==",
+        b"1 0 2 3 4 .a2V5 .aA== .Lw==",
+        b"-1 0 0 0 .a2V5 .aA== .Lw==",
+        b"1234567890123456789 0 0 0 .a2V5 .aA== .Lw==",
+        b"0 0 0 0 . .aA== .Lw==",  # no key
+        b"0 0 0 0 .a2V .aA== .Lw==",
+        b"0 0 0 0 .a?V5 .aA== .Lw==",
+        b"0 0 0 0 a2V5 .aA== .Lw==",
     ],
 )
 def test_what_is_no_question_is_none(value):

@@ -1,7 +1,6 @@
 """The asking side of workers that ask one another: what it holds at most, and what it forgets."""
 
 import gc
-import itertools
 
 from headgate.cache.home import FULL, home_of
 from headgate.cache.memory import MemoryStore
@@ -17,7 +16,8 @@ from headgate.net.poller import Poller
 from headgate.proxy.cached import CacheHandler
 from headgate.proxy.caching import Cache
 from headgate.proxy.on_behalf import Nobody
-from headgate.proxy.peers import MAX_ASKED, MAX_INVALID, Peer, Peers
+from headgate.proxy.peer_gate import MAX_CONNECTIONS
+from headgate.proxy.peers import MAX_ASKED, Peer, Peers
 from headgate.upstream.endpoint import Endpoint
 
 FORWARDER = Forwarder(Networks(()))
@@ -85,12 +85,6 @@ class Worker:
         return exchange
 
 
-def urls_at(slot, count):
-    """As many URLs that are at home in this slot."""
-    urls = (b"http://a/%d" % number for number in itertools.count())
-    return list(itertools.islice((url for url in urls if home_of(url, 2) == slot), count))
-
-
 def path_of(slot, start=0):
     return next(
         b"/%d" % n for n in range(start, start + 100) if home_of(b"http://a.example/%d" % n, 2) == slot
@@ -110,13 +104,25 @@ def test_only_what_is_at_home_elsewhere_is_asked_elsewhere():
 
 def test_one_question_more_than_may_be_under_way_goes_to_the_origin():
     worker = Worker()
-    worker.peers.asked = MAX_ASKED - 1
+    worker.peers.homes[1].asked = MAX_ASKED - 1
     worker.ask(path_of(1))
     assert (len(worker.origin.asked), worker.values[CACHE_ALONE_FIRST + FULL]) == (0, 0)
     worker.ask(path_of(1, 200))
     assert (len(worker.origin.asked), worker.values[CACHE_ALONE_FIRST + FULL]) == (1, 1)
     # Nothing that is for the other worker gets to the origin.
     assert b"headgate-peer" not in worker.origin.asked[0].fields.names
+    # Nothing is wrong with that one: it is asked again as soon as there is room.
+    worker.peers.homes[1].asked -= 1
+    worker.ask(path_of(1, 400))
+    assert (len(worker.origin.asked), worker.values[CACHE_ALONE_FIRST + FULL]) == (1, 1)
+
+
+def test_all_that_others_may_ask_a_worker_at_once_it_takes():
+    peer = Worker().peers.homes[1]
+    for workers in (2, 3, 4, 7, 64):
+        peers = Peers(0, [None, *[peer] * (workers - 1)], Poller(), None, [0] * SIZE, quiet)
+        assert 0 < (workers - 1) * peers.share <= MAX_CONNECTIONS
+        assert (workers - 1) * peers.share <= MAX_ASKED
 
 
 def test_a_client_that_leaves_takes_its_question_with_it():
@@ -143,22 +149,3 @@ def test_a_home_that_cannot_be_reached_is_left_alone_for_a_moment():
     assert exchange.attempt is flight, "who waits goes on waiting"
     worker.ask(path_of(1, 200))
     assert (len(worker.origin.asked), worker.peers.asked) == (2, 0)
-
-
-def test_one_invalidation_too_many_distrusts_all_that_is_older():
-    peers = Worker().peers
-    here, elsewhere = urls_at(0, MAX_INVALID + 1), urls_at(1, MAX_INVALID + 1)
-    # Nobody has to hear of those that this worker is at home for: it may forget them.
-    for number, url in enumerate(here[:-1]):
-        peers.invalidate(url, 1000.0 + number)
-    assert peers.has_obeyed(here[0], 1000.0)
-    assert not peers.has_obeyed(here[0], 1000.5)
-    peers.invalidate(here[1], 900.0)
-    peers.invalidate(here[-1], 99999.0)
-    assert not peers.has_obeyed(here[0], 1000.0), "forgotten, and so obeyed once more"
-    assert peers.trusted_from == 0.0
-    for url in elsewhere[:-1]:
-        peers.invalidate(url, 2000.0)
-    assert peers.trusted_from == 0.0
-    peers.invalidate(elsewhere[-1], 3000.0)
-    assert peers.trusted_from == 3000.0
