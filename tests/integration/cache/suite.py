@@ -8,6 +8,7 @@ function gives the score (score.mjs). Its configuration comes in by variables of
 them: an `id` that is left over from somebody's shell would run one test alone, so it is set to nothing.
 """
 
+import functools
 import json
 import os
 import shutil
@@ -15,10 +16,12 @@ import subprocess
 import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
 
+from tests.integration.cache import peers
 from tests.integration.gate import wait_for
 
 ROOT: Final = Path(__file__).resolve().parents[3]
@@ -167,6 +170,14 @@ def table(rows: list[Row]) -> str:
         for row in missed(rows, "required", "optimal")
     )
     return "\n".join(lines)
+
+
+@functools.cache
+def both() -> dict[str, list[Row]]:
+    """The suite through a gate and through nginx at the same time, once for all tests: most of it is pauses."""
+    with ThreadPoolExecutor() as pool:
+        rows = pool.map(run, (peers.gate, peers.nginx))
+        return dict(zip(("headgate", "nginx"), rows, strict=True))
 
 
 def run(start: Callable[[Path, int], Any], *ids: str) -> list[Row]:

@@ -112,8 +112,8 @@ def test_what_was_purged_is_not_found_after_a_restart(gate, story):
         story.tell(path, b"old", FRESH, 'ETag: "o"', f"Cache-Tag: {path[1:]}")
         ask(gate, path)
     wait_for("them to be on the disk", lambda: objects(gate) == 3)
-    assert gate.run("purge", "--tag", "old").returncode == 0
-    assert gate.run("purge", "--tag", "soft", "--soft").returncode == 0
+    assert gate.call("purge", "--tag", "old").returncode == 0
+    assert gate.call("purge", "--tag", "soft", "--soft").returncode == 0
     story.tell("/old", b"new", FRESH, "Cache-Tag: old")
     restart(gate)
     assert ask(gate, "/old")[1] == b"new"
@@ -132,7 +132,7 @@ def test_a_purge_is_obeyed_although_the_clock_was_set_back_since_the_last_one(ga
         story.tell("/page", content, FRESH)
         assert ask(gate, "/page")[1] == content
         wait_for("it to be on the disk", lambda: objects(gate) == 1)
-        assert gate.run("purge", "--everything").returncode == 0
+        assert gate.call("purge", "--everything").returncode == 0
         restart(gate)
     numbers = [event["generation"] for event in gate.events("cache-purge")]
     assert numbers == [ahead + 1, ahead + 2, ahead + 3]

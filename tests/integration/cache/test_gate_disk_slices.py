@@ -108,12 +108,12 @@ def test_a_purge_takes_all_slices_on_disk(gate, story):
     bodies = {path: stored(gate, story, path, f"Cache-Tag: tag{path[1:]}") for path in paths}
     url = f"http://127.0.0.1:{gate.http_ports[0]}"
     for purge in ([f"{url}/one"], ["--tag", "tagtwo"], ["--prefix", f"{url}/th"]):
-        assert gate.run("purge", *purge).returncode == 0
+        assert gate.call("purge", *purge).returncode == 0
     restart(gate)
     assert [asked(gate, story, path, body) for path, body in bodies.items()] == [6, 6, 6, 0]
     # What memory has nothing of any more is looked up on the disk.
     for purge in (["--host", "127.0.0.1"], ["--everything"]):
-        assert gate.run("purge", *purge).returncode == 0
+        assert gate.call("purge", *purge).returncode == 0
         assert asked(gate, story, "/four", bodies["/four"]) == 6
         assert asked(gate, story, "/four", bodies["/four"]) == 0
 
@@ -122,7 +122,7 @@ def test_another_version_drops_the_slices_of_the_one_before(gate, story):
     stored(gate, story, "/changed")
     body = film(story, "/changed", "two")
     url = f"http://127.0.0.1:{gate.http_ports[0]}/changed"
-    assert gate.run("purge", "--soft", url).returncode == 0
+    assert gate.call("purge", "--soft", url).returncode == 0
     restart(gate)
     assert asked(gate, story, "/changed", body) >= 6
     restart(gate)

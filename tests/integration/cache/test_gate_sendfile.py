@@ -214,7 +214,7 @@ def test_a_file_that_is_taken_away_is_still_sent_to_its_end(gate, story, how):
     slow = Slow(gate, path)
     if how == "purged":
         url = f"http://127.0.0.1:{gate.http_ports[0]}{path}"
-        assert gate.run("purge", url).returncode == 0
+        assert gate.call("purge", url).returncode == 0
     else:
         file_of(gate, size).unlink()  # as for want of room
     for _ in range(2):

@@ -218,14 +218,14 @@ def test_slices_are_purged_by_the_url_of_the_object(gate, story):
     url = f"http://127.0.0.1:{gate.http_ports[0]}/purged"
     tell(story, "/purged")
     assert ask(gate, "/purged").body == BODY
-    assert gate.run("purge", "--soft", url).returncode == 0
+    assert gate.call("purge", "--soft", url).returncode == 0
     assert ask(gate, "/purged").body == BODY
     confirmed = story.asked("/purged")[SLICES:]
     assert [head.get("if-none-match") for head in confirmed] == ['"one"'] * SLICES
     assert all(head.get("range") for head in confirmed)
     tell(story, "/purged", BODY[::-1], LIVES, 'ETag: "two"')
     assert ask(gate, "/purged").body == BODY
-    assert gate.run("purge", url).returncode == 0
+    assert gate.call("purge", url).returncode == 0
     assert ask(gate, "/purged").body == BODY[::-1]
     assert len(story.asked("/purged")) == 3 * SLICES
 

@@ -1,17 +1,14 @@
 """Purges by `headgate purge` and the admin API, through a gate of two workers."""
 
-import contextlib
-import io
 import json
 import subprocess
 from collections import Counter
 
 import pytest
 from tests.integration.cache.test_gate_cache import ask
-from tests.integration.gate import wait_for
+from tests.integration.gate import Gate, wait_for
 
 from headgate.admin.client import AdminClient
-from headgate.cli.commands import run_commands
 
 TEXT = """
 [cache]
@@ -34,19 +31,7 @@ LIVES = "Cache-Control: max-age=600"
 GIVEN = Counter()  # the purges of this module, by kind
 
 
-def command(gate, *words):
-    """Run a command line in this process: one of its own takes half a second and shows the same. Two tests below
-    start one."""
-    words = [*words, "--config", str(gate.config)]
-    with (
-        contextlib.redirect_stdout(io.StringIO()) as out,
-        contextlib.redirect_stderr(io.StringIO()) as errors,
-    ):
-        code = run_commands(words)
-    return subprocess.CompletedProcess(words, code, out.getvalue(), errors.getvalue())
-
-
-def purge(gate, *arguments, run=command):
+def purge(gate, *arguments, run=Gate.call):
     done = run(gate, "purge", *arguments, "--json")
     assert done.returncode == 0, done.stderr
     (answer,) = json.loads(done.stdout)["purged"]
@@ -131,7 +116,7 @@ def test_what_is_not_meant_is_not_confirmed(gate, story, kind):
 
 
 def test_purges_are_counted_by_kind(gate):
-    purge(gate, "--everything", run=type(gate).run)
+    purge(gate, "--everything", run=Gate.run)
     purge(gate, "--tag", "none")
 
     def counted():
@@ -141,9 +126,9 @@ def test_purges_are_counted_by_kind(gate):
         return found == {kind: GIVEN[kind] for kind in kinds}
 
     wait_for("the keeper's figures", counted)
-    total = json.loads(command(gate, "cache", "--json").stdout)["cache"][-1]
+    total = json.loads(gate.call("cache", "--json").stdout)["cache"][-1]
     assert total["purges"] == {kind: GIVEN[kind] for kind in total["purges"]}
-    (line,) = [line for line in command(gate, "cache").stdout.splitlines() if line.startswith("purges: ")]
+    (line,) = [line for line in gate.call("cache").stdout.splitlines() if line.startswith("purges: ")]
     assert f"{total['purges']['everything']} everything" in line
 
 
@@ -180,7 +165,7 @@ def test_an_answer_under_way_is_purged_too(gate, story):
 
 
 def totals(gate):
-    done = command(gate, "cache", "--json")
+    done = gate.call("cache", "--json")
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout)["cache"]
 
@@ -280,7 +265,7 @@ def test_the_tables(gate, story):
     ],
 )
 def test_what_is_not_clear_is_refused(gate, arguments, said):
-    done = command(gate, "purge", *arguments)
+    done = gate.call("purge", *arguments)
     assert done.returncode != 0
     assert said in done.stderr
 
