@@ -134,19 +134,25 @@ class Fill:
         """Keep content in its file alone; False: it has none."""
         if self.upload is None:
             return False
-        self._spool = self.upload
+        self._read_from(self.upload)
+        return True
+
+    def _read_from(self, spool: Body) -> None:
+        """All that came so far is read from `spool`, and from nowhere else."""
+        self._spool = spool
         self.spooled = self.size
         self._chunks = []
         self._starts = []
         self.held = 0
-        return True
 
     def settle(self, body: CheckedBody) -> None:
-        """The file is complete, and `body` has its descriptor: what is there alone is read by that."""
+        """The file is complete, and `body` has its descriptor: who has not read all yet does so by that."""
         self.upload = None
-        if self._spool is not None:
-            self._spool = body
-            self._held = body.hold()
+        held = body.hold()
+        if held is None and self._spool is None:
+            return
+        self._read_from(body)
+        self._held = held
 
     def close(self) -> None:
         """Nobody reads any more: let go of the file."""

@@ -244,8 +244,8 @@ class Cache:
         return entry
 
     def keep_fill(self, stored: StoredResponse, fill: Fill, *, on_disk: bool = True) -> None:
-        """Store a response whose content has all come in: in memory if it fits, on the disk if it went there too, or
-        has not and shall be there."""
+        """Store a response whose content has all come in: what has a file is there alone, for sendfile is cheaper
+        than to write from memory, which is spared in every worker."""
         if fill.upload is None:
             if fill.spooled:
                 self.values[CACHE_REFUSED] += 1
@@ -256,10 +256,10 @@ class Cache:
         in_file: CheckedBody | None = None
         if self.disk is not None:
             in_file = self.disk.finish(fill, stored)
-        if not fill.spooled:
-            change_body(stored, fill.body())
-        elif in_file is not None:
+        if in_file is not None:
             change_body(stored, in_file)
+        elif not fill.spooled:
+            change_body(stored, fill.body())
         else:
             self.values[CACHE_REFUSED] += 1
             return

@@ -179,10 +179,14 @@ def test_large_content_is_the_same_from_disk(gate, story, chunked):
     assert len(story.asked("/film")) == (1 if not chunked else 2)
 
 
-def test_content_that_is_in_memory_too_comes_from_disk_after_a_restart(gate, story):
+def test_content_that_memory_could_have_is_in_its_file_alone(gate, story):
     content = content_of(300_000)
     story.tell("/picture", content, FRESH)
     assert [ask(gate, "/picture")[1] for _ in range(2)] == [content] * 2
+    figures = gate.settled_metrics()
+    assert figures["headgate_cache_sendfile_bytes_total"] == len(content)
+    assert 0 < figures["headgate_cache_memory_bytes"] < 10_000
+    assert figures['headgate_held_bytes{limit="cache-fills"}'] == 0
     restart(gate)
     reply = ask(gate, "/picture")
     assert reply[1] == content
