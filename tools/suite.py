@@ -1,8 +1,9 @@
 """Runs the test suite twice, over the compiled package and over the plain sources: `make test`.
 
 The compiled run is the whole suite. The pure run repeats what a compiler could change the meaning of: unit,
-property and conformance tests but for slow ones, and a few integration files that take a real gate through its
-life. Each run says by HEADGATE_EXPECT what it is, and tests/conftest.py refuses to start when that is not so.
+property and conformance tests but for slow ones and those of packages without a compiled module, and a few
+integration files that take a real gate through its life. Each run says by HEADGATE_EXPECT what it is, and
+tests/conftest.py refuses to start when that is not so.
 
 Integration tests run against real clocks, sockets and processes on machines that others use too: among thousands,
 one that the machine held up for a second must not refuse a change. So where at most MAX_UNSTEADY of them failed, and
@@ -29,8 +30,17 @@ MODE_FILE: Final = Path(sys.prefix) / "headgate-mode"
 # pytest's code for "no tests were selected"
 NOTHING_SELECTED: Final = 5
 IN_BOTH: Final = ("tests/unit", "tests/property", "tests/parity", "tests/conformance")
-# Not again: rules about sources, which are the same for both, and long rounds of chance.
-NOT_AGAIN: Final = ("--ignore=tests/unit/test_house.py", "-m", "not slow")
+# Packages that run as they are written in both runs: no module of theirs is compiled.
+PLAIN: Final = ("admin", "cli", "config", "demo", "ocsp", "process", "testing")
+# Not again: rules about sources, which are the same for both, what is plain in both, and long rounds of chance.
+NOT_AGAIN: Final = (
+    "--ignore=tests/unit/test_house.py",
+    "--ignore=tests/unit/test_suite.py",
+    "--ignore=tests/unit/bench",
+    *(f"--ignore=tests/unit/{name}" for name in PLAIN),
+    "-m",
+    "not slow",
+)
 # What may be run once more, and how many of them.
 AGAIN: Final = "tests/integration/"
 MAX_UNSTEADY: Final = 2

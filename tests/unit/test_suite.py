@@ -3,7 +3,9 @@
 import os
 
 import pytest
-from tools.suite import ROOT, Recorder, may_be_repeated, run_steadily
+from tools.suite import PLAIN, ROOT, Recorder, may_be_repeated, run_steadily
+
+from headgate.build_info import COMPILED
 
 # Fails the first `times` times that it is called.
 FLAKY = """
@@ -133,3 +135,13 @@ def test_a_run_that_was_stopped_has_not_shown_that_the_rest_passes(tmp_path):
     assert may_be_repeated(1, recorder) == ["tests/integration/test_a.py::test"]
     recorder.is_whole = False
     assert may_be_repeated(1, recorder) == []
+
+
+def test_what_is_left_out_of_the_pure_run_is_plain_in_both():
+    packages = {
+        path.name for path in (ROOT / "src" / "headgate").iterdir() if (path / "__init__.py").exists()
+    }
+    assert set(PLAIN) == packages - {name.split(".")[1] for name in COMPILED}
+    # Nothing there is kept for the pure run.
+    kept = [path for name in PLAIN for path in (ROOT / "tests" / "unit" / name).rglob("*.py")]
+    assert [str(path) for path in kept if "only pure" in path.read_text()] == []
