@@ -7,6 +7,7 @@ from headgate.cache.key import (
     MAX_KEY,
     MAX_PARAMETERS,
     cookie_values,
+    is_slice,
     method_is_answered,
     method_is_stored,
     normal_query,
@@ -231,3 +232,15 @@ def test_methods():
     assert method_is_answered(b"HEAD")
     assert not method_is_answered(b"POST")
     assert not method_is_answered(b"get")
+
+
+def test_a_key_says_whether_it_is_that_of_a_slice():
+    asked = primary_key(
+        policy(key_fields=(b"x",)), True, b"a.example", b"/", fields((b"x", b"slice:1")), piece=7
+    )
+    assert is_slice(asked)
+    other = primary_key(
+        policy(key_fields=(b"x",)), True, b"a.example", b"/slice:1", fields((b"x", b"slice:1"))
+    )
+    assert not is_slice(other)
+    assert not is_slice(b"https://a.example/")

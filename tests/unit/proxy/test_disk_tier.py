@@ -5,6 +5,7 @@ import pytest
 from headgate.cache.entry import SOFT_PURGED, MemoryBody, StoredResponse
 from headgate.cache.fill import Fill
 from headgate.cache.memory import MemoryStore
+from headgate.cache.partial import body_at
 from headgate.cache.purges import EVERYTHING, GONE, HOST, KEEP, URL, Purges
 from headgate.cache.store.admission import Admission
 from headgate.cache.store.bodies import Upload
@@ -124,13 +125,18 @@ def test_it_is_written_with_the_number_of_the_disks_last_purge(tier, disk, memor
     assert stored.generation == 0
 
 
-def test_parts_and_what_is_not_complete_are_not_written(tier, disk):
+def test_parts_and_what_is_not_complete_are_not_written_but_for_slices(tier, disk):
     part, half = response(key_of(1)), response(key_of(2))
     part.ranges = [(0, 3)]
     half.is_complete = False
     tier.store(part)
     tier.store(half)
     assert disk.stored == []
+    slice_ = response(key_of(1) + b"\nslice:1")
+    slice_.ranges = [(7, 14)]
+    slice_.body = body_at(7, MemoryBody([b"content"]))
+    tier.store(slice_)
+    assert [key for key, _ in disk.stored] == [slice_.key]
 
 
 def test_what_was_purged_or_invalidated_while_it_came_is_not_written(tier, disk, memory):

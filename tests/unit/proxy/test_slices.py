@@ -9,7 +9,7 @@ from headgate.cache.fill import WINDOW
 from headgate.cache.memory import MemoryStore
 from headgate.cache.policy import Policy
 from headgate.connection.context import ConnectionContext
-from headgate.connection.exchange import Downstream, Exchange, Handler
+from headgate.connection.exchange import Exchange, Handler
 from headgate.counters import CACHE_FIRST, CACHE_HELD, CACHE_OUTCOMES, CACHE_SLICES_FIRST, TABLE
 from headgate.engine.events import Request, Response
 from headgate.http.fields import Fields
@@ -177,37 +177,16 @@ def test_a_client_whose_answer_is_its_own_ends_no_slices_of_others():
     assert [asked is None for asked in origin.asked[2:]] == [False, False]
 
 
-class Client(Downstream):
-    """Remembers the head."""
-
-    def respond(self, response):
-        self.status = response.status
-
-    def write(self, data):
-        return
-
-    def finish(self, trailers):
-        return
-
-    def flush(self):
-        return True
-
-    def abort(self, reason):
-        self.status = 0
-
-    def resume(self):
-        return
-
-
 @pytest.mark.parametrize(("count", "status"), [(MAX_LOOKED, 206), (MAX_LOOKED + 1, 504)])
 def test_slices_that_are_looked_for_at_the_limit_and_one_more(count, status):
     handler = slicing(Origin(b"max-age=60"))
     handler.size = 64
     for line in (b"max-age=9", b"only-if-cached"):
-        client = Client()
+        client = client_of(handler)
         asked = {"range": b"bytes=0-%d" % (64 * count - 1), "cache-control": line}
         handler.handle(exchange_of(client, b"/a", **asked))
-        assert client.status == (status if line == b"only-if-cached" else 206)
+        assert client.head.status == (status if line == b"only-if-cached" else 206)
+        assert client.is_over
 
 
 def alive():

@@ -6,7 +6,8 @@ import time
 import pytest
 from tests.unit.cache.store.responses import WriterProcess, key_of, response, whole
 
-from headgate.cache.entry import SOFT_PURGED
+from headgate.cache.entry import SOFT_PURGED, MemoryBody
+from headgate.cache.partial import body_at
 from headgate.cache.purges import HOST, TAG
 from headgate.cache.store import disk as module
 from headgate.cache.store import messages
@@ -344,3 +345,20 @@ def test_an_index_that_ends_too_early_is_a_warning_not_a_crash(writers, stores):
     assert [word for word, _ in again.warnings] == ["cache-disk-unusable"]
     writer.start()
     assert [line.split()[0] for line in writer.warnings()] == ["cache-disk-damaged"]
+
+
+def test_a_part_is_found_at_its_place_and_one_of_another_length_is_a_miss(writers, stores):
+    writer, store = writers(), stores()
+    for number, ranges in ((1, [(100, 107)]), (2, [(100, 108)]), (3, [(0, 3), (9, 13)])):
+        stored = response(key_of(number), b"content")
+        stored.body = body_at(100, MemoryBody([b"content"]))
+        stored.ranges = ranges
+        stored.is_complete = False
+        assert store.store(stored)
+    assert store.sync(10.0)[1] == 3
+    (found,) = store.get(key_of(1))
+    assert (found.ranges, found.body.size, found.body.read(102, 3)) == ([(100, 107)], 7, b"nte")
+    assert (found.body.read(99, 3), found.body.read(107, 3)) == (b"", b"")
+    assert store.get(key_of(2)) == store.get(key_of(3)) == []
+    assert store.corrupt == 2
+    writer.kill()
