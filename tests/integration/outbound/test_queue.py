@@ -19,7 +19,8 @@ from headgate.testing.origin import Wire
 CLIENTS = 10_000
 QUEUE = 4000
 ROOM = 2
-TIMEOUT = 8
+# How long each may wait, in seconds, by how clients leave: who resets is gone in far less, however slow the machine.
+TIMEOUTS = {"reset": 60, "closed": 8}
 WORKERS = 2
 # What a worker may keep of its first crowd: arenas that fit the next one, which costs nothing more.
 MARGIN = 4 << 20
@@ -48,13 +49,13 @@ def world(tmp_path):
         yield world
 
 
-def crowd(port: int) -> list[socket.socket]:
+def crowd(port: int, name: str) -> list[socket.socket]:
     """So many clients, each with a request."""
     socks = []
     for _ in range(CLIENTS):
         sock = socket.create_connection(("127.0.0.1", port), 10)
         sock.setblocking(False)
-        sock.send(request("queued")[1])
+        sock.send(request(name)[1])
         socks.append(sock)
     return socks
 
@@ -74,40 +75,46 @@ def all_settled(gate: Gate, socks: list[socket.socket]) -> bool:
     return waiting <= WORKERS * QUEUE and waiting + len(answers(socks)) >= CLIENTS - WORKERS * ROOM
 
 
-def wait_and_give_up(gate: Gate, *, reset: bool) -> None:
+def wait_and_give_up(gate: Gate, how: str) -> None:
     """A crowd comes, as many as there is room for wait, the others are turned away at once; then all leave."""
-    socks = crowd(gate.http_ports[0])
+    socks = crowd(gate.http_ports[0], how)
     try:
         wait_for("all to be queued or turned away", lambda: all_settled(gate, socks), 30)
         said = answers(socks)
         assert len(said) >= CLIENTS - WORKERS * (QUEUE + ROOM)
+        # On a slow machine the short time of the first is over before the last has come.
+        late = (b"\nqueue-timeout\n", b"HTTP/1.1 504 ") if how == "closed" else ()
         for answer in said:
+            if any(word in answer for word in late):
+                continue
             assert answer.startswith(b"HTTP/1.1 503 ")
             assert b"\r\nRetry-After: " in answer
             assert b"\nqueue-full\n" in answer
     finally:
         for sock in socks:
-            if reset:
+            if how == "reset":
                 sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
             sock.close()
 
 
+@pytest.mark.timeout(240)
 def test_ten_thousand_wait_and_give_up(world, descriptors):
     def holds(wire: Wire) -> None:
         wire.read_head()
         world.wait(60)
 
     origin = world.origin(holds, "held")
-    queue = f'max_requests = {ROOM}\nqueue = {{ size = {QUEUE}, timeout = "{TIMEOUT}s" }}'
-    world.upstream("queued", origin.url, more=queue, patience="9s")
+    for how, seconds in TIMEOUTS.items():
+        queue = f'max_requests = {ROOM}\nqueue = {{ size = {QUEUE}, timeout = "{seconds}s" }}'
+        world.upstream(how, origin.url, more=queue, patience=f"{seconds + 1}s")
     probe = Probe(world.folder)
     settings = {"environ": probe.environ, "listener_extra": LIMITS, "workers": WORKERS}
     with Gate(world.folder, world.configuration(), **settings) as gate:
         pids = gate.worker_pids()
         begin = [probe.look(pid) for pid in pids]
         grown = []
-        for reset, seconds in ((True, TIMEOUT / 2), (False, TIMEOUT * 3)):
-            wait_and_give_up(gate, reset=reset)
+        for how, seconds in (("reset", TIMEOUTS["reset"] / 2), ("closed", TIMEOUTS["closed"] * 4)):
+            wait_and_give_up(gate, how)
             assert_nothing_left(gate, probe, *begin, seconds=seconds)
             grown.append([resident(pid) for pid in pids])
         first, second = grown
