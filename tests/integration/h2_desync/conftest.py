@@ -63,7 +63,7 @@ def verdict(raw, stream=1):
         raw.frames
     )
     raw.send(ping(b"and then"))
-    raw.wait(lambda raw: raw.acks >= 2 or raw.goaway is not None, 2)
+    raw.wait(lambda raw: raw.acks >= 2 or raw.goaway is not None, 20)
     if raw.goaway is not None:
         return ("goaway", raw.goaway[0])
     found = status(raw, stream)

@@ -74,7 +74,7 @@ class Refused:
         assert good(self.gate)
         if kind is None:
             expected = self.before + self.count
-            wait_for(f"{self.key} = {expected}", lambda: self.gate.metrics()[self.key] == expected, 5)
+            wait_for(f"{self.key} = {expected}", lambda: self.gate.metrics()[self.key] == expected)
 
 
 def good(gate):
@@ -241,7 +241,7 @@ def test_garbage_to_the_tls_port(gate):
         with connect(gate.https_ports[0]) as wire, contextlib.suppress(ConnectionError):
             wire.send(data)
             wire.read_to_end()
-    wait_for("the counter", lambda: gate.metrics()[key] == before + len(garbage), 5)
+    wait_for("the counter", lambda: gate.metrics()[key] == before + len(garbage))
     assert good(gate)
 
 

@@ -218,7 +218,7 @@ def test_an_answer_to_an_upload_that_is_not_complete(gate):
 def test_goaway_moves_to_another_connection(gate, h3):
     _, before = told(gate, "h3")
     h3.goaway(1 << 20)
-    wait_for("another connection", lambda: told(gate, "h3")[1]["connection"] > before["connection"], 5)
+    wait_for("another connection", lambda: told(gate, "h3")[1]["connection"] > before["connection"])
 
 
 @pytest.mark.slow

@@ -84,4 +84,4 @@ def check_log(gate: Gate, told: Told) -> None:
                         told.wrong.append(f"no reason: {text}")
         return not missing
 
-    wait_for("the log lines of all answers of ours", read, 10)
+    wait_for("the log lines of all answers of ours", read)

@@ -210,7 +210,7 @@ def line_of(gate: Gate, seen: Seen) -> dict:
     def found():
         return [line for line in gate.access_lines() if line.get("request_id") == seen.identifier]
 
-    lines = wait_for(f"the log line of {seen.identifier}", found, 10)
+    lines = wait_for(f"the log line of {seen.identifier}", found)
     assert len(lines) == 1, lines
     return lines[0]
 
@@ -222,7 +222,7 @@ def failures_of(gate: Gate, name: str) -> list[dict]:
 
 def wait_metric(gate: Gate, key: str, at_least: float) -> None:
     """Wait until a metric (without the prefix of all) is published that is so high."""
-    wait_for(f"{key} >= {at_least}", lambda: gate.metrics().get(f"headgate_{key}", 0.0) >= at_least, 10)
+    wait_for(f"{key} >= {at_least}", lambda: gate.metrics().get(f"headgate_{key}", 0.0) >= at_least)
 
 
 # -- what a worker holds
@@ -245,7 +245,7 @@ class Probe:
         path = self.folder / f"{pid}.json"
         path.unlink(missing_ok=True)
         os.kill(pid, signal.SIGUSR2)
-        wait_for(f"the account of {pid}", path.exists, 10)
+        wait_for(f"the account of {pid}", path.exists)
         held = json.loads(path.read_text())
         assert "error" not in held, held
         figures = {name: held.get(name, 0) for name in HELD}
@@ -277,6 +277,6 @@ def assert_nothing_left(gate: Gate, probe: Probe, *begin: dict[str, int], second
     while (now := tuple(probe.look(pid) for pid in pids)) != begin and time.monotonic() < end:
         time.sleep(0.1)
     assert now == begin, (now, begin)
-    wait_for("the published figures", lambda: not at_work(gate), 5)
+    wait_for("the published figures", lambda: not at_work(gate))
     assert gate.events("defect") == []
     assert gate.worker_pids() == pids

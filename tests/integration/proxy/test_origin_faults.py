@@ -156,7 +156,7 @@ def metric(gate, key):
 
 
 def wait_metric(gate, key, at_least):
-    return wait_for(f"{key} >= {at_least}", lambda: gate.metrics()[key] >= at_least, 10)
+    return wait_for(f"{key} >= {at_least}", lambda: gate.metrics()[key] >= at_least)
 
 
 def line_of(gate, host):
