@@ -268,6 +268,7 @@ COMPILED: Final[tuple[str, ...]] = (
     "headgate.proxy.caching",
     "headgate.proxy.flight",
     "headgate.proxy.cached",
+    "headgate.proxy.passing",
     "headgate.proxy.slice",
     "headgate.proxy.slices",
     "headgate.proxy.guard",

@@ -326,7 +326,7 @@ class KeyEntry:
 
     def add(self, variant: StoredResponse) -> None:
         """Add a variant as the newest."""
-        self.variants = (*self.variants, variant)
+        self.variants = (*self.variants, variant) if self.variants else (variant,)
 
     def remove(self, variant: StoredResponse) -> None:
         """Let go of a variant."""

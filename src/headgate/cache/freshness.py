@@ -20,7 +20,7 @@ from typing import Final
 from headgate.cache.directives import FOREVER, PUBLIC, TARGETED, Directives, parse_seconds
 from headgate.cache.policy import Policy
 from headgate.http.date import parse_http_date
-from headgate.http.fields import OWS, Fields
+from headgate.http.fields import OWS, STORING, Fields
 
 # RFC 9110 section 15.1: statuses for whose lifetime a guess is allowed.
 HEURISTICALLY_CACHEABLE: Final = frozenset((200, 203, 204, 206, 300, 301, 308, 404, 405, 410, 414, 501))
@@ -75,7 +75,7 @@ def lifetime_of(
         return policy.ttl, CONFIGURED
     seconds = _explicit(fields, said, response_time)
     if seconds >= 0:
-        if parse_age(fields.get_all(b"age")) == DOUBTFUL:
+        if fields.flags & STORING and parse_age(fields.get_all(b"age")) == DOUBTFUL:
             seconds = 0
         return _clamped(float(seconds), policy), EXPLICIT
     guessable = status in HEURISTICALLY_CACHEABLE or said.flags & PUBLIC != 0

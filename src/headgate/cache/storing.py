@@ -16,7 +16,7 @@ before each use, and never used without, not even when the origin is gone. Nothi
 one to a request with cookies is not kept.
 """
 
-from typing import Final
+from typing import Final, final
 
 from headgate.cache import directives as d
 from headgate.cache import entry as e
@@ -29,7 +29,7 @@ from headgate.cache.partial import is_storable
 from headgate.cache.policy import COOKIES_KEEP, COOKIES_REFUSE, COOKIES_STRIP, Policy
 from headgate.cache.vary import selecting
 from headgate.engine.events import Request, Response
-from headgate.http.fields import AUTHORIZATION, CACHING, COOKIE, Fields
+from headgate.http.fields import AUTHORIZATION, CACHING, COOKIE, HOP_BY_HOP, STORING, VALIDATOR, Fields
 from headgate.http.hop_by_hop import strip_response
 from headgate.http.status import REASONS
 
@@ -60,6 +60,20 @@ def response_directives(fields: Fields, policy: Policy) -> Directives:
     return d.parse_cache_control(fields.get_all(b"cache-control")) if b"cache-control" in names else d.NOTHING
 
 
+@final
+class Verdict:
+    """Whether a response may be stored (`why` is STORED) or why not, and what was read of it to know that."""
+
+    __slots__ = ("basis", "said", "seconds", "vary", "why")
+
+    def __init__(self, why: int, said: Directives) -> None:
+        self.why = why
+        self.said = said
+        self.seconds: float = 0.0  # its lifetime, and what that is based on
+        self.basis: int = freshness.NOTHING
+        self.vary: list[tuple[bytes, bytes]] | None = None
+
+
 def may_store(
     request: Request, response: Response, policy: Policy, now: float, takes_parts: bool = False
 ) -> tuple[bool, int]:
@@ -67,24 +81,47 @@ def may_store(
 
     `takes_parts`: the caller makes of a 206 what is stored of it (`partial.set_partial`); else none is stored.
     """
+    why = judge(request, response, policy, now, takes_parts).why
+    return why == o.STORED, why
+
+
+def judge(
+    request: Request, response: Response, policy: Policy, now: float, takes_parts: bool = False
+) -> Verdict:
+    """The same as `may_store`, with what `build` needs."""
     fields = response.fields
     said = response_directives(fields, policy)
-    reason = _forbidden(request, response, said, policy)
-    if reason != o.NONE:
-        return False, reason
+    verdict = Verdict(_forbidden(request, response, said, policy), said)
+    if verdict.why != o.NONE:
+        return verdict
+    verdict.why = o.RANGE
     if response.status == 206 and not (takes_parts and is_storable(request, response)):
-        return False, o.RANGE
-    seconds, basis = freshness.lifetime_of(response.status, fields, said, policy, now)
-    if response.status in _OF_THE_REQUEST and _may_be_to_blame(request, response.status, basis, policy):
-        return False, o.STATUS
-    reason = _useless(request, fields, said, seconds, basis, policy)
-    if reason != o.NONE:
-        return False, reason
+        return verdict
+    verdict.seconds, verdict.basis = freshness.lifetime_of(response.status, fields, said, policy, now)
+    verdict.why = o.STATUS
+    if response.status in _OF_THE_REQUEST and _may_be_to_blame(
+        request, response.status, verdict.basis, policy
+    ):
+        return verdict
+    verdict.why = _useless(request, fields, said, verdict.seconds, verdict.basis, policy)
+    if verdict.why != o.NONE:
+        return verdict
+    verdict.why = o.TOO_LARGE
     if response.body > policy.max_object:
-        return False, o.TOO_LARGE
-    if selecting(fields.get_all(b"vary"), request.fields) is None:
-        return False, o.VARY_ANY
-    return True, o.STORED
+        return verdict
+    verdict.vary = _selecting(request, fields)
+    verdict.why = o.STORED if verdict.vary is not None else o.VARY_ANY
+    return verdict
+
+
+_NO_VARY: Final[list[tuple[bytes, bytes]]] = []
+
+
+def _selecting(request: Request, fields: Fields) -> list[tuple[bytes, bytes]] | None:
+    """Return the selecting fields and their values, not to be changed; None: no request fits."""
+    if fields.flags & STORING == 0:
+        return _NO_VARY
+    return selecting(fields.get_all(b"vary"), request.fields)
 
 
 def _forbidden(request: Request, response: Response, said: Directives, policy: Policy) -> int:
@@ -117,7 +154,7 @@ def _useless(
 ) -> int:
     """Return why a response with this lifetime is not worth keeping, or too personal to guess; NONE when it is."""
     names = fields.names
-    has_validator = b"etag" in names or b"last-modified" in names
+    has_validator = fields.flags & VALIDATOR != 0 and (b"etag" in names or b"last-modified" in names)
     if basis != freshness.EXPLICIT and policy.set_cookie == COOKIES_KEEP and b"set-cookie" in names:
         return o.SET_COOKIE
     if request.method != b"GET" and basis != freshness.EXPLICIT:
@@ -169,16 +206,35 @@ def build(
     policy: Policy,
     request_time: float,
     response_time: float,
+    verdict: Verdict | None = None,
 ) -> StoredResponse:
-    """Make of a response that may be stored what is stored; its body, length and size are the caller's to set."""
-    fields = response.fields.copy()
-    strip_response(fields)
+    """Make of a response that may be stored what is stored; its body, length and size are the caller's to set.
+
+    `verdict` is what `judge` said of it at `response_time`.
+    """
+    if verdict is None:
+        said = response_directives(response.fields, policy)
+        verdict = Verdict(o.STORED, said)
+        verdict.vary = _selecting(request, response.fields)
+        verdict.seconds, verdict.basis = freshness.lifetime_of(
+            response.status, response.fields, said, policy, response_time
+        )
+    fields = response.fields
+    is_as_it_came = fields.flags & (HOP_BY_HOP | STORING) == 0 and _keeps_all(verdict.said, policy)
+    if not is_as_it_came:
+        fields = fields.copy()
+        strip_response(fields)
     variant = StoredResponse(key, response.status, response.reason, fields, MemoryBody())
-    selected = selecting(fields.get_all(b"vary"), request.fields)
-    variant.vary = tuple(selected) if selected is not None else ()
+    selected = verdict.vary
+    if selected:
+        variant.vary = tuple(selected)
     if request.fields.flags & AUTHORIZATION:
         variant.flags = e.AUTHORIZED
-    refresh(variant, policy, request_time, response_time)
+    _set(variant, fields, verdict, policy, request_time, response_time)
+    if is_as_it_came:
+        variant.pack()  # the response's own fields are the client's from here on
+    else:
+        _take_out(fields, verdict.said, policy)
     return variant
 
 
@@ -189,23 +245,47 @@ def refresh(variant: StoredResponse, policy: Policy, request_time: float, respon
     """
     fields = variant.fields
     said = response_directives(fields, policy)
-    seconds, basis = freshness.lifetime_of(variant.status, fields, said, policy, response_time)
-    age = freshness.parse_age(fields.get_all(b"age"))
+    verdict = Verdict(o.STORED, said)
+    verdict.seconds, verdict.basis = freshness.lifetime_of(
+        variant.status, fields, said, policy, response_time
+    )
+    _set(variant, fields, verdict, policy, request_time, response_time)
+    _take_out(fields, said, policy)
+    variant.fields = fields
+
+
+def _set(
+    variant: StoredResponse,
+    fields: Fields,
+    verdict: Verdict,
+    policy: Policy,
+    request_time: float,
+    response_time: float,
+) -> None:
+    """Set all numbers that follow from the fields of a variant, and what refers to it."""
+    said = verdict.said
+    age = freshness.parse_age(fields.get_all(b"age")) if fields.flags & STORING else 0
     variant.request_time = request_time
     variant.response_time = response_time
     variant.date = freshness.date_of(fields, response_time)
     variant.age_value = max(age, 0)
     variant.born = response_time - freshness.initial_age(variant.date, age, request_time, response_time)
-    variant.lifetime = seconds
-    variant.fresh_until = variant.born + seconds
-    variant.flags = _flags_of(said, basis, policy) | (variant.flags & e.AUTHORIZED)
+    variant.lifetime = verdict.seconds
+    variant.fresh_until = variant.born + verdict.seconds
+    variant.flags = _flags_of(said, verdict.basis, policy) | (variant.flags & e.AUTHORIZED)
     _set_stale_uses(variant, said, policy)
-    variant.last_modified = freshness.last_modified_of(fields, response_time)
-    etag = fields.get(b"etag")
-    variant.etag = etag if etag is not None else b""
-    variant.tags = _tags(fields)
-    _take_out(fields, said, policy)
-    variant.fields = fields
+    if fields.flags & VALIDATOR:
+        variant.last_modified = freshness.last_modified_of(fields, response_time)
+        variant.etag = fields.get(b"etag") or b""
+    else:
+        variant.last_modified = -1
+        variant.etag = b""
+    variant.tags = _tags(fields) if fields.flags & STORING else ()
+
+
+def _keeps_all(said: Directives, policy: Policy) -> bool:
+    """Tell whether nothing is taken out of a response before it is stored."""
+    return not said.no_cache_fields and not said.private_fields and policy.set_cookie != COOKIES_STRIP
 
 
 def _flags_of(said: Directives, basis: int, policy: Policy) -> int:

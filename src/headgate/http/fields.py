@@ -38,6 +38,9 @@ AUTHORIZATION: Final = 131072
 COOKIE: Final = 262144
 # A request that asks, past its own method and target, for another one: frameworks obey these.
 OVERRIDE: Final = 524288
+# What a cache looks at in responses beside Cache-Control and Date: an answer without is stored without a look.
+VALIDATOR: Final = 1048576  # ETag and Last-Modified
+STORING: Final = 2097152  # Age, Expires, Vary, and tags
 
 FLAGS: Final[dict[bytes, int]] = {
     b"host": HOST,
@@ -76,6 +79,13 @@ FLAGS: Final[dict[bytes, int]] = {
     b"range": RANGE,
     b"authorization": AUTHORIZATION,
     b"cookie": COOKIE,
+    b"etag": VALIDATOR,
+    b"last-modified": VALIDATOR,
+    b"age": STORING,
+    b"expires": STORING,
+    b"vary": STORING,
+    b"cache-tag": STORING,
+    b"surrogate-key": STORING,
     b"x-http-method-override": OVERRIDE,
     b"x-http-method": OVERRIDE,
     b"x-method-override": OVERRIDE,

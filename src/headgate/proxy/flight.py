@@ -36,6 +36,7 @@ from headgate.cache.outcome import (
     REVALIDATED,
     STALE,
     STATUS,
+    STORED,
     TOO_LARGE,
     UNREACHABLE,
     VARY,
@@ -304,29 +305,17 @@ class Flight(Downstream, ReaderOwner):
             return
         handler = self.handler
         asked = self.asked
-        policy = handler.policy
-        storable, why = False, NONE
+        verdict = None
         if self.exchange.request.method == b"GET":
-            storable, why = handler.may_store(asked, response, now)
+            verdict = handler.may_keep(self.key, asked, response, now)
         elif self.variant is not None:
             handler.learn(self.variant, asked, response, self.started, self.generation, now)
             self.variant = None
         self._expected = response.body
-        size = max(response.body, 0)
-        if storable and size > handler.most_in_memory():
-            disk = self.cache.disk
-            if size > policy.max_object or disk is None:
-                storable, why = False, TOO_LARGE
-            elif not disk.takes(self.key):
-                storable, why = False, NO_ROOM
-            size = 0  # little of it is held
-        if storable and not self.cache.has_room(size):
-            storable, why = False, NO_ROOM
-            self.cache.limited(policy.name, LIMIT_ROOM)
-        if not storable:
-            self._direct(response, why, now)
+        if verdict is None or verdict.why != STORED:
+            self._direct(response, verdict.why if verdict is not None else NONE, now)
             return
-        stored = handler.build(self.key, asked, response, self.started, now)
+        stored = handler.build(self.key, asked, response, self.started, now, verdict)
         stored.generation = self.generation
         if self._is_stand_in:
             stored.flags |= SOFT_PURGED  # confirmed before its next use, however fresh it is

@@ -193,7 +193,7 @@ def _response(numbers: tuple[int | float, ...], strings: list[bytes], fields: Fi
     body: Body = MemoryBody()
     variant = StoredResponse(strings[0], int(numbers[0]), strings[1], fields, body)
     variant.flags = int(numbers[1])
-    fields.flags = int(numbers[2])
+    fields.flags |= int(numbers[2])  # an older version may have known fewer kinds
     variant.is_complete = bool(int(numbers[3]) & 1)
     variant.etag = strings[2]
     variant.request_time = float(numbers[4])

@@ -34,11 +34,11 @@ _METHODS: Final = frozenset(
 )
 
 # Beside the kinds of `http.fields`: what a section says about its connection.
-DUPLICATE: Final = 1 << 20  # a second Host or Content-Length line
-CLOSE: Final = 1 << 21
-KEEP_ALIVE: Final = 1 << 22
-OPTION_UPGRADE: Final = 1 << 23
-PLAIN: Final = 1 << 24  # a Connection line that nominates nothing
+DUPLICATE: Final = 1 << 22  # a second Host or Content-Length line
+CLOSE: Final = 1 << 23
+KEEP_ALIVE: Final = 1 << 24
+OPTION_UPGRADE: Final = 1 << 25
+PLAIN: Final = 1 << 26  # a Connection line that nominates nothing
 
 
 _KINDS: Final = DUPLICATE - 1
