@@ -14,7 +14,7 @@ from bench.attack.run import KNOWN, run, was_too_short
 
 IS_LONG = os.environ.get("HEADGATE_SOAK") == "1"
 SECONDS = 20.0 if IS_LONG else 0.7
-AGAIN_SECONDS = 5.0
+AGAIN_SECONDS = (5.0, 30.0)
 TIMING = "p99"
 
 
@@ -39,8 +39,9 @@ def forget_timing(rows):
 def test_every_attack(rounds, version):
     rows = forget_timing(rounds[version])
     assert [row.name for row in rows] == ["quiet", *KNOWN[version]]
-    again = [row.name for row in rows if was_too_short(row)]
-    rows = [row for row in rows if row.name not in again]
-    if again:
-        rows += forget_timing(run("headgate", again, AGAIN_SECONDS, version))
+    for seconds in AGAIN_SECONDS:
+        again = [row.name for row in rows if was_too_short(row)]
+        if again:
+            rows = [row for row in rows if row.name not in again]
+            rows += forget_timing(run("headgate", again, seconds, version))
     assert [f"{row.name}: {wrong}" for row in rows for wrong in row.wrong] == []
