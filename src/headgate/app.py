@@ -24,7 +24,7 @@ from headgate.process.cores import usable_cores
 from headgate.process.descriptors import affordable, raise_file_limit, wanted_files
 from headgate.process.notify import Notifier
 from headgate.process.parts import Events, Parts, SupervisorSettings
-from headgate.process.peer_plane import peer_files
+from headgate.process.peer_plane import asks_peers, peer_files
 from headgate.process.policies import RingWatch, TicketRings, make_rings
 from headgate.process.privileges import find_account
 from headgate.process.quic_keys import QuicKeyShelf
@@ -136,6 +136,7 @@ def run_gate(
         drain_timeout=config.drain_timeout,
         apps=plans_of(config),
         cache_disk=disk_budget(config),
+        asks_peers=asks_peers(config, workers),
     )
     parts = Parts(
         worker_main=worker_main or worker,

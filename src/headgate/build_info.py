@@ -203,6 +203,7 @@ COMPILED: Final[tuple[str, ...]] = (
     "headgate.cache.freshness",
     "headgate.cache.storing",
     "headgate.cache.reuse",
+    "headgate.cache.claims",
     "headgate.cache.home",
     "headgate.cache.invalidation",
     "headgate.cache.merging",

@@ -1,8 +1,7 @@
-"""Which worker is at home for a URL, and what workers say to each other about one.
+"""What workers say to each other about a key that one of them sees to (`cache/claims`).
 
-A stable hash of the URL names its home: all variants, slices and further parts of its key have the same one, so an
-invalidation has one worker to reach. Another worker that misses asks the home by an HTTP/1.1 request over a local
-socket, with one field of ours beside what the origin would get:
+Another worker that misses asks it by an HTTP/1.1 request over a local socket, with one field of ours beside what the
+origin would get:
 
     a question   purges, slice, is-secure, route, key, host, path    (`Question`; the route is a number
                  that says how it is configured)
@@ -16,7 +15,6 @@ from __future__ import annotations
 
 import base64
 import binascii
-from hashlib import blake2b
 from typing import Final, final
 
 from headgate.cache.outcome import OUTCOMES, REASONS
@@ -37,19 +35,15 @@ PURGED: Final = 6  # it has not heard of a purge yet
 NOT_STORED: Final = 7  # the answer is not one that is stored
 UNSUITED: Final = 8  # the answer that was waited for suits another request; its configuration is another
 MALFORMED: Final = 9
+GONE: Final = 10  # it has nothing of it, and fetches nothing
 
 # Digits of a number: microseconds of any clock have fewer.
 _DIGITS: Final = 18
 
 
-def home_of(url: bytes, workers: int) -> int:
-    """Return the slot of the worker that is at home for a URL: the same in all processes, at all times."""
-    return int.from_bytes(blake2b(url, digest_size=8).digest(), "big") % workers
-
-
 @final
 class Question:
-    """What a worker asks the home of a URL.
+    """What a worker asks another one.
 
     `purges` is the number of the last purge that it has obeyed. What unsafe requests have made old both read in one
     table (`proxy/caching`). `key` is the very key: it is not made anew.

@@ -17,6 +17,7 @@ import gc
 from array import array
 from typing import Final, final
 
+from headgate.cache.claims import Claims
 from headgate.cache.entry import INVALIDATED, SOFT_PURGED, KeyEntry, MemoryBody, StoredResponse
 from headgate.cache.loans import Loans
 from headgate.cache.partial import PartialBody
@@ -215,6 +216,7 @@ class MemoryStore:
         "_small_share",
         "_swept",
         "budget",
+        "claims",
         "displaced",
         "evicted_octets",
         "evictions",
@@ -237,6 +239,7 @@ class MemoryStore:
         self.max_variants = max_variants
         # Octets of one response as `cost_of` counts them; larger ones are refused.
         self.max_object = min(max_object or budget, budget // OBJECT_SHARE)
+        self.claims: Claims | None = None  # what other workers know of it, where there are any
         self.purges = Purges()
         self.loans = Loans()
         self.generation = 0  # the purges' own, at hand
@@ -615,6 +618,9 @@ class MemoryStore:
             self._evict(node)
 
     def _evict(self, node: KeyEntry) -> None:
+        claims = self.claims
+        if claims is not None:
+            claims.let_go(node.key)
         self.evictions += 1
         self.evicted_octets += node.octets
         self._drop(node)

@@ -62,14 +62,15 @@ CACHE_ALONE: Final[tuple[str, ...]] = (
     "not-stored",
     "unsuited",
     "malformed",
+    "gone",
 )
-_PEERS = "Requests to the worker at home for a URL: answered, or why the origin was asked instead."
+_PEERS = "Requests to the worker that sees to a key: answered, or why not; then this one sees to it."
 CACHE_PEERS_ANSWERED: Final = counter("cache_peers_total", _PEERS, result="answered")
 CACHE_ALONE_FIRST: Final = len(TABLE)
 for _why in CACHE_ALONE:
     counter("cache_peers_total", _PEERS, result=_why)
 CACHE_PEERS_SERVED: Final = counter(
-    "cache_peers_served_total", "Requests that came from other workers, to the one at home for their URL."
+    "cache_peers_served_total", "Requests that came from other workers, to the one that sees to their key."
 )
 CACHE_PEERS_REFUSED: Final = counter(
     "cache_peers_refused_total", "Connections of other workers that were refused for want of room."

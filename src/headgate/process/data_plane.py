@@ -7,6 +7,7 @@ import socket
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Final
 
+from headgate.cache.claims import Claims
 from headgate.cache.policy import Policy
 from headgate.clock import Clock
 from headgate.config.kinds import format_address
@@ -33,7 +34,7 @@ from headgate.process.app_plan import spec_of
 from headgate.process.cache_plane import build_cache, is_cached, route_policy, share_moments
 from headgate.process.channel import Json
 from headgate.process.forward_plane import ForwardPlane
-from headgate.process.peer_plane import PeerPlane, asks_peers
+from headgate.process.peer_plane import PeerPlane
 from headgate.process.tcp_plane import build_tcp
 from headgate.process.upstream_plane import UpstreamBuilder, UpstreamParts
 from headgate.proxy.cached import CacheHandler
@@ -258,15 +259,17 @@ class DataPlane:
         self.listeners.append(listener)
         return listener
 
-    def join_peers(self, slot: int, workers: int) -> None:
-        """Let this worker, which has that slot, and the others tell one another what is old, and ask what they are at
-        home for."""
+    def join_peers(self, slot: int, workers: int, claims: Claims | None) -> None:
+        """Let this worker, which has that slot, and the others tell one another what is old, and ask what they see
+        to."""
         if self.cache is not None and workers > 1:
             share_moments(self.cache, self.config, self.observer.event)
         # Who did not hear of unsafe requests would give others what these know to be old.
-        if not asks_peers(self.config, workers) or self.cache is None or self.cache.moments is None:
+        if claims is None or self.cache is None or self.cache.moments is None:
             return
-        self.peers = PeerPlane(self, slot, workers)
+        claims.belong(slot)
+        self.cache.store.claims = claims
+        self.peers = PeerPlane(self, slot, workers, claims)
 
     def _tcp(self, index: int) -> Opener:
         values = self.counters.values

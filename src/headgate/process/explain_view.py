@@ -1,6 +1,6 @@
 """What a worker answers to `headgate explain`: listener and route of a request, and what its cache would do.
 
-Where workers ask one another, also which of them is at home for its key.
+Where workers ask one another, also which of them sees to its key now, or has its response.
 """
 
 import time
@@ -38,5 +38,7 @@ def _explained(plane: DataPlane, message: Message) -> dict[str, object]:
         found |= explain(handler, asked.request, asked.secure, time.time(), hop)
         if plane.peers is not None and found["key"]:
             key = str(found["key"]).encode("latin-1")
-            found["home"] = plane.peers.home(key, handler.number, asked.request)
+            home = plane.peers.home(key, handler.number, asked.request)
+            if home is not None:
+                found["home"] = home
     return found

@@ -54,6 +54,7 @@ class SupervisorSettings:
     answer_timeout: float = ANSWER_TIMEOUT
     apps: tuple[AppPlan, ...] = ()
     cache_disk: int = 0  # octets of the cache on disk, 0: none
+    asks_peers: bool = False  # workers ask one another for what is to be cached
 
 
 @dataclass(frozen=True, slots=True)

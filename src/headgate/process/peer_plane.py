@@ -1,4 +1,4 @@
-"""The sockets between workers, over which those that miss ask the one at home for a URL (`proxy/peers`).
+"""The sockets between workers, over which those that miss ask the one that sees to a key (`proxy/peers`).
 
 Each worker binds its own: under a name of the moment, renamed over `peers/SLOT` in `runtime_dir`. So whoever connects
 to a worker that died hears so at once, from the kernel. The folder is the workers' user's alone (0700): whoever
@@ -16,8 +16,8 @@ from hashlib import blake2b
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from headgate.cache.home import RESTING, home_of
-from headgate.cache.purges import url_of
+from headgate.cache.claims import Claims
+from headgate.cache.home import RESTING
 from headgate.config.model import Config
 from headgate.config.route import Route
 from headgate.config.upstream import Upstream
@@ -159,7 +159,7 @@ class PeerObserver(DownstreamObserver):
 class PeerPlane:
     """Both sides of one worker: `peers` asks, `gate` answers through `listener`, None where it could not be bound."""
 
-    def __init__(self, plane: DataPlane, slot: int, workers: int) -> None:
+    def __init__(self, plane: DataPlane, slot: int, workers: int, claims: Claims) -> None:
         self._values = plane.counters.values
         # What is between workers is no traffic: it is counted in a list of its own.
         self._uncounted = [0] * SIZE
@@ -172,7 +172,7 @@ class PeerPlane:
             None if other == slot else Peer(other, self._endpoint(peer_address(runtime_dir, other)))
             for other in range(workers)
         ]
-        self.peers = Peers(slot, homes, plane.poller, plane.timers, self._values, plane.observer.event)
+        self.peers = Peers(claims, homes, plane.poller, plane.timers, self._values, plane.observer.event)
         self.gate = PeerGate(self.peers, plane.poller, self._values)
         self._take_routes()
         self.listener: Listener | None = None
@@ -220,7 +220,7 @@ class PeerPlane:
                 address=peer_address(self._runtime_dir, self._slot),
                 errno=error.errno,
                 reason=error.strerror or str(error),
-                next="the other workers ask the origin for what this one is at home for; "
+                next="the other workers ask the origin for what this one sees to; "
                 f"another try in {RETRY_SECONDS:g} s",
             )
             return False
@@ -274,9 +274,12 @@ class PeerPlane:
             values=self._uncounted,
         )
 
-    def home(self, key: bytes, route: int, request: Request) -> dict[str, object]:
-        """Tell which worker is at home for a key, whether it would be asked from here, and whether it is reached."""
-        slot = home_of(url_of(key), len(self.peers.homes))
+    def home(self, key: bytes, route: int, request: Request) -> dict[str, object] | None:
+        """Tell which worker sees to a key now, whether it would be asked from here, and whether it is reached; None:
+        none does, and whoever misses goes to the origin."""
+        slot = self.peers.home(key)
+        if not 0 <= slot < len(self.peers.homes):
+            return None
         peer = self.peers.homes[slot]
         asks = self.peers.idle.get(route, 0.0) > 0.0 and not request.fields.flags & CACHING
         why = _unreached(peer_address(self._runtime_dir, slot))

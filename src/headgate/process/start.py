@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, TypeAlias
 
+from headgate.cache.claims import Claims
 from headgate.counters import CounterPage
 from headgate.process.quic_sample import SamplePage
 from headgate.server.hand_over import MailRoom
@@ -42,7 +43,8 @@ class WorkerStart:
     are read from when LISTEN comes. `tickets` is what the ticket factory made before the fork, or None.
     `generation` counts the starts of this slot from 1. `mail` is there when there are workers to hand
     datagrams over to. `sample` is for a look at its QUIC connections, `health` at endpoints.
-    `workers` is how many slots there are.
+    `workers` is how many slots there are, `claims` what they share of who sees to which key, where they ask one
+    another.
     """
 
     slot: int
@@ -56,6 +58,7 @@ class WorkerStart:
     sample: SamplePage | None = None
     health: SamplePage | None = None
     workers: int = 1
+    claims: Claims | None = None
 
 
 @dataclass(slots=True)

@@ -8,6 +8,7 @@ import socket
 from collections.abc import Callable, Sequence
 from typing import final
 
+from headgate.cache.claims import Claims
 from headgate.process import slots
 from headgate.process.app_plan import AppPlan
 from headgate.process.cache_socket import FOLDER, bind_writer
@@ -28,7 +29,7 @@ class Starter:
     """Forks the children of one supervisor, whose process id is `pid`; `release` closes in a child what only the
     supervisor holds.
 
-    `addresses`, `mail` and `tickets` are what workers inherit, and are set before the first one.
+    `addresses`, `mail`, `claims` and `tickets` are what workers inherit, and are set before the first one.
     """
 
     def __init__(
@@ -41,6 +42,7 @@ class Starter:
     ) -> None:
         self.addresses: Sequence[BoundAddress] = settings.addresses
         self.mail: MailRoom | None = None
+        self.claims: Claims | None = None
         self.tickets: object = None
         self._settings = settings
         self._parts = parts
@@ -103,6 +105,7 @@ class Starter:
             sample=worker.sample,
             health=worker.health,
             workers=len(self._children.workers),
+            claims=self.claims,
         )
         try:
             pid = fork_child(worker.name, lambda: self._worker_life(start, ours))

@@ -24,6 +24,7 @@ import signal
 import socket
 from typing import Final
 
+from headgate.cache.claims import Claims
 from headgate.process import slots
 from headgate.process.channel import ChannelError, Json, Kind, Message, encode_frame
 from headgate.process.child import Child, Input, State
@@ -102,6 +103,8 @@ class Supervisor:
             starter.spawn(writer)
         for app in children.apps:
             starter.start_app(app)
+        if self._settings.asks_peers:
+            starter.claims = Claims()
         if any(address.quic != "off" for address in starter.addresses):
             if self._parts.quic_keys is not None:
                 self._parts.quic_keys.load()

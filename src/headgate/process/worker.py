@@ -204,7 +204,7 @@ class Worker:
                     )
                     self._take_client_files(index, tls, snapshot)
             plane.add_listener(index, sock, tls)
-        plane.join_peers(self._start.slot, self._start.workers)
+        plane.join_peers(self._start.slot, self._start.workers, self._start.claims)
         if self._start.datagrams and snapshot.quic is not None:
             self._quic = QuicPlane(plane, self._start, snapshot.quic, asyncio.get_running_loop())
             for index, sock in self._start.datagrams:

@@ -28,7 +28,7 @@ from headgate.cache.conditional import (
 )
 from headgate.cache.entry import NO_CACHE, Body, KeyEntry, MemoryBody, StoredResponse
 from headgate.cache.fill import Fill
-from headgate.cache.home import NOT_STORED, UNSUITED
+from headgate.cache.home import GONE, NOT_STORED, UNSUITED
 from headgate.cache.invalidation import is_safe, targets
 from headgate.cache.key import primary_key
 from headgate.cache.narrowing import narrow
@@ -132,7 +132,7 @@ class CacheHandler(Handler):
             self._fetch(exchange, key, decision)
 
     def handle_peer(self, exchange: Exchange, key: bytes) -> None:
-        """Answer another worker, for which this one is at home for the URL of `key`."""
+        """Answer another worker with what is here or on its way. Else that one fetches it, where its client is."""
         request = exchange.request
         now = time.time()
         decision = decide(request, self.cache.find(key), self.policy, now)
@@ -145,18 +145,19 @@ class CacheHandler(Handler):
                 action = VALIDATE
             else:
                 self._refresh(exchange, key, variant, decision.reason)
+        peers = self.cache.peers
         if action in (SERVE, SERVE_AND_REVALIDATE) and variant is not None:
             self.serve(exchange, variant, decision.outcome, decision.reason, now)
-        elif action in (VALIDATE, FETCH):
+        elif action in (VALIDATE, FETCH) and peers is not None and peers.is_fetched_here(key):
             self._fetch(exchange, key, decision)
         else:
-            self._decline(exchange)
+            self._decline(exchange, GONE)
 
-    def _decline(self, exchange: Exchange) -> None:
+    def _decline(self, exchange: Exchange, why: int = UNSUITED) -> None:
         """Let another worker ask for itself, and say so if nothing that comes is stored."""
         entry = self.cache.store.peek(exchange.peer_key)
         is_marked = entry is not None and time.time() < entry.uncacheable_until
-        decline(exchange, NOT_STORED if is_marked else UNSUITED)
+        decline(exchange, NOT_STORED if is_marked else why)
 
     def _pass(self, exchange: Exchange, reason: int, key: bytes) -> None:
         """Let the route's own handler answer a request; under `key` its answer is kept if it is one to GET."""

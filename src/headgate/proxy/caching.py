@@ -205,6 +205,8 @@ class Cache:
         """Nobody else may wait for this flight."""
         if self.flights.get(flight.key) is flight:
             del self.flights[flight.key]
+        if self.peers is not None:
+            self.peers.give_back(flight)
 
     def list_again(self, flight: Flight) -> None:
         """An answer is stored although none to its key could be lately: whoever comes now may wait for it."""
@@ -221,14 +223,16 @@ class Cache:
         stored = flight.stored
         tags = stored.tags if stored is not None else None
         moments = self.moments
-        if moments is not None and flight.started < moments.of(key):
+        if (moments is not None and flight.started < moments.of(key)) or self.store.is_outdated(
+            key, tags, flight.generation, flight.started
+        ):
+            self.forget(flight)  # and let another worker fetch it
             return None
-        return None if self.store.is_outdated(key, tags, flight.generation, flight.started) else flight
+        return flight
 
     def keep(self, stored: StoredResponse, *, on_disk: bool = True) -> None:
         """Store a response that is complete; not `on_disk`: in memory alone."""
-        counter = CACHE_STORED if self.store.put(stored) else CACHE_REFUSED
-        self.values[counter] += 1
+        self._put(stored)
         if self.disk is not None and on_disk:
             self.disk.store(stored)
 
@@ -263,7 +267,15 @@ class Cache:
         else:
             self.values[CACHE_REFUSED] += 1
             return
-        self.values[CACHE_STORED if self.store.put(stored) else CACHE_REFUSED] += 1
+        self._put(stored)
+
+    def _put(self, stored: StoredResponse) -> None:
+        if self.store.put(stored):
+            self.values[CACHE_STORED] += 1
+            return
+        self.values[CACHE_REFUSED] += 1
+        if self.peers is not None:
+            self.peers.claims.let_go(stored.key)
 
     def is_there(self, stored: StoredResponse, body: CheckedBody) -> bool:
         """Tell whether content in a file can be served."""

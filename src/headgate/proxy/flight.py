@@ -174,7 +174,7 @@ class Flight(Downstream, ReaderOwner):
         return True
 
     def begin(self) -> None:
-        """Ask the route's handler, or the worker that is at home for the URL."""
+        """Ask the route's handler, or the worker that sees to the key."""
         peers = self.cache.peers
         if peers is None or not self.is_shared or not peers.ask(self):
             self.handler.inner.handle(self.exchange)

@@ -1,4 +1,4 @@
-"""Where other workers ask for what this one is at home for: the other side of `proxy/peers`.
+"""Where other workers ask for what this one sees to: the other side of `proxy/peers`.
 
 Their requests come over a local socket that only workers can reach, as they would go to the origin, with one field
 that says the rest: it is believed here and nowhere else. What becomes of them is the cache's to decide as for any
@@ -158,9 +158,6 @@ class PeerGate(HeadHandler):
         peers = self.peers
         if question.purges > peers.purge_number:
             decline(exchange, PURGED)
-            return
-        if not peers.is_home(question.key):
-            decline(exchange, UNSUITED)
             return
         if url_of(question.key) != question.key:
             handler.cache.has_parts = True

@@ -1,9 +1,11 @@
-"""Collapsed forwarding across workers: who misses asks the worker that is at home for the URL (`cache/home`).
+"""Collapsed forwarding across workers: who misses claims the key (`cache/claims`) and goes to the origin; who finds
+that another worker has claimed it, or has the response, asks that one, its home.
 
 To the flight that asks, the home is an origin: its answer is streamed to whoever waits here and stored by the
-ordinary rules, with the age that it has there; a 304 confirms what is here. The home answers as it does a client of
-its own (`proxy/peer_gate`), so all workers together make one request to the origin. It never asks another worker:
-nobody waits in a circle.
+ordinary rules, with the age that it has there; a 304 confirms what is here. The home answers with what it has or is
+fetching (`proxy/peer_gate`), so all workers together make one request to the origin. Where it has nothing it says so,
+and the one who asks claims the key, or finds who was quicker. Nobody waits for a flight that itself waits for another
+worker, and no claim is held by one who waits: there are no circles.
 
 Nothing depends on the home. Where it is not there, gives no sign of life in time, is busy, has not heard of a purge,
 or says that what comes is not stored, the flight goes on and asks the origin itself; so it does in mid-wait when the
@@ -15,8 +17,9 @@ asked of the home, whose answer would be that client's.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final, Protocol, final
+from typing import Final, Protocol, final
 
+from headgate.cache.claims import MINE, NOBODY, Claims
 from headgate.cache.home import (
     BROKEN,
     FIELD,
@@ -32,9 +35,7 @@ from headgate.cache.home import (
     Answer,
     Question,
     decode_answer,
-    home_of,
 )
-from headgate.cache.purges import url_of
 from headgate.connection.exchange import Exchange, Handler
 from headgate.connection.quic_socket import Timer, Timers
 from headgate.connection.stream_driver import NEVER
@@ -46,14 +47,16 @@ from headgate.engine.h1.grammar import MAX_FIELDS
 from headgate.http.fields import CACHING, Fields
 from headgate.http.hop_by_hop import strip_response
 from headgate.net.poller import Poller
+from headgate.proxy.flight import DISCARDING, Flight
 from headgate.upstream.endpoint import MAX_RESPONSE_HEAD, ConnectionWaiter, Endpoint
-
-if TYPE_CHECKING:
-    from headgate.proxy.flight import Flight
 
 # Questions of one worker under way at once, a descriptor each; one more asks the origin. As many connections a worker
 # takes from all others: each of them has its share, so that what is too much is known before anything is refused.
 MAX_ASKED: Final = 512
+# Keys that one worker has claimed at once: the kernel looks through their list. One more is fetched unclaimed.
+MAX_CLAIMS: Final = 4096
+# Homes that one flight asks, one after the other: what one has let go of, another one may just have begun to fetch.
+_MAX_HOMES: Final = 3
 # Until the first sign: a worker that is alive comes round in far less, and a client waits no longer for nothing.
 SIGN_WITHIN: Final = 0.25
 # Between two signs; the home gives one each second.
@@ -73,9 +76,10 @@ class Peer:
     """Another worker of this gate, which is `asked` so much just now. `rest_until` is the loop time until which it is
     left alone."""
 
-    __slots__ = ("asked", "endpoint", "name", "rest_until")
+    __slots__ = ("asked", "endpoint", "name", "rest_until", "slot")
 
     def __init__(self, slot: int, endpoint: Endpoint) -> None:
+        self.slot = slot
         self.name = f"worker {slot}"
         self.endpoint = endpoint
         self.rest_until = 0.0
@@ -84,7 +88,8 @@ class Peer:
 
 @final
 class Ask:
-    """One question, and what has come of it: the attempt of a flight's exchange. Content may stop for `idle` s."""
+    """One question, the flight's `number`-th, and what has come of it: the attempt of its exchange. Content may stop
+    for `idle` s."""
 
     __slots__ = (
         "alone",
@@ -92,16 +97,18 @@ class Ask:
         "flight",
         "idle",
         "is_signed",
+        "number",
         "owner",
         "peer",
         "timer",
     )
 
-    def __init__(self, owner: Peers, peer: Peer, flight: Flight, idle: float) -> None:
+    def __init__(self, owner: Peers, peer: Peer, flight: Flight, idle: float, number: int) -> None:
         self.owner = owner
         self.peer = peer
         self.flight = flight
         self.idle = idle
+        self.number = number
         self.connection: UpstreamStream | None = None
         self.timer: Timer | None = None
         self.is_signed = False
@@ -121,14 +128,15 @@ class Peers(Handler, ResponseReceiver, ConnectionWaiter):
 
     def __init__(
         self,
-        slot: int,
+        claims: Claims,
         homes: list[Peer | None],
         poller: Poller,
         timers: Timers | None,
         values: list[int],
         event: Event,
     ) -> None:
-        self.slot = slot
+        self.claims = claims
+        self.claimed: dict[bytes, Flight] = {}
         self.homes = homes
         self.poller = poller
         self.timers = timers
@@ -141,40 +149,83 @@ class Peers(Handler, ResponseReceiver, ConnectionWaiter):
         self.asked = 0
 
     def __repr__(self) -> str:
-        return f"<Peers of worker {self.slot}, {self.asked} asked>"
+        return f"<Peers of worker {self.claims.slot}, {len(self.claimed)} claimed, {self.asked} asked>"
 
-    def is_home(self, key: bytes) -> bool:
-        """Tell whether this worker is at home for a key."""
-        return home_of(url_of(key), len(self.homes)) == self.slot
+    # -- claims
+
+    def is_fetched_here(self, key: bytes) -> bool:
+        """Tell whether this worker gets a key from the origin just now."""
+        return key in self.claimed
+
+    def home(self, key: bytes) -> int:
+        """Return the slot of the worker that sees to a key now, or has it; NOBODY for none."""
+        if key in self.claimed:
+            return self.claims.slot
+        owner = self.claims.owner(key)
+        return self.claims.holder(key) if owner == NOBODY else owner
+
+    def _claim(self, flight: Flight, past: int) -> int:
+        """Let a flight fetch its key for all (MINE), or return the slot of who does or has it, but for `past`, which
+        has nothing; else NOBODY."""
+        if flight.key in self.claimed:
+            self.claimed[flight.key] = flight  # nobody waits any more for the one before
+            return MINE
+        if len(self.claimed) >= MAX_CLAIMS:
+            self._count(FULL)
+            return NOBODY
+        owner = self.claims.take(flight.key, past)
+        if owner == MINE:
+            self.claimed[flight.key] = flight
+        return owner
+
+    def give_back(self, flight: Flight) -> None:
+        """A flight is not to be waited for any more; what it stores others may ask for."""
+        key = flight.key
+        if self.claimed.get(key) is not flight:
+            return
+        del self.claimed[key]
+        if flight.stored is not None or (flight.variant is not None and flight.state == DISCARDING):
+            self.claims.hold(key)
+        self.claims.give_back(key)
 
     # -- asking
 
     def ask(self, flight: Flight) -> bool:
-        """Ask the home of a flight's URL; False: the origin is to be asked."""
-        route = flight.handler.number
-        idle = self.idle.get(route, 0.0)
+        """Ask the worker that sees to a flight's key; False: the origin is to be asked."""
+        idle = self.idle.get(flight.handler.number, 0.0)
         if idle <= 0.0 or flight.asked.fields.flags & CACHING:
             return False
-        url = url_of(flight.key)
-        peer = self.homes[home_of(url, len(self.homes))]
+        return self._turn_to(flight, self._claim(flight, NOBODY), idle, 1)
+
+    def _turn_to(self, flight: Flight, owner: int, idle: float, number: int) -> bool:
+        """Ask the worker of a slot, if it is one that may be asked."""
+        leader = flight.leader
+        if not 0 <= owner < len(self.homes) or (leader is not None and leader.peer_key):
+            return False
+        peer = self.homes[owner]
         if peer is None:
             return False
         if peer.rest_until > self.poller.now:
+            self._claim(flight, owner)
             return self._count(RESTING)
         if peer.asked >= self.share:
             return self._count(FULL)
+        self._ask(Ask(self, peer, flight, idle, number))
+        return True
+
+    def _ask(self, ask: Ask) -> None:
+        flight, peer = ask.flight, ask.peer
         exchange = flight.exchange
         question = Question(
             self.purge_number,
             flight.slice,
             exchange.secure,
-            route,
+            flight.handler.number,
             flight.key,
             exchange.host,
             exchange.path,
         )
         exchange.request.fields.set(FIELD, question.encode(), WIRE_NAME)
-        ask = Ask(self, peer, flight, idle)
         self.asked += 1
         peer.asked += 1
         exchange.attempt = ask
@@ -187,7 +238,6 @@ class Peers(Handler, ResponseReceiver, ConnectionWaiter):
             self.connected(exchange, connection)
         else:
             peer.endpoint.dial(exchange, self, True)
-        return True
 
     def _count(self, why: int) -> bool:
         """Count why nobody is asked."""
@@ -354,9 +404,15 @@ class Peers(Handler, ResponseReceiver, ConnectionWaiter):
         self._go_alone(ask, why)
 
     def _go_alone(self, ask: Ask, why: int) -> None:
+        """That one has no answer: claim the key, or ask who was quicker."""
         self._count(why)
         self._end(ask)
-        ask.flight.go_by_itself(is_not_stored=why == NOT_STORED)
+        flight = ask.flight
+        if why != NOT_STORED and ask.number < _MAX_HOMES:
+            owner = self._claim(flight, ask.peer.slot)
+            if self._turn_to(flight, owner, ask.idle, ask.number + 1):
+                return
+        flight.go_by_itself(is_not_stored=why == NOT_STORED)
 
     def _end(self, ask: Ask) -> None:
         """It is over: exchange and question let go of each other."""

@@ -8,11 +8,12 @@ import shutil
 import signal
 import socket
 import time
+from pathlib import Path
 
 from tests.integration.gate import wait_for
 
 from headgate.admin.client import AdminClient
-from headgate.cache.home import MALFORMED, PURGED, UNSUITED, Question, home_of
+from headgate.cache.home import GONE, MALFORMED, PURGED, UNSUITED, Question
 from headgate.config.loader import load
 from headgate.process.peer_plane import route_number
 from headgate.proxy.peer_gate import MAX_CONNECTIONS
@@ -93,9 +94,31 @@ def url_of(path):
     return b"http://site" + path.encode()
 
 
-def path_at(slot, stem):
-    """Return a path whose URL is at home in this slot."""
-    return next(f"{stem}-{n}" for n in range(100) if home_of(url_of(f"{stem}-{n}"), WORKERS) == slot)
+def claimed_by(gate):
+    """The slots of the workers that have claimed a key just now, one for each key."""
+    slots = {gate.child_pids(f"worker {slot}")[-1]: slot for slot in range(WORKERS)}
+    lines = [line.split() for line in Path("/proc/locks").read_text().splitlines()]
+    return [slots[int(line[4])] for line in lines if line[1] == "POSIX" and int(line[4]) in slots]
+
+
+def held_by(gate, story, slot, stem, body, *lines):
+    """Return a path whose answer this worker alone has in memory."""
+    for number in range(40):
+        path = f"{stem}-{number}"
+        answer = story.tell(path, body, *lines)
+        answer.gate.clear()
+
+        async def one(path=path, answer=answer):
+            _, tasks = await crowd(gate, path, 1)
+            await until("the request", lambda: story.asked(path))
+            owners = claimed_by(gate)
+            answer.gate.set()
+            await over(tasks)
+            return owners
+
+        if asyncio.run(one()) == [slot]:
+            return path
+    raise AssertionError(f"worker {slot} was never the first")
 
 
 def workers_asked(gate):
@@ -151,7 +174,7 @@ def outcomes(clients):
 def test_two_thousand_clients_of_two_workers_make_one_request_and_read_along(gate, story):
     body = os.urandom(1 << 16)
     for slot in (0, 1):
-        path = path_at(slot, "/herd")
+        path = f"/herd-{slot}"
         answer = story.tell(path, body, LIVES)
         answer.gate.clear()
         answer.middle.clear()
@@ -181,8 +204,8 @@ def test_two_thousand_clients_of_two_workers_make_one_request_and_read_along(gat
 
 
 def test_a_stale_response_is_confirmed_once_for_all(gate, story):
-    paths = [path_at(slot, "/stale") for slot in (0, 1)]
-    meanwhile = [path_at(slot, "/meanwhile") for slot in (0, 1)]
+    paths = [f"/stale-{slot}" for slot in (0, 1)]
+    meanwhile = [f"/meanwhile-{slot}" for slot in (0, 1)]
     for path in paths:
         story.tell(path, b"kept", "Cache-Control: max-age=1", 'ETag: "1"')
     for path in meanwhile:
@@ -218,7 +241,7 @@ def test_a_stale_response_is_confirmed_once_for_all(gate, story):
 
 def test_an_answer_that_is_not_stored_releases_all_at_once(gate, story):
     seen = settled(gate)
-    paths = [path_at(slot, "/private") for slot in (0, 1)]
+    paths = [f"/private-{slot}" for slot in (0, 1)]
     for path in paths:
         answer = story.tell(path, b"x" * 2000, "Cache-Control: private")
         answer.gate.clear()
@@ -248,7 +271,7 @@ def test_an_answer_that_is_not_stored_releases_all_at_once(gate, story):
 
 
 def test_a_home_that_is_killed_in_mid_fill_leaves_nobody_hanging(gate, story):
-    path = path_at(0, "/killed")
+    path = "/killed"
     body = os.urandom(600_000)
     answer = story.tell(path, body, LIVES)
     answer.middle.clear()
@@ -256,24 +279,25 @@ def test_a_home_that_is_killed_in_mid_fill_leaves_nobody_hanging(gate, story):
     async def herd():
         clients, tasks = await crowd(gate, path, 200)
         await until("the first octets", lambda: all(len(client.data) > 100_000 for client in clients))
-        os.kill(gate.child_pids("worker 0")[-1], signal.SIGKILL)
+        (slot,) = claimed_by(gate)
+        served = len(gate.serving_pids(f"worker {slot}"))
+        os.kill(gate.child_pids(f"worker {slot}")[-1], signal.SIGKILL)
         await over(tasks)
-        return clients
+        return clients, slot, served
 
-    served = len(gate.serving_pids("worker 0"))
-    clients = asyncio.run(herd())
+    clients, slot, served = asyncio.run(herd())
     assert all(len(client.body) < len(body) for client in clients), (
         "it was cut short, and so it ended for all"
     )
     assert all(body.startswith(client.body) for client in clients)
     answer.middle.set()
-    wait_for("the successor", lambda: len(gate.serving_pids("worker 0")) > served)
+    wait_for("the successor", lambda: len(gate.serving_pids(f"worker {slot}")) > served)
     assert {client.body for client in asyncio.run(answered(gate, path, 50))} == {body}
     time.sleep(REST_SECONDS)
 
 
 def test_a_home_that_dies_before_the_head_is_done_without(gate, story):
-    path = path_at(0, "/dying")
+    path = "/dying"
     answer = story.tell(path, b"here", LIVES)
     answer.gate.clear()
 
@@ -281,26 +305,26 @@ def test_a_home_that_dies_before_the_head_is_done_without(gate, story):
         clients, tasks = await crowd(gate, path, 100)
         await until("the first request", lambda: story.asked(path))
         await asyncio.sleep(0.3)
-        os.kill(gate.child_pids("worker 0")[-1], signal.SIGKILL)
+        (slot,) = claimed_by(gate)
+        served = len(gate.serving_pids(f"worker {slot}"))
+        os.kill(gate.child_pids(f"worker {slot}")[-1], signal.SIGKILL)
         await until("the request of the other worker", lambda: len(story.asked(path)) == 2)
         answer.gate.set()
         await over(tasks)
-        return clients
+        return clients, slot, served
 
-    served = len(gate.serving_pids("worker 0"))
-    clients = asyncio.run(herd())
+    clients, slot, served = asyncio.run(herd())
     whole = [client for client in clients if client.data]
     assert whole, "the clients of the worker that lived are answered"
     assert {client.body for client in whole} == {b"here"}
     assert len(story.asked(path)) == 2
-    wait_for("the successor", lambda: len(gate.serving_pids("worker 0")) > served)
+    wait_for("the successor", lambda: len(gate.serving_pids(f"worker {slot}")) > served)
     assert any(event["reason"] == "broken" for event in gate.events("cache-peer-failed"))
     time.sleep(REST_SECONDS)
 
 
 def test_a_home_that_hangs_holds_nobody_for_long(gate, story):
-    path = path_at(0, "/hanging")
-    story.tell(path, b"here", LIVES)
+    path = held_by(gate, story, 0, "/hanging", b"here", LIVES)
     hung = gate.child_pids("worker 0")[-1]
 
     async def herd():
@@ -326,7 +350,7 @@ def test_a_home_that_hangs_holds_nobody_for_long(gate, story):
 
 def test_a_purge_in_mid_flight_is_for_all_workers(gate, story):
     for slot in (0, 1):
-        path = path_at(slot, "/purged")
+        path = f"/purged-{slot}"
         answer = story.tell(path, b"old" * 1000, LIVES)
         answer.middle.clear()
 
@@ -348,7 +372,7 @@ def test_a_purge_in_mid_flight_is_for_all_workers(gate, story):
 
 def test_what_an_unsafe_request_made_old_is_not_got_from_another_worker(gate, story):
     for slot in (0, 1):
-        path = path_at(slot, "/changed")
+        path = f"/changed-{slot}"
         story.tell(path, b"old", LIVES, 'ETag: "1"')
         asyncio.run(answered(gate, path, 40))
         for round_ in range(6):
@@ -371,7 +395,7 @@ def change_and_get(gate, path):
 
 def test_the_field_of_the_workers_is_nobody_elses(gate, story):
     for slot in (0, 1):
-        path = path_at(slot, "/field")
+        path = f"/field-{slot}"
         story.tell(path, b"mine", LIVES, "Headgate-Peer: alone 1")
         clients = asyncio.run(answered(gate, path, 30, "Headgate-Peer: 0 0 0 0 .a2V5 .aA== .Lw=="))
         assert {client.body for client in clients} == {b"mine"}
@@ -398,12 +422,13 @@ def peer_socket(gate, slot):
 def question(gate, path, purges=0, more=0):
     config = load(gate.config)
     route = route_number(config, config.route[0]) + more
-    return Question(purges, -1, False, route, url_of(path), b"site", path.encode()).encode().decode()
+    (row, _) = AdminClient(gate.runtime / "admin.sock").explain(url_of(path).decode(), "GET", [])
+    key = row["key"].encode("latin-1")
+    return Question(purges, -1, False, route, key, b"site", path.encode()).encode().decode()
 
 
 def test_what_a_worker_answers_another(gate, story):
-    here, elsewhere = path_at(0, "/peer"), path_at(1, "/peer")
-    story.tell(here, b"mine", LIVES, "Headgate-Peer: alone 1")
+    here, elsewhere = held_by(gate, story, 0, "/peer", b"mine", LIVES, "Headgate-Peer: alone 1"), "/elsewhere"
     folder = (gate.runtime / "peers").stat()
     assert (folder.st_mode & 0o777, folder.st_uid) == (0o700, os.geteuid())
     seen = settled(gate)
@@ -414,14 +439,15 @@ def test_what_a_worker_answers_another(gate, story):
         assert head.get("cache-status") is None
         for field, why in (
             (question(gate, here, purges=1 << 58), PURGED),
-            (question(gate, elsewhere), UNSUITED),
+            (question(gate, elsewhere), GONE),
             (question(gate, here, more=1), UNSUITED),
             ("0 0 0 0 . . .", MALFORMED),
         ):
             head, body = peer_answer(sock, here, field)
             assert (head.status, head.get("headgate-peer"), body) == (503, f"alone {why}", b"")
+    assert not story.asked(elsewhere), "who asks fetches it"
     assert settled(gate) == seen, "no client has asked for anything"
-    assert not any(line.get("path") == here for line in gate.access_lines())
+    assert sum(here in str(line) for line in gate.access_lines()) == 1, "the client of before"
 
 
 def test_workers_whose_sockets_were_removed_are_asked_again(gate, story):
@@ -436,8 +462,7 @@ def test_workers_whose_sockets_were_removed_are_asked_again(gate, story):
         before, paths = workers_asked(gate), itertools.count()
 
         def is_asked(slot=slot, before=before, paths=paths):
-            path = path_at(slot, f"/removed-{slot}-{next(paths)}")
-            story.tell(path, b"back", LIVES)
+            path = held_by(gate, story, slot, f"/removed-{slot}-{next(paths)}", b"back", LIVES)
             assert {client.body for client in asyncio.run(answered(gate, path, 20))} == {b"back"}
             return workers_asked(gate) > before
 
@@ -445,7 +470,7 @@ def test_workers_whose_sockets_were_removed_are_asked_again(gate, story):
 
 
 def test_one_connection_of_workers_more_than_there_is_room_for(gate, story):
-    path = path_at(0, "/room")
+    path = "/room"
     story.tell(path, b"x", "Cache-Control: no-store")
     refused = "headgate_cache_peers_refused_total"
     before = gate.metrics()[refused]
@@ -462,13 +487,14 @@ def test_one_connection_of_workers_more_than_there_is_room_for(gate, story):
 
 def homes(gate, path, *fields):
     rows = AdminClient(gate.runtime / "admin.sock").explain(url_of(path).decode(), "GET", list(fields))
-    return [row["home"] for row in rows]
+    return [row.get("home") for row in rows]
 
 
 def test_explain_names_the_home_of_a_key_and_whether_it_is_reached(gate, story):
     time.sleep(REST_SECONDS)
+    assert homes(gate, "/nobody-has-it") == [None, None]
     for slot in (0, 1):
-        path = path_at(slot, "/told")
+        path = held_by(gate, story, slot, f"/told-{slot}", b"x", LIVES)
         there = {"worker": slot, "reachable": True, "why": ""}
         # Worker by worker: the home asks nobody.
         assert homes(gate, path) == [{**there, "asked": slot != 0}, {**there, "asked": slot != 1}]
@@ -478,7 +504,7 @@ def test_explain_names_the_home_of_a_key_and_whether_it_is_reached(gate, story):
 
 
 def test_explain_says_that_a_home_is_not_reached(gate, story):
-    path = path_at(1, "/lost")
+    path = held_by(gate, story, 1, "/lost", b"x", LIVES)
     place = gate.runtime / "peers" / "1"
     place.rename(gate.runtime / "peers" / "kept")
     place.touch()  # something else of that name: nobody binds it anew

@@ -3,7 +3,7 @@
 import asyncio
 import os
 
-from tests.integration.cache.test_herd import LISTENER, WORKERS, answered, path_at
+from tests.integration.cache.test_herd import LISTENER, WORKERS, answered
 from tests.integration.gate import wait_for
 
 from headgate.admin.client import AdminClient
@@ -33,7 +33,7 @@ LIVES = "Cache-Control: max-age=600"
 def test_what_is_larger_than_memory_is_asked_for_once(gate, story):
     body = os.urandom(3 << 20)
     for slot in (0, 1):
-        path = path_at(slot, "/large")
+        path = f"/large-{slot}"
         story.tell(path, body, LIVES)
         clients = asyncio.run(answered(gate, path, 24))
         assert all(client.body == body for client in clients)
@@ -48,7 +48,7 @@ def test_what_memory_can_have_is_on_the_disk_once(gate, story):
         return sum(found.is_file() and found.stat().st_size >= len(body) for found in files.rglob("*"))
 
     before = there()
-    path = path_at(0, "/once")
+    path = "/once"
     story.tell(path, body, LIVES)
     clients = asyncio.run(answered(gate, path, 60))
     assert all(client.body == body for client in clients)
@@ -59,7 +59,7 @@ def test_what_memory_can_have_is_on_the_disk_once(gate, story):
 def test_slices_are_asked_for_once(gate, story):
     body = os.urandom(400_000)
     for slot in (0, 1):
-        path = path_at(slot, "/sliced/once")
+        path = f"/sliced/once-{slot}"
         answer = story.tell(path, body, LIVES, 'ETag: "1"')
         answer.ranges = True
         clients = asyncio.run(answered(gate, path, 40))
@@ -71,7 +71,7 @@ def test_slices_are_asked_for_once(gate, story):
 def test_what_changes_between_slices_is_got_anew_by_all(gate, story):
     admin = AdminClient(gate.runtime / "admin.sock")
     for slot in (0, 1):
-        path = path_at(slot, "/sliced/new")
+        path = f"/sliced/new-{slot}"
         for version in range(3):
             body = os.urandom(200_000)
             answer = story.tell(path, body, "Cache-Control: max-age=600", f'ETag: "{version}"')
@@ -83,7 +83,7 @@ def test_what_changes_between_slices_is_got_anew_by_all(gate, story):
 
 def test_an_origin_without_ranges_is_found_out_by_each_worker(gate, story):
     for slot in (0, 1):
-        path = path_at(slot, "/sliced/never")
+        path = f"/sliced/never-{slot}"
         body = os.urandom(200_000)
         story.tell(path, body, LIVES)
         clients = asyncio.run(answered(gate, path, 40))

@@ -1,4 +1,4 @@
-"""A worker at home for a URL that says what it should not, or stops anywhere: those who ask it do without.
+"""A worker that has a response and says what it should not, or stops anywhere: those who ask it do without.
 
 In place of worker 0 there is somebody who keeps to a script; worker 1 is real.
 """
@@ -10,7 +10,7 @@ import threading
 import time
 
 import pytest
-from tests.integration.cache.test_herd import LIVES, TEXT, path_at
+from tests.integration.cache.test_herd import LIVES, TEXT, held_by
 from tests.integration.gate import wait_for
 
 from headgate.engine.h1.client import MAX_INTERIM
@@ -85,8 +85,7 @@ def asked_until(gate, path, home, within=20.0):
 
 
 def test_a_home_may_give_signs_for_as_long_as_an_origin_takes(gate, story, home):
-    path = path_at(0, "/patient")
-    story.tell(path, b"origin", "Cache-Control: no-store")
+    path = held_by(gate, story, 0, "/patient", b"origin", LIVES)
 
     def script(wire, head):
         wire.send(SIGN * (3 * MAX_INTERIM))
@@ -117,8 +116,7 @@ ANSWER = b"HTTP/1.1 200 OK\r\nHeadgate-Peer: %b\r\nContent-Length: 9\r\nCache-Co
     ids=["nothing", "sign", "half-a-head", "bad-answer", "no-answer", "alone"],
 )
 def test_whatever_a_home_says_in_place_of_an_answer_the_origin_is_asked(gate, story, home, said, why):
-    path = path_at(0, f"/instead-of-{why}-{len(said)}")
-    story.tell(path, b"origin", LIVES)
+    path = held_by(gate, story, 0, f"/instead-of-{why}-{len(said)}", b"origin", LIVES)
     counter = f'headgate_cache_peers_total{{result="{why}"}}'
     before = gate.metrics().get(counter, 0)  # each of these waits for its own
 
@@ -134,8 +132,7 @@ def test_whatever_a_home_says_in_place_of_an_answer_the_origin_is_asked(gate, st
 
 
 def test_content_that_a_home_does_not_finish_is_cut_off_and_not_kept(gate, story, home):
-    path = path_at(0, "/cut")
-    story.tell(path, b"origin", LIVES)
+    path = held_by(gate, story, 0, "/cut", b"origin", LIVES)
 
     def script(wire, head):
         wire.send(ANSWER % b"answer 1 0 -" + b"half")
@@ -150,8 +147,7 @@ def test_content_that_a_home_does_not_finish_is_cut_off_and_not_kept(gate, story
 
 
 def test_a_home_that_falls_silent_behind_a_sign_is_done_without(gate, story, home):
-    path = path_at(0, "/silent")
-    story.tell(path, b"origin", LIVES)
+    path = held_by(gate, story, 0, "/silent", b"origin", LIVES)
 
     def script(wire, head):
         wire.send(SIGN)

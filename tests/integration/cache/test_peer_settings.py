@@ -17,7 +17,6 @@ from tests.integration.cache.test_herd import (
     connections,
     crowd,
     over,
-    path_at,
     until,
     workers_asked,
 )
@@ -64,7 +63,7 @@ def test_the_largest_head_of_an_origin_is_none_too_large_for_another_worker(gate
     many = [f"X-{n}: {n}" for n in range(MAX_FIELDS - 2)]
     long = f"X-Long: {'x' * (MAX_RESPONSE_HEAD - 120)}"
     for stem, lines in (("/many", many), ("/long", [long])):
-        path = path_at(0, stem)
+        path = stem
         story.tell(path, b"large", LIVES, *lines)
         gate.settle()
         answered = workers_asked(gate)
@@ -82,7 +81,7 @@ def test_content_of_unknown_length_is_written_to_the_disk_by_one_worker(story, t
     body = os.urandom(400_000)
     with Gate(tmp_path, text, workers=WORKERS) as gate:
         for slot in (0, 1):
-            path = path_at(slot, "/chunked")
+            path = f"/chunked-{slot}"
             answer = story.tell(path, body, LIVES)
             answer.chunked = True
             answer.middle.clear()
@@ -104,7 +103,7 @@ def test_a_304_that_came_through_another_worker_is_told_to_the_disk_by_one(story
     text = TEXT.format(url=story.url).replace('memory = "64MiB"', 'memory = "64MiB"\ndisk = "64MiB"')
     with Gate(tmp_path, text, workers=WORKERS) as gate:
         for slot in (0, 1):
-            path = path_at(slot, "/confirmed")
+            path = f"/confirmed-{slot}"
             answer = story.tell(path, b"kept", "Cache-Control: max-age=1", 'ETag: "1"')
             asyncio.run(answered(gate, path, 40))
             time.sleep(2.1)
@@ -127,7 +126,7 @@ def test_a_304_that_came_through_another_worker_is_told_to_the_disk_by_one(story
 
 
 def test_who_waits_for_another_worker_is_answered_before_a_gate_ends(gate, story):
-    paths = [path_at(slot, "/draining") for slot in (0, 1)]
+    paths = [f"/draining-{slot}" for slot in (0, 1)]
     body = os.urandom(300_000)
     told = [story.tell(path, body, LIVES) for path in paths]
     for answer in told:

@@ -2,7 +2,9 @@
 
 import gc
 
-from headgate.cache.home import FULL, home_of
+from headgate.cache.claims import NOBODY, Claims
+from headgate.cache.entry import MemoryBody, StoredResponse
+from headgate.cache.home import FULL
 from headgate.cache.memory import MemoryStore
 from headgate.cache.policy import Policy
 from headgate.connection.context import ConnectionContext
@@ -17,7 +19,7 @@ from headgate.proxy.cached import CacheHandler
 from headgate.proxy.caching import Cache
 from headgate.proxy.on_behalf import Nobody
 from headgate.proxy.peer_gate import MAX_CONNECTIONS
-from headgate.proxy.peers import MAX_ASKED, Peer, Peers
+from headgate.proxy.peers import MAX_ASKED, MAX_CLAIMS, Peer, Peers
 from headgate.upstream.endpoint import Endpoint
 
 FORWARDER = Forwarder(Networks(()))
@@ -64,13 +66,22 @@ class Worker:
             values=[0] * SIZE,
             defect=lambda where, error: None,
         )
-        self.peers = Peers(0, [None, Peer(1, endpoint)], poller, None, self.values, quiet)
+        self.claims = Claims()
+        self.claims.belong(0)
+        self.peers = Peers(self.claims, [None, Peer(1, endpoint)], poller, None, self.values, quiet)
         self.cache = Cache(MemoryStore(1 << 20), self.values, shows=True)
         self.cache.peers = self.peers
         self.origin = Silent()
         self.handler = CacheHandler(self.cache, Policy("r"), self.origin, poller)
         self.handler.number = 0
         self.peers.idle[0] = 60.0
+
+    def ask_other(self, path, *lines):
+        """Ask for what the other worker has."""
+        self.claims.slot = 1
+        self.claims.hold(b"http://a.example" + path)
+        self.claims.slot = 0
+        return self.ask(path, *lines)
 
     def ask(self, path, *lines):
         peer = FORWARDER.connection(b"192.0.2.1", b"http", 80)
@@ -85,56 +96,50 @@ class Worker:
         return exchange
 
 
-def path_of(slot, start=0):
-    return next(
-        b"/%d" % n for n in range(start, start + 100) if home_of(b"http://a.example/%d" % n, 2) == slot
-    )
-
-
-def test_only_what_is_at_home_elsewhere_is_asked_elsewhere():
+def test_only_what_another_worker_has_is_asked_of_it():
     worker = Worker()
-    worker.ask(path_of(0))
+    worker.ask(b"/0")
     assert (len(worker.origin.asked), worker.peers.asked) == (1, 0)
-    worker.ask(path_of(1))
+    worker.ask_other(b"/1")
     assert (len(worker.origin.asked), worker.peers.asked) == (1, 1)
     # What its client says of caching is that client's affair.
-    worker.ask(path_of(1, 200), b"Cache-Control: max-stale=5")
+    worker.ask_other(b"/200", b"Cache-Control: max-stale=5")
     assert (len(worker.origin.asked), worker.peers.asked) == (2, 1)
 
 
 def test_one_question_more_than_may_be_under_way_goes_to_the_origin():
     worker = Worker()
     worker.peers.homes[1].asked = MAX_ASKED - 1
-    worker.ask(path_of(1))
+    worker.ask_other(b"/1")
     assert (len(worker.origin.asked), worker.values[CACHE_ALONE_FIRST + FULL]) == (0, 0)
-    worker.ask(path_of(1, 200))
+    worker.ask_other(b"/200")
     assert (len(worker.origin.asked), worker.values[CACHE_ALONE_FIRST + FULL]) == (1, 1)
     # Nothing that is for the other worker gets to the origin.
     assert b"headgate-peer" not in worker.origin.asked[0].fields.names
     # Nothing is wrong with that one: it is asked again as soon as there is room.
     worker.peers.homes[1].asked -= 1
-    worker.ask(path_of(1, 400))
+    worker.ask_other(b"/400")
     assert (len(worker.origin.asked), worker.values[CACHE_ALONE_FIRST + FULL]) == (1, 1)
 
 
 def test_all_that_others_may_ask_a_worker_at_once_it_takes():
     peer = Worker().peers.homes[1]
     for workers in (2, 3, 4, 7, 64):
-        peers = Peers(0, [None, *[peer] * (workers - 1)], Poller(), None, [0] * SIZE, quiet)
+        peers = Peers(Worker().claims, [None, *[peer] * (workers - 1)], Poller(), None, [0] * SIZE, quiet)
         assert 0 < (workers - 1) * peers.share <= MAX_CONNECTIONS
         assert (workers - 1) * peers.share <= MAX_ASKED
 
 
 def test_a_client_that_leaves_takes_its_question_with_it():
     worker = Worker()
-    exchange = worker.ask(path_of(1))
+    exchange = worker.ask_other(b"/1")
     worker.handler.downstream_closed(exchange)
     assert (worker.peers.asked, len(worker.cache.flights)) == (0, 0)
     del exchange
     gc.collect()
     gc.disable()
     try:
-        worker.handler.downstream_closed(worker.ask(path_of(1)))
+        worker.handler.downstream_closed(worker.ask_other(b"/1"))
         assert sum(type(one).__name__ in ("Flight", "Ask", "Exchange") for one in gc.get_objects()) == 0
     finally:
         gc.enable()
@@ -142,10 +147,46 @@ def test_a_client_that_leaves_takes_its_question_with_it():
 
 def test_a_home_that_cannot_be_reached_is_left_alone_for_a_moment():
     worker = Worker()
-    exchange = worker.ask(path_of(1))
+    exchange = worker.ask_other(b"/1")
     flight = next(iter(worker.cache.flights.values()))
     worker.peers.connect_failed(flight.exchange, "connect", "refused")
     assert (len(worker.origin.asked), worker.peers.asked) == (1, 0)
     assert exchange.attempt is flight, "who waits goes on waiting"
-    worker.ask(path_of(1, 200))
+    worker.ask_other(b"/200")
     assert (len(worker.origin.asked), worker.peers.asked) == (2, 0)
+
+
+def test_one_claim_more_than_there_may_be_is_fetched_unclaimed():
+    worker = Worker()
+    worker.ask(b"/0")
+    (flight,) = worker.peers.claimed.values()
+    for number in range(MAX_CLAIMS - 2):
+        worker.peers.claimed[b"%d" % number] = flight
+    worker.ask(b"/1")
+    assert b"http://a.example/1" in worker.peers.claimed
+    worker.ask(b"/2")
+    assert b"http://a.example/2" not in worker.peers.claimed
+    assert (len(worker.origin.asked), worker.values[CACHE_ALONE_FIRST + FULL]) == (3, 1)
+
+
+def test_a_claim_is_given_back_when_nobody_may_wait_any_more():
+    worker = Worker()
+    exchange = worker.ask(b"/0")
+    assert worker.peers.home(b"http://a.example/0") == 0
+    worker.handler.downstream_closed(exchange)
+    assert (worker.peers.claimed, worker.peers.home(b"http://a.example/0")) == ({}, NOBODY)
+
+
+def test_what_memory_lets_go_of_is_asked_of_nobody():
+    worker = Worker()
+    worker.cache.store.claims = worker.claims
+    for number in range(3000):
+        key = b"http://a.example/%d" % number
+        worker.claims.hold(key)
+        stored = StoredResponse(key, 200, b"OK", Fields([], []), MemoryBody([bytes(1000)]))
+        stored.length = 1000
+        stored.is_complete = True
+        worker.cache.store.put(stored)
+    kept = sum(worker.claims.holder(b"http://a.example/%d" % number) == 0 for number in range(3000))
+    assert worker.cache.store.evictions > 1000
+    assert kept == 3000 - worker.cache.store.evictions

@@ -1,0 +1,123 @@
+"""Claims that processes share: never two for one key, none of a process that is dead."""
+
+import os
+import signal
+
+import pytest
+
+from headgate.cache.claims import FILES, MINE, NOBODY, PLACES, Claims
+
+KEYS = [b"http://site/%d" % number for number in range(3000)]
+
+
+def forked(claims, slot, work):
+    """A process that has this slot; returns its id, and what reads the line that `work` writes."""
+    reading, writing = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        try:
+            os.close(reading)
+            claims.belong(slot)
+            os.write(writing, work(claims))
+        finally:
+            os._exit(0)
+    os.close(writing)
+    return pid, os.fdopen(reading, "rb")
+
+
+def fetched(claims):
+    """Go through all keys as a worker does; return how many were ours, and the sum of their numbers."""
+    mine = [number for number, key in enumerate(KEYS) if fetch(claims, key)]
+    return b"%d %d" % (len(mine), sum(mine))
+
+
+def fetch(claims, key):
+    if claims.take(key) != MINE:
+        return False
+    claims.hold(key)
+    claims.give_back(key)
+    return True
+
+
+def test_each_key_is_fetched_by_one_of_four_whatever_they_do_at_the_same_moment():
+    claims = Claims()
+    workers = [forked(claims, slot, fetched) for slot in range(4)]
+    counts = []
+    for pid, line in workers:
+        with line:
+            counts.append([int(word) for word in line.read().split()])
+        os.waitpid(pid, 0)
+    assert sum(count for count, _ in counts) == len(KEYS)
+    assert sum(total for _, total in counts) == sum(range(len(KEYS)))
+    claims.belong(7)
+    assert {claims.holder(key) for key in KEYS} <= {0, 1, 2, 3}
+
+
+def test_a_worker_that_dies_has_no_claim_and_its_successor_nothing_in_memory():
+    claims = Claims()
+    ready, go = os.pipe()
+
+    def work(claims):
+        assert claims.take(b"k") == MINE
+        claims.hold(b"held")
+        os.write(go, b".")
+        signal.pause()
+        return b""
+
+    pid, line = forked(claims, 1, work)
+    assert os.read(ready, 1) == b"."
+    claims.belong(0)
+    assert claims.take(b"k") == 1
+    assert claims.owner(b"k") == 1
+    assert claims.take(b"held") == 1, "asked for what it has"
+    assert claims.take(b"held", 1) == MINE, "it was asked in vain"
+    claims.give_back(b"held")
+    os.kill(pid, signal.SIGKILL)
+    os.waitpid(pid, 0)
+    line.close()
+    assert claims.take(b"k") == MINE
+    assert claims.holder(b"held") == 1
+    claims.belong(1)
+    assert claims.holder(b"held") == NOBODY
+
+
+def test_what_is_in_memory_is_told_until_it_is_gone():
+    claims = Claims()
+    claims.belong(3)
+    assert claims.holder(b"k") == NOBODY
+    claims.hold(b"k")
+    assert (claims.holder(b"k"), claims.take(b"k")) == (3, MINE)
+    claims.slot = 2
+    claims.let_go(b"k")
+    assert claims.holder(b"k") == 3, "another one's"
+    claims.slot = 3
+    claims.let_go(b"k")
+    assert claims.holder(b"k") == NOBODY
+
+
+@pytest.mark.parametrize("slot", [0, 254, 255, 300])
+def test_slots_beyond_an_octet_claim_and_hold_nothing(slot):
+    claims = Claims()
+    pid, line = forked(
+        claims, slot, lambda claims: b"%d" % claims.take(b"k") if not claims.hold(b"h") else b""
+    )
+    with line:
+        assert line.read() == b"-1"
+    os.waitpid(pid, 0)
+    claims.belong(1)
+    assert claims.holder(b"h") == (slot if slot < 255 else NOBODY)
+
+
+def test_of_more_than_there_is_room_for_the_last_ones_are_known():
+    claims = Claims()
+    claims.belong(1)
+    count = PLACES // 4
+    keys = [b"%d" % number for number in range(count)]
+    for key in keys:
+        claims.hold(key)
+    known = sum(claims.holder(key) == 1 for key in keys)
+    assert known > 0.98 * count
+    for number in range(count, count + 64 * FILES):
+        key = b"%d" % number
+        claims.hold(key)
+        assert claims.holder(key) == 1
