@@ -9,9 +9,9 @@ Content is a Body, shared by all who read it and never copied for one of them. A
 is read: `size` is what is there, `StoredResponse.length` what there will be.
 
 A hit among a million costs what it touches: each object lies somewhere else in memory, and none of it in the
-processor's caches. So what lies in a store is in few pieces: the lines of the fields are one bytes object (`pack`),
-their names are shared by all responses of the same fields, small content is one object, and what a hit reads of a
-response stands at its beginning.
+processor's caches. So what lies in a store is in few pieces (`pack`): the lines of the fields and small content are
+one bytes object, their names are shared by all responses of the same fields, the first variant of a key needs no
+tuple, and what a hit reads of a response stands at its beginning.
 
 Nothing here refers back to what holds it, so the collector of cycles knows nothing of it: see untracked.py.
 """
@@ -158,6 +158,9 @@ class FileBody(Body):
         return octets
 
 
+# Content of no more than this is kept behind the lines of its response, in one object with them: a hit reads both at
+# once. It is copied out for each hit, which costs less than another object that no cache of the processor has.
+MOST_PACKED: Final = 2048
 _REASONS: Final = {phrase: phrase for phrase in REASONS.values()}
 _NO_NAMES: Final[list[bytes]] = []
 # Lists of names that responses share, by the names in one. Bounded in number, forgotten all at once: who makes up
@@ -186,13 +189,14 @@ class StoredResponse:
     """One stored response: a variant of what one key names."""
 
     __slots__ = (
+        "_block",
+        "_body",
+        "_content_at",
         "_fields",
         "_flags_of_fields",
-        "_lines",
         "_names",
         "age_value",
         "asked_range",
-        "body",
         "born",
         "date",
         "etag",
@@ -225,13 +229,15 @@ class StoredResponse:
         self.request_time: float = 0.0
         self.fresh_until: float = 0.0
         self.born: float = 0.0
-        self.body = body
         self.status = status
         self.reason = _REASONS.get(reason, reason)
+        self._body: Body | None = body  # None: packed
         self._fields: Fields | None = fields  # None: packed
+        # Once packed: each line with CRLF behind it, and at `_content_at` the content, if that is packed.
+        self._block: bytes = b""
         self._names: list[bytes] = _NO_NAMES
-        self._lines: bytes = b""
         self._flags_of_fields: int = 0
+        self._content_at: int = 0
         self.length: int = -1  # octets of the complete representation, -1: not known yet
         self.ranges: list[tuple[int, int]] | None = None  # what is here of it, [start, end); None: all
         self.is_complete = False
@@ -268,23 +274,61 @@ class StoredResponse:
         """Return fields of its own for one answer."""
         if self._fields is not None:
             return self._fields.copy()
-        lines = self._lines.split(b"\r\n") if self._names else []
-        return Fields(self._names[:], lines, self._flags_of_fields)
+        return self.take_out()[0]
 
-    def pack(self) -> None:
-        """Keep the fields in as few objects as can be."""
-        fields = self._fields
-        if fields is None:
-            return
-        self._names = _shared_names(fields.names)
-        self._lines = b"\r\n".join(fields.lines)
-        self._flags_of_fields = fields.flags
-        self._fields = None
+    def take_out(self) -> tuple[Fields, bytes]:
+        """Return fields of its own for one answer, and the content, of what is packed."""
+        names = self._names
+        lines = self._block.split(b"\r\n", len(names))
+        content = lines.pop()
+        return Fields(names[:], lines, self._flags_of_fields), content
 
     @property
-    def octets_of_fields(self) -> int:
-        """What the lines take, with what is between them."""
-        return len(self._lines) if self._fields is None else len(b"\r\n".join(self._fields.lines))
+    def is_packed(self) -> bool:
+        """Whether fields and content are in one object, for `take_out`."""
+        return self._body is None and self._fields is None
+
+    @property
+    def body(self) -> Body:
+        """The content. To change it, set it: once packed, this is a copy."""
+        if self._body is not None:
+            return self._body
+        body = MemoryBody()
+        body.append(self._block[self._content_at :])
+        return body
+
+    @body.setter
+    def body(self, body: Body) -> None:
+        if self._body is None:
+            self._block = self._block[: self._content_at]
+        self._body = body
+
+    def pack(self) -> None:
+        """Keep fields and content in as few objects as can be."""
+        fields = self._fields
+        body = self._body
+        is_small = isinstance(body, MemoryBody) and body.size <= MOST_PACKED
+        if fields is None and not is_small:
+            return
+        lines = self._block[: self._content_at]
+        if fields is not None:
+            lines = b"\r\n".join([*fields.lines, b""])
+            self._names = _shared_names(fields.names)
+            self._flags_of_fields = fields.flags
+            self._fields = None
+        content = self._block[self._content_at :]
+        if isinstance(body, MemoryBody) and is_small:
+            content = b"".join(body.chunks)
+            self._body = None
+        self._content_at = len(lines)
+        self._block = lines + content
+
+    @property
+    def octets_packed(self) -> int:
+        """What is packed takes beside the record, or would take: lines with what is between them, small content."""
+        if self._fields is None:
+            return len(self._block)
+        return len(b"\r\n".join(self._fields.lines)) + 2
 
     def __repr__(self) -> str:
         return f"<StoredResponse {self.status} {self.key.decode('latin-1')} length={self.length}>"
@@ -297,6 +341,7 @@ class KeyEntry:
     """What is known under one key. From `uses` on it is the memory store's, which has it in one of its queues."""
 
     __slots__ = (
+        "first",
         "invalid_before",
         "is_main",
         "judged",
@@ -304,18 +349,20 @@ class KeyEntry:
         "newer",
         "octets",
         "older",
+        "others",
         "uncacheable_until",
         "uses",
-        "variants",
     )
 
     def __init__(self, key: bytes) -> None:
-        self.key = key
-        self.variants: tuple[StoredResponse, ...] = ()  # the newest last
-        self.uncacheable_until: float = 0.0  # answers were not storable lately: nobody waits for anybody
-        self.invalid_before: float = 0.0  # variants received before this are not used without a confirmation
-        self.uses: int = 0
+        # What each hit reads comes first.
         self.judged: int = 0  # the generation of purges that it was tried against
+        self.uses: int = 0
+        self.first: StoredResponse | None = None  # the oldest variant, and those behind it: the newest last
+        self.others: tuple[StoredResponse, ...] = ()
+        self.invalid_before: float = 0.0  # variants received before this are not used without a confirmation
+        self.key = key
+        self.uncacheable_until: float = 0.0  # answers were not storable lately: nobody waits for anybody
         self.octets: int = 0
         self.is_main = False
         self.newer: KeyEntry | None = None
@@ -324,9 +371,22 @@ class KeyEntry:
     def __repr__(self) -> str:
         return f"<KeyEntry {self.key.decode('latin-1')} variants={len(self.variants)}>"
 
+    @property
+    def variants(self) -> tuple[StoredResponse, ...]:
+        """All variants, the newest last."""
+        return (self.first, *self.others) if self.first is not None else ()
+
+    @variants.setter
+    def variants(self, variants: tuple[StoredResponse, ...]) -> None:
+        self.first = variants[0] if variants else None
+        self.others = variants[1:]
+
     def add(self, variant: StoredResponse) -> None:
         """Add a variant as the newest."""
-        self.variants = (*self.variants, variant) if self.variants else (variant,)
+        if self.first is None:
+            self.first = variant
+        else:
+            self.others = (*self.others, variant)
 
     def remove(self, variant: StoredResponse) -> None:
         """Let go of a variant."""

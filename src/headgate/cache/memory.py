@@ -38,8 +38,9 @@ _KEY_SHARE: Final = 4
 # What CPython and malloc spend beside the octets themselves, measured (tests/unit/cache/test_memory.py). Interpreted,
 # each number of a record is an object of its own, and each record has the header of the collector.
 _INTERPRETED: Final = 1 if gc.is_tracked(KeyEntry(b"")) else 0
-KEY_COST: Final = 290 + 60 * _INTERPRETED  # node, tuple of variants, key, slot of the dictionary
-VARIANT_COST: Final = 350 + 150 * _INTERPRETED  # the record with its numbers, the lines in one, body
+KEY_COST: Final = 250 + 60 * _INTERPRETED  # node, key, slot of the dictionary
+VARIANT_COST: Final = 310 + 130 * _INTERPRETED  # the record with its numbers, what is packed in one
+BODY_COST: Final = 50 + 40 * _INTERPRETED  # content that is not packed
 CHUNK_COST: Final = 48  # a piece of content: its bytes object
 _PLACE_COST: Final = 40  # where there are several: its place, and two slots in lists
 _PLACES_COST: Final = 150  # those lists
@@ -51,16 +52,18 @@ _OCTETS_COST: Final = 64  # bytes of their own: ETag, tags
 
 def cost_of(variant: StoredResponse) -> int:
     """Return how many octets of memory a response takes, content included where it is in memory."""
-    cost = VARIANT_COST + variant.octets_of_fields
+    cost = VARIANT_COST + variant.octets_packed
     if variant.etag:
         cost += _OCTETS_COST + len(variant.etag)
     for name, value in variant.vary:
         cost += PAIR_COST + len(name) + len(value)
     for tag in variant.tags:
         cost += _OCTETS_COST + len(tag)
+    if variant.is_packed:
+        return cost
     body = variant.body
     if isinstance(body, MemoryBody):
-        cost += _cost_of_content(body)
+        cost += BODY_COST + _cost_of_content(body)
     elif isinstance(body, PartialBody):
         cost += _cost_of_parts(body)
     return cost
@@ -191,6 +194,8 @@ class _Marks:
 def _settle(variant: StoredResponse) -> None:
     """Make a response take as little as can be, out of the collector's sight."""
     variant.pack()
+    if variant.is_packed:
+        return
     body = variant.body
     if isinstance(body, MemoryBody) and body.more is not None and body.starts is not None:
         untrack(body.more)
@@ -524,7 +529,7 @@ class MemoryStore:
 
     def _drop_if_empty(self, node: KeyEntry) -> bool:
         """Drop a node that nothing is known of any more; True: it is gone."""
-        if node.variants or node.uncacheable_until != 0.0 or node.invalid_before != 0.0:
+        if node.first is not None or node.uncacheable_until != 0.0 or node.invalid_before != 0.0:
             return False
         self._drop(node)
         return True

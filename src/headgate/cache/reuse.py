@@ -23,7 +23,7 @@ from headgate.cache.directives import Directives, request_directives
 from headgate.cache.entry import KeyEntry, StoredResponse
 from headgate.cache.partial import holds
 from headgate.cache.policy import Policy
-from headgate.cache.vary import choose
+from headgate.cache.vary import choose, matches
 from headgate.engine.events import Request
 from headgate.http.fields import AUTHORIZATION, CACHING, COOKIE, Fields
 
@@ -81,9 +81,9 @@ def decide(request: Request, entry: KeyEntry | None, policy: Policy, now: float)
     fields = request.fields
     said = request_directives(fields) if fields.flags & CACHING else d.NOTHING
     variant: StoredResponse | None = None
-    if entry is not None and entry.variants:
-        variant = choose(entry.variants, fields)
-        if variant is not None:
+    if entry is not None and entry.first is not None:
+        variant = choose(entry.variants, fields) if entry.others else entry.first
+        if variant is not None and (entry.others or matches(variant, fields)):
             return _use(request, entry, variant, said, policy, now)
     return _miss(entry, fields, said, now)
 
@@ -151,7 +151,7 @@ def _has_cookie(fields: Fields, policy: Policy) -> bool:
 
 def _miss(entry: KeyEntry | None, fields: Fields, said: Directives, now: float) -> Decision:
     """Nothing that is stored fits."""
-    reason = o.VARY if entry is not None and entry.variants else o.NOT_STORED
+    reason = o.VARY if entry is not None and entry.first is not None else o.NOT_STORED
     if said.flags & d.ONLY_IF_CACHED:
         return Decision(REFUSE, o.REFUSED, o.ONLY_IF_CACHED)
     if said.flags & d.NO_STORE:

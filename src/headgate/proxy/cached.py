@@ -45,7 +45,6 @@ from headgate.cache.reuse import (
     SERVE_AND_REVALIDATE,
     VALIDATE,
     Decision,
-    current_age,
     decide,
     on_error,
     ttl,
@@ -65,7 +64,7 @@ from headgate.proxy.flight import AWAITING, Flight
 from headgate.proxy.partial import begin_range
 from headgate.proxy.passing import Passing
 from headgate.proxy.peer_gate import decline
-from headgate.proxy.serving import Reader, stored_fields
+from headgate.proxy.serving import Reader, freshen, is_plain, send_small
 
 # Reasons of the one who asks: its answer is its own, and nobody waits for it.
 _PERSONAL: Final = frozenset(
@@ -513,7 +512,7 @@ class CacheHandler(Handler):
         forwarded_status: int = 0,
     ) -> None:
         """Answer from a stored response; `forwarded_status` is what the origin said first, 0 when nothing."""
-        if not self._is_there(variant):
+        if not variant.is_packed and not self._is_there(variant):
             found = self._find_another(client, variant, now)
             if found is None:
                 self.go_alone(client, words.NOT_STORED)
@@ -524,6 +523,13 @@ class CacheHandler(Handler):
             self._pass(client, reason, b"")
             return
         self._note(client, outcome, reason)
+        if status == 200 and variant.is_packed and is_plain(client):
+            fields, content = variant.take_out()
+            if len(content) == variant.length:
+                client.handler = self
+                freshen(fields, variant, now, outcome, reason, forwarded_status, shows=self.shows)
+                send_small(client, self.cache.values, variant, fields, content)
+                return
         fields = self._stored_fields(variant, outcome, reason, now, forwarded_status)
         reader = Reader(client, self.cache.values, None, variant.body, 0, variant.length)
         reader.store = self.cache.store
@@ -564,10 +570,9 @@ class CacheHandler(Handler):
     def _stored_fields(
         self, variant: StoredResponse, outcome: int, reason: int, now: float, forwarded_status: int = 0
     ) -> Fields:
-        status = b""
-        if self.shows:
-            status = cache_status(outcome, reason, ttl(variant, now), forwarded_status=forwarded_status)
-        return stored_fields(variant, current_age(variant, now), status)
+        fields = variant.copy_fields()
+        freshen(fields, variant, now, outcome, reason, forwarded_status, shows=self.shows)
+        return fields
 
     def read_along(
         self, client: Exchange, stored: StoredResponse, fill: Fill, outcome: int, reason: int

@@ -239,11 +239,11 @@ class Cache:
     def find(self, key: bytes) -> KeyEntry | None:
         """Return what is stored under `key`, in memory or on the disk."""
         entry = self.store.get(key)
-        if self.disk is not None and (entry is None or not entry.variants):
+        if self.disk is not None and (entry is None or entry.first is None):
             found = self.disk.find(key)
             entry = found if found is not None else entry
         moments = self.moments
-        if moments is not None and entry is not None and entry.variants:
+        if moments is not None and entry is not None and entry.first is not None:
             entry.invalid_before = max(entry.invalid_before, moments.of(key))
         return entry
 

@@ -16,8 +16,10 @@ from mypy_extensions import trait
 from headgate.cache.entry import Body, StoredResponse
 from headgate.cache.fill import WINDOW, Fill
 from headgate.cache.memory import MemoryStore
+from headgate.cache.outcome import cache_status
 from headgate.cache.partial import PartialBody, file_of
 from headgate.cache.ranges import Part
+from headgate.cache.reuse import current_age, ttl
 from headgate.cache.store.bodies import CheckedBody, OpenFile
 from headgate.connection.exchange import Exchange
 from headgate.counters import CACHE_SENDFILE, CACHE_SERVED, SIZE
@@ -33,15 +35,45 @@ LEAST_SENT: Final = 16 * 1024
 _UNCOUNTED: Final[list[int]] = [0] * SIZE
 
 
-def stored_fields(variant: StoredResponse, age: int, status: bytes) -> Fields:
-    """Return a section of its own for one answer: as stored, with Age and Cache-Status (b"": none)."""
-    fields = variant.copy_fields()
+def freshen(
+    fields: Fields,
+    variant: StoredResponse,
+    now: float,
+    outcome: int,
+    reason: int,
+    forwarded_status: int,
+    *,
+    shows: bool,
+) -> None:
+    """Add Age (RFC 9111 section 5.1) to the fields of an answer, and Cache-Status where it `shows`."""
     fields.names.append(b"age")
-    fields.lines.append(b"Age: %d" % age)
-    if status:
+    fields.lines.append(b"Age: %d" % current_age(variant, now))
+    if shows:
+        status = cache_status(outcome, reason, ttl(variant, now), forwarded_status=forwarded_status)
         fields.names.append(b"cache-status")
         fields.lines.append(b"Cache-Status: " + status)
-    return fields
+
+
+def is_plain(client: Exchange) -> bool:
+    """Tell whether a client itself gets an answer with its content, and no part of one."""
+    return client.slice < 0 and not client.peer_key and client.request.method == b"GET"
+
+
+def send_small(
+    client: Exchange, values: list[int], variant: StoredResponse, fields: Fields, content: bytes
+) -> None:
+    """Send all of an answer to a client that `is_plain`: less than is ever waited for, so it needs no `Reader`."""
+    client.attempt = None
+    client.context.announce(fields)
+    downstream = client.downstream
+    downstream.respond(Response(variant.status, variant.reason, 11, fields, len(content)))
+    if content:
+        downstream.write(content)
+        values[CACHE_SERVED] += len(content)
+    client.handler = None
+    client.accepting = True
+    downstream.finish(None)
+    downstream.flush()
 
 
 @trait

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from headgate.cache.entry import Body, FileBody, KeyEntry, MemoryBody, StoredResponse
+from headgate.cache.entry import MOST_PACKED, Body, FileBody, KeyEntry, MemoryBody, StoredResponse
 from headgate.http.fields import Fields
 
 
@@ -65,3 +65,76 @@ def test_shapes():
     assert repr(KeyEntry(b"k")) == "<KeyEntry k variants=0>"
     with pytest.raises(NotImplementedError):
         Body().read(0, 1)
+
+
+def small(content):
+    fields = Fields([b"content-type", b"x-one"], [b"Content-Type: a/b", b"X-One: 1"])
+    return StoredResponse(b"http://a/", 200, b"OK", fields, MemoryBody(content))
+
+
+@pytest.mark.parametrize("pieces", [[], [b"x"], [b"one\r\n", b"\r\ntwo"], [bytes(MOST_PACKED)]])
+def test_small_content_is_packed_with_the_fields(pieces):
+    stored = small(pieces)
+    assert not stored.is_packed
+    stored.pack()
+    stored.pack()
+    assert stored.is_packed
+    fields, content = stored.take_out()
+    assert fields.lines == [b"Content-Type: a/b", b"X-One: 1"]
+    assert fields.names == [b"content-type", b"x-one"]
+    assert content == b"".join(pieces)
+    assert (stored.body.size, stored.body.chunks) == (len(content), [content] if content else [])
+    assert stored.fields.lines == fields.lines
+    fields.lines.append(b"Age: 1")  # an answer's own
+    assert stored.fields.lines == fields.lines[:2]
+
+
+def test_content_of_one_octet_more_stays_as_it_is():
+    stored = small([bytes(MOST_PACKED), b"x"])
+    body = stored.body
+    stored.pack()
+    assert not stored.is_packed
+    assert stored.body is body
+    assert stored.fields.lines == [b"Content-Type: a/b", b"X-One: 1"]
+    assert stored.octets_packed == len(b"Content-Type: a/b\r\nX-One: 1\r\n")
+
+
+def test_what_is_packed_can_be_changed():
+    stored = small([b"content"])
+    stored.pack()
+    stored.fields = Fields([b"x-two"], [b"X-Two: 2"])
+    assert not stored.is_packed
+    assert stored.body.read(0, 100) == b"content"
+    stored.pack()
+    assert stored.take_out()[0].lines == [b"X-Two: 2"]
+    assert stored.take_out()[1] == b"content"
+    large = MemoryBody([bytes(MOST_PACKED + 1)])
+    stored.body = large
+    assert not stored.is_packed
+    stored.pack()
+    assert (stored.body is large, stored.fields.lines) == (True, [b"X-Two: 2"])
+    assert stored.octets_packed == len(b"X-Two: 2\r\n")
+    stored.body = MemoryBody([b"other"])
+    stored.pack()
+    assert stored.take_out()[1] == b"other"
+
+
+def test_a_response_without_fields_is_packed_too():
+    stored = StoredResponse(b"http://a/", 200, b"OK", Fields([], []), MemoryBody([b"a\r\nb"]))
+    stored.pack()
+    fields, content = stored.take_out()
+    assert (fields.lines, fields.names, content) == ([], [], b"a\r\nb")
+
+
+def test_variants_keep_their_order():
+    entry = KeyEntry(b"k")
+    one, two, three = small([b"1"]), small([b"2"]), small([b"3"])
+    for variant in (one, two, three):
+        entry.add(variant)
+    assert entry.variants == (one, two, three)
+    assert (entry.first, entry.others) == (one, (two, three))
+    entry.remove(one)
+    assert (entry.first, entry.others) == (two, (three,))
+    entry.remove(three)
+    entry.remove(two)
+    assert (entry.first, entry.others, entry.variants) == (None, (), ())

@@ -3,6 +3,7 @@
 import pytest
 from tests.unit.cache.test_memory import fill, key_of, response
 
+from headgate.cache.entry import MemoryBody
 from headgate.cache.memory import MemoryStore, cost_of
 from headgate.cache.purges import EVERYTHING
 from headgate.counters import CACHE_HELD, TABLE
@@ -82,7 +83,7 @@ def test_what_is_refused_counts_at_once():
 def test_a_response_that_has_grown_counts_for_what_it_is_now():
     store = MemoryStore(BUDGET)
     variant = lent(store, 1, 1000)
-    variant.body.append(bytes(50_000))
+    variant.body = MemoryBody([bytes(51_000)])
     store.resize(variant)
     store.remove(variant.key)
     assert store.loans.octets == cost_of(variant) > 50_000
