@@ -6,6 +6,7 @@ import socket
 
 import pytest
 
+from headgate.cache.claims import Claims
 from headgate.clock import SystemClock
 from headgate.config.loader import loads
 from headgate.counters import Counters
@@ -40,7 +41,7 @@ class Worker:
         door = socket.socket()
         door.bind(("127.0.0.1", 0))
         self.plane.add_listener(0, door, None)
-        self.plane.join_peers(0, 2)
+        self.plane.join_peers(0, 2, Claims())
         for listener in self.plane.listeners:
             listener.start()
         self.clients = []
