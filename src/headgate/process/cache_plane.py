@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from pydantic import JsonValue
 
+from headgate.cache.huge_pages import HugePages
 from headgate.cache.key import uri_key
 from headgate.cache.memory import MemoryStore
 from headgate.cache.policy import Policy
@@ -111,6 +112,7 @@ def build_cache(config: Config, values: list[int], event: Event) -> Cache | None
 
         tier = DiskTier(_open_disk(config, event), store, values)
     built = Cache(store, values, shows=cache.status_header, disk=tier, background_fill=cache.background_fill)
+    built.huge_pages = HugePages()
     built.warn = lambda word, detail: event(word, "warning", detail=detail)
     return built
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final, final
 
 from headgate.cache.entry import KeyEntry, StoredResponse
 from headgate.cache.fill import Fill
+from headgate.cache.huge_pages import HugePages
 from headgate.cache.key import MAX_KEY
 from headgate.cache.memory import MemoryStore
 from headgate.cache.partial import change_body
@@ -38,6 +39,9 @@ if TYPE_CHECKING:
 _HELD_SHARE: Final = 4
 BACKGROUND_FILL: Final = 8 * 1024**2
 
+
+# A store of less is in the processor's caches, or nearly.
+_WORTH_HUGE_PAGES: Final = 64 * 1024**2
 
 # What stood in the way of storing: names of the counters from CACHE_LIMITED_FIRST on, and what an operator may do.
 LIMIT_KEY: Final = 0
@@ -155,6 +159,7 @@ class Cache:
         self.flights: dict[bytes, Flight] = {}
         self.peers: Peers | None = None  # the other workers, where they are asked
         self.moments: Moments | None = None  # what they know of unsafe requests
+        self.huge_pages: HugePages | None = None  # where a worker has its memory put together
         self.max_object = store.max_object
         self.background_fill = background_fill  # octets of a response that are fetched when nobody reads it
         self.max_held = store.budget // _HELD_SHARE
@@ -333,6 +338,8 @@ class Cache:
         values[CACHE_OBJECTS] = store.variants
         values[CACHE_EVICTED] = store.evictions
         store.sweep(1000, now)
+        if self.huge_pages is not None and store.octets >= _WORTH_HUGE_PAGES:
+            self.huge_pages.step(now)
         if self.disk is not None:
             self.disk.sweep(now)
         moments = self.moments

@@ -6,6 +6,7 @@ import pytest
 
 from headgate import counters
 from headgate.cache.entry import INVALIDATED, MemoryBody, StoredResponse
+from headgate.cache.huge_pages import HugePages, are_allowed
 from headgate.cache.memory import MemoryStore
 from headgate.cache.outcome import OUTCOMES
 from headgate.cache.purges import KINDS, MAX_INVALID, MAX_PURGES
@@ -187,3 +188,15 @@ def test_one_purge_too_many_is_counted_and_told():
     assert word == "cache-limit"
     assert detail.startswith("more than 65536 purges")
     assert cache.find(URL) is None
+
+
+@pytest.mark.parametrize("count", [500, 1200])
+def test_a_store_of_more_than_64_mib_has_its_memory_put_together(count):
+    cache = Cache(MemoryStore(1 << 30), [0] * len(TABLE), shows=True)
+    huge = cache.huge_pages = HugePages()
+    for number in range(count):
+        body = MemoryBody([b"x" * 65_536])
+        cache.keep(StoredResponse(b"http://a/%d" % number, 200, b"OK", Fields([], []), body))
+    for second in range(20):
+        cache.sweep(float(second))
+    assert bool(len(huge.done) + huge.refused) is (count == 1200 and are_allowed())

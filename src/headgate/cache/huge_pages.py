@@ -1,0 +1,106 @@
+"""What a full cache in memory lies in: pages of 2 MiB in place of 4 KiB, where the system has them (Linux 6.1).
+
+A hit among a million touches a handful of objects, each in a page of its own, and the processor remembers where some
+two thousand pages lie. For each other one it walks the page tables, which are not in its caches either. With pages of
+2 MiB the tables of a gigabyte are two lines of a cache.
+
+Python's allocator asks for 1 MiB at a time, so no page fault ever finds room for a large page. So memory is put
+together afterwards (madvise with MADV_COLLAPSE), a little in each sweep: one page is a copy of 2 MiB, some 0.3 ms.
+Only memory that came since the worker began (what was there before is shared with other processes until somebody
+writes to it), and of that only what is nearly all in use: so a process grows by a seventh of it at most.
+
+The system's own word is obeyed: where transparent_hugepage/enabled says `never`, or prctl has them switched off,
+nothing is done. A page that the kernel has no room for just now is asked for again in the next round.
+"""
+
+import ctypes
+import time
+from typing import Any, Final, final
+
+PAGE: Final = 2 << 20
+_SMALL: Final = 4096
+_MADV_COLLAPSE: Final = 25
+# Of the small pages of one large one, so many may be missing.
+_MAX_MISSING: Final = PAGE // _SMALL // 8
+# Seconds of a step after which it is over, and of rest between two rounds when the last one has found something, or
+# nothing. A round looks at each page, 10 us for what is large already.
+_STEP: Final = 0.001
+_REST: Final = 2.0
+_LONG_REST: Final = 60.0
+# A machine that is itself virtual may take 5 ms for a page that it has never had: then this share of the time.
+_MOST: Final = 0.005
+_SWITCH: Final = "/sys/kernel/mm/transparent_hugepage/enabled"
+
+
+def are_allowed(switch: str = _SWITCH) -> bool:
+    """Tell whether the system has pages of 2 MiB, and gives them to who asks."""
+    try:
+        with open(switch, encoding="ascii") as file:
+            return "[never]" not in file.read()
+    except OSError:
+        return False
+
+
+def _ranges() -> list[int]:
+    """Return where each whole large page of our own memory would begin."""
+    found: list[int] = []
+    try:
+        with open("/proc/self/maps", encoding="utf-8", errors="replace") as file:
+            lines = file.readlines()
+    except OSError:
+        return found
+    for line in lines:
+        parts = line.split(None, 5)
+        if parts[1] != "rw-p" or parts[4] != "0" or (len(parts) > 5 and parts[5].strip() != "[heap]"):
+            continue
+        start, _, end = parts[0].partition("-")
+        found.extend(range(-(-int(start, 16) // PAGE) * PAGE, int(end, 16) - PAGE + 1, PAGE))
+    return found
+
+
+@final
+class HugePages:
+    """Puts the memory of this process together: what came after this was made."""
+
+    def __init__(self) -> None:
+        self.done: set[int] = set()  # where pages have been made
+        self.refused = 0  # for want of room, or because the kernel does not know how
+        self._before: frozenset[int] = frozenset()
+        self._libc: Any = None
+        self._ranges: list[int] = []
+        self._next_step = 0.0
+        self._last = 0  # how many had been made before this round
+        self._missing = ctypes.create_string_buffer(PAGE // _SMALL)
+        if are_allowed():
+            self._libc = ctypes.CDLL(None)
+            self._libc.madvise.argtypes = (ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int)
+            self._libc.mincore.argtypes = (ctypes.c_void_p, ctypes.c_size_t, ctypes.c_char_p)
+            self._before = frozenset(_ranges())
+
+    def step(self, now: float) -> None:
+        """Go on for a millisecond, or one page; `now` is monotonic seconds."""
+        if self._libc is None or now < self._next_step:
+            return
+        if not self._ranges:
+            self._ranges = [at for at in _ranges() if at not in self._before]
+            self.done.intersection_update(self._ranges)
+            self._last = len(self.done)
+        begin = time.perf_counter()
+        took = 0.0
+        while self._ranges and took < _STEP:
+            self._collapse(self._ranges.pop())
+            took = time.perf_counter() - begin
+        self._next_step = now + took / _MOST
+        if not self._ranges:
+            self._next_step = now + (_REST if len(self.done) > self._last else _LONG_REST)
+
+    def _collapse(self, at: int) -> None:
+        """Make one page of what begins at `at`, if it is still there and in use."""
+        if self._libc.mincore(at, PAGE, self._missing) != 0:
+            return
+        if self._missing.raw.count(b"\0") > _MAX_MISSING:
+            return
+        if self._libc.madvise(at, PAGE, _MADV_COLLAPSE) == 0:
+            self.done.add(at)  # one that is large already is done at once
+        else:
+            self.refused += 1
