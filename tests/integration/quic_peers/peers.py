@@ -289,7 +289,7 @@ class GateServer:
     """The gate, with an origin behind it, on one port of both families; over TCP too."""
 
     def __init__(self, folder, *, chain=b"", key=b"", quic="", workers=1, files=Files):
-        self.port = free_port()
+        self.port = free_port("127.0.0.1", "::1")
         self.folder = folder
         (folder / "site.pem").write_bytes((chain or identity().chain_pem) + (key or identity().key_pem))
         self._origin = ManyConnections(("127.0.0.1", 0), files)
