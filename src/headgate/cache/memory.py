@@ -17,6 +17,8 @@ import gc
 from array import array
 from typing import Final, final
 
+from mypy_extensions import i64
+
 from headgate.cache.claims import Claims
 from headgate.cache.entry import INVALIDATED, SOFT_PURGED, KeyEntry, MemoryBody, StoredResponse
 from headgate.cache.loans import Loans
@@ -139,20 +141,20 @@ class _Ghosts:
         size = 1024
         while size < places and size < 1 << 20:
             size *= 2
-        self._mask = size - 1
-        self._moment = 0
+        self._mask: i64 = size - 1
+        self._moment: i64 = 0
         self._table = array("q", bytes(8 * size))
 
     def add(self, key: bytes) -> None:
         self._moment = (self._moment + 1) & 0x7FFFFFFF
-        mixed = hash(key) & 0x3FFFFFFFFFFFFFFF
+        mixed = i64(hash(key)) & 0x3FFFFFFFFFFFFFFF
         self._table[mixed & self._mask] = ((mixed >> 31) << 31) | self._moment
 
     def take(self, key: bytes, span: int) -> bool:
         """Tell whether `key` left within the last `span` departures, and forget it."""
-        mixed = hash(key) & 0x3FFFFFFFFFFFFFFF
+        mixed = i64(hash(key)) & 0x3FFFFFFFFFFFFFFF
         place = mixed & self._mask
-        found = self._table[place]
+        found = i64(self._table[place])
         if found == 0 or found >> 31 != mixed >> 31:
             return False
         self._table[place] = 0
@@ -173,18 +175,18 @@ class _Marks:
         size = 1024
         while size < places and size < 1 << 20:
             size *= 2
-        self._mask = size - 1
+        self._mask: i64 = size - 1
         self._table = array("q", bytes(8 * size))
 
     def set(self, key: bytes, until: float) -> None:
-        mixed = hash(key) & 0x3FFFFFFFFFFFFFFF
+        mixed = i64(hash(key)) & 0x3FFFFFFFFFFFFFFF
         self._table[mixed & self._mask] = ((mixed >> 32) << 32) | min(int(until), 0xFFFFFFFF)
 
     def until(self, key: bytes) -> int:
         """Return the second, 0 for none."""
-        mixed = hash(key) & 0x3FFFFFFFFFFFFFFF
-        found = self._table[mixed & self._mask]
-        return found & 0xFFFFFFFF if found >> 32 == mixed >> 32 else 0
+        mixed = i64(hash(key)) & 0x3FFFFFFFFFFFFFFF
+        found = i64(self._table[mixed & self._mask])
+        return int(found & 0xFFFFFFFF) if found >> 32 == mixed >> 32 else 0
 
     def clear(self, key: bytes) -> None:
         if self.until(key):

@@ -64,11 +64,23 @@ class Downstream:
 
 @mypyc_attr(allow_interpreted_subclasses=True)
 class Handler:
-    """Answers exchanges. One object serves all of them: what belongs to one is kept on the `Exchange`."""
+    """Answers exchanges. One object serves all of them: what belongs to one is kept on the `Exchange`.
+
+    `hands_over`: an exchange that is under way can be replaced by another one.
+    """
+
+    hands_over: bool = False
 
     def handle(self, exchange: Exchange) -> None:
         """Begin: the request's head is there. Content follows only while `exchange.accepting`."""
         raise NotImplementedError
+
+    def hand_over(self, exchange: Exchange, own: Exchange) -> bool:
+        """Answer `own` from now on, in place of `exchange`, which was for the same request and has no content.
+
+        False: nothing has been sent for it yet, or nothing is to be done any more; all stays as it is.
+        """
+        return False
 
     def request_data(self, exchange: Exchange, data: bytes) -> None:
         """Take content of the request."""

@@ -184,9 +184,10 @@ class UpstreamConnection(StreamDriver, UpstreamStream):
                 if isinstance(event, Data):
                     receiver.upstream_data(self, event.data)
                 elif isinstance(event, Response):
-                    exchange = self.exchange
+                    uses = self.uses
                     receiver.upstream_response(self, event)
-                    if event.body == 0 and event.status >= 200 and self.exchange is exchange:
+                    is_ours = self.exchange is not None and self.uses == uses
+                    if event.body == 0 and event.status >= 200 and is_ours:
                         receiver.upstream_end(self, None)
                 elif isinstance(event, EndOfMessage):
                     receiver.upstream_end(self, event.trailers)

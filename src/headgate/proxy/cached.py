@@ -59,8 +59,10 @@ from headgate.engine.events import Request, Response
 from headgate.http.fields import AUTHORIZATION, CONDITIONAL, OVERRIDE, RANGE, Fields
 from headgate.net.poller import Poller
 from headgate.proxy.answers import answer_error
+from headgate.proxy.awaited import AWAITING, Awaited
 from headgate.proxy.caching import LIMIT_KEY, LIMIT_ROOM, LIMIT_VARIANTS, LIMIT_VARY, Cache
-from headgate.proxy.flight import AWAITING, Flight
+from headgate.proxy.flight import Flight
+from headgate.proxy.lead import Lead
 from headgate.proxy.partial import begin_range
 from headgate.proxy.passing import Passing
 from headgate.proxy.peer_gate import decline
@@ -78,6 +80,18 @@ def _is_common_form(request: Request) -> bool:
         request.version == 11
         and request.fields.flags & (CONDITIONAL | RANGE) == 0
         and not request.close
+        and not request.expect_continue
+    )
+
+
+def _is_simple(client: Exchange) -> bool:
+    """Tell whether a request can go to the origin as it is, and its answer to the client as it comes."""
+    request = client.request
+    return (
+        request.fields.flags & (CONDITIONAL | RANGE) == 0
+        and request.version != 10
+        and client.slice < 0
+        and not client.peer_key
         and not request.expect_continue
     )
 
@@ -163,7 +177,7 @@ class CacheHandler(Handler):
         if exchange.peer_key:
             self._decline(exchange)
             return
-        self._note(exchange, BYPASS, reason)
+        self.note(exchange, BYPASS, reason)
         request = exchange.request
         if request.fields.flags & OVERRIDE:
             key = b""
@@ -183,7 +197,7 @@ class CacheHandler(Handler):
         self.inner.handle(exchange)
 
     def refuse(self, exchange: Exchange, reason: int) -> None:
-        self._note(exchange, words.REFUSED, reason)
+        self.note(exchange, words.REFUSED, reason)
         answer_error(exchange, 504, words.REASONS[reason])
 
     # -- flights
@@ -237,6 +251,15 @@ class CacheHandler(Handler):
         if request.fields.flags & OVERRIDE:
             # The origin may answer another request than this one: what it says is nobody else's.
             self._pass(client, words.BYPASSED, b"")
+            return
+        # Where workers ask one another, what others may wait for is told to them: by a flight.
+        if (
+            variant is None
+            and self.inner.hands_over
+            and (self.cache.peers is None or not is_shared)
+            and _is_simple(client)
+        ):
+            Lead(self, key, client, reason, is_shared, is_second).begin()
             return
         if variant is not None or not _is_common_form(request):
             asked = request
@@ -437,6 +460,14 @@ class CacheHandler(Handler):
         if store.displaced != before:
             self.cache.limited(self.policy.name, LIMIT_VARIANTS, store.displaced - before)
 
+    def keep_whole(self, stored: StoredResponse) -> None:
+        """Store what is complete, with its content in memory."""
+        store = self.cache.store
+        before = store.displaced
+        self.cache.keep(stored)
+        if store.displaced != before:
+            self.cache.limited(self.policy.name, LIMIT_VARIANTS, store.displaced - before)
+
     def keep_part(
         self, stored: StoredResponse, request: Request, piece: Piece, fill: Fill, is_whole: bool
     ) -> StoredResponse:
@@ -522,7 +553,7 @@ class CacheHandler(Handler):
         if status == FORWARD:
             self._pass(client, reason, b"")
             return
-        self._note(client, outcome, reason)
+        self.note(client, outcome, reason)
         if status == 200 and variant.is_packed and is_plain(client):
             fields, content = variant.take_out()
             if len(content) == variant.length:
@@ -579,7 +610,7 @@ class CacheHandler(Handler):
     ) -> Reader:
         """Send the head of what is being stored to one who reads along."""
         now = time.time()
-        self._note(client, outcome, reason)
+        self.note(client, outcome, reason)
         fields = self._stored_fields(stored, outcome, reason, now)
         return self._first(client, stored, fill, fields, now)
 
@@ -594,7 +625,7 @@ class CacheHandler(Handler):
     ) -> Reader:
         """Send the head of what is being stored to the one who asked for it: as it came."""
         now = time.time()
-        self._note(client, outcome, reason)
+        self.note(client, outcome, reason)
         fields = response.fields.copy()
         if self.shows:
             value = cache_status(
@@ -625,7 +656,7 @@ class CacheHandler(Handler):
     ) -> Reader:
         """Send a head as it is to one who gets all of its content: an error that Headgate made, or a part that is
         `stored` on its way."""
-        self._note(client, outcome, reason)
+        self.note(client, outcome, reason)
         fields = response.fields.copy()
         if stored is not None:
             left = ttl(stored, time.time())
@@ -640,7 +671,7 @@ class CacheHandler(Handler):
 
     def pass_head(self, client: Exchange, outcome: int, reason: int, why: int, response: Response) -> None:
         """Send the head of an answer that is not stored; `why` says why not."""
-        self._note_direct(client, outcome, reason, why, response)
+        self.note_direct(client, outcome, reason, why, response)
         client.context.announce(response.fields)
         client.downstream.respond(response)
 
@@ -655,15 +686,15 @@ class CacheHandler(Handler):
         self, client: Exchange, outcome: int, reason: int, why: int, response: Response
     ) -> None:
         """Send 304 in place of an answer that is not stored."""
-        self._note_direct(client, outcome, reason, why, response)
+        self.note_direct(client, outcome, reason, why, response)
         reader = Reader(client, self.cache.values, None, MemoryBody())
         client.attempt = reader
         client.handler = self
         reader.begin(304, b"Not Modified", not_modified_fields(response.fields), 0)
         reader.go_on()
 
-    def _note_direct(self, client: Exchange, outcome: int, reason: int, why: int, response: Response) -> None:
-        self._note(client, outcome, reason)
+    def note_direct(self, client: Exchange, outcome: int, reason: int, why: int, response: Response) -> None:
+        self.note(client, outcome, reason)
         if why == words.VARY_ANY and has_too_many(response.fields.get_all(b"vary")):
             self.cache.limited(self.policy.name, LIMIT_VARY)
         if why != words.NONE:
@@ -676,7 +707,7 @@ class CacheHandler(Handler):
             fields.names.append(b"cache-status")  # of no kind that has a flag
             fields.lines.append(b"Cache-Status: " + status)
 
-    def _note(self, client: Exchange, outcome: int, reason: int) -> None:
+    def note(self, client: Exchange, outcome: int, reason: int) -> None:
         """Count, and let the log say what became of a request."""
         if not client.peer_key:
             first = CACHE_FIRST if client.slice < 0 else CACHE_SLICES_FIRST
@@ -705,5 +736,5 @@ class CacheHandler(Handler):
         exchange.attempt = None
         if isinstance(attempt, Reader):
             attempt.left()
-        elif isinstance(attempt, Flight):
+        elif isinstance(attempt, Awaited):
             attempt.left(exchange)

@@ -29,8 +29,8 @@ from headgate.counters import (
 )
 
 if TYPE_CHECKING:
+    from headgate.proxy.awaited import Awaited
     from headgate.proxy.disk_tier import DiskTier
-    from headgate.proxy.flight import Flight
     from headgate.proxy.peers import Peers
 
 # What is being stored is held beside the store's budget, and so is what slow clients are still sent of what the store
@@ -156,7 +156,7 @@ class Cache:
         self.warn: Callable[[str, str], None] | None = None  # takes the word of an event, and what happened
         self._warned: set[tuple[str, int]] = set()
         self.has_parts = False  # there may be keys of more than a URI
-        self.flights: dict[bytes, Flight] = {}
+        self.flights: dict[bytes, Awaited] = {}
         self.peers: Peers | None = None  # the other workers, where they are asked
         self.moments: Moments | None = None  # what they know of unsafe requests
         self.huge_pages: HugePages | None = None  # where a worker has its memory put together
@@ -206,20 +206,20 @@ class Cache:
             whose = f"route {route}: " if route else ""
             warn("cache-limit", f"{whose}{_LIMITED[limit]}. Told once; headgate_cache_limited_total counts")
 
-    def forget(self, flight: Flight) -> None:
+    def forget(self, flight: Awaited) -> None:
         """Nobody else may wait for this flight."""
         if self.flights.get(flight.key) is flight:
             del self.flights[flight.key]
         if self.peers is not None:
             self.peers.give_back(flight)
 
-    def list_again(self, flight: Flight) -> None:
+    def list_again(self, flight: Awaited) -> None:
         """An answer is stored although none to its key could be lately: whoever comes now may wait for it."""
         if flight.key not in self.flights:
             self.flights[flight.key] = flight
             self.store.mark_uncacheable(flight.key, 0.0)
 
-    def under_way(self, key: bytes) -> Flight | None:
+    def under_way(self, key: bytes) -> Awaited | None:
         """Return the flight that one who comes now may wait for, None: there is none, or its request has left before
         a purge or an invalidation of the same."""
         flight = self.flights.get(key)

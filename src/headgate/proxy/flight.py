@@ -42,7 +42,7 @@ from headgate.cache.outcome import (
     VARY,
 )
 from headgate.cache.partial import Piece, piece_of
-from headgate.cache.reuse import FORWARD, REFUSE, SERVE
+from headgate.cache.reuse import FORWARD
 from headgate.cache.store.messages import SMALL_CONTENT
 from headgate.cache.vary import matches
 from headgate.connection.exchange import Downstream, Exchange
@@ -57,18 +57,14 @@ from headgate.counters import (
 from headgate.engine.events import Request, Response
 from headgate.http.date import add_date
 from headgate.http.fields import AUTHORIZATION, DATE, Fields
+from headgate.proxy.awaited import AWAITING, DIRECT, DISCARDING, FILLING, OVER, Awaited
 from headgate.proxy.caching import LIMIT_ROOM
+from headgate.proxy.confirming import serve_confirmed, serve_instead, serve_stale
 from headgate.proxy.on_behalf import NOBODY, context_of, exchange_for, tell
 from headgate.proxy.serving import Reader, ReaderOwner, has_to_wait
 
 if TYPE_CHECKING:
     from headgate.proxy.cached import CacheHandler
-
-AWAITING: Final = 0
-FILLING: Final = 1
-DIRECT: Final = 2
-DISCARDING: Final = 3
-OVER: Final = 4
 
 # What became of a request at home that says more than that it was asked for here.
 _OF_HOME: Final = frozenset((HIT, STALE, REVALIDATED, COLLAPSED))
@@ -81,7 +77,7 @@ _ITS_OWN: Final = "upstream-peer-field-limit"
 
 
 @final
-class Flight(Downstream, ReaderOwner):
+class Flight(Downstream, ReaderOwner, Awaited):
     """One request to the origin. `variant` is the stored response that it shall confirm, or that stands in for an
     error; `is_shared`: others may wait for it."""
 
@@ -104,7 +100,7 @@ class Flight(Downstream, ReaderOwner):
         self.is_shared = is_shared
         self.slice = client.slice
         self.head: Response | None = None  # of a slice, for those who come later
-        self.is_second = False  # for those to whom the one before did not suit
+        self.is_second: bool = False  # for those to whom the one before did not suit
         self.state: int = AWAITING
         self.leader: Exchange | None = None  # the one whose request this is
         self._leads = False  # that one waits for the head
@@ -113,15 +109,14 @@ class Flight(Downstream, ReaderOwner):
         self.fill: Fill | None = None
         self.stored: StoredResponse | None = None  # what is being filled
         self.piece: Piece | None = None  # what it is of the whole, None: all
-        self.started = time.time()
-        self.generation = self.cache.store.generation  # purges that are given from now on are for it too
+        self.started: float = time.time()
+        self.generation: int = self.cache.store.generation  # purges that are given from now on are for it too
         self._held = 0
         self._discarded = 0
         self._paused = False
-        self._interim = False
         self._is_empty = False
         self._has_tried_disk = False
-        self._is_led = False  # a client asked for it, and may leave it
+        self.is_led = False  # a client asked for it, and may leave it
         self._expected = -1  # octets of content, where the head says so
         self._alone_from = -1  # what had come when the last client left
         self._spool_from: int = SMALL_CONTENT
@@ -146,7 +141,7 @@ class Flight(Downstream, ReaderOwner):
         """Let the client wait whose request this is: only that one may get an answer that is not stored."""
         self.leader = client
         self._leads = True
-        self._is_led = True
+        self.is_led = True
         client.attempt = self
 
     def join(self, client: Exchange) -> bool:
@@ -275,7 +270,6 @@ class Flight(Downstream, ReaderOwner):
             leader = self.leader
             if leader is not None and self.state == AWAITING and response.status != 101:
                 leader.downstream.respond(Response(response.status, response.reason, 11, response.fields))
-                self._interim = True
             return
         if self.state != AWAITING:
             return
@@ -377,6 +371,31 @@ class Flight(Downstream, ReaderOwner):
         if response.body == 0:
             self._complete()
 
+    def go_on_filling(
+        self, client: Exchange, stored: StoredResponse | None, fill: Fill, expected: int
+    ) -> None:
+        """Take over what a lead has begun to store, and its client, who has all that came so far."""
+        self.stored = stored
+        self.fill = fill
+        self.state = FILLING
+        self._expected = expected
+        if self.reason == KNOWN_UNCACHEABLE:
+            self.cache.list_again(self)
+        own = self.exchange
+        own.status = client.status
+        own.responded = True
+        reader = Reader(client, self.cache.values, fill, None, fill.size)
+        client.attempt = reader
+        reader.owner = self
+        self.readers.append(reader)
+
+    def client_left(self, client: Exchange) -> None:
+        """The client that a lead has brought along is gone."""
+        reader = client.attempt
+        client.attempt = None
+        if isinstance(reader, Reader):
+            reader.left()
+
     def _append(self, fill: Fill, data: bytes) -> None:
         """Take a piece of content; what is large goes to the disk while it comes."""
         disk = self.cache.disk
@@ -469,27 +488,13 @@ class Flight(Downstream, ReaderOwner):
                 handler.go_alone(client, self.reason)
             return
         outcome = self.home_outcome if self.home_outcome in _OF_HOME else REVALIDATED
-        for client in waiting:
-            if client is leader or handler.suits(client.request, fresh, now):
-                handler.serve(client, fresh, outcome, self.reason, now, 304)
-                continue
-            why = handler.unfit(client.request, fresh, now)
-            if why == NONE:
-                handler.go_alone(client, self.reason, fresh)
-            else:
-                handler.go_alone(client, why)
+        serve_confirmed(handler, waiting, leader, fresh, outcome, self.reason, now)
 
     def _still_stale(self, variant: StoredResponse, now: float) -> None:
         """The home has the same, and serves it in place of an error: nothing is confirmed."""
         self.state = DISCARDING
         self._unlist()
-        handler = self.handler
-        for client in self._take_waiting():
-            why = handler.unfit(client.request, variant, now)
-            if client is self.leader or why == NONE:
-                handler.serve(client, variant, STALE, self.reason, now)
-            else:
-                handler.go_alone(client, why)
+        serve_stale(self.handler, self._take_waiting(), self.leader, variant, self.reason, now)
 
     def _stands_in(self, status: int, now: float) -> bool:
         """Serve the stored response in place of an error (RFC 9111 section 4.2.4, RFC 5861 section 4), or 504 where
@@ -503,19 +508,8 @@ class Flight(Downstream, ReaderOwner):
             return False
         self.state = DISCARDING
         self._unlist()
-        for client in self._take_waiting():
-            if client is not self.leader:
-                why = handler.unfit(client.request, variant, now)
-                if why != NONE:
-                    handler.go_alone(client, why)
-                    continue
-                decision = handler.instead(client.request, variant, self.reason, status, now)
-            if decision.action == SERVE:
-                handler.serve(client, variant, STALE, decision.reason, now, status)
-            elif decision.action == REFUSE:
-                handler.refuse(client, decision.reason)
-            else:
-                handler.go_alone(client, self.reason)
+        waiting = self._take_waiting()
+        serve_instead(handler, waiting, self.leader, variant, decision, self.reason, status, now)
         return True
 
     def _failed(self, response: Response, now: float) -> None:
@@ -666,9 +660,8 @@ class Flight(Downstream, ReaderOwner):
             return leader.downstream.flush() if leader is not None else True
         if state == AWAITING:
             leader = self.leader
-            if self._interim and leader is not None:
-                self._interim = False
-                leader.downstream.flush()
+            if leader is not None:
+                leader.downstream.flush()  # of interim answers
             return True
         if state == DISCARDING:
             if self._discarded > MAX_DISCARD:
@@ -686,7 +679,7 @@ class Flight(Downstream, ReaderOwner):
         if self.state != FILLING:
             return True
         if fill.keeps:
-            if not self.readers and self._is_led and self._is_too_far(fill):
+            if not self.readers and self.is_led and self._is_too_far(fill):
                 self.cache.values[CACHE_FILLS_LEFT] += 1
                 self.abandon()
                 return True

@@ -47,7 +47,8 @@ from headgate.engine.h1.grammar import MAX_FIELDS
 from headgate.http.fields import CACHING, Fields
 from headgate.http.hop_by_hop import strip_response
 from headgate.net.poller import Poller
-from headgate.proxy.flight import DISCARDING, Flight
+from headgate.proxy.awaited import DISCARDING, Awaited
+from headgate.proxy.flight import Flight
 from headgate.upstream.endpoint import MAX_RESPONSE_HEAD, ConnectionWaiter, Endpoint
 
 # Questions of one worker under way at once, a descriptor each; one more asks the origin. As many connections a worker
@@ -178,10 +179,11 @@ class Peers(Handler, ResponseReceiver, ConnectionWaiter):
             self.claimed[flight.key] = flight
         return owner
 
-    def give_back(self, flight: Flight) -> None:
+    def give_back(self, awaited: Awaited) -> None:
         """A flight is not to be waited for any more; what it stores others may ask for."""
-        key = flight.key
-        if self.claimed.get(key) is not flight:
+        key = awaited.key
+        flight = self.claimed.get(key)
+        if flight is None or flight is not awaited:
             return
         del self.claimed[key]
         if flight.stored is not None or (flight.variant is not None and flight.state == DISCARDING):

@@ -95,6 +95,7 @@ class ReverseProxy(Handler, ResponseReceiver, ConnectionWaiter, DeadlineOwner):
         self.request_edits = request_edits if request_edits is not None else FieldEdits()
         self.tunnel_idle = tunnel_idle
         self.otherwise: Handler | None = None  # takes over when no endpoint could be reached
+        self.hands_over = True
 
     def __repr__(self) -> str:
         return f"<ReverseProxy {self.upstream!r}>"
@@ -285,6 +286,18 @@ class ReverseProxy(Handler, ResponseReceiver, ConnectionWaiter, DeadlineOwner):
         if exchange.request.body != 0:
             exchange.downstream.resume()
 
+    def hand_over(self, exchange: Exchange, own: Exchange) -> bool:
+        attempt = exchange.attempt
+        if not isinstance(attempt, Attempt) or attempt.connection is None:
+            return False
+        exchange.attempt = None
+        own.attempt = attempt
+        attempt.connection.exchange = own
+        if self.deadlines is not None and not exchange.responded:
+            self.deadlines.end(exchange)
+            self.deadlines.begin(own, self, self.poller.now)
+        return True
+
     def request_data(self, exchange: Exchange, data: bytes) -> None:
         attempt = exchange.attempt
         if not isinstance(attempt, Attempt):
@@ -463,10 +476,12 @@ class ReverseProxy(Handler, ResponseReceiver, ConnectionWaiter, DeadlineOwner):
         exchange = connection.exchange
         if not isinstance(exchange, Exchange):
             return
+        attempt = exchange.attempt
         if exchange.downstream.flush():
             if exchange.responded:
                 connection.wait_until(self.poller.now + self.upstream.body_idle)
-        elif connection.exchange is exchange:
+        elif isinstance(connection.exchange, Exchange) and connection.exchange.attempt is attempt:
+            # The same exchange, or the one that it was handed over to.
             connection.pause_reading()
             connection.wait_until(NEVER)  # the client's write timeout runs
 
