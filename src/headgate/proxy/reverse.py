@@ -293,8 +293,7 @@ class ReverseProxy(Handler, ResponseReceiver, ConnectionWaiter, DeadlineOwner):
         exchange.attempt = None
         own.attempt = attempt
         attempt.connection.exchange = own
-        if self.deadlines is not None and not exchange.responded:
-            self.deadlines.end(exchange)
+        if self.deadlines is not None and self.deadlines.end(exchange):
             self.deadlines.begin(own, self, self.poller.now)
         return True
 

@@ -41,9 +41,9 @@ class Deadlines:
         """Its time begins."""
         self._waiting[exchange] = (now + self.seconds, owner)
 
-    def end(self, exchange: Exchange) -> None:
-        """It is answered, or nobody waits any more."""
-        self._waiting.pop(exchange, None)
+    def end(self, exchange: Exchange) -> bool:
+        """It is answered, or nobody waits any more; tell whether its time was still running."""
+        return self._waiting.pop(exchange, None) is not None
 
     def sweep(self, now: float) -> None:
         """Tell the owners of all that are late."""

@@ -326,3 +326,14 @@ def test_who_still_waits_when_the_first_has_left_has_a_deadline():
     assert path.said(second)[0] == b"HTTP/1.1 504 Gateway Timeout"
     assert path.cache.flights == {}
     path.close()
+
+
+def test_the_total_timeout_ends_with_the_head_also_where_others_have_waited():
+    path = CachedPath(upstream={"total_timeout": 10.0})
+    clients = [path.ask(), path.ask()]
+    path.answer(answer(b"con", length=7))
+    assert len(path.upstream.deadlines) == 0
+    path.pass_time(10.5)
+    path.answer(b"tent")
+    assert [path.said(client)[2] for client in clients] == [b"content"] * 2
+    path.close()
