@@ -247,7 +247,10 @@ class Lead(Handler, Downstream, Awaited):
         state = self.state
         if state == OVER:
             return True
-        if state != AWAITING and self._expected == 0:
+        if state == AWAITING:
+            self.side.flush()  # of interim answers: who does not take them holds up nobody who waits
+            return True
+        if self._expected == 0:
             self.finish(None)  # answers of ours without content have no other end
             return True
         if state == FILLING:
@@ -296,12 +299,17 @@ class Lead(Handler, Downstream, Awaited):
         flight.is_led = True
         if cache.flights.get(self.key) is self:
             cache.flights[self.key] = flight
-        own = flight.exchange
-        tell(own, client)
-        own.handler = handler.inner if client.handler is self else None
+        tell(flight.exchange, client)
         self.flight = flight
         self.state = OVER
         return flight
+
+    def _hand_over(self, own: Exchange) -> bool:
+        """Let the origin's answer go to a flight; False: none is awaited, or it was ours and is all there."""
+        inner = self.handler.inner
+        is_under_way = inner.hand_over(self.exchange, own)
+        own.handler = inner if is_under_way else None
+        return is_under_way
 
     def _pass_waiting(self, flight: Flight) -> None:
         waiting = self.waiting
@@ -315,7 +323,7 @@ class Lead(Handler, Downstream, Awaited):
         flight = self._become_flight()
         client = self.exchange
         flight.exchange.reason = client.reason
-        self.handler.inner.hand_over(client, flight.exchange)
+        self._hand_over(flight.exchange)
         client.handler = self.handler
         client.accepting = True
         flight.lead(client)
@@ -326,7 +334,7 @@ class Lead(Handler, Downstream, Awaited):
         """More of the content comes later: from here on the client reads at its own pace."""
         flight = self._become_flight()
         client = self.exchange
-        self.handler.inner.hand_over(client, flight.exchange)
+        self._hand_over(flight.exchange)
         client.handler = self.handler
         client.accepting = True
         fill = self.handler.new_fill()
@@ -351,7 +359,8 @@ class Lead(Handler, Downstream, Awaited):
         return
 
     def downstream_drained(self, exchange: Exchange) -> None:
-        self.handler.inner.downstream_drained(exchange)
+        if self.state != AWAITING:  # else nothing was held up
+            self.handler.inner.downstream_drained(exchange)
 
     def downstream_closed(self, exchange: Exchange) -> None:
         inner = self.handler.inner
@@ -360,9 +369,9 @@ class Lead(Handler, Downstream, Awaited):
             flight = self._become_flight()
             self._pass_waiting(flight)
             own = flight.exchange
-            own.handler = inner
-            if not inner.hand_over(exchange, own):
+            if not self._hand_over(own):
                 inner.downstream_closed(exchange)
+                own.handler = inner
                 inner.handle(own)
             return
         if self.state == OVER:

@@ -337,3 +337,19 @@ def test_the_total_timeout_ends_with_the_head_also_where_others_have_waited():
     path.answer(b"tent")
     assert [path.said(client)[2] for client in clients] == [b"content"] * 2
     path.close()
+
+
+def test_a_client_that_takes_no_interim_answer_holds_up_nobody_who_waits():
+    path = CachedPath()
+    first = path.client()
+    first.transport.take = 0
+    path.send(first, GET)
+    second = path.ask()
+    path.answer(b"HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n")
+    path.answer(answer())
+    assert path.said(second)[2] == b"content"
+    first.transport.take = 1 << 30
+    first.on_writable()
+    assert first.transport.outgoing.startswith(b"HTTP/1.1 103")
+    assert first.transport.outgoing.endswith(b"content")
+    path.close()
