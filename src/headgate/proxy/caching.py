@@ -339,7 +339,7 @@ class Cache:
         values[CACHE_EVICTED] = store.evictions
         store.sweep(1000, now)
         if self.huge_pages is not None and store.octets >= _WORTH_HUGE_PAGES:
-            self.huge_pages.step(now)
+            self.huge_pages.step_aside(now)
         if self.disk is not None:
             self.disk.sweep(now)
         moments = self.moments

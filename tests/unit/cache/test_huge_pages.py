@@ -28,7 +28,9 @@ after = [mapped(float(share)) for share in sys.argv[1:]]
 first = large()
 now = 0.0
 for _ in range(200):
-    huge.step(now)
+    huge.step_aside(now)
+    if huge.thread is not None:
+        huge.thread.join(30.0)
     now += 60.0
 assert all(made[0] == 1 for made in after)
 print(large() - first, len(huge.done), huge.refused)

@@ -199,4 +199,6 @@ def test_a_store_of_more_than_64_mib_has_its_memory_put_together(count):
         cache.keep(StoredResponse(b"http://a/%d" % number, 200, b"OK", Fields([], []), body))
     for second in range(20):
         cache.sweep(float(second))
+        if huge.thread is not None:
+            huge.thread.join(30.0)
     assert bool(len(huge.done) + huge.refused) is (count == 1200 and are_allowed())
