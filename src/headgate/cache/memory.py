@@ -25,6 +25,7 @@ from headgate.cache.loans import Loans
 from headgate.cache.partial import PartialBody
 from headgate.cache.policy import VARIANTS
 from headgate.cache.purges import GONE, INVALID, KEEP, Purges
+from headgate.cache.store.bodies import CheckedBody
 from headgate.cache.untracked import untrack
 
 _MAX_USES: Final = 3
@@ -43,6 +44,8 @@ _INTERPRETED: Final = 1 if gc.is_tracked(KeyEntry(b"")) else 0
 KEY_COST: Final = 250 + 60 * _INTERPRETED  # node, key, slot of the dictionary
 VARIANT_COST: Final = 310 + 130 * _INTERPRETED  # the record with its numbers, what is packed in one
 BODY_COST: Final = 50 + 40 * _INTERPRETED  # content that is not packed
+FILE_COST: Final = 540 + 60 * _INTERPRETED  # content in a file: its name, twice, and what of it was checked
+BLOCK_COST: Final = 42  # a checksum of it
 CHUNK_COST: Final = 48  # a piece of content: its bytes object
 _PLACE_COST: Final = 40  # where there are several: its place, and two slots in lists
 _PLACES_COST: Final = 150  # those lists
@@ -68,7 +71,13 @@ def cost_of(variant: StoredResponse) -> int:
         cost += BODY_COST + _cost_of_content(body)
     elif isinstance(body, PartialBody):
         cost += _cost_of_parts(body)
+    elif isinstance(body, CheckedBody):
+        cost += _cost_of_file(body)
     return cost
+
+
+def _cost_of_file(body: CheckedBody) -> int:
+    return FILE_COST + BLOCK_COST * len(body.content().blocks)
 
 
 def _cost_of_content(body: MemoryBody) -> int:
@@ -86,6 +95,8 @@ def _cost_of_parts(body: PartialBody) -> int:
         if isinstance(part, MemoryBody) and id(part) not in counted:
             counted.add(id(part))
             cost += _cost_of_content(part)
+        elif isinstance(part, CheckedBody):
+            cost += _cost_of_file(part)
     return cost
 
 

@@ -412,13 +412,15 @@ from headgate.cache.memory import MemoryStore
 from headgate.cache.partial import PartialBody
 from headgate.cache.purges import EVERYTHING, HOST, PREFIX, TAG, URL
 from headgate.cache.policy import Policy
+from headgate.cache.store.bodies import CheckedBody, OpenFiles
+from headgate.cache.store.format import FileContent
 from headgate.cache.storing import build
 from headgate.engine.events import Request, Response
 from headgate.http.fields import Fields
 from headgate.telemetry.process_stats import resident_bytes
 
 count, chunks = 12_000, int(sys.argv[2])
-policy, store = Policy(), MemoryStore(1 << 32)
+policy, store, files = Policy(), MemoryStore(1 << 32), OpenFiles()
 NAMES = [b"content-type", b"cache-control", b"date", b"content-length", b"etag", b"x-id", b"vary", b"cache-tag"]
 ASKED = [b"host", b"accept-language"]
 
@@ -435,6 +437,11 @@ def put(number):
     stored = build(key, request, response, policy, number, number)
     pieces = [b"%0100d" % number for _ in range(chunks)]
     stored.body = MemoryBody(pieces)
+    if sys.argv[1] == "file":
+        name = f"12345.{number:032x}"
+        blocks = [0xFFFFFFFF - number - at for at in range(chunks)]
+        content = FileContent(name.encode(), chunks << 18, blocks)
+        stored.body = CheckedBody(f"/var/lib/headgate/cache/files/0a/{name}", content, files)
     if sys.argv[1] == "parts":
         stored.body = PartialBody()
         for at in range(chunks):
@@ -454,7 +461,7 @@ print((store.octets - octets) / (resident_bytes() - resident))
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("fields", "chunks"), [("few", 1), ("all", 1), ("few", 16), ("parts", 1), ("parts", 8)]
+    ("fields", "chunks"), [("few", 1), ("all", 1), ("few", 16), ("parts", 1), ("parts", 8), ("file", 1), ("file", 40)]
 )
 def test_what_is_counted_is_what_is_used(fields, chunks):
     """The costs are constants: what they come to is what the process grows by, within a tenth."""
