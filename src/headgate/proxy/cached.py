@@ -546,7 +546,7 @@ class CacheHandler(Handler):
         if not variant.is_packed and not self._is_there(variant):
             found = self._find_another(client, variant, now)
             if found is None:
-                self.go_alone(client, words.NOT_STORED)
+                self._ask_anew(client, now)
                 return
             variant = found
         status = evaluate(client.request, variant, now)
@@ -575,6 +575,17 @@ class CacheHandler(Handler):
             body if isinstance(body, CheckedBody) else file_of(body) if variant.ranges is not None else None
         )
         return file is None or self.cache.is_there(variant, file)
+
+    def _ask_anew(self, client: Exchange, now: float) -> None:
+        """What was to answer is lost: go on as if nothing had been stored, with all who want the same."""
+        if client.peer_key:
+            self._decline(client)
+            return
+        decision = decide(client.request, None, self.policy, now)
+        if decision.action == REFUSE:
+            self.refuse(client, decision.reason)
+        else:
+            self._fetch(client, self._key_of(client), decision)
 
     def _find_another(self, client: Exchange, lost: StoredResponse, now: float) -> StoredResponse | None:
         """The file of what was to answer is gone: another worker may have put another in its place."""

@@ -310,6 +310,41 @@ def test_a_file_that_is_not_what_was_written_is_asked_for_again(gate, story):
     assert len(story.asked("/torn")) == 2
 
 
+@pytest.mark.parametrize("life", ["max-age=3600", "max-age=0"])
+def test_many_who_want_a_file_that_is_gone_make_one_request(gate, story, life):
+    path, content = f"/gone-{life[8:]}", content_of(1 << 20)
+    answer = story.tell(path, content, f"Cache-Control: {life}", 'ETag: "g"')
+    ask(gate, path)
+    wait_for("its file", lambda: files(gate))
+    story.requests.clear()
+    for file in files(gate):
+        file.unlink()
+    story.tell(path, content, FRESH, 'ETag: "g"').gate = answer.gate
+    answer.gate.clear()
+    replies = []
+    clients = [threading.Thread(target=lambda: replies.append(ask(gate, path))) for _ in range(6)]
+    for client in clients:
+        client.start()
+    wait_for("all to be there", lambda: gate.metrics()["headgate_connections_open"] >= len(clients))
+    answer.gate.set()
+    for client in clients:
+        client.join(20)
+    assert [reply[1] == content for reply in replies] == [True] * len(clients)
+    whole = [head for head in story.asked(path) if not head.get("if-none-match")]
+    assert len(whole) == 1
+
+
+def test_only_if_cached_is_refused_where_the_file_is_gone(gate, story):
+    """RFC 9111 section 5.2.1.7."""
+    story.tell("/lost", content_of(1 << 20), FRESH)
+    ask(gate, "/lost")
+    wait_for("its file", lambda: files(gate))
+    for file in files(gate):
+        file.unlink()
+    assert ask(gate, "/lost", Cache_Control="only-if-cached")[0] == 504
+    assert len(story.asked("/lost")) == 1
+
+
 def test_an_index_that_is_damaged_begins_anew(gate, story):
     story.tell("/damaged", b"hello", FRESH)
     ask(gate, "/damaged")
