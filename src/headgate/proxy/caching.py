@@ -241,11 +241,11 @@ class Cache:
         if self.disk is not None and on_disk:
             self.disk.store(stored)
 
-    def find(self, key: bytes) -> KeyEntry | None:
-        """Return what is stored under `key`, in memory or on the disk."""
+    def find(self, key: bytes, *, for_use: bool = True) -> KeyEntry | None:
+        """Return what is stored under `key`, in memory or on the disk; not `for_use`: to know that it is."""
         entry = self.store.get(key)
         if self.disk is not None and (entry is None or entry.first is None):
-            found = self.disk.find(key)
+            found = self.disk.find(key, for_use=for_use)
             entry = found if found is not None else entry
         moments = self.moments
         if moments is not None and entry is not None and entry.first is not None:

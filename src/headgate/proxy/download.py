@@ -46,9 +46,9 @@ OVER: Final = 3
 
 # For so long an object that is not sliced is asked for the normal way, in seconds.
 _REMEMBERED: Final = 600.0
-# Slices that are looked for before an answer that may have nothing but what is stored: some 10 ms; of
-# more it is not known, and the answer is 504.
-MAX_LOOKED: Final = 1024
+# Slices that are looked for before an answer that may have nothing but what is stored: some 10 ms, in memory or in
+# the index of the disk; of more it is not known, and the answer is 504.
+MAX_LOOKED: Final = 256
 # A first octet beyond this is in no object; the first slice says how long it is.
 _FAR: Final = 1 << 53
 # Why an answer is not stored, whoever asks for it.

@@ -75,7 +75,7 @@ class SliceHandler(Handler):
         return uri_key(self.policy, exchange.secure, exchange.host, exchange.request.target)
 
     def usable(self, exchange: Exchange) -> StoredResponse | None:
-        """Return what would answer a request without the origin, now."""
+        """Return what would answer a request without the origin, now, as far as the index says."""
         request = exchange.request
         key = primary_key(
             self.policy,
@@ -86,7 +86,7 @@ class SliceHandler(Handler):
             exchange.asked,
             exchange.slice,
         )
-        decision = decide(request, self.cache.find(key), self.policy, time.time())
+        decision = decide(request, self.cache.find(key, for_use=False), self.policy, time.time())
         return decision.variant if decision.action in (SERVE, SERVE_AND_REVALIDATE) else None
 
     def remember(self, exchange: Exchange, seconds: float) -> None:

@@ -189,7 +189,10 @@ def test_a_client_that_stops_reading_is_closed_in_time(secure, story):
     cut = stopped.rest()[1]
     assert len(cut) < len(content)
     assert content.startswith(cut)
-    (line,) = [line for line in gate.access_lines() if line.get("reason") == "write-timeout"]
+    (line,) = wait_for(
+        "its line",
+        lambda: [line for line in gate.access_lines() if line.get("reason") == "write-timeout"],
+    )
     assert len(cut) <= line["bytes_out"] < len(content)
 
 

@@ -461,7 +461,8 @@ print((store.octets - octets) / (resident_bytes() - resident))
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("fields", "chunks"), [("few", 1), ("all", 1), ("few", 16), ("parts", 1), ("parts", 8), ("file", 1), ("file", 40)]
+    ("fields", "chunks"),
+    [("few", 1), ("all", 1), ("few", 16), ("parts", 1), ("parts", 8), ("file", 1), ("file", 40)],
 )
 def test_what_is_counted_is_what_is_used(fields, chunks):
     """The costs are constants: what they come to is what the process grows by, within a tenth."""

@@ -8,7 +8,8 @@ from headgate.cache.memory import MemoryStore
 from headgate.cache.partial import body_at
 from headgate.cache.purges import EVERYTHING, GONE, HOST, KEEP, URL, Purges
 from headgate.cache.store.admission import Admission
-from headgate.cache.store.bodies import Upload
+from headgate.cache.store.bodies import CheckedBody, OpenFiles, Upload
+from headgate.cache.store.format import FileContent
 from headgate.counters import (
     CACHE_DISK_DROPPED,
     CACHE_DISK_FOLDED_PURGES,
@@ -94,6 +95,17 @@ def test_what_is_found_goes_into_memory(tier, disk, memory):
     assert [variant.key for variant in entry.variants] == [key_of(1)]
     assert memory.get(key_of(1)) is entry
     assert tier.find(key_of(2)) is None
+
+
+def test_to_know_that_something_is_there_nothing_of_its_file_is_read(tier, disk, memory, tmp_path):
+    stored = response(key_of(1))
+    (tmp_path / "file").write_bytes(b"another")
+    stored.body = CheckedBody(str(tmp_path / "file"), FileContent(b"file", 7, [0]), OpenFiles())
+    disk.responses[key_of(1)] = [stored]
+    assert tier.find(key_of(1), for_use=False).variants == (stored,)
+    assert (len(memory), disk.corrupt) == (0, 0)
+    assert tier.find(key_of(1)) is None
+    assert disk.corrupt == 1
 
 
 def test_a_free_disk_takes_everything_and_a_full_one_what_is_asked_for_twice(tier, disk):
