@@ -88,9 +88,9 @@ class Peer:
 
 
 @final
-class Ask:
+class Ask(ConnectionWaiter):
     """One question, the flight's `number`-th, and what has come of it: the attempt of its exchange. Content may stop
-    for `idle` s."""
+    for `idle` s. A connection that was dialled for it is no other question's."""
 
     __slots__ = (
         "alone",
@@ -121,9 +121,21 @@ class Ask:
         if not self.is_signed:
             self.owner.is_late(self)
 
+    def connected(self, exchange: Exchange, connection: UpstreamStream) -> None:
+        if exchange.attempt is self and self.connection is None:
+            self.owner.send(exchange, self, connection)
+            return
+        owner = connection.owner
+        if isinstance(owner, Endpoint):
+            owner.keep(connection)
+
+    def connect_failed(self, exchange: Exchange, reason: str, detail: str) -> None:
+        if exchange.attempt is self and self.connection is None:
+            self.owner.is_unreachable(self, detail)
+
 
 @final
-class Peers(Handler, ResponseReceiver, ConnectionWaiter):
+class Peers(Handler, ResponseReceiver):
     """The other workers, as one of them sees them. `homes` are by slot, None at our own; `idle` says by number of a
     route for how long content may stop: routes that are not there ask nobody."""
 
@@ -237,22 +249,17 @@ class Peers(Handler, ResponseReceiver, ConnectionWaiter):
             ask.timer = timers.call_at(timers.time() + SIGN_WITHIN, ask.late)
         connection = peer.endpoint.take(exchange)
         if connection is not None:
-            self.connected(exchange, connection)
+            self.send(exchange, ask, connection)
         else:
-            peer.endpoint.dial(exchange, self, True)
+            peer.endpoint.dial(exchange, ask, True)
 
     def _count(self, why: int) -> bool:
         """Count why nobody is asked."""
         self.values[CACHE_ALONE_FIRST + why] += 1
         return False
 
-    def connected(self, exchange: Exchange, connection: UpstreamStream) -> None:
-        ask = exchange.attempt
-        if not isinstance(ask, Ask) or ask.connection is not None:
-            owner = connection.owner
-            if isinstance(owner, Endpoint):
-                owner.keep(connection)
-            return
+    def send(self, exchange: Exchange, ask: Ask, connection: UpstreamStream) -> None:
+        """There is a connection: send the question."""
         ask.connection = connection
         if isinstance(connection, UpstreamConnection):
             # The home adds to what it has from an origin, which may have been as much as an origin may say.
@@ -263,10 +270,9 @@ class Peers(Handler, ResponseReceiver, ConnectionWaiter):
         connection.wait_until(self.poller.now + (SILENCE if ask.is_signed else SIGN_WITHIN))
         connection.flush()
 
-    def connect_failed(self, exchange: Exchange, reason: str, detail: str) -> None:
-        ask = exchange.attempt
-        if isinstance(ask, Ask):
-            self._fail(ask, UNREACHABLE, detail)
+    def is_unreachable(self, ask: Ask, detail: str) -> None:
+        """There is none."""
+        self._fail(ask, UNREACHABLE, detail)
 
     # -- answers
 

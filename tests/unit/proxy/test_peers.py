@@ -2,6 +2,8 @@
 
 import gc
 
+from tests.unit.proxy.data_path import Dials
+
 from headgate.cache.claims import NOBODY, Claims
 from headgate.cache.entry import MemoryBody, StoredResponse
 from headgate.cache.home import FULL
@@ -21,6 +23,7 @@ from headgate.proxy.on_behalf import Nobody
 from headgate.proxy.peer_gate import MAX_CONNECTIONS
 from headgate.proxy.peers import MAX_ASKED, MAX_CLAIMS, Peer, Peers
 from headgate.upstream.endpoint import Endpoint
+from headgate.upstream.pool import IdleTotal, Pool, PoolSettings
 
 FORWARDER = Forwarder(Networks(()))
 
@@ -149,7 +152,7 @@ def test_a_home_that_cannot_be_reached_is_left_alone_for_a_moment():
     worker = Worker()
     exchange = worker.ask_other(b"/1")
     flight = next(iter(worker.cache.flights.values()))
-    worker.peers.connect_failed(flight.exchange, "connect", "refused")
+    flight.exchange.attempt.connect_failed(flight.exchange, "connect", "refused")
     assert (len(worker.origin.asked), worker.peers.asked) == (1, 0)
     assert exchange.attempt is flight, "who waits goes on waiting"
     worker.ask_other(b"/200")
@@ -190,3 +193,35 @@ def test_what_memory_lets_go_of_is_asked_of_nobody():
     kept = sum(worker.claims.holder(b"http://a.example/%d" % number) == 0 for number in range(3000))
     assert worker.cache.store.evictions > 1000
     assert kept == 3000 - worker.cache.store.evictions
+
+
+def test_a_connection_that_comes_too_late_is_not_taken_for_the_next_homes():
+    worker = Worker()
+    poller = worker.peers.poller
+    dials = Dials()
+    dials.hold = True
+    homes = [None]
+    for slot in (1, 2):
+        endpoint = Endpoint(
+            f"unix:/{slot}",
+            "http",
+            f"unix:/{slot}",
+            0,
+            poller=poller,
+            connector=dials,
+            values=[0] * SIZE,
+            defect=lambda where, error: None,
+            pool=Pool(PoolSettings(), poller, [0] * SIZE, IdleTotal()),
+        )
+        homes.append(Peer(slot, endpoint))
+    worker.peers.homes = homes
+    worker.ask_other(b"/1")
+    worker.claims.slot = 2
+    worker.claims.hold(b"http://a.example/1")
+    worker.claims.slot = 0
+    (flight,) = worker.cache.flights.values()
+    flight.exchange.attempt.late()
+    dials.release()
+    assert dials.dialled == ["unix:/1", "unix:/2"]
+    assert [b"GET /1 " in transport.outgoing for transport in dials.transports] == [False, True]
+    worker.peers.close()
