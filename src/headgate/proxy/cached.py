@@ -584,6 +584,8 @@ class CacheHandler(Handler):
         decision = decide(client.request, None, self.policy, now)
         if decision.action == REFUSE:
             self.refuse(client, decision.reason)
+        elif decision.action == PASS:
+            self._pass(client, decision.reason, self._key_of(client))
         else:
             self._fetch(client, self._key_of(client), decision)
 

@@ -334,6 +334,18 @@ def test_many_who_want_a_file_that_is_gone_make_one_request(gate, story, life):
     assert len(whole) == 1
 
 
+def test_no_store_where_the_file_is_gone_says_nothing_of_others(gate, story):
+    """RFC 9111 section 5.2.1.5: what is answered to it is not stored, and others may still wait for one another."""
+    story.tell("/unkept", content_of(1 << 20), FRESH)
+    ask(gate, "/unkept")
+    wait_for("its file", lambda: files(gate))
+    for file in files(gate):
+        file.unlink()
+    passed = ask(gate, "/unkept", Cache_Control="no-store")
+    assert "detail=client-no-store" in passed[2]["cache-status"]
+    assert "detail=not-stored" in ask(gate, "/unkept")[2]["cache-status"]
+
+
 def test_only_if_cached_is_refused_where_the_file_is_gone(gate, story):
     """RFC 9111 section 5.2.1.7."""
     story.tell("/lost", content_of(1 << 20), FRESH)
