@@ -201,7 +201,10 @@ class DiskTier:
             fill.give_up_upload()
 
     def is_there(self, variant: StoredResponse, body: CheckedBody) -> bool:
-        """Tell whether content in a file can be served; else the response is dropped."""
+        """Tell whether content in a file can be served; else the response is dropped, but not where the disk is slow:
+        it is good again later."""
+        if self.disk.is_slow:
+            return False
         if body.is_there():
             self.disk.touch(variant_id(variant))
             return True

@@ -1,5 +1,7 @@
 """The disk behind the memory of one worker: what is written, found and said again. The disk is a stub."""
 
+import zlib
+
 import pytest
 
 from headgate.cache.entry import SOFT_PURGED, MemoryBody, StoredResponse
@@ -31,6 +33,7 @@ class Disk:
         self.budget, self.octets, self.connections = 800, 0, 0
         self.hits = self.misses = self.sent = self.dropped = self.corrupt = 0
         self.is_up = self.hears = True
+        self.is_slow = False
         self.admission = Admission(1024)
         self.purges = Purges()
         self.responses, self.removed, self.purged, self.stored = {}, [], [], []
@@ -55,6 +58,9 @@ class Disk:
     def tell_purge(self, kind, pattern, is_soft, generation):
         self.purged.append((kind, pattern))
         return self.hears
+
+    def touch(self, identifier):
+        pass
 
     def tick(self):
         pass
@@ -106,6 +112,19 @@ def test_to_know_that_something_is_there_nothing_of_its_file_is_read(tier, disk,
     assert (len(memory), disk.corrupt) == (0, 0)
     assert tier.find(key_of(1)) is None
     assert disk.corrupt == 1
+
+
+def test_files_of_a_slow_disk_are_not_read_and_not_forgotten(tier, disk, memory, tmp_path):
+    stored = response(key_of(1))
+    (tmp_path / "file").write_bytes(b"content")
+    body = CheckedBody(str(tmp_path / "file"), FileContent(b"file", 7, [zlib.crc32(b"content")]), OpenFiles())
+    stored.body = body
+    assert memory.put(stored)
+    disk.is_slow = True
+    assert not tier.is_there(stored, body)
+    disk.is_slow = False
+    assert tier.is_there(stored, body)
+    assert memory.get(key_of(1)).variants == (stored,)
 
 
 def test_a_free_disk_takes_everything_and_a_full_one_what_is_asked_for_twice(tier, disk):

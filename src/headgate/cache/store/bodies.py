@@ -10,7 +10,9 @@ stays readable for whoever has it open.
 """
 
 import os
+import time
 import zlib
+from collections.abc import Callable
 from typing import Final, NoReturn, final
 
 from headgate.cache.entry import Body
@@ -25,6 +27,8 @@ _SPARED: Final = 16
 _LOOKED_AT: Final = 64
 # `ready` speaks of so many blocks at most while not all are checked.
 _AHEAD: Final = 4
+# A read or a look-up that takes longer is slow, in seconds: a worker serves nobody meanwhile.
+SLOW: Final = 0.05
 # Where a block is checked: one at a time, and the memory of one is warm.
 _SCRATCH: Final = bytearray(BLOCK)
 
@@ -46,12 +50,17 @@ class OpenFile:
 
 @final
 class OpenFiles:
-    """Files by path; of too many, the one that was not read for longest is closed, rather one without readers."""
+    """Files by path; of too many, the one that was not read for longest is closed, rather one without readers.
 
-    __slots__ = ("_open", "_unseen", "limit")
+    `slow` counts the reads that were, up to the last block that came in time; `now` is monotonic seconds.
+    """
 
-    def __init__(self, limit: int = MAX_OPEN_FILES) -> None:
+    __slots__ = ("_open", "_unseen", "limit", "now", "slow")
+
+    def __init__(self, limit: int = MAX_OPEN_FILES, now: Callable[[], float] = time.monotonic) -> None:
         self.limit = limit
+        self.now = now
+        self.slow = 0
         self._open: dict[str, OpenFile] = {}  # the one that was read last is the last
         self._unseen: list[str] = []  # what `close_gone` has still to look at
 
@@ -235,17 +244,28 @@ class CheckedBody(Body):
             first = at - begin
             behind = first + most
             return bytes(memoryview(_SCRATCH)[first:behind])
+        begun = self._files.now()
         octets = os.pread(descriptor, most, at)
+        self.took(self._files.now() - begun)
         if not octets:
             self._fail(index)
         return octets
+
+    def took(self, seconds: float) -> None:
+        """Take note of how long octets took that were read, or sent: they may not have been in memory."""
+        if seconds >= SLOW:
+            self._files.slow += 1
 
     def _check(self, descriptor: int, index: int) -> None:
         """Read a block into `_SCRATCH` and check it. Raises OSError."""
         begin = index * BLOCK
         size = min(BLOCK, self.size - begin)
         block = memoryview(_SCRATCH)[:size]
-        if os.preadv(descriptor, [block], begin) != size or zlib.crc32(block) != self._blocks[index]:
+        files = self._files
+        begun = files.now()
+        came = os.preadv(descriptor, [block], begin)
+        files.slow = files.slow + 1 if files.now() - begun >= SLOW else 0
+        if came != size or zlib.crc32(block) != self._blocks[index]:
             self._fail(index)
         self._checked[index] = 1
         self._unchecked -= 1

@@ -23,12 +23,10 @@ from headgate.cache.partial import body_at, only_body
 from headgate.cache.purges import EVERYTHING, GONE, KEEP, Purges
 from headgate.cache.store import layout, messages
 from headgate.cache.store.admission import Admission
-from headgate.cache.store.bodies import CheckedBody, OpenFiles, Upload
+from headgate.cache.store.bodies import SLOW, CheckedBody, OpenFiles, Upload
 from headgate.cache.store.format import CorruptError, FileContent, Record, decode, encode, key_id
 from headgate.cache.store.layout import PLACE, file_path
 
-# A look-up that takes longer is slow, in seconds: a worker serves nobody meanwhile.
-SLOW: Final = 0.05
 _SLOW_RUNNING: Final = 3
 PAUSE: Final = 30.0
 # After so many reads the writer is told of them.
@@ -61,7 +59,7 @@ class DiskStore:
         self.root = root
         self.budget = budget
         self.admission = admission if admission is not None else Admission()
-        self.files = OpenFiles()
+        self.files = OpenFiles(now=now)
         self.purges = Purges()
         self.folded = 0  # how often there were too many purges within a minute
         self.octets = 0  # what is on the disk, as of the last `tick`
@@ -80,6 +78,7 @@ class DiskStore:
         self._inode = 0
         self._socket: socket.socket | None = None
         self._closed_until = 0.0
+        self._slow_until = 0.0
         self._connect_at = 0.0
         self._read_purges_at = 0.0
         self._slow = 0
@@ -94,6 +93,11 @@ class DiskStore:
     def is_up(self) -> bool:
         """Whether the disk is in use, or would be at the next look-up."""
         return self._env is not None or self._now() >= self._closed_until
+
+    @property
+    def is_slow(self) -> bool:
+        """Whether it is left alone because it was slow: nothing is read of files that are open either."""
+        return self._now() < self._slow_until
 
     @property
     def generation(self) -> int:
@@ -270,6 +274,9 @@ class DiskStore:
         self._send_waiting()
         self._send_touches()
         self.files.close_gone()
+        if self.files.slow >= _SLOW_RUNNING:
+            self.files.slow = 0
+            self._leave_alone("reads of files")
         if self._env is None:
             return
         try:
@@ -395,7 +402,11 @@ class DiskStore:
             return
         self._slow += 1
         if self._slow >= _SLOW_RUNNING:
-            self._pause(TimeoutError(f"the last {_SLOW_RUNNING} look-ups took over {SLOW:.2f} s each"))
+            self._leave_alone("look-ups")
+
+    def _leave_alone(self, what: str) -> None:
+        self._pause(TimeoutError(f"the last {_SLOW_RUNNING} {what} took over {SLOW:.2f} s each"))
+        self._slow_until = self._closed_until
 
     def _pause(self, error: BaseException) -> None:
         self._close_index()

@@ -11,8 +11,8 @@ from headgate.cache.partial import body_at
 from headgate.cache.purges import HOST, TAG
 from headgate.cache.store import disk as module
 from headgate.cache.store import messages
-from headgate.cache.store.bodies import INCOMING
-from headgate.cache.store.disk import PAUSE, SLOW, DiskStore
+from headgate.cache.store.bodies import INCOMING, SLOW
+from headgate.cache.store.disk import PAUSE, DiskStore
 
 BUDGET = 64 << 20
 
@@ -318,6 +318,34 @@ def test_a_slow_disk_is_left_alone(writers, stores):
     now[0] += PAUSE
     assert store.get(key_of(1))
     assert len(store.warnings) == 1
+
+
+def test_a_disk_whose_files_are_read_slowly_is_left_alone(writers, stores):
+    """Files too, which memory knows: their content is nowhere else."""
+    writers()
+    now, step = [100.0], [0.0]
+
+    def ticking():
+        now[0] += step[0]
+        return now[0]
+
+    store = stores(now=ticking)
+    put_large(store, 1, bytes(1 << 20))
+    store.sync(10.0)
+    (stored,) = store.get(key_of(1))
+    step[0] = 2 * SLOW
+    for block in range(3):
+        assert stored.body.read(block << 18, 10) == bytes(10)
+    step[0] = 0.0
+    assert (store.is_up, store.is_slow) == (True, False)
+    store.tick()
+    assert (store.is_up, store.is_slow) == (False, True)
+    assert [word for word, _ in store.warnings] == ["cache-disk-unusable"]
+    now[0] += PAUSE
+    assert (store.is_up, store.is_slow) == (True, False)
+    assert stored.body.read(3 << 18, 10) == bytes(10)
+    store.fail(OSError(28, "No space left on device"))
+    assert (store.is_up, store.is_slow) == (False, False)  # what is there can be read
 
 
 def test_a_failed_upload_is_a_pause(writers, stores):
