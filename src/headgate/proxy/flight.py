@@ -384,6 +384,7 @@ class Flight(Downstream, ReaderOwner, Awaited):
         own = self.exchange
         own.status = client.status
         own.responded = True
+        self.leader = client
         reader = Reader(client, self.cache.values, fill, None, fill.size)
         client.attempt = reader
         reader.owner = self
@@ -742,6 +743,8 @@ class Flight(Downstream, ReaderOwner, Awaited):
         self._account(None)
         fill = self.fill
         leader = self.leader
+        if leader is not None:
+            leader.detail = self.exchange.detail  # what broke, said once
         if state == DIRECT:
             self.leader = None
             if leader is not None:

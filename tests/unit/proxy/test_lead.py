@@ -224,6 +224,7 @@ def test_an_answer_that_breaks_off_is_cut_short(path, said):
     path.answer(answer(b"con", said, length=7))
     path.answer(b"")
     assert path.said(client)[2] == b"con"
+    assert "4 octets before" in path.seen.exchanges[0].detail
     assert client.closed
     assert path.store.variants == 0
 
