@@ -51,7 +51,9 @@ SMOKE: Final = (
     "tests/integration/process/test_gate.py",
     "tests/integration/tls/test_protocol.py",
     "tests/integration/tls/test_resumption.py",
-    "tests/integration/proxy",
+    "tests/integration/proxy/test_messages.py",
+    "tests/integration/proxy/test_rewriting.py",
+    "tests/integration/proxy/test_rfc9112.py",
     "tests/integration/quic/test_pages.py",
 )
 
