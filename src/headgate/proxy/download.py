@@ -47,7 +47,8 @@ OVER: Final = 3
 # For so long an object that is not sliced is asked for the normal way, in seconds.
 _REMEMBERED: Final = 600.0
 # Slices that are looked for before an answer that may have nothing but what is stored: some 10 ms, in memory or in
-# the index of the disk; of more it is not known, and the answer is 504.
+# the index of the disk; of more it is not known, and the answer is 504. So many more, where the first that is asked
+# for may be beyond the end.
 MAX_LOOKED: Final = 256
 # A first octet beyond this is in no object; the first slice says how long it is.
 _FAR: Final = 1 << 53
@@ -93,6 +94,8 @@ class Download:
     def begin(self) -> None:
         """Ask for the first slice that the client needs."""
         self.first = self._first_slice()
+        if self.first > 0 and self._wants_stored_alone():
+            self.first = self._stored_before(self.first)
         self._ask(self.first, False)
         self.pump()
 
@@ -104,6 +107,15 @@ class Download:
         if specs is None or specs[0].suffix >= 0 or specs[0].first >= _FAR:
             return 0
         return specs[0].first // self.size
+
+    def _stored_before(self, index: int) -> int:
+        """Return a slice that is stored and says that the object ends before slice `index`: no origin is to be asked
+        for what is beyond its end. Where none says so it is `index`."""
+        for looked in (index, 0, *range(index - 1, max(index - MAX_LOOKED + 1, 0), -1)):
+            variant = self.handler.usable(self._exchange(looked, NOBODY))
+            if variant is not None and variant.length >= 0:
+                return looked if variant.length <= index * self.size else index
+        return index
 
     def _ask(self, index: int, is_second: bool) -> None:
         wanted = Slice(self, index, is_second)
@@ -262,12 +274,11 @@ class Download:
     def _has_to_refuse(self, is_range: bool) -> bool:
         """Tell whether the client wants what is stored alone, and not all of that is (RFC 9111 section 5.2.1.7): once
         the head is out it is too late to say so."""
-        fields = self.client.request.fields
-        if fields.flags & CACHING == 0 or request_directives(fields).flags & ONLY_IF_CACHED == 0:
+        if not self._wants_stored_alone():
             return False
         spans = [(0, self.length)]
         if is_range:
-            selection = select(fields.get_all(b"range"), self.length)
+            selection = select(self.client.request.fields.get_all(b"range"), self.length)
             if selection.status != WHOLE:
                 spans = selection.ranges
         left = MAX_LOOKED
@@ -277,6 +288,10 @@ class Download:
                 if left < 0 or not self._is_stored(index):
                     return True
         return False
+
+    def _wants_stored_alone(self) -> bool:
+        fields = self.client.request.fields
+        return fields.flags & CACHING != 0 and request_directives(fields).flags & ONLY_IF_CACHED != 0
 
     def _is_stored(self, index: int) -> bool:
         variant = self.handler.usable(self._exchange(index, NOBODY))

@@ -189,6 +189,44 @@ def test_slices_that_are_looked_for_at_the_limit_and_one_more(count, status):
         assert client.is_over
 
 
+@pytest.mark.parametrize(("count", "status"), [(MAX_LOOKED, 416), (MAX_LOOKED + 1, 504)])
+def test_slices_that_are_looked_for_to_know_the_end_at_the_limit_and_one_more(count, status):
+    handler = slicing(Origin(b"max-age=60"))
+    handler.size = 64
+    last = len(BODY) // 64 - 1
+    handler.handle(exchange_of(Nobody(), range=b"bytes=%d-" % (64 * last)))  # the last slice, and no other
+    client = client_of(handler)
+    # The one that is asked for is looked for, the first of all, and those before it.
+    asked = b"bytes=%d-" % (64 * (last + count - 2))
+    handler.handle(exchange_of(client, **{"range": asked, "cache-control": b"only-if-cached"}))
+    assert (client.head.status, client.is_over) == (status, True)
+    assert len(handler.inner.inner.asked) == 1
+    if status == 416:
+        assert client.head.fields.get(b"content-range") == b"bytes */%d" % len(BODY)
+
+
+@pytest.mark.parametrize(
+    ("asked", "status"),
+    [
+        (b"bytes=%d-" % len(BODY), 416),
+        (b"bytes=%d-" % (1 << 60), 416),
+        (b"bytes=%d-%d,5-9" % (len(BODY) + 5, len(BODY) + 9), 206),
+        (b"bytes=%d-" % SIZE, 504),  # within, and not stored
+    ],
+)
+def test_rfc9111_5_2_1_7_what_is_stored_says_that_a_range_is_beyond_the_end(asked, status):
+    origin = Origin(b"max-age=60")
+    handler = slicing(origin)
+    only = {"range": asked, "cache-control": b"only-if-cached"}
+    client = client_of(handler)
+    handler.handle(exchange_of(client, **only))
+    assert client.head.status == 504  # nothing is known of it
+    handler.handle(exchange_of(Nobody(), range=b"bytes=0-9"))
+    client = client_of(handler)
+    handler.handle(exchange_of(client, **only))
+    assert (client.head.status, len(origin.asked)) == (status, 1)
+
+
 def alive():
     """How many there are of what serves one request."""
     kinds = ("Download", "Slice", "Flight", "Exchange")
