@@ -265,6 +265,7 @@ COMPILED: Final[tuple[str, ...]] = (
     "headgate.proxy.on_behalf",
     "headgate.proxy.partial",
     "headgate.proxy.peer_gate",
+    "headgate.proxy.claimed",
     "headgate.proxy.peers",
     "headgate.proxy.caching",
     "headgate.proxy.awaited",

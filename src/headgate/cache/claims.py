@@ -17,6 +17,7 @@ Hashes are Python's own, which are the same in all processes of one start, and w
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import mmap
 import os
@@ -40,16 +41,24 @@ _TRIES: Final = 3
 _HASH: Final = (1 << 61) - 1
 _START: Final = (1 << 54) - 1
 _TAG: Final = (1 << 24) - 1
+# What a lock says that is another's (fcntl(2)); anything else is a failure.
+_TAKEN: Final = (errno.EAGAIN, errno.EACCES)
 # struct flock
 _FLOCK: Final = struct.Struct("@hhqqi4x")
 
 
 @final
 class Claims:
-    """The claims of one worker among those of all; `slot` is set after the fork. Raises OSError."""
+    """The claims of one worker among those of all; `slot` is set after the fork. Raises OSError when it is made.
+
+    A lock that the kernel refuses for another reason than that it is taken (ENOLCK: no memory for it) is `failures`
+    one more, and `failure` its errno.
+    """
 
     def __init__(self) -> None:
         self.slot = -1
+        self.failures = 0
+        self.failure = 0
         self._files = [os.memfd_create(f"headgate-claims-{number}") for number in range(FILES)]
         self._places: Any = memoryview(mmap.mmap(-1, 4 * PLACES)).cast("I")
 
@@ -69,12 +78,18 @@ class Claims:
             if place & 0xFF == mark:
                 self._places[at] = 0
 
+    def close(self) -> None:
+        """Give back all claims, and what they are made with."""
+        while self._files:
+            os.close(self._files.pop())
+
     # -- claims
 
     def take(self, key: bytes, past: int = NOBODY) -> int:
         """Claim a key: MINE, it is ours until `give_back`; else the slot of who has claimed it, or has its response
         in memory (`past`: never mind that one), or NOBODY."""
         code = hash(key) & _HASH
+        failures = self.failures
         for _ in range(_TRIES):
             if self._lock(code):
                 holder = self.holder(key)
@@ -85,12 +100,17 @@ class Claims:
             owner = self._owner(code)
             if owner != NOBODY:
                 return owner
+            if self.failures != failures:
+                break
         return NOBODY
 
     def give_back(self, key: bytes) -> None:
         """Claim a key no longer."""
         code = hash(key) & _HASH
-        fcntl.lockf(self._files[code % FILES], fcntl.LOCK_UN, self.slot + 1, (code & _START) << 8)
+        try:
+            fcntl.lockf(self._files[code % FILES], fcntl.LOCK_UN, self.slot + 1, (code & _START) << 8)
+        except OSError as error:
+            self._failed(error)  # still claimed: who asks us in vain claims it past us
 
     def owner(self, key: bytes) -> int:
         """Return the slot of the other worker that has claimed a key, NOBODY for none."""
@@ -101,18 +121,25 @@ class Claims:
             fcntl.lockf(
                 self._files[code % FILES], fcntl.LOCK_EX | fcntl.LOCK_NB, self.slot + 1, (code & _START) << 8
             )
-        except OSError:
-            return False  # another one's; or no memory, which `_owner` finds nobody to have
+        except OSError as error:
+            if error.errno not in _TAKEN:
+                self._failed(error)
+            return False  # another one's; or a failure, which `_owner` finds nobody to have
         return True
 
     def _owner(self, code: int) -> int:
         asked = _FLOCK.pack(fcntl.F_WRLCK, os.SEEK_SET, (code & _START) << 8, 1, 0)
         try:
             found = fcntl.fcntl(self._files[code % FILES], fcntl.F_GETLK, asked)
-        except OSError:
+        except OSError as error:
+            self._failed(error)
             return NOBODY
         kind, _, _, length, _ = _FLOCK.unpack(found)
         return NOBODY if kind == fcntl.F_UNLCK else int(length) - 1
+
+    def _failed(self, error: OSError) -> None:
+        self.failures += 1
+        self.failure = error.errno or 0
 
     # -- what is in whose memory
 
@@ -146,10 +173,16 @@ class Claims:
 
     def let_go(self, key: bytes) -> None:
         """It has that no more."""
+        self.forget(key, self.slot)
+
+    def forget(self, key: bytes, slot: int) -> None:
+        """The worker of a slot has no response of a key: it has said so."""
+        if slot >= _SLOTS:
+            return
         code = hash(key) & _HASH
         at = code % _BUCKETS * _WAYS
-        mine = (code >> 20 & _TAG) << 8 | self.slot + 1
+        theirs = (code >> 20 & _TAG) << 8 | slot + 1
         places: list[int] = self._places[at : at + _WAYS].tolist()
         for way, place in enumerate(places):
-            if place == mine:
+            if place == theirs:
                 self._places[at + way] = 0

@@ -72,6 +72,10 @@ for _why in CACHE_ALONE:
 CACHE_PEERS_SERVED: Final = counter(
     "cache_peers_served_total", "Requests that came from other workers, to the one that sees to their key."
 )
+CACHE_CLAIMS_FAILED: Final = counter(
+    "cache_claims_failed_total",
+    "Locks of keys that the kernel refused, for want of memory for one: such keys are fetched unclaimed.",
+)
 CACHE_PEERS_REFUSED: Final = counter(
     "cache_peers_refused_total", "Connections of other workers that were refused for want of room."
 )

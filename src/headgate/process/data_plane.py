@@ -316,6 +316,8 @@ class DataPlane:
         for endpoint in self.endpoints:
             endpoint.close()
         self.forward.close()
+        if self.peers is not None:
+            self.peers.peers.close()
         if self.cache is not None:
             self.cache.close()
 

@@ -277,7 +277,7 @@ class PeerPlane:
     def home(self, key: bytes, route: int, request: Request) -> dict[str, object] | None:
         """Tell which worker sees to a key now, whether it would be asked from here, and whether it is reached; None:
         none does, and whoever misses goes to the origin."""
-        slot = self.peers.home(key)
+        slot = self.peers.claimed.home(key)
         if not 0 <= slot < len(self.peers.homes):
             return None
         peer = self.peers.homes[slot]

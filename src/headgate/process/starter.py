@@ -71,6 +71,8 @@ class Starter:
             reap(self._spawner.pid)
         if self.mail is not None:
             self.mail.close()
+        if self.claims is not None:
+            self.claims.close()
         self._close_writer_socket()
 
     def is_spawner(self, pid: int) -> bool:

@@ -161,7 +161,7 @@ class CacheHandler(Handler):
         peers = self.cache.peers
         if action in (SERVE, SERVE_AND_REVALIDATE) and variant is not None:
             self.serve(exchange, variant, decision.outcome, decision.reason, now)
-        elif action in (VALIDATE, FETCH) and peers is not None and peers.is_fetched_here(key):
+        elif action in (VALIDATE, FETCH) and peers is not None and peers.claimed.has(key):
             self._fetch(exchange, key, decision)
         else:
             self._decline(exchange, GONE)

@@ -211,7 +211,7 @@ class Cache:
         if self.flights.get(flight.key) is flight:
             del self.flights[flight.key]
         if self.peers is not None:
-            self.peers.give_back(flight)
+            self.peers.claimed.give_back(flight)
 
     def list_again(self, flight: Awaited) -> None:
         """An answer is stored although none to its key could be lately: whoever comes now may wait for it."""
@@ -280,7 +280,7 @@ class Cache:
             return
         self.values[CACHE_REFUSED] += 1
         if self.peers is not None:
-            self.peers.claims.let_go(stored.key)
+            self.peers.claimed.claims.let_go(stored.key)
 
     def is_there(self, stored: StoredResponse, body: CheckedBody) -> bool:
         """Tell whether content in a file can be served."""

@@ -17,13 +17,14 @@ asked of the home, whose answer would be that client's.
 
 from __future__ import annotations
 
-from typing import Final, Protocol, final
+from typing import Final, final
 
-from headgate.cache.claims import MINE, NOBODY, Claims
+from headgate.cache.claims import NOBODY, Claims
 from headgate.cache.home import (
     BROKEN,
     FIELD,
     FULL,
+    GONE,
     LATE,
     MALFORMED,
     NOT_STORED,
@@ -47,15 +48,13 @@ from headgate.engine.h1.grammar import MAX_FIELDS
 from headgate.http.fields import CACHING, Fields
 from headgate.http.hop_by_hop import strip_response
 from headgate.net.poller import Poller
-from headgate.proxy.awaited import DISCARDING, Awaited
+from headgate.proxy.claimed import Claimed, Event
 from headgate.proxy.flight import Flight
 from headgate.upstream.endpoint import MAX_RESPONSE_HEAD, ConnectionWaiter, Endpoint
 
 # Questions of one worker under way at once, a descriptor each; one more asks the origin. As many connections a worker
 # takes from all others: each of them has its share, so that what is too much is known before anything is refused.
 MAX_ASKED: Final = 512
-# Keys that one worker has claimed at once: the kernel looks through their list. One more is fetched unclaimed.
-MAX_CLAIMS: Final = 4096
 # Homes that one flight asks, one after the other: what one has let go of, another one may just have begun to fetch.
 _MAX_HOMES: Final = 3
 # Until the first sign: a worker that is alive comes round in far less, and a client waits no longer for nothing.
@@ -64,12 +63,6 @@ SIGN_WITHIN: Final = 0.25
 SILENCE: Final = 5.0
 # How long a home is left alone that failed. A worker that died is back in about that time.
 REST_SECONDS: Final = 1.0
-
-
-class Event(Protocol):
-    """Where events go (`EventLog.event`)."""
-
-    def __call__(self, name: str, level: str = "info", *, limit_key: str = "", **fields: object) -> None: ...
 
 
 @final
@@ -148,8 +141,7 @@ class Peers(Handler, ResponseReceiver):
         values: list[int],
         event: Event,
     ) -> None:
-        self.claims = claims
-        self.claimed: dict[bytes, Flight] = {}
+        self.claimed = Claimed(claims, poller, values, event)
         self.homes = homes
         self.poller = poller
         self.timers = timers
@@ -162,45 +154,7 @@ class Peers(Handler, ResponseReceiver):
         self.asked = 0
 
     def __repr__(self) -> str:
-        return f"<Peers of worker {self.claims.slot}, {len(self.claimed)} claimed, {self.asked} asked>"
-
-    # -- claims
-
-    def is_fetched_here(self, key: bytes) -> bool:
-        """Tell whether this worker gets a key from the origin just now."""
-        return key in self.claimed
-
-    def home(self, key: bytes) -> int:
-        """Return the slot of the worker that sees to a key now, or has it; NOBODY for none."""
-        if key in self.claimed:
-            return self.claims.slot
-        owner = self.claims.owner(key)
-        return self.claims.holder(key) if owner == NOBODY else owner
-
-    def _claim(self, flight: Flight, past: int) -> int:
-        """Let a flight fetch its key for all (MINE), or return the slot of who does or has it, but for `past`, which
-        has nothing; else NOBODY."""
-        if flight.key in self.claimed:
-            self.claimed[flight.key] = flight  # nobody waits any more for the one before
-            return MINE
-        if len(self.claimed) >= MAX_CLAIMS:
-            self._count(FULL)
-            return NOBODY
-        owner = self.claims.take(flight.key, past)
-        if owner == MINE:
-            self.claimed[flight.key] = flight
-        return owner
-
-    def give_back(self, awaited: Awaited) -> None:
-        """A flight is not to be waited for any more; what it stores others may ask for."""
-        key = awaited.key
-        flight = self.claimed.get(key)
-        if flight is None or flight is not awaited:
-            return
-        del self.claimed[key]
-        if flight.stored is not None or (flight.variant is not None and flight.state == DISCARDING):
-            self.claims.hold(key)
-        self.claims.give_back(key)
+        return f"<Peers {self.claimed}, {self.asked} asked>"
 
     # -- asking
 
@@ -209,7 +163,7 @@ class Peers(Handler, ResponseReceiver):
         idle = self.idle.get(flight.handler.number, 0.0)
         if idle <= 0.0 or flight.asked.fields.flags & CACHING:
             return False
-        return self._turn_to(flight, self._claim(flight, NOBODY), idle, 1)
+        return self._turn_to(flight, self.claimed.claim(flight, NOBODY), idle, 1)
 
     def _turn_to(self, flight: Flight, owner: int, idle: float, number: int) -> bool:
         """Ask the worker of a slot, if it is one that may be asked."""
@@ -220,7 +174,7 @@ class Peers(Handler, ResponseReceiver):
         if peer is None:
             return False
         if peer.rest_until > self.poller.now:
-            self._claim(flight, owner)
+            self.claimed.claim(flight, owner)
             return self._count(RESTING)
         if peer.asked >= self.share:
             return self._count(FULL)
@@ -416,8 +370,10 @@ class Peers(Handler, ResponseReceiver):
         self._count(why)
         self._end(ask)
         flight = ask.flight
+        if why == GONE:
+            self.claimed.claims.forget(flight.key, ask.peer.slot)
         if why != NOT_STORED and ask.number < _MAX_HOMES:
-            owner = self._claim(flight, ask.peer.slot)
+            owner = self.claimed.claim(flight, ask.peer.slot)
             if self._turn_to(flight, owner, ask.idle, ask.number + 1):
                 return
         flight.go_by_itself(is_not_stored=why == NOT_STORED)
@@ -457,7 +413,9 @@ class Peers(Handler, ResponseReceiver):
         return
 
     def close(self) -> None:
-        """Keep no idle connection."""
+        """Keep no idle connection and no claim; ask nobody any more."""
+        self.idle.clear()
+        self.claimed.close()
         for peer in self.homes:
             if peer is not None:
                 peer.endpoint.close()

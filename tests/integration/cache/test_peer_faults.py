@@ -156,3 +156,29 @@ def test_a_home_that_falls_silent_behind_a_sign_is_done_without(gate, story, hom
 
     home.script = script
     assert asked_until(gate, path, home)[1] == b"origin"
+    time.sleep(REST_SECONDS)
+
+
+def test_a_home_that_says_it_has_nothing_is_not_asked_for_that_again(gate, story, home):
+    path = held_by(gate, story, 0, "/gone", b"origin", LIVES)
+    # What is neither stored nor remembered as such leaves the table of hints as it is.
+    story.tell(path, b"for once", status=500)
+
+    def script(wire, head):
+        wire.send(b"HTTP/1.1 503 Service Unavailable\r\nHeadgate-Peer: alone 10\r\nContent-Length: 0\r\n\r\n")
+        return True
+
+    home.script = script
+    assert asked_until(gate, path, home)[1] == b"for once"
+    asked = len(story.asked(path))
+    wait_for("worker 1 to ask the origin again", lambda: one_more(gate, story, path) >= asked + 3)
+    assert sum(one.target == path for one in home.heads) == 1
+
+
+def one_more(gate, story, path):
+    """Ask once more, by a new connection; return how often the origin was."""
+    with socket.create_connection(("127.0.0.1", gate.http_ports[0]), 10) as sock:
+        wire = Wire(sock)
+        wire.send(f"GET {path} HTTP/1.1\r\nHost: site\r\nConnection: close\r\n\r\n".encode())
+        wire.read_content(wire.read_head())
+    return len(story.asked(path))

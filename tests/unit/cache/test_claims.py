@@ -1,11 +1,20 @@
 """Claims that processes share: never two for one key, none of a process that is dead."""
 
+import errno
 import os
 import signal
 
 import pytest
 
 from headgate.cache.claims import FILES, MINE, NOBODY, PLACES, Claims
+
+
+@pytest.fixture
+def claims():
+    made = Claims()
+    yield made
+    made.close()
+
 
 KEYS = [b"http://site/%d" % number for number in range(3000)]
 
@@ -39,8 +48,7 @@ def fetch(claims, key):
     return True
 
 
-def test_each_key_is_fetched_by_one_of_four_whatever_they_do_at_the_same_moment():
-    claims = Claims()
+def test_each_key_is_fetched_by_one_of_four_whatever_they_do_at_the_same_moment(claims):
     workers = [forked(claims, slot, fetched) for slot in range(4)]
     counts = []
     for pid, line in workers:
@@ -53,8 +61,7 @@ def test_each_key_is_fetched_by_one_of_four_whatever_they_do_at_the_same_moment(
     assert {claims.holder(key) for key in KEYS} <= {0, 1, 2, 3}
 
 
-def test_a_worker_that_dies_has_no_claim_and_its_successor_nothing_in_memory():
-    claims = Claims()
+def test_a_worker_that_dies_has_no_claim_and_its_successor_nothing_in_memory(claims):
     ready, go = os.pipe()
 
     def work(claims):
@@ -81,8 +88,7 @@ def test_a_worker_that_dies_has_no_claim_and_its_successor_nothing_in_memory():
     assert claims.holder(b"held") == NOBODY
 
 
-def test_what_is_in_memory_is_told_until_it_is_gone():
-    claims = Claims()
+def test_what_is_in_memory_is_told_until_it_is_gone(claims):
     claims.belong(3)
     assert claims.holder(b"k") == NOBODY
     claims.hold(b"k")
@@ -96,8 +102,7 @@ def test_what_is_in_memory_is_told_until_it_is_gone():
 
 
 @pytest.mark.parametrize("slot", [0, 254, 255, 300])
-def test_slots_beyond_an_octet_claim_and_hold_nothing(slot):
-    claims = Claims()
+def test_slots_beyond_an_octet_claim_and_hold_nothing(claims, slot):
     pid, line = forked(
         claims, slot, lambda claims: b"%d" % claims.take(b"k") if not claims.hold(b"h") else b""
     )
@@ -108,8 +113,7 @@ def test_slots_beyond_an_octet_claim_and_hold_nothing(slot):
     assert claims.holder(b"h") == (slot if slot < 255 else NOBODY)
 
 
-def test_of_more_than_there_is_room_for_the_last_ones_are_known():
-    claims = Claims()
+def test_of_more_than_there_is_room_for_the_last_ones_are_known(claims):
     claims.belong(1)
     count = PLACES // 4
     keys = [b"%d" % number for number in range(count)]
@@ -121,3 +125,54 @@ def test_of_more_than_there_is_room_for_the_last_ones_are_known():
         key = b"%d" % number
         claims.hold(key)
         assert claims.holder(key) == 1
+
+
+def test_what_another_worker_has_no_more_is_forgotten_and_no_other_workers(claims):
+    claims.belong(3)
+    claims.hold(b"k")
+    claims.belong(1)
+    claims.forget(b"k", 2)
+    assert claims.holder(b"k") == 3
+    claims.forget(b"k", 300)
+    assert claims.holder(b"k") == 3
+    claims.forget(b"k", 3)
+    assert claims.holder(b"k") == NOBODY
+
+
+def test_closed_it_keeps_no_file_and_claims_nothing():
+    before = set(os.listdir("/proc/self/fd"))
+    claims = Claims()
+    claims.belong(0)
+    assert claims.take(b"k") == MINE
+    pid, line = forked(claims, 1, lambda claims: b"%d" % claims.take(b"other"))
+    with line:
+        assert line.read() == b"%d" % MINE
+    os.waitpid(pid, 0)
+    claims.close()
+    claims.close()
+    assert set(os.listdir("/proc/self/fd")) == before
+
+
+def refused(claims):
+    """Have the kernel refuse each lock: what is behind the claims' descriptors is no file that has any."""
+    for descriptor in claims._files:
+        nothing = os.open("/", os.O_PATH)
+        os.dup2(nothing, descriptor)
+        os.close(nothing)
+
+
+def test_a_lock_that_is_taken_is_no_failure_and_one_that_is_refused_is_nobodys_and_counted(claims):
+    claims.belong(0)
+    pid, line = forked(claims, 1, lambda claims: b"%d" % claims.take(b"k"))
+    with line:
+        line.read()
+    os.waitpid(pid, 0)
+    assert claims.take(b"k") == MINE
+    claims.give_back(b"k")
+    assert claims.failures == 0
+    refused(claims)
+    assert claims.take(b"k") == NOBODY
+    assert (claims.failures, claims.failure) == (2, errno.EBADF), "the lock, and the question whose it is"
+    claims.give_back(b"k")
+    assert claims.failures == 3
+    assert claims.owner(b"k") == NOBODY
