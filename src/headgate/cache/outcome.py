@@ -10,6 +10,8 @@ the name of the cache with parameters: `hit`, or `fwd` with one of eight words f
 
 from typing import Final
 
+from headgate.counters import CACHE_OUTCOMES
+
 # Where the answer came from.
 HIT: Final = 0  # a stored response that was fresh
 STALE: Final = 1  # a stored response that was not, and that may be used all the same (4.2.4)
@@ -21,17 +23,8 @@ BYPASS: Final = 6  # from the origin: the cache was not asked
 UNCACHEABLE: Final = 7  # from the origin: known not to be storable, so nobody waits for anybody
 REFUSED: Final = 8  # from nobody: 504, as only-if-cached or must-revalidate asks (5.2.1.7, 5.2.2.2)
 
-OUTCOMES: Final[tuple[str, ...]] = (
-    "HIT",
-    "STALE",
-    "REVALIDATED",
-    "EXPIRED",
-    "MISS",
-    "COLLAPSED",
-    "BYPASS",
-    "UNCACHEABLE",
-    "REFUSED",
-)
+# The words, in this order, stand where they are counted.
+OUTCOMES: Final[tuple[str, ...]] = CACHE_OUTCOMES
 
 # Why: of requests.
 NONE: Final = 0

@@ -5,7 +5,7 @@ from typing import Final
 from headgate.counters.limits import HELD
 from headgate.counters.table import TABLE, counter, gauge
 
-# The words of `cache/outcome`, in its order.
+# The words for where an answer came from, in the order of the numbers in `cache/outcome`.
 CACHE_OUTCOMES: Final[tuple[str, ...]] = (
     "HIT",
     "STALE",

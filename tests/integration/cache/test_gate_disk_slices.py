@@ -7,30 +7,20 @@ import signal
 import subprocess
 
 import pytest
-from tests.integration.cache.test_gate_disk import ask, files, restart
-from tests.integration.cache.test_gate_sendfile import Slow
+from tests.integration.cache.test_gate_disk import FRESH, ask, files, objects, restart
+from tests.integration.cache.test_gate_sendfile import SENT, Slow
+from tests.integration.cache.test_gate_sendfile import TEXT as LARGE
 from tests.integration.gate import Gate, wait_for
 
 from headgate.testing.pki import Authority
 
 SLICE = 256 << 10
 SIZE = 5 * SLICE + 777
-TEXT = """
-[cache]
-enabled = true
-memory = "4MiB"
-max_object = "64KiB"
-disk = "256MiB"
-[[route]]
-upstream = "origin"
+TEXT = f"""{LARGE}
 [route.cache]
 slice = "256KiB"
 slice_prefetch = 1
-[upstream.origin]
-endpoints = ["{url}"]
 """
-LIVES = "Cache-Control: max-age=3600"
-SENT = "headgate_cache_sendfile_bytes_total"
 
 
 @pytest.fixture(scope="module")
@@ -42,7 +32,7 @@ def gate(story, tmp_path_factory):
 def film(story, path, tag="one", *more):
     """Have six slices of content, as no other has, at the origin, the last one small; return it."""
     body = random.Random(f"{path}{tag}").randbytes(SIZE)
-    answer = story.tell(path, body, LIVES, f'ETag: "{tag}"', *more)
+    answer = story.tell(path, body, FRESH, f'ETag: "{tag}"', *more)
     answer.ranges = True
     return body
 
@@ -52,10 +42,6 @@ def stored(gate, story, path, *more):
     body = film(story, path, "one", *more)
     assert ask(gate, path)[1] == body
     return body
-
-
-def objects(gate):
-    return gate.metrics().get("headgate_cache_disk_objects", 0.0)
 
 
 def asked(gate, story, path, body):

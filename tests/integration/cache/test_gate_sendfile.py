@@ -15,16 +15,17 @@ from tests.integration.gate import Gate, wait_for
 
 from headgate.testing.pki import Authority
 
+# The route stands last, for those who add to it.
 TEXT = """
 [cache]
 enabled = true
 memory = "4MiB"
 max_object = "64KiB"
 disk = "256MiB"
-[[route]]
-upstream = "origin"
 [upstream.origin]
 endpoints = ["{url}"]
+[[route]]
+upstream = "origin"
 """
 MIB = 1 << 20
 BLOCK = 256 << 10
