@@ -16,6 +16,8 @@ from rich.table import Table
 from bench.lab import Sample
 
 COLOURS: Final = ("#1f6feb", "#9aa4af", "#c9a227", "#6e7781", "#b8860b", "#57606a")
+# Of what is known about a run, what its table is not to be read without.
+CAPTION: Final = {"network": "network", "congestion": "congestion control"}
 
 
 @dataclass(frozen=True)
@@ -91,9 +93,10 @@ def goal_text(line: Line) -> str:
     return f"≤ {line.goal:g} ×" if line.goal_is_ratio else f"≤ {line.goal:g} {line.unit}"
 
 
-def table(lines: list[Line]) -> Table:
-    """Return the table for the terminal."""
-    shown = Table(title="CPU of the proxy per unit of work, medians (lower is better)")
+def table(lines: list[Line], environment: dict[str, str]) -> Table:
+    """Return the table for the terminal; its caption says what two machines may differ in."""
+    caption = ", ".join(f"{word}: {environment[key]}" for key, word in CAPTION.items() if key in environment)
+    shown = Table(title="CPU of the proxy per unit of work, medians (lower is better)", caption=caption)
     for heading in ("row", "proxy"):
         shown.add_column(heading)
     for heading in ("value", "ratio", "spread", "per s", "p50 ms", "p99 ms", "goal", ""):

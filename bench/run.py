@@ -1,7 +1,8 @@
 """The command: `python -m bench` measures Headgate beside its rivals and prints ratios.
 
 Proxies run on one core, load generator and origin on another. Rounds alternate between the proxies, so that a
-neighbour's bad second hits all alike; each figure is a median, each claim a ratio within the run.
+neighbour's bad second hits all alike; each figure is a median, each claim a ratio within the run. All of it runs in a
+network namespace of its own, with the kernel's own congestion control (`bench/network`).
 """
 
 import argparse
@@ -18,7 +19,7 @@ from typing import Final
 from rich.console import Console
 from rich.progress import Progress, TaskID
 
-from bench import report
+from bench import network, report
 from bench.cache_rivals import TrafficServer, Varnish
 from bench.h3_rivals import Aioquic, Caddy
 from bench.lab import Lab, Lane, Sample
@@ -43,11 +44,30 @@ def arguments(argv: list[str]) -> argparse.Namespace:
         default="",
         help="comma-separated proxies: headgate,haproxy,nginx,…-new,caddy,aioquic,trafficserver,varnish",
     )
+    parser.add_argument(
+        "--congestion", default="", help=f"TCP's congestion control (default {network.CONGESTION})"
+    )
+    parser.add_argument(
+        "--network", choices=("own", "host"), default="own", help="a namespace of its own, or the machine's"
+    )
     parser.add_argument("--headgate-cmd", default="", help=Headgate.__doc__)
     parser.add_argument("--json", action="store_true", help="print JSON instead of the table")
     parser.add_argument("--name", default="", help="name of those files (default: bench, or quick)")
     parser.add_argument("--out", type=Path, default=RESULTS, help="where the JSON and SVG files go")
-    return parser.parse_args(argv)
+    options = parser.parse_args(argv)
+    if options.congestion and options.network == "host":
+        parser.error("--congestion is for a network of its own; the machine's is not changed")
+    return options
+
+
+def joined(options: argparse.Namespace, console: Console) -> network.Network:
+    """Go to the network that was asked for, before anything is started."""
+    if options.network == "host":
+        return network.host()
+    try:
+        return network.enter(console.print, options.congestion)
+    except network.NetworkError as error:
+        raise SystemExit(f"bench: {error}") from error
 
 
 def rivals() -> Path | None:
@@ -142,9 +162,10 @@ def version(program: str, *flags: str) -> str:
     return (done.stdout or done.stderr).strip().partition("\n")[0]
 
 
-def environment(lab: Lab, rounds: int) -> dict[str, str]:
+def environment(lab: Lab, rounds: int, where: network.Network) -> dict[str, str]:
     """Describe the machine and the run, for whoever reads the results later."""
     return {
+        **where.described,
         "date": time.strftime("%Y-%m-%d %H:%M"),
         "python": platform.python_version(),
         "kernel": platform.release(),
@@ -183,6 +204,7 @@ def main(argv: list[str]) -> int:
     if missing:
         console.print(f"[red]bench: missing: {', '.join(missing)}[/]")
         return 2
+    where = joined(options, console)
     rows, proxies = chosen_rows(options), contenders(options, console)
     rounds = options.rounds or (3 if options.quick else 5)
     for row in rows:
@@ -193,14 +215,14 @@ def main(argv: list[str]) -> int:
     try:
         if lab.shared_core:
             console.print("[yellow]one core only: proxy and load share it; look at ratios alone[/]")
-        about = environment(lab, rounds)
+        about = environment(lab, rounds, where)
         lines = measure_all(rows, proxies, lab, rounds, console)
     finally:
         lab.close()
     if options.json:
         sys.stdout.write(report.as_json(lines, about))
     else:
-        console.print(report.table(lines))
+        console.print(report.table(lines, about))
     for line in lines:
         for label, reason in line.skipped.items():
             console.print(f"{line.name}: {label} failed: {reason}", style="red", markup=False)

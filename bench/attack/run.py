@@ -7,6 +7,8 @@ than 16 MiB since before the first attack (over HTTP/2: 8 MiB since before this 
 above three times its quiet value and above 20 ms, where a connection was not closed by the code that is right, where
 the counter of an attack did not move or its connections did not come about, and where the worker died.
 
+All of it runs in a network namespace of its own (`bench/network`).
+
 Where others use the machine, too: `nice -n -19 python -m bench.attack …`, which leaves the attacker at 0.
 
 Figures of others go to bench/results/attack-rivals.json, which git ignores.
@@ -22,6 +24,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Final
 
+from bench import network
 from bench.attack.aim import Attack
 from bench.attack.attacks import ATTACKS
 from bench.attack.gate import Headgate, Server, memory, running
@@ -260,6 +263,8 @@ def main(arguments: list[str]) -> int:
         parser.error(f"no attack of {given.version} is called {', '.join(unknown)}")
     if given.version == "h2" and given.target != "headgate":
         parser.error("the attacks over HTTP/2 go to headgate alone")
+    where = network.enter(print)
+    print(f"network: {where.name}, congestion control: {where.congestion}")
     rows = run(given.target, names, given.seconds, given.version)
     path = given.json
     if path is None and given.target != "headgate":

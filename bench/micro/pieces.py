@@ -19,6 +19,7 @@ from pathlib import Path
 
 from OpenSSL import SSL
 
+from bench import network
 from headgate.cache import entry as module
 from headgate.cache.entry import Body, MemoryBody
 from headgate.cache.store.bodies import CheckedBody, OpenFiles
@@ -101,7 +102,8 @@ def cpu(work: Callable[[], None]) -> float:
 
 
 def main() -> None:
-    print(module.__file__)
+    where = network.enter(print)
+    print(f"{module.__file__}; network: {where.name}, congestion control: {where.congestion}")
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         leaf = Authority.root("Root").leaf("localhost")

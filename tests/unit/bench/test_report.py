@@ -58,10 +58,13 @@ def test_a_row_compared_with_itself_judges_only_what_is_compared():
 def test_the_table_shows_every_figure_and_failure():
     console = Console(width=150, record=True, quiet=False, file=open("/dev/null", "w"))  # noqa: SIM115
     with console.file:
-        console.print(table([line(skipped={"nginx-new": "StartError: [alert] no [/such] root"})]))
+        lines = [line(skipped={"nginx-new": "StartError: [alert] no [/such] root"})]
+        console.print(table(lines, {"date": "today", "network": "the machine's own"}))
     shown = console.export_text()
     for text in ("h1 <keep-alive>", "13.00 µs", "1.30", "≤ 1.25 ×", "missed", "nginx-new", "failed"):
         assert text in shown
+    assert "network: the machine's own" in shown
+    assert "today" not in shown
 
 
 def test_json_comes_back_as_it_was():
