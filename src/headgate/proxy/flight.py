@@ -379,8 +379,6 @@ class Flight(Downstream, ReaderOwner, Awaited):
         self.fill = fill
         self.state = FILLING
         self._expected = expected
-        if self.reason == KNOWN_UNCACHEABLE:
-            self.cache.list_again(self)
         own = self.exchange
         own.status = client.status
         own.responded = True

@@ -9,8 +9,9 @@ route's handler answers is the client's own, and a Lead stands between the two, 
     OVER
 
 Whatever is more than that is a flight's work (`proxy/flight`), which has an exchange of its own and a pace for each
-client, and the Lead becomes one (`_become_flight`): when its client leaves and others wait, when others have waited
-for the head that is there now, and when the end of what is to be stored does not come with its head.
+client, and the Lead becomes one (`_become_flight`): when its client leaves, when others have waited for the head that
+is there now or come while content does, and when content is to be stored that is large, comes in many pieces, or
+faster than its client takes it.
 """
 
 from __future__ import annotations
@@ -19,11 +20,11 @@ import time
 from typing import TYPE_CHECKING, Final, final
 
 from headgate.cache.entry import MemoryBody, StoredResponse
-from headgate.cache.outcome import NO_ROOM, NONE, NOT_STORED, STORED, cache_status
+from headgate.cache.outcome import KNOWN_UNCACHEABLE, NO_ROOM, NONE, NOT_STORED, STORED, cache_status
 from headgate.cache.reuse import ttl
 from headgate.cache.store.messages import SMALL_CONTENT
 from headgate.connection.exchange import Downstream, Exchange, Handler
-from headgate.counters import CACHE_FETCHED, CACHE_FILLS, CACHE_PASSED, CACHE_SERVED
+from headgate.counters import CACHE_FETCHED, CACHE_FILLS, CACHE_HELD, CACHE_PASSED, CACHE_SERVED
 from headgate.engine.events import Response
 from headgate.http.date import add_date
 from headgate.http.fields import AUTHORIZATION, DATE, Fields
@@ -34,7 +35,7 @@ from headgate.proxy.on_behalf import context_of, tell
 if TYPE_CHECKING:
     from headgate.proxy.cached import CacheHandler
 
-# Pieces that come in one turn; an origin that sends more of them in one read makes them small.
+# Pieces that content may come in; an origin that sends more of them makes them small.
 _MAX_PIECES: Final = 16
 
 
@@ -66,6 +67,7 @@ class Lead(Handler, Downstream, Awaited):
         self.waiting: dict[Exchange, None] | None = None
         self.body: MemoryBody | None = None
         self._expected: int = 0
+        self._held: int = 0  # of CACHE_HELD: what has come in earlier turns
         self.flight: Flight | None = None  # what has become of it
 
     def __repr__(self) -> str:
@@ -92,7 +94,7 @@ class Lead(Handler, Downstream, Awaited):
         client.attempt = self
 
     def join(self, client: Exchange) -> bool:
-        return False  # it lasts for one turn
+        return self.state == FILLING and self._become_filling().join(client)
 
     def left(self, client: Exchange) -> None:
         if self.waiting is not None:
@@ -171,6 +173,8 @@ class Lead(Handler, Downstream, Awaited):
         stored.length = response.body
         self.stored = stored
         self.body = MemoryBody()
+        if self.reason == KNOWN_UNCACHEABLE:
+            cache.list_again(self)
         cache.values[CACHE_FILLS] += 1
         handler.note(client, outcome, self.reason)
         if handler.shows:
@@ -231,9 +235,8 @@ class Lead(Handler, Downstream, Awaited):
         handler = self.handler
         handler.cache.forget(self)
         stored = self.stored
-        body = self.body
+        body = self._take_body()
         self.stored = None
-        self.body = None
         if stored is not None and body is not None:
             stored.body = body
             stored.length = body.size
@@ -253,9 +256,28 @@ class Lead(Handler, Downstream, Awaited):
         if self._expected == 0:
             self.finish(None)  # answers of ours without content have no other end
             return True
-        if state == FILLING:
-            return self._become_filling().flush()
-        return self.side.flush()
+        takes_more = self.side.flush()
+        flight = self.flight  # in there its client may have left
+        if flight is None and state == FILLING and not (takes_more and self._may_hold()):
+            flight = self._become_filling()
+        return flight.flush() if flight is not None else takes_more
+
+    def _may_hold(self) -> bool:
+        """More comes in a later turn: tell whether there is room for what has come until then."""
+        cache = self.handler.cache
+        size = self.body.size if self.body is not None else 0
+        cache.values[CACHE_HELD] += size - self._held
+        self._held = size
+        return cache.has_room(0)
+
+    def _take_body(self) -> MemoryBody | None:
+        """Return what has come of the content, which is counted here no longer."""
+        body = self.body
+        self.body = None
+        if self._held:
+            self.handler.cache.values[CACHE_HELD] -= self._held
+            self._held = 0
+        return body
 
     def abort(self, reason: str) -> None:
         flight = self.flight
@@ -331,15 +353,14 @@ class Lead(Handler, Downstream, Awaited):
         flight.respond(response)
 
     def _become_filling(self) -> Flight:
-        """More of the content comes later: from here on the client reads at its own pace."""
+        """Others want it too, or it is too much for this: from here on each client reads at its own pace."""
         flight = self._become_flight()
         client = self.exchange
         self._hand_over(flight.exchange)
         client.handler = self.handler
         client.accepting = True
         fill = self.handler.new_fill()
-        body = self.body
-        self.body = None
+        body = self._take_body()
         if body is not None:
             for piece in body.chunks:
                 fill.append(piece)

@@ -8,6 +8,7 @@ from tests.unit.proxy.data_path import DataPath
 
 from headgate.cache.memory import MemoryStore
 from headgate.cache.policy import Policy
+from headgate.cache.purges import EVERYTHING
 from headgate.connection.exchange import HeadHandler
 from headgate.counters import CACHE_FETCHED, CACHE_FILLS, CACHE_HELD, CACHE_PASSED, CACHE_SERVED
 from headgate.errors import TransportError
@@ -137,11 +138,47 @@ def test_where_answers_are_stored_again_who_comes_later_reads_along(path):
     assert len(path.dials.dialled) == 1
 
 
-def test_content_that_comes_later_is_a_flights(path):
+def test_content_that_comes_later_goes_to_its_client_as_it_comes(path):
+    client = path.ask()
+    path.answer(answer(b"", length=7))
+    assert path.said(client)[0] == b"HTTP/1.1 200 OK"
+    path.answer(b"con")
+    assert path.said(client)[2] == b"con"
+    assert isinstance(lead_of(path), Lead)
+    path.answer(b"tent")
+    assert path.said(client)[2] == b"content"
+    assert [path.values[one] for one in (CACHE_FILLS, CACHE_FETCHED, CACHE_SERVED)] == [1, 7, 7]
+    hit = path.said(path.ask())
+    assert hit[1].startswith(b"headgate; hit")
+    assert hit[2] == b"content"
+    assert path.seen.exchanges[0].cache == "MISS"
+
+
+def test_what_is_held_until_more_comes_is_counted(path):
+    path.ask()
+    path.answer(answer(b"con", length=9))
+    path.answer(b"ten")
+    assert path.values[CACHE_HELD] == 6
+    path.answer(b"ts!")
+    assert path.values[CACHE_HELD] == 0
+    assert path.store.variants == 1
+
+
+def test_what_would_be_more_than_may_be_held_is_not_kept(path):
+    path.cache.max_held = 6
+    client = path.ask()
+    path.answer(b"HTTP/1.1 200 OK\r\n%bTransfer-Encoding: chunked\r\n\r\n6\r\nconten\r\n" % LIVES)
+    assert isinstance(lead_of(path), Lead)
+    path.answer(b"1\r\nt\r\n")
+    path.answer(b"0\r\n\r\n")
+    assert client.transport.outgoing.endswith(b"conten\r\n1\r\nt\r\n0\r\n\r\n")
+    assert path.seen.exchanges[0].cache_stored == "no-room"
+    assert path.store.variants == 0
+
+
+def test_who_comes_while_content_does_reads_along(path):
     first = path.ask()
     path.answer(answer(b"con", length=7))
-    assert not isinstance(lead_of(path), Lead)
-    assert path.said(first)[2] == b"con"
     second = path.ask()
     assert path.said(second)[2] == b"con"
     path.answer(b"tent")
@@ -149,6 +186,45 @@ def test_content_that_comes_later_is_a_flights(path):
         assert path.said(client)[2] == b"content"
     assert path.store.variants == 1
     assert [one.cache for one in path.seen.exchanges] == ["MISS", "COLLAPSED"]
+
+
+def test_a_client_that_takes_nothing_holds_up_nobody_who_comes_later(path):
+    first = path.client()
+    first.transport.take = 0
+    path.send(first, GET)
+    path.answer(answer(b"con", length=7))
+    second = path.ask()
+    path.answer(b"tent")
+    assert path.said(second)[2] == b"content"
+    first.transport.take = 1 << 30
+    first.on_writable()
+    assert path.said(first)[2] == b"content"
+
+
+def test_a_client_whose_connection_breaks_as_it_is_written_to_leaves_the_rest_to_be_stored(path):
+    client = path.ask()
+    path.answer(answer(b"con", length=7))
+    client.transport.broken = TransportError("reset", 104, "")
+    path.answer(b"te")
+    path.answer(b"nt")
+    assert path.store.variants == 1
+    assert path.said(path.ask())[2] == b"content"
+
+
+@pytest.mark.parametrize("turns", [(b"content",), (b"con", b"tent")])
+def test_an_answer_that_a_purge_has_refused_leaves_no_word_that_none_is_stored(path, turns):
+    path.ask()
+    path.answer(answer(said=NO_STORE))
+    path.ask()
+    path.store.purge(EVERYTHING, b"")
+    path.answer(answer(turns[0], length=7))
+    for piece in turns[1:]:
+        path.answer(piece)
+    assert path.store.variants == 0
+    clients = [path.ask() for _ in range(2)]
+    assert len(path.dials.dialled) == 1
+    path.answer(answer())
+    assert [path.said(client)[2] for client in clients] == [b"content"] * 2
 
 
 def test_others_wait_and_read_along(path):
