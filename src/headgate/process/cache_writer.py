@@ -42,7 +42,7 @@ def cache_writer_main(start: CacheWriterStart) -> int:
     counters = Counters(start.page)
     counters.values[WORKER_GENERATION] = start.generation
     counters.values[STARTED_AT] = int(clock.wall())
-    writer = Writer(start.root, start.budget, start.listener, warn)
+    writer = Writer(start.root, start.budget, start.door.listener, warn)
     channel = Channel(start.control, MAX_FROM_SUPERVISOR)
     start.control.setblocking(False)
     channel.send(encode_frame(Kind.READY, {"snapshot": 0}))
@@ -51,6 +51,8 @@ def cache_writer_main(start: CacheWriterStart) -> int:
     while not _is_told_to_end(channel, writer.turn()):
         if clock.now() >= publish_at:
             publish_at = clock.now() + _PUBLISH
+            if start.door.look(clock.now(), events.event):
+                writer.listen(start.door.listener)
             _publish(writer, counters)
             events.sweep()
     writer.close()

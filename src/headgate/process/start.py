@@ -11,6 +11,7 @@ from typing import Literal, TypeAlias
 
 from headgate.cache.claims import Claims
 from headgate.counters import CounterPage
+from headgate.process.cache_socket import WriterSocket
 from headgate.process.quic_sample import SamplePage
 from headgate.server.hand_over import MailRoom
 
@@ -89,12 +90,12 @@ class AppStart:
 @dataclass(slots=True)
 class CacheWriterStart:
     """The start of the process that writes the cache on disk: `budget` octets under `root`, told by the workers that
-    come to `listener`."""
+    come to `door`."""
 
     generation: int
     control: socket.socket
     page: CounterPage
-    listener: socket.socket
+    door: WriterSocket
     root: str
     budget: int
 

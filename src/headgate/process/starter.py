@@ -11,7 +11,7 @@ from typing import final
 from headgate.cache.claims import Claims
 from headgate.process import slots
 from headgate.process.app_plan import AppPlan
-from headgate.process.cache_socket import FOLDER, bind_writer
+from headgate.process.cache_socket import FOLDER, WriterSocket
 from headgate.process.channel import Kind, encode_frame, socket_pair
 from headgate.process.child import Child
 from headgate.process.children import Children
@@ -50,7 +50,7 @@ class Starter:
         self._pid = pid
         self._release = release
         self._now = parts.clock.now
-        self._writer_socket: socket.socket | None = None
+        self._writer_socket: WriterSocket | None = None
         self._spawner: Spawner | None = None
 
     def __repr__(self) -> str:
@@ -61,7 +61,7 @@ class Starter:
     def prepare(self) -> None:
         """Fork the spawner; to be called before anything secret is read. Raises `OSError`."""
         if self._children.writers:
-            self._writer_socket = bind_writer(self._settings.runtime_dir, self._settings.account)
+            self._writer_socket = WriterSocket(self._settings.runtime_dir, self._settings.account)
         self._spawner = Spawner(self._spawned_life, self._forget)
 
     def close(self) -> None:
@@ -186,12 +186,12 @@ class Starter:
         )
 
     def _write_cache(self, control: socket.socket, generation: int) -> int:
-        settings, listener = self._settings, self._writer_socket
+        settings, door = self._settings, self._writer_socket
         assert self._parts.cache_writer_main is not None
-        assert listener is not None
+        assert door is not None
         page, root = self._children.writers[0].page, str(settings.state_dir / FOLDER)
         return self._parts.cache_writer_main(
-            CacheWriterStart(generation, control, page, listener, root, settings.cache_disk)
+            CacheWriterStart(generation, control, page, door, root, settings.cache_disk)
         )
 
     def _close_writer_socket(self) -> None:

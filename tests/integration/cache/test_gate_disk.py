@@ -416,3 +416,36 @@ def test_a_disk_that_goes_away_costs_a_warning(gate, story):
     assert {event["child"] for event in gate.events("child-exited")} == set()
     wait_for("the access log", lambda: len(gate.access_lines()) == 4)
     assert {line["cache_stored"] for line in gate.access_lines()} == {"no-room"}
+
+
+def test_a_writer_whose_socket_was_removed_is_reached_again(gate, story):
+    """By what cleans up old files: workers that start later have to find it, and a writer that dies another one."""
+    for kills in ("worker 0", "cache writer", "worker 0"):
+        os.unlink(gate.runtime / "cache.sock")
+        bound = len(gate.events("cache-writer-bound"))
+        wait_for("the socket", lambda bound=bound: len(gate.events("cache-writer-bound")) > bound)
+        served = len(gate.child_pids(kills))
+        os.kill(gate.child_pids(kills)[-1], signal.SIGKILL)
+        wait_for("its successor", lambda kills=kills, served=served: len(gate.child_pids(kills)) > served)
+        wait_for("a worker", lambda: answers(gate, story))
+        wait_for("the writer", lambda: is_stored(gate, story))
+
+
+def answers(gate, story):
+    story.tell("/there", b"there", "Cache-Control: no-store")
+    try:
+        return ask(gate, "/there")[0] == 200
+    except OSError:
+        return False
+
+
+def is_stored(gate, story):
+    """Have something new stored; tell whether it gets to the disk."""
+    before = objects(gate)
+    path = f"/new/{time.monotonic_ns()}"
+    story.tell(path, b"new", FRESH)
+    ask(gate, path)
+    end = time.monotonic() + 3.0
+    while objects(gate) == before and time.monotonic() < end:
+        time.sleep(0.1)
+    return objects(gate) > before

@@ -94,6 +94,17 @@ class Writer:
         listener.setblocking(False)
         self._selector.register(listener, selectors.EVENT_READ)
 
+    def listen(self, listener: socket.socket) -> None:
+        """Serve another listener from now on; who has come to the one before is let in first, and it is closed."""
+        before = self._listener
+        while self._accept():
+            pass
+        self._selector.unregister(before)
+        before.close()
+        listener.setblocking(False)
+        self._selector.register(listener, selectors.EVENT_READ)
+        self._listener = listener
+
     # -- the loop
 
     def run(self, stop: int) -> None:
@@ -230,15 +241,17 @@ class Writer:
 
     # -- packets
 
-    def _accept(self) -> None:
+    def _accept(self) -> bool:
+        """Let one worker in; tell whether there was one."""
         try:
             worker, _ = self._listener.accept()
         except OSError:
-            return
+            return False
         worker.setblocking(False)
         credentials = worker.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12)
         self._workers[worker] = struct.unpack("3i", credentials)[0]
         self._selector.register(worker, selectors.EVENT_READ)
+        return True
 
     def _leave(self, worker: socket.socket) -> None:
         """A worker is gone: what it left unfinished goes too, and the place of its reader."""

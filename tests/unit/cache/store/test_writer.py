@@ -326,3 +326,21 @@ def test_it_runs_until_it_is_told(rigs):
         theirs.close()
         rig.writer.run(ours.fileno())
     assert rig.writer.index is None
+
+
+def test_another_listener_takes_over_and_nobody_who_has_come_is_turned_away(rig, disk):
+    rig.send(messages.put(encode(response(key_of(1)), b"content")))
+    late = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    late.settimeout(2.0)
+    late.connect(str(disk / "writer.sock"))
+    late.send(messages.put(encode(response(key_of(2)), b"content")))
+    os.unlink(disk / "writer.sock")
+    rig.listener = listening(disk / "writer.sock")
+    rig.writer.listen(rig.listener)
+    again = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    again.connect(str(disk / "writer.sock"))
+    again.send(messages.put(encode(response(key_of(3)), b"content")))
+    rig.step(5)
+    assert rig.sync()[1] == 3
+    late.close()
+    again.close()
