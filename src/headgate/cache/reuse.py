@@ -73,6 +73,11 @@ class Decision:
         return f"<Decision {ACTIONS[self.action]} {o.OUTCOMES[self.outcome]} {o.REASONS[self.reason]}>"
 
 
+# What is most often to be done, made once; a Decision is never changed.
+_FETCH_UNKNOWN: Final = Decision(FETCH, o.MISS, o.NOT_STORED)
+_FETCH_UNCACHEABLE: Final = Decision(FETCH_ALONE, o.UNCACHEABLE, o.KNOWN_UNCACHEABLE)
+
+
 def decide(request: Request, entry: KeyEntry | None, policy: Policy, now: float) -> Decision:
     """Return what to do with a request whose key has `entry`, None for nothing; `now` is wall time."""
     reason = _not_for_the_cache(request, policy)
@@ -157,10 +162,10 @@ def _miss(entry: KeyEntry | None, fields: Fields, said: Directives, now: float) 
     if said.flags & d.NO_STORE:
         return Decision(PASS, o.BYPASS, o.CLIENT_NO_STORE)
     if entry is not None and now < entry.uncacheable_until:
-        return Decision(FETCH_ALONE, o.UNCACHEABLE, o.KNOWN_UNCACHEABLE)
+        return _FETCH_UNCACHEABLE
     if fields.flags & AUTHORIZATION:
         return Decision(FETCH_ALONE, o.MISS, reason)
-    return Decision(FETCH, o.MISS, reason)
+    return _FETCH_UNKNOWN if reason == o.NOT_STORED else Decision(FETCH, o.MISS, reason)
 
 
 def _use(

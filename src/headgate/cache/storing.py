@@ -57,12 +57,13 @@ def response_directives(fields: Fields, policy: Policy) -> Directives:
             said = d.parse_targeted(fields.get_all(name))
             if said is not None:
                 return said
-    return d.parse_cache_control(fields.get_all(b"cache-control")) if b"cache-control" in names else d.NOTHING
+    return d.parse_cache_control(fields.get_all(b"cache-control")) if fields.flags & CACHING else d.NOTHING
 
 
 @final
 class Verdict:
-    """Whether a response may be stored (`why` is STORED) or why not, and what was read of it to know that."""
+    """Whether a response may be stored (`why` is STORED) or why not, and what was read of it to know that; never
+    changed once it is said."""
 
     __slots__ = ("basis", "said", "seconds", "vary", "why")
 
@@ -72,6 +73,15 @@ class Verdict:
         self.seconds: float = 0.0  # its lifetime, and what that is based on
         self.basis: int = freshness.NOTHING
         self.vary: list[tuple[bytes, bytes]] | None = None
+
+
+# One for each reason: of what is not stored nothing else is asked.
+_REFUSED: Final[list[Verdict]] = [Verdict(why, d.NOTHING) for why in range(len(o.REASONS))]
+
+
+def refused(why: int) -> Verdict:
+    """Return what is said of a response that is not stored."""
+    return _REFUSED[why]
 
 
 def may_store(
@@ -91,26 +101,27 @@ def judge(
     """The same as `may_store`, with what `build` needs."""
     fields = response.fields
     said = response_directives(fields, policy)
-    verdict = Verdict(_forbidden(request, response, said, policy), said)
-    if verdict.why != o.NONE:
-        return verdict
-    verdict.why = o.RANGE
-    if response.status == 206 and not (takes_parts and is_storable(request, response)):
-        return verdict
-    verdict.seconds, verdict.basis = freshness.lifetime_of(response.status, fields, said, policy, now)
-    verdict.why = o.STATUS
-    if response.status in _OF_THE_REQUEST and _may_be_to_blame(
-        request, response.status, verdict.basis, policy
-    ):
-        return verdict
-    verdict.why = _useless(request, fields, said, verdict.seconds, verdict.basis, policy)
-    if verdict.why != o.NONE:
-        return verdict
-    verdict.why = o.TOO_LARGE
+    why = _forbidden(request, response, said, policy)
+    if why != o.NONE:
+        return refused(why)
+    status = response.status
+    if status == 206 and not (takes_parts and is_storable(request, response)):
+        return refused(o.RANGE)
+    seconds, basis = freshness.lifetime_of(status, fields, said, policy, now)
+    if status in _OF_THE_REQUEST and _may_be_to_blame(request, status, basis, policy):
+        return refused(o.STATUS)
+    why = _useless(request, fields, said, seconds, basis, policy)
+    if why != o.NONE:
+        return refused(why)
     if response.body > policy.max_object:
-        return verdict
-    verdict.vary = _selecting(request, fields)
-    verdict.why = o.STORED if verdict.vary is not None else o.VARY_ANY
+        return refused(o.TOO_LARGE)
+    vary = _selecting(request, fields)
+    if vary is None:
+        return refused(o.VARY_ANY)
+    verdict = Verdict(o.STORED, said)
+    verdict.seconds = seconds
+    verdict.basis = basis
+    verdict.vary = vary
     return verdict
 
 

@@ -136,7 +136,14 @@ class Fields:
 
     def value(self, index: int) -> bytes:
         """Return the value of line `index` without surrounding white space."""
-        return self.lines[index][len(self.names[index]) + 1 :].strip(OWS)
+        line = self.lines[index]
+        start = len(self.names[index]) + 1
+        end = len(line)
+        while start < end and (line[start] == 0x20 or line[start] == 0x09):
+            start += 1
+        while start < end and (line[end - 1] == 0x20 or line[end - 1] == 0x09):
+            end -= 1
+        return line[start:end]
 
     def get(self, name: bytes) -> bytes | None:
         """Return the first value called `name` (lower case), or None."""
@@ -147,9 +154,7 @@ class Fields:
     def get_all(self, name: bytes) -> list[bytes]:
         """Return every value called `name`, in order."""
         names = self.names
-        if name not in names:
-            return []
-        return [self.value(i) for i in range(names.index(name), len(names)) if names[i] == name]
+        return [self.value(at) for at in range(len(names)) if names[at] == name]
 
     def add(self, name: bytes, value: bytes, wire_name: bytes = b"") -> None:
         """Append a line; `wire_name` keeps a spelling other than lower case. The caller vouches for the grammar."""

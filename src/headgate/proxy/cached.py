@@ -50,7 +50,7 @@ from headgate.cache.reuse import (
     ttl,
 )
 from headgate.cache.store.bodies import CheckedBody
-from headgate.cache.storing import Verdict, build, judge, may_store
+from headgate.cache.storing import Verdict, build, judge, may_store, refused
 from headgate.cache.update import NOTHING, is_named_strongly, merge_304, merge_head, still_storable
 from headgate.cache.vary import choose, has_too_many, matches
 from headgate.connection.exchange import Exchange, Handler
@@ -106,6 +106,8 @@ class CacheHandler(Handler):
         self.inner = inner
         self.poller = poller
         self.shows = cache.shows
+        # Of one response's content.
+        self.most_in_memory = min(policy.max_in_memory, policy.max_object, cache.max_object)
         self.narrows = bool(policy.codings or policy.languages)
         if policy.key_fields or policy.key_cookies or policy.scope:
             cache.has_parts = True
@@ -134,7 +136,7 @@ class CacheHandler(Handler):
             variant = decision.variant
             if variant is not None:
                 if action == SERVE_AND_REVALIDATE:
-                    self._refresh(exchange, key, variant, decision.reason)
+                    self._refresh(exchange, key, variant, decision.reason, now)
                 self.serve(exchange, variant, decision.outcome, decision.reason, now)
                 return
         if action == PASS:
@@ -142,7 +144,7 @@ class CacheHandler(Handler):
         elif action == REFUSE:
             self.refuse(exchange, decision.reason)
         else:
-            self._fetch(exchange, key, decision)
+            self._fetch(exchange, key, decision, now)
 
     def handle_peer(self, exchange: Exchange, key: bytes) -> None:
         """Answer another worker with what is here or on its way. Else that one fetches it, where its client is."""
@@ -157,12 +159,12 @@ class CacheHandler(Handler):
                 decision = Decision(VALIDATE, EXPIRED, words.EXPIRY, variant)
                 action = VALIDATE
             else:
-                self._refresh(exchange, key, variant, decision.reason)
+                self._refresh(exchange, key, variant, decision.reason, now)
         peers = self.cache.peers
         if action in (SERVE, SERVE_AND_REVALIDATE) and variant is not None:
             self.serve(exchange, variant, decision.outcome, decision.reason, now)
         elif action in (VALIDATE, FETCH) and peers is not None and peers.claimed.has(key):
-            self._fetch(exchange, key, decision)
+            self._fetch(exchange, key, decision, now)
         else:
             self._decline(exchange, GONE)
 
@@ -202,7 +204,7 @@ class CacheHandler(Handler):
 
     # -- flights
 
-    def _fetch(self, exchange: Exchange, key: bytes, decision: Decision) -> None:
+    def _fetch(self, exchange: Exchange, key: bytes, decision: Decision, now: float) -> None:
         """Ask the origin, or wait for somebody who has asked already."""
         request = exchange.request
         is_common = self._is_common(request, decision)
@@ -218,7 +220,7 @@ class CacheHandler(Handler):
                     return
                 if flight.join(exchange):
                     return
-        self._fly(exchange, key, variant, decision.reason, is_shared)
+        self._fly(exchange, key, variant, decision.reason, now, is_shared)
 
     def _is_common(self, request: Request, decision: Decision) -> bool:
         """Tell whether the answer to somebody else's request may be the answer to this one."""
@@ -244,6 +246,7 @@ class CacheHandler(Handler):
         key: bytes,
         variant: StoredResponse | None,
         reason: int,
+        now: float,
         is_shared: bool,
         is_second: bool = False,
     ) -> None:
@@ -259,7 +262,7 @@ class CacheHandler(Handler):
             and (self.cache.peers is None or not is_shared)
             and _is_simple(client)
         ):
-            Lead(self, key, client, reason, is_shared, is_second).begin()
+            Lead(self, key, client, reason, now, is_shared, is_second).begin()
             return
         if variant is not None or not _is_common_form(request):
             asked = request
@@ -272,14 +275,16 @@ class CacheHandler(Handler):
                 drop_conditions(fields)
             request = Request(asked.method, asked.target, 11, fields)
             request.host = asked.host
-        flight = Flight(self, key, client, request, variant, reason, is_shared)
+        flight = Flight(self, key, client, request, variant, reason, now, is_shared)
         flight.is_second = is_second
         if is_shared:
             self.cache.flights[key] = flight
         flight.lead(client)
         flight.begin()
 
-    def _refresh(self, client: Exchange, key: bytes, variant: StoredResponse, reason: int) -> None:
+    def _refresh(
+        self, client: Exchange, key: bytes, variant: StoredResponse, reason: int, now: float
+    ) -> None:
         """Confirm a stored response while it is served; one flight at a time."""
         if key in self.cache.flights or client.request.fields.flags & OVERRIDE:
             return
@@ -289,7 +294,7 @@ class CacheHandler(Handler):
         add_validators(fields, variant)
         request = Request(b"GET", client.request.target, 11, fields)
         request.host = client.request.host
-        flight = Flight(self, key, client, request, variant, reason, True)
+        flight = Flight(self, key, client, request, variant, reason, now, True)
         if client.request.method != b"GET":
             flight.asked = Request(b"GET", request.target, 11, client.request.fields)
             flight.asked.host = request.host
@@ -303,7 +308,7 @@ class CacheHandler(Handler):
         if client.peer_key:
             self._decline(client)
             return
-        self._fly(client, self._key_of(client), variant, reason, False)
+        self._fly(client, self._key_of(client), variant, reason, time.time(), False)
 
     def go_second(self, client: Exchange, reason: int, variant: StoredResponse | None = None) -> None:
         """Make a request that those may wait for to whom the answer did not suit that they have waited for."""
@@ -312,7 +317,7 @@ class CacheHandler(Handler):
         if flight is not None and flight.is_second and flight.state == AWAITING:
             flight.wait(client)
         else:
-            self._fly(client, key, variant, reason, True, is_second=True)
+            self._fly(client, key, variant, reason, time.time(), True, is_second=True)
 
     def _key_of(self, client: Exchange) -> bytes:
         """Return the key of a request, b"" for none."""
@@ -351,28 +356,21 @@ class CacheHandler(Handler):
             return verdict
         cache = self.cache
         size = max(response.body, 0)
-        if size > self.most_in_memory():
+        if size > self.most_in_memory:
             disk = cache.disk
             if size > self.policy.max_object or disk is None:
-                verdict.why = words.TOO_LARGE
-                return verdict
+                return refused(words.TOO_LARGE)
             if not disk.takes(key):
-                verdict.why = words.NO_ROOM
-                return verdict
+                return refused(words.NO_ROOM)
             size = 0  # little of it is held
         if not cache.has_room(size):
             cache.limited(self.policy.name, LIMIT_ROOM)
-            verdict.why = words.NO_ROOM
+            return refused(words.NO_ROOM)
         return verdict
 
     def new_fill(self) -> Fill:
         """Return what takes content that is to be stored."""
-        return Fill(self.most_in_memory())
-
-    def most_in_memory(self) -> int:
-        """Return how much of one response's content may be kept in memory."""
-        policy = self.policy
-        return min(policy.max_in_memory, policy.max_object, self.cache.max_object)
+        return Fill(self.most_in_memory)
 
     def build(
         self,
@@ -587,7 +585,7 @@ class CacheHandler(Handler):
         elif decision.action == PASS:
             self._pass(client, decision.reason, self._key_of(client))
         else:
-            self._fetch(client, self._key_of(client), decision)
+            self._fetch(client, self._key_of(client), decision, now)
 
     def _find_another(self, client: Exchange, lost: StoredResponse, now: float) -> StoredResponse | None:
         """The file of what was to answer is gone: another worker may have put another in its place."""

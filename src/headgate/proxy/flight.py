@@ -89,6 +89,7 @@ class Flight(Downstream, ReaderOwner, Awaited):
         request: Request,
         variant: StoredResponse | None,
         reason: int,
+        started: float,
         is_shared: bool,
     ) -> None:
         self.handler = handler
@@ -109,7 +110,7 @@ class Flight(Downstream, ReaderOwner, Awaited):
         self.fill: Fill | None = None
         self.stored: StoredResponse | None = None  # what is being filled
         self.piece: Piece | None = None  # what it is of the whole, None: all
-        self.started: float = time.time()
+        self.started = started
         self.generation: int = self.cache.store.generation  # purges that are given from now on are for it too
         self._held = 0
         self._discarded = 0
@@ -315,7 +316,7 @@ class Flight(Downstream, ReaderOwner, Awaited):
             stored.flags |= SOFT_PURGED  # confirmed before its next use, however fresh it is
         self.stored = stored
         if self.home_outcome >= 0:
-            self._spool_from = handler.most_in_memory()  # what memory can have the home sees to
+            self._spool_from = handler.most_in_memory  # what memory can have the home sees to
         self.cache.values[CACHE_FILLS] += 1
         self.fill = handler.new_fill()
         self.state = FILLING

@@ -49,6 +49,7 @@ class Lead(Handler, Downstream, Awaited):
         key: bytes,
         client: Exchange,
         reason: int,
+        started: float,
         is_shared: bool,
         is_second: bool,
     ) -> None:
@@ -60,7 +61,7 @@ class Lead(Handler, Downstream, Awaited):
         self.is_second = is_second
         self.state: int = AWAITING
         self.stored: StoredResponse | None = None
-        self.started: float = time.time()
+        self.started = started
         self.generation: int = handler.cache.store.generation
         self.side = client.downstream  # where the client is
         self.context = client.context
@@ -208,7 +209,7 @@ class Lead(Handler, Downstream, Awaited):
     def _keeps(self, body: MemoryBody, data: bytes) -> bool:
         """Tell whether a piece can be kept here: more than that has rules of its own."""
         size = body.size + len(data)
-        return size <= SMALL_CONTENT and body.count < _MAX_PIECES and size <= self.handler.most_in_memory()
+        return size <= SMALL_CONTENT and body.count < _MAX_PIECES and size <= self.handler.most_in_memory
 
     def finish(self, trailers: Fields | None) -> None:
         flight = self.flight
@@ -314,9 +315,10 @@ class Lead(Handler, Downstream, Awaited):
         client = self.exchange
         client.downstream = self.side
         client.context = self.context
-        flight = Flight(handler, self.key, client, client.request, None, self.reason, self.is_shared)
+        flight = Flight(
+            handler, self.key, client, client.request, None, self.reason, self.started, self.is_shared
+        )
         flight.is_second = self.is_second
-        flight.started = self.started
         flight.generation = self.generation
         flight.is_led = True
         if cache.flights.get(self.key) is self:

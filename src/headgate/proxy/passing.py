@@ -59,7 +59,7 @@ class Passing(Handler, Downstream):
             add_date(response.fields, now)
         request = self.exchange.request
         storable, why = handler.may_store(request, response, now)
-        if storable and response.body > handler.most_in_memory():
+        if storable and response.body > handler.most_in_memory:
             storable, why = False, words.TOO_LARGE  # nothing of it goes to the disk before it is whole
         elif storable and not handler.cache.has_room(max(response.body, 0)):
             self._no_room()
