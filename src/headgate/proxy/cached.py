@@ -255,15 +255,12 @@ class CacheHandler(Handler):
             # The origin may answer another request than this one: what it says is nobody else's.
             self._pass(client, words.BYPASSED, b"")
             return
-        # Where workers ask one another, what others may wait for is told to them: by a flight.
-        if (
-            variant is None
-            and self.inner.hands_over
-            and (self.cache.peers is None or not is_shared)
-            and _is_simple(client)
-        ):
-            Lead(self, key, client, reason, now, is_shared, is_second).begin()
-            return
+        if variant is None and self.inner.hands_over and _is_simple(client):
+            peers = self.cache.peers
+            lead = Lead(self, key, client, reason, now, is_shared, is_second)
+            if not is_shared or peers is None or peers.leave(lead, self.number, request.fields):
+                lead.begin()
+                return
         if variant is not None or not _is_common_form(request):
             asked = request
             fields = asked.fields.copy()

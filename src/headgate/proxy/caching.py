@@ -213,6 +213,13 @@ class Cache:
         if self.peers is not None:
             self.peers.claimed.give_back(flight)
 
+    def pass_on(self, lead: Awaited, flight: Awaited) -> None:
+        """Who may wait for `lead` may wait for the flight that it becomes."""
+        if self.flights.get(lead.key) is lead:
+            self.flights[lead.key] = flight
+        if self.peers is not None:
+            self.peers.claimed.pass_on(lead, flight)
+
     def list_again(self, flight: Awaited) -> None:
         """An answer is stored although none to its key could be lately: whoever comes now may wait for it."""
         if flight.key not in self.flights:

@@ -35,7 +35,7 @@ class Claimed:
 
     def __init__(self, claims: Claims, poller: Poller, values: list[int], event: Event) -> None:
         self.claims = claims
-        self.flights: dict[bytes, Flight] = {}
+        self.flights: dict[bytes, Awaited] = {}
         self._poller = poller
         self._values = values
         self._event = event
@@ -57,7 +57,7 @@ class Claimed:
         owner = self.claims.owner(key)
         return self.claims.holder(key) if owner == NOBODY else owner
 
-    def claim(self, flight: Flight, past: int) -> int:
+    def claim(self, flight: Awaited, past: int) -> int:
         """Let a flight fetch its key for all (MINE), or return the slot of who does or has it, but for `past`, which
         has nothing; else NOBODY."""
         if flight.key in self.flights:
@@ -72,6 +72,11 @@ class Claimed:
         self._look()
         return owner
 
+    def pass_on(self, lead: Awaited, flight: Awaited) -> None:
+        """What `lead` has claimed is the flight's that it becomes."""
+        if self.flights.get(lead.key) is lead:
+            self.flights[lead.key] = flight
+
     def give_back(self, awaited: Awaited) -> None:
         """A flight is not to be waited for any more; what it stores others may ask for."""
         key = awaited.key
@@ -79,7 +84,10 @@ class Claimed:
         if flight is None or flight is not awaited:
             return
         del self.flights[key]
-        if flight.stored is not None or (flight.variant is not None and flight.state == DISCARDING):
+        is_confirmed = (
+            isinstance(flight, Flight) and flight.variant is not None and flight.state == DISCARDING
+        )
+        if flight.stored is not None or is_confirmed:
             self.claims.hold(key)
         self.claims.give_back(key)
         self._look()

@@ -311,7 +311,6 @@ class Lead(Handler, Downstream, Awaited):
     def _become_flight(self) -> Flight:
         """Let a flight go on, with an exchange of its own; the client's is the client's alone again."""
         handler = self.handler
-        cache = handler.cache
         client = self.exchange
         client.downstream = self.side
         client.context = self.context
@@ -321,8 +320,7 @@ class Lead(Handler, Downstream, Awaited):
         flight.is_second = self.is_second
         flight.generation = self.generation
         flight.is_led = True
-        if cache.flights.get(self.key) is self:
-            cache.flights[self.key] = flight
+        handler.cache.pass_on(self, flight)
         tell(flight.exchange, client)
         self.flight = flight
         self.state = OVER

@@ -48,6 +48,7 @@ from headgate.engine.h1.grammar import MAX_FIELDS
 from headgate.http.fields import CACHING, Fields
 from headgate.http.hop_by_hop import strip_response
 from headgate.net.poller import Poller
+from headgate.proxy.awaited import Awaited
 from headgate.proxy.claimed import Claimed, Event
 from headgate.proxy.flight import Flight
 from headgate.upstream.endpoint import MAX_RESPONSE_HEAD, ConnectionWaiter, Endpoint
@@ -157,6 +158,14 @@ class Peers(Handler, ResponseReceiver):
         return f"<Peers {self.claimed}, {self.asked} asked>"
 
     # -- asking
+
+    def leave(self, lead: Awaited, route: int, asked: Fields) -> bool:
+        """Leave it to a lead to ask the origin, and claim its key for it where it can be told to others; False:
+        another worker is to be asked."""
+        if self.idle.get(route, 0.0) <= 0.0 or asked.flags & CACHING:
+            return True
+        owner = self.claimed.claim(lead, NOBODY)
+        return not 0 <= owner < len(self.homes) or self.homes[owner] is None
 
     def ask(self, flight: Flight) -> bool:
         """Ask the worker that sees to a flight's key; False: the origin is to be asked."""

@@ -6,6 +6,7 @@ import re
 import pytest
 from tests.unit.proxy.data_path import DataPath
 
+from headgate.cache.claims import NOBODY, Claims
 from headgate.cache.memory import MemoryStore
 from headgate.cache.policy import Policy
 from headgate.cache.purges import EVERYTHING
@@ -14,7 +15,9 @@ from headgate.counters import CACHE_FETCHED, CACHE_FILLS, CACHE_HELD, CACHE_PASS
 from headgate.errors import TransportError
 from headgate.proxy.cached import CacheHandler
 from headgate.proxy.caching import Cache
+from headgate.proxy.flight import Flight
 from headgate.proxy.lead import Lead
+from headgate.proxy.peers import Peers
 
 GET = b"GET /x HTTP/1.1\r\nHost: a.example\r\n\r\n"
 LIVES = b"Cache-Control: max-age=60\r\n"
@@ -430,3 +433,56 @@ def test_a_client_that_takes_no_interim_answer_holds_up_nobody_who_waits():
     assert first.transport.outgoing.startswith(b"HTTP/1.1 103")
     assert first.transport.outgoing.endswith(b"content")
     path.close()
+
+
+class SharedPath(CachedPath):
+    """The same in one of two workers; the other one is idle."""
+
+    def __init__(self):
+        super().__init__()
+        self.claims = Claims()
+        self.claims.belong(0)
+        self.peers = Peers(self.claims, [None, None], self.poller, None, self.values, None)
+        self.peers.idle[0] = 60.0
+        self.cache.peers = self.peers
+        self.cached.number = 0
+
+    def close(self):
+        super().close()
+        assert self.peers.claimed.flights == {}
+        self.peers.close()
+
+
+@pytest.fixture
+def shared():
+    made = SharedPath()
+    yield made
+    made.close()
+    assert made.cache.flights == {}
+    assert made.values[CACHE_HELD] == 0
+
+
+KEY = b"http://a.example/x"
+
+
+@pytest.mark.parametrize(("said", "holder"), [(LIVES, 0), (NO_STORE, NOBODY)])
+def test_its_key_is_claimed_until_the_answer_is_there(shared, said, holder):
+    client = shared.ask()
+    assert isinstance(shared.peers.claimed.flights[KEY], Lead)
+    assert shared.peers.claimed.home(KEY) == 0
+    shared.answer(answer(said=said))
+    assert shared.said(client)[2] == b"content"
+    assert shared.peers.claimed.flights == {}
+    assert shared.claims.holder(KEY) == holder
+
+
+def test_a_claim_goes_on_with_the_flight_that_it_becomes(shared):
+    clients = [shared.ask()]
+    shared.answer(answer(b"con", length=7))
+    assert isinstance(shared.peers.claimed.flights[KEY], Lead)
+    clients.append(shared.ask())
+    assert isinstance(shared.peers.claimed.flights[KEY], Flight)
+    assert shared.cache.flights[KEY] is shared.peers.claimed.flights[KEY]
+    shared.answer(b"tent")
+    assert [shared.said(client)[2] for client in clients] == [b"content"] * 2
+    assert shared.claims.holder(KEY) == 0

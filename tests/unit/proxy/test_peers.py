@@ -23,6 +23,7 @@ from headgate.net.poller import Poller
 from headgate.proxy.cached import CacheHandler
 from headgate.proxy.caching import Cache
 from headgate.proxy.claimed import MAX_CLAIMS, TOLD_EVERY
+from headgate.proxy.lead import Lead
 from headgate.proxy.on_behalf import Nobody
 from headgate.proxy.peer_gate import MAX_CONNECTIONS
 from headgate.proxy.peers import MAX_ASKED, Peer, Peers
@@ -189,6 +190,21 @@ def test_a_claim_is_given_back_when_nobody_may_wait_any_more(worker):
     assert worker.peers.claimed.home(b"http://a.example/0") == 0
     worker.handler.downstream_closed(exchange)
     assert (worker.peers.claimed.flights, worker.peers.claimed.home(b"http://a.example/0")) == ({}, NOBODY)
+
+
+def test_a_miss_that_nobody_else_has_is_its_clients_own_and_claimed(worker):
+    worker.origin.hands_over = True
+    exchange = worker.ask(b"/0")
+    (lead,) = worker.peers.claimed.flights.values()
+    assert isinstance(lead, Lead)
+    assert worker.peers.claimed.home(b"http://a.example/0") == 0
+    lead.downstream_closed(exchange)
+    assert (worker.peers.claimed.flights, worker.peers.claimed.home(b"http://a.example/0")) == ({}, NOBODY)
+    worker.ask_other(b"/1")
+    assert (len(worker.origin.asked), worker.peers.asked) == (1, 1)
+    # What its client says of caching is that client's affair: unclaimed.
+    worker.ask(b"/2", b"Cache-Control: max-stale=5")
+    assert (len(worker.origin.asked), worker.peers.claimed.flights) == (2, {})
 
 
 def test_what_memory_lets_go_of_is_asked_of_nobody(worker):
