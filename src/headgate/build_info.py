@@ -194,6 +194,7 @@ COMPILED: Final[tuple[str, ...]] = (
     "headgate.cache.memory",
     "headgate.cache.store.admission",
     "headgate.cache.store.format",
+    "headgate.cache.store.stopwatch",
     "headgate.cache.store.bodies",
     "headgate.cache.vary",
     "headgate.cache.narrowing",

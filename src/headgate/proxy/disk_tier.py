@@ -12,7 +12,6 @@ a full one would be worn out by what is asked for once.
 
 from __future__ import annotations
 
-import time
 from typing import Final, final
 
 from headgate.cache.entry import SOFT_PURGED, KeyEntry, MemoryBody, StoredResponse
@@ -168,9 +167,9 @@ class DiskTier:
 
     def append(self, fill: Fill, data: bytes) -> None:
         """Let a fill take a piece that goes to the disk too."""
-        begun = time.monotonic()
+        begun = self.disk.begin()
         fill.append(data)
-        self.disk.judge_speed(time.monotonic() - begun)
+        self.disk.judge_speed(begun)
         if fill.upload is None:
             self._uploads -= 1
             if fill.failure is not None:

@@ -9,7 +9,6 @@ and written where there is (TLS, HTTP/2). A client that does not take what is wr
 
 from __future__ import annotations
 
-import time
 from typing import Final, final
 
 from mypy_extensions import trait
@@ -221,9 +220,9 @@ class Reader:
         except OSError:
             self.break_off("cache-read")
             return True
-        begun = time.monotonic()
+        begun = file.begin()
         sent = self.exchange.downstream.send_file(file.descriptor, place, size)
-        file.took(time.monotonic() - begun)
+        file.took(begun)
         if sent == NOT_SENT:
             self.file = None
             return False

@@ -267,7 +267,8 @@ def test_one_upload_too_many(tier, disk, monkeypatch, tmp_path):
     (tmp_path / "incoming").mkdir()
     names = iter("abcd")
     disk.upload = lambda: Upload(str(tmp_path), f"1.{next(names)}")
-    disk.judge_speed = lambda seconds: None
+    disk.begin = lambda: 0.0
+    disk.judge_speed = lambda begun: None
     fills = [Fill(10) for _ in range(3)]
     for number, fill in enumerate(fills):
         assert tier.takes(key_of(number)) is (number < 2)

@@ -17,6 +17,7 @@ from typing import Final, NoReturn, final
 
 from headgate.cache.entry import Body
 from headgate.cache.store.format import BLOCK, FileContent
+from headgate.cache.store.stopwatch import Stopwatch
 
 INCOMING: Final = "incoming"
 # Files that a worker keeps open: a fraction of its descriptors, which connections need.
@@ -27,7 +28,7 @@ _SPARED: Final = 16
 _LOOKED_AT: Final = 64
 # `ready` speaks of so many blocks at most while not all are checked.
 _AHEAD: Final = 4
-# A read or a look-up that takes longer is slow, in seconds: a worker serves nobody meanwhile.
+# A read or a look-up that has us wait longer is slow, in seconds: a worker serves nobody meanwhile.
 SLOW: Final = 0.05
 # Where a block is checked: one at a time, and the memory of one is warm.
 _SCRATCH: Final = bytearray(BLOCK)
@@ -52,14 +53,14 @@ class OpenFile:
 class OpenFiles:
     """Files by path; of too many, the one that was not read for longest is closed, rather one without readers.
 
-    `slow` counts the reads that were, up to the last block that came in time; `now` is monotonic seconds.
+    `slow` counts the reads that were, up to the last block that came in time; `watch` measures them.
     """
 
-    __slots__ = ("_open", "_unseen", "limit", "now", "slow")
+    __slots__ = ("_open", "_unseen", "limit", "slow", "watch")
 
     def __init__(self, limit: int = MAX_OPEN_FILES, now: Callable[[], float] = time.monotonic) -> None:
         self.limit = limit
-        self.now = now
+        self.watch = Stopwatch(now)
         self.slow = 0
         self._open: dict[str, OpenFile] = {}  # the one that was read last is the last
         self._unseen: list[str] = []  # what `close_gone` has still to look at
@@ -116,6 +117,7 @@ class OpenFiles:
         """Close everything."""
         for path in list(self._open):
             self.close(path)
+        self.watch.close()
 
 
 def _has_name(descriptor: int) -> bool:
@@ -244,16 +246,20 @@ class CheckedBody(Body):
             first = at - begin
             behind = first + most
             return bytes(memoryview(_SCRATCH)[first:behind])
-        begun = self._files.now()
+        begun = self.begin()
         octets = os.pread(descriptor, most, at)
-        self.took(self._files.now() - begun)
+        self.took(begun)
         if not octets:
             self._fail(index)
         return octets
 
-    def took(self, seconds: float) -> None:
-        """Take note of how long octets took that were read, or sent: they may not have been in memory."""
-        if seconds >= SLOW:
+    def begin(self) -> float:
+        """Return when something begins, for `took`."""
+        return self._files.watch.begin()
+
+    def took(self, begun: float) -> None:
+        """Take note of how long octets had us wait that were read, or sent: they may not have been in memory."""
+        if self._files.watch.waited(begun, SLOW) >= SLOW:
             self._files.slow += 1
 
     def _check(self, descriptor: int, index: int) -> None:
@@ -262,9 +268,9 @@ class CheckedBody(Body):
         size = min(BLOCK, self.size - begin)
         block = memoryview(_SCRATCH)[:size]
         files = self._files
-        begun = files.now()
+        begun = files.watch.begin()
         came = os.preadv(descriptor, [block], begin)
-        files.slow = files.slow + 1 if files.now() - begun >= SLOW else 0
+        files.slow = files.slow + 1 if files.watch.waited(begun, SLOW) >= SLOW else 0
         if came != size or zlib.crc32(block) != self._blocks[index]:
             self._fail(index)
         self._checked[index] = 1

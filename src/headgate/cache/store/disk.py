@@ -109,9 +109,9 @@ class DiskStore:
 
     def get(self, key: bytes) -> list[StoredResponse]:
         """Return the variants of a key, the oldest first; [] is a miss, for whatever reason."""
-        begun = self._now()
+        begun = self.begin()
         found = self._get(key)
-        self.judge_speed(self._now() - begun)
+        self.judge_speed(begun)
         if found:
             self.hits += 1
         else:
@@ -395,9 +395,13 @@ class DiskStore:
         self._objects = None
         self._meta = None
 
-    def judge_speed(self, seconds: float) -> None:
-        """Take note of how long the disk took; one that is slow several times running is left alone."""
-        if seconds < SLOW:
+    def begin(self) -> float:
+        """Return when something begins, for `judge_speed`."""
+        return self.files.watch.begin()
+
+    def judge_speed(self, begun: float) -> None:
+        """Take note of how long the disk had us wait; one that is slow several times running is left alone."""
+        if self.files.watch.waited(begun, SLOW) < SLOW:
             self._slow = 0
             return
         self._slow += 1
