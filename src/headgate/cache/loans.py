@@ -42,6 +42,10 @@ class Loans:
     def __repr__(self) -> str:
         return f"<Loans {len(self._lent)} responses, {self.octets} octets>"
 
+    def has(self, variant: StoredResponse) -> bool:
+        """Tell whether a slow reader holds a response."""
+        return variant in self._lent
+
     def lend(self, variant: StoredResponse, octets: int, is_stored: bool) -> None:
         """One more reader holds a response, `octets` of memory; each gives it back once."""
         loan = self._lent.get(variant)

@@ -26,7 +26,7 @@ from headgate.cache.conditional import (
     is_for_origin,
     not_modified_fields,
 )
-from headgate.cache.entry import NO_CACHE, Body, KeyEntry, MemoryBody, StoredResponse
+from headgate.cache.entry import NO_CACHE, SOFT_PURGED, Body, KeyEntry, MemoryBody, StoredResponse
 from headgate.cache.fill import Fill
 from headgate.cache.home import GONE, NOT_STORED, UNSUITED
 from headgate.cache.invalidation import is_safe, targets
@@ -465,15 +465,16 @@ class CacheHandler(Handler):
 
     def keep_part(
         self, stored: StoredResponse, request: Request, piece: Piece, fill: Fill, is_whole: bool
-    ) -> StoredResponse:
+    ) -> StoredResponse | None:
         """Store a part that has come in, or add it to what is stored of the same (RFC 9111 sections 3.3, 3.4).
 
-        `is_whole`: its content came to its end. Returns what has the content now, stored or not.
+        `is_whole`: its content came to its end. Returns what has the content now, stored or not; None: a file has.
         """
         asked = request.fields.get(b"range") or b""
         if fill.spooled or not set_partial(stored, piece, fill.body(), is_whole, asked):
             return stored
-        store = self.cache.store
+        cache = self.cache
+        store = cache.store
         if store.is_outdated(stored.key, stored.tags, stored.generation, stored.request_time):
             return stored
         stored.generation = store.generation
@@ -481,12 +482,17 @@ class CacheHandler(Handler):
         old = choose(entry.variants, request.fields) if entry is not None else None
         before = old.body.size if old is not None else 0
         if old is not None and combine(old, stored):
-            self.cache.changed(old)
-            if old.body.size == before + fill.size:
-                return old  # not what it had already: readers of that hold octets of their own
+            kept = old
+            cache.changed(kept)
         elif old is None or replaces(old, stored):
-            self.cache.keep(stored)
-        return stored
+            kept = stored
+            cache.keep(kept)
+        else:
+            return stored
+        if cache.disk is not None and cache.disk.move(kept):
+            return None
+        # Readers of what was there already hold octets of their own.
+        return kept if kept.body.size == before + fill.size else stored
 
     def keep_slice(self, stored: StoredResponse, piece: Piece, fill: Fill, *, on_disk: bool) -> None:
         """Store a slice that has all come in, where a whole response would be; its key is its own."""
@@ -494,13 +500,18 @@ class CacheHandler(Handler):
         if set_partial(stored, piece, body, True, b""):
             self.cache.keep_fill(stored, fill, on_disk=on_disk)
 
-    def drop(self, client: Exchange) -> None:
-        """Forget what would answer this request: it is of no use to its client."""
+    def doubt(self, client: Exchange) -> None:
+        """Have what would answer this request confirmed before its next use: it is of no use to its client. What the
+        origin has instead takes its place, and nothing else of the URL goes."""
         key = self._key_of(client)
-        entry = self.cache.find(key)
-        if entry is not None:
-            for variant in entry.variants:
-                self.cache.remove_variant(variant)
+        known = self.cache.store.peek(key)
+        if known is not None and known.first is not None:
+            for variant in known.variants:
+                variant.flags |= SOFT_PURGED
+        else:
+            entry = self.cache.find(key)
+            for variant in entry.variants if entry is not None else ():
+                self.cache.remove_variant(variant)  # memory does not take it
         moments = self.cache.moments
         if moments is not None:
             moments.set(url_of(key), time.time())  # what other workers have of it is no better

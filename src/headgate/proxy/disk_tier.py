@@ -18,12 +18,13 @@ from headgate.cache.entry import SOFT_PURGED, KeyEntry, MemoryBody, StoredRespon
 from headgate.cache.fill import Fill
 from headgate.cache.key import is_slice
 from headgate.cache.memory import MemoryStore
-from headgate.cache.partial import file_of, only_body
+from headgate.cache.partial import change_body, file_of, only_body
 from headgate.cache.purges import EVERYTHING, GONE, KEEP, url_of
 from headgate.cache.store.bodies import CheckedBody
 from headgate.cache.store.disk import DiskStore
 from headgate.cache.store.format import FileContent, variant_id
 from headgate.cache.store.layout import file_path
+from headgate.cache.store.messages import SMALL_CONTENT
 from headgate.counters import (
     CACHE_DISK_CORRUPT,
     CACHE_DISK_DROPPED,
@@ -43,6 +44,8 @@ MAX_REMOVING: Final = 16384
 MAX_PURGING: Final = 16384
 # Responses that are written to files at once: descriptors of a worker, which connections need.
 MAX_UPLOADS: Final = 256
+# Content that is written in one go, which takes some 10 ms of a worker.
+MAX_MOVED: Final = 8 * 1024**2
 # Octets of the budget that have to be free for everything to be written.
 _FREE_SHARE: Final = 8
 
@@ -192,6 +195,26 @@ class DiskTier:
                 return body
         fill.give_up_upload()
         return None
+
+    def move(self, variant: StoredResponse) -> bool:
+        """Have what was put together of parts, and is complete now, written to a file, to be there alone; False: it
+        stays where it is."""
+        body = variant.body
+        if not variant.is_complete or not isinstance(body, MemoryBody) or self._memory.loans.has(variant):
+            return False
+        if not SMALL_CONTENT < body.size <= MAX_MOVED:
+            return False
+        fill = Fill(body.size)
+        for chunk in body.chunks:
+            fill.append(chunk)
+        self.begin(fill, variant, body.size)
+        in_file = self.finish(fill, variant)
+        fill.close()
+        if in_file is None:
+            return False
+        change_body(variant, in_file)
+        self._memory.resize(variant)
+        return True
 
     def drop(self, fill: Fill) -> None:
         """The rest of the content will never come."""

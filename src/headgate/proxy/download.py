@@ -9,8 +9,8 @@ A `Download` asks the cache for each slice by a request of its own with a Range 
     OVER
 
 Slices of two versions never go into one answer: all have the strong validator and the length of the first. One that
-has not is dropped and asked for once more, for it may only be old; if it stays so, everything stored of the object is
-purged and the answer breaks off. The client that resumes with If-Range begins anew with the new version.
+has not is confirmed and asked for once more, for it may only be old; if it stays so, everything stored of the object
+is purged and the answer breaks off. The client that resumes with If-Range begins anew with the new version.
 
 All that acts happens in `flush` and `abort` of a slice, where whoever calls is prepared to be left.
 """
@@ -483,11 +483,13 @@ class Download:
             wanted.is_checked = True
             return True
         values = self.handler.cache.values
-        is_other = head.status in (200, 206, 416)
         exchange = wanted.exchange
+        # An older one that stands in for an error says nothing of what the origin has.
+        is_stale = wanted.is_second and exchange is not None and exchange.cache == words.OUTCOMES[words.STALE]
+        is_other = head.status in (200, 206, 416) and not is_stale
         if is_other and not wanted.is_second and exchange is not None:
             values[CACHE_SLICES_DROPPED] += 1
-            self.handler.inner.drop(exchange)
+            self.handler.inner.doubt(exchange)
             self._leave(wanted.index)
             self._ask(wanted.index, True)
             self._again = True

@@ -83,6 +83,27 @@ def hits(gate):
     return gate.metrics().get('headgate_cache_disk_lookups_total{result="hit"}', 0.0)
 
 
+def test_what_was_put_together_of_parts_is_on_the_disk_once_nothing_is_missing(gate, story):
+    bodies = {f"/joined/{size}": random.Random(size).randbytes(size) for size in (50_000, 500_000)}
+    for path, body in bodies.items():
+        story.tell(path, body, FRESH, 'ETag: "x"').ranges = True
+        half = len(body) // 2
+        assert ask(gate, path, Range=f"bytes={half}-{len(body) - 1}")[1] == body[half:]
+        assert ask(gate, path, Range=f"bytes=0-{half}")[1] == body[: half + 1]
+    path, body = "/joined/at-once", random.Random(3).randbytes(300_000)
+    story.tell(path, body, FRESH, 'ETag: "x"').ranges = True
+    assert ask(gate, path, Range=f"bytes=0-{len(body) - 1}")[1] == bodies.setdefault(path, body)
+    for path, body in bodies.items():
+        assert ask(gate, path)[:2] == (200, body)
+    restart(gate)
+    for path, body in bodies.items():
+        for _ in range(2):
+            reply = ask(gate, path)
+            assert (reply[:2], is_hit(reply)) == ((200, body), True)
+        assert ask(gate, path, Range="bytes=-9")[1] == body[-9:]
+    assert [len(story.asked(path)) for path in bodies] == [2, 2, 1]
+
+
 def test_what_was_invalidated_is_not_found_after_a_restart(gate, story):
     for path in ("/changed", "/other"):
         story.tell(path, b"old", FRESH)

@@ -1,6 +1,7 @@
 """Slices on disk through a gate: found after a restart and after kill -9, purged, dropped with their version, sent as
 files are."""
 
+import http.client
 import os
 import random
 import signal
@@ -113,6 +114,37 @@ def test_another_version_drops_the_slices_of_the_one_before(gate, story):
     assert asked(gate, story, "/changed", body) >= 6
     restart(gate)
     assert asked(gate, story, "/changed", body) == 0
+
+
+def test_older_slices_take_none_of_the_newer_version_along(gate, story):
+    film(story, "/mixed")
+    for at in (3, 5):
+        assert ask(gate, "/mixed", Range=f"bytes={at * SLICE}-{at * SLICE + 9}")[0] == 206
+    body = film(story, "/mixed", "two")
+    assert asked(gate, story, "/mixed", body) == 6
+    confirmed = {head.get("range") for head in story.asked("/mixed") if head.get("if-none-match") == '"one"'}
+    assert confirmed == {
+        f"bytes={3 * SLICE}-{4 * SLICE - 1}",
+        f"bytes={5 * SLICE}-{6 * SLICE - 1}",
+    }
+    restart(gate)
+    assert asked(gate, story, "/mixed", body) == 0
+
+
+def test_an_older_slice_in_place_of_an_error_purges_nothing(gate, story):
+    film(story, "/erring", "one", "Cache-Control: stale-if-error=600")
+    assert ask(gate, "/erring", Range=f"bytes={SLICE}-{SLICE + 9}")[0] == 206
+    body = film(story, "/erring", "two")
+    assert ask(gate, "/erring", Range="bytes=0-9")[1] == body[:10]
+    story.tell("/erring", b"down", status=503)
+    with pytest.raises(http.client.IncompleteRead) as caught:
+        ask(gate, "/erring")
+    assert caught.value.partial == body[:SLICE]
+    assert ask(gate, "/erring", Range="bytes=5-9")[1] == body[5:10]
+    film(story, "/erring", "two")
+    assert ask(gate, "/erring")[1] == body
+    # What is good of the newer version was not fetched again.
+    assert [head.get("range") for head in story.asked("/erring")].count(f"bytes=0-{SLICE - 1}") == 1
 
 
 def test_a_slice_that_is_not_what_was_written_is_asked_for_again(gate, story):

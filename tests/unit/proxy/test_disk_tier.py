@@ -283,6 +283,65 @@ def test_one_upload_too_many(tier, disk, monkeypatch, tmp_path):
         fill.close()
 
 
+@pytest.fixture
+def uploading(disk, tmp_path):
+    """The same disk, which takes files too."""
+    (tmp_path / "incoming").mkdir()
+    disk.root = str(tmp_path)
+    disk.files = OpenFiles()
+    disk.begun = []
+
+    def upload():
+        disk.begun.append(Upload(str(tmp_path), f"1.{len(disk.begun)}"))
+        return disk.begun[-1]
+
+    disk.upload = upload
+    disk.judge_speed = lambda seconds: None
+    yield disk
+    disk.files.close_all()
+
+
+def joined(size, number=1):
+    stored = response(key_of(number))
+    stored.body = MemoryBody([b"x" * (size // 2), b"y" * (size - size // 2)])
+    stored.length = size
+    return stored
+
+
+@pytest.mark.parametrize(("size", "is_moved"), [(module.MAX_MOVED, True), (module.MAX_MOVED + 1, False)])
+def test_what_is_moved_to_the_disk_at_the_limit_and_one_more(uploading, size, is_moved):
+    memory = MemoryStore(128 << 20)
+    tier = DiskTier(uploading, memory, [0] * len(TABLE))
+    stored = joined(size)
+    assert memory.put(stored)
+    assert tier.move(stored) is is_moved
+    assert isinstance(stored.body, CheckedBody) is is_moved
+    assert [key for key, _ in uploading.stored] == [stored.key] * is_moved
+    assert (memory.octets < 100_000) is is_moved
+    assert tier._uploads == 0
+    for upload in uploading.begun:
+        with open(upload.path, "rb") as file:
+            assert file.read() == b"x" * (size // 2) + b"y" * (size - size // 2)
+
+
+def test_what_a_slow_reader_holds_is_not_moved(uploading, tier, memory):
+    stored = joined(100_000)
+    assert memory.put(stored)
+    memory.lend(stored, 0)
+    assert not tier.move(stored)
+    memory.loans.give_back(stored)
+    assert tier.move(stored)
+
+
+def test_what_the_writer_does_not_take_is_not_moved(uploading, tier, memory):
+    stored = joined(100_000)
+    assert memory.put(stored)
+    uploading.hears = False
+    assert not tier.move(stored)
+    assert isinstance(stored.body, MemoryBody)
+    assert (tier._uploads, memory.get(stored.key).variants) == (0, (stored,))
+
+
 def test_the_counters_say_how_the_disk_is(tier, disk):
     disk.dropped, disk.is_up = 3, False
     tier.sweep(0.0)
