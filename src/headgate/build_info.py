@@ -273,6 +273,8 @@ COMPILED: Final[tuple[str, ...]] = (
     "headgate.proxy.confirming",
     "headgate.proxy.flight",
     "headgate.proxy.lead",
+    "headgate.proxy.route_cache",
+    "headgate.proxy.route_answers",
     "headgate.proxy.cached",
     "headgate.proxy.passing",
     "headgate.proxy.slice",
