@@ -5,6 +5,9 @@ property and conformance tests but for slow ones and those of packages without a
 integration files that take a real gate through its life. Each run says by HEADGATE_EXPECT what it is, and
 tests/conftest.py refuses to start when that is not so.
 
+What both runs have goes side by side where there are two cores: hardly a test of it looks at a clock. Integration
+tests have the machine to themselves. `plan` says what the parts are.
+
 Integration tests run against real clocks, sockets and processes on machines that others use too: among thousands,
 one that the machine held up for a second must not refuse a change. So where at most MAX_UNSTEADY of them failed, and
 nothing else did, those are run once more, alone, in a fresh process. Who fails there too fails the run. Who passes is
@@ -20,8 +23,10 @@ import subprocess
 import sys
 import tempfile
 import time
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import IO, Final
 
 import pytest
 
@@ -86,19 +91,37 @@ def pytest_configure(config: pytest.Config) -> None:
         config.pluginmanager.register(Recorder(Path(os.environ.pop(REPORT))))
 
 
-def run_tests(arguments: list[str], root: Path, environment: dict[str, str]) -> tuple[int, Recorder]:
+@dataclass(frozen=True)
+class Part:
+    """Tests of one mode that one pytest runs."""
+
+    mode: str
+    name: str
+    arguments: list[str]
+
+
+def run_tests(
+    arguments: list[str], root: Path, environment: dict[str, str], output: IO[bytes] | None = None
+) -> tuple[int, Recorder]:
     """Run pytest from a root; return its exit code, and how tests ended as far as it came to tell."""
     with tempfile.TemporaryDirectory() as folder:
         recorder = Recorder(Path(folder) / "report")
         # `-m pytest` puts the root on the path, for bench and fuzz; src/ is not below a path entry.
         command = [sys.executable, "-m", "pytest", "-q", "-p", "tools.suite", *arguments]
         environment = {**environment, REPORT: str(recorder.path)}
-        code = subprocess.run(command, cwd=root, env=environment, check=False).returncode
+        done = subprocess.run(
+            command,
+            cwd=root,
+            env=environment,
+            stdout=output,
+            stderr=output and subprocess.STDOUT,
+            check=False,
+        )
         if recorder.path.exists():
             told = json.loads(recorder.path.read_text())
             recorder.failed, recorder.passed = told["failed"], told["passed"]
             recorder.is_whole = told["is_whole"]
-    return code, recorder
+    return done.returncode, recorder
 
 
 def may_be_repeated(code: int, ended: Recorder) -> list[str]:
@@ -110,14 +133,16 @@ def may_be_repeated(code: int, ended: Recorder) -> list[str]:
     return list(failed) if excused else []
 
 
-def run_steadily(arguments: list[str], root: Path, environment: dict[str, str]) -> tuple[int, list[str]]:
+def run_steadily(
+    arguments: list[str], root: Path, environment: dict[str, str], output: IO[bytes] | None = None
+) -> tuple[int, list[str]]:
     """Run tests, and those once more that may be repeated; return the exit code, and the tests that passed then."""
-    code, ended = run_tests(arguments, root, environment)
+    code, ended = run_tests(arguments, root, environment, output)
     again = may_be_repeated(code, ended)
     if not again:
         return code, []
     print(f"== headgate: once more, alone: {', '.join(again)} ==", flush=True)
-    second, ended = run_tests(again, root, environment)
+    second, ended = run_tests(again, root, environment, output)
     if second == 0 and sorted(ended.passed) == sorted(again):
         return 0, again
     return code, []
@@ -129,18 +154,40 @@ def tell_unsteady(tests: list[str]) -> None:
         print(f"UNSTEADY: {test} failed once and passed alone", flush=True)
 
 
-def run_mode(mode: str, arguments: list[str]) -> tuple[int, list[str]]:
-    """Run the suite in one mode; return its exit code, and the tests that failed once and passed alone."""
-    environment = {**os.environ, "HEADGATE_EXPECT": mode}
+def run_part(part: Part, output: IO[bytes] | None = None) -> tuple[int, list[str]]:
+    """Run a part; return its exit code, and the tests that failed once and passed alone."""
+    environment = {**os.environ, "HEADGATE_EXPECT": part.mode}
     environment.pop("PYTHONPATH", None)
-    if mode == "pure":
+    if part.mode == "pure":
         environment["PYTHONPATH"] = str(ROOT / "src")
-    print(f"== headgate: the suite, {mode} ==", flush=True)
+    print(f"== headgate: {part.name}, {part.mode} ==", flush=True)
     began = time.monotonic()
-    code, unsteady = run_steadily(["--durations=8", *arguments], ROOT, environment)
+    code, unsteady = run_steadily(["--durations=8", *part.arguments], ROOT, environment, output)
     words = "passed" if code == 0 else f"FAILED with code {code}"
-    print(f"== headgate: the suite, {mode}: {words} in {time.monotonic() - began:.0f} s ==", flush=True)
+    print(
+        f"== headgate: {part.name}, {part.mode}: {words} in {time.monotonic() - began:.0f} s ==", flush=True
+    )
     return code, unsteady
+
+
+def run_beside(parts: list[Part]) -> list[tuple[int, list[str]]]:
+    """Run parts at the same time: the first one's output at once, that of the others behind it."""
+    with ThreadPoolExecutor() as pool, tempfile.TemporaryDirectory() as folder:
+        running = []
+        for place, part in enumerate(parts[1:]):
+            output = (Path(folder) / str(place)).open("w+b")
+            # Two that write to one cache of pytest's would leave that of neither.
+            quiet = Part(part.mode, part.name, ["-p", "no:cacheprovider", *part.arguments])
+            running.append((part, output, pool.submit(run_part, quiet, output)))
+        ended = [run_part(parts[0])]
+        for part, output, future in running:
+            ended.append(future.result())
+            print(f"== headgate: what {part.name}, {part.mode}, has printed ==", flush=True)
+            with output:
+                output.seek(0)
+                sys.stdout.write(output.read().decode(errors="replace"))
+                sys.stdout.flush()
+    return ended
 
 
 def present(paths: tuple[str, ...]) -> list[str]:
@@ -148,18 +195,34 @@ def present(paths: tuple[str, ...]) -> list[str]:
     return [path for path in paths if (ROOT / path).exists()]
 
 
+def plan(given: list[str], is_compiled: bool, cores: int) -> list[list[Part]]:
+    """Return what runs one after the other, and in each step what runs side by side."""
+    if not is_compiled:
+        return [[Part("pure", "the suite", given)]]
+    if given:
+        return [[Part(mode, "the suite", given)] for mode in ("compiled", "pure")]
+    both = present(IN_BOTH)
+    beside = [
+        Part("compiled", "what both modes have", both),
+        Part("pure", "what both modes have", [*NOT_AGAIN, *both]),
+    ]
+    # The rest by what it is not: a room that is new is in it.
+    alone = [
+        Part("compiled", "the rest", [f"--ignore={room}" for room in both]),
+        Part("pure", "some of the rest", present(SMOKE)),
+    ]
+    first = [beside] if cores > 1 else [[part] for part in beside]
+    return [*first, *([part] for part in alone)]
+
+
 def main() -> int:
     """Run both modes, or pure alone where nothing could be compiled; return the worst exit code."""
-    given = sys.argv[1:]
     built = MODE_FILE.read_text() if MODE_FILE.exists() else "pure: run `make setup` first"
-    if built.startswith("compiled"):
-        ended = [
-            run_mode("compiled", given),
-            run_mode("pure", given or [*NOT_AGAIN, *present(IN_BOTH + SMOKE)]),
-        ]
-    else:
+    is_compiled = built.startswith("compiled")
+    if not is_compiled:
         print(f"== headgate: ONLY THE PURE SUITE RUNS: {built} ==", flush=True)
-        ended = [run_mode("pure", given)]
+    steps = plan(sys.argv[1:], is_compiled, len(os.sched_getaffinity(0)))
+    ended = [one for step in steps for one in run_beside(step)]
     tell_unsteady([test for _, unsteady in ended for test in unsteady])
     codes = [code for code, _ in ended]
     return next((code for code in codes if code not in (0, NOTHING_SELECTED)), max(codes))

@@ -1,9 +1,20 @@
-"""What `make test` runs once more, and what it does not: real runs of pytest over small suites."""
+"""What `make test` runs, side by side and once more, and what it does not: real runs of pytest over small suites."""
 
 import os
 
 import pytest
-from tools.suite import PLAIN, ROOT, Recorder, may_be_repeated, run_steadily
+from tools.suite import (
+    IN_BOTH,
+    PLAIN,
+    ROOT,
+    SMOKE,
+    Part,
+    Recorder,
+    may_be_repeated,
+    plan,
+    run_beside,
+    run_steadily,
+)
 
 from headgate.build_info import COMPILED
 
@@ -145,3 +156,72 @@ def test_what_is_left_out_of_the_pure_run_is_plain_in_both():
     # Nothing there is kept for the pure run.
     kept = [path for name in PLAIN for path in (ROOT / "tests" / "unit" / name).rglob("*.py")]
     assert [str(path) for path in kept if "only pure" in path.read_text()] == []
+
+
+def arguments(steps, mode):
+    return [argument for step in steps for part in step if part.mode == mode for argument in part.arguments]
+
+
+def test_the_compiled_run_is_the_whole_suite_and_integration_tests_have_the_machine_to_themselves():
+    beside, rest, smoke = plan([], is_compiled=True, cores=2)
+    assert [part.mode for part in beside] == ["compiled", "pure"]
+    assert beside[0].arguments == list(IN_BOTH)
+    assert beside[1].arguments[-len(IN_BOTH) :] == list(IN_BOTH)
+    # What was left out of the first part, and nothing else, is left out of the second.
+    assert [part.arguments for part in rest] == [[f"--ignore={room}" for room in IN_BOTH]]
+    assert [part.arguments for part in smoke] == [list(SMOKE)]
+    assert [part.mode for part in (*rest, *smoke)] == ["compiled", "pure"]
+
+
+def test_with_one_core_the_same_parts_run_one_after_the_other():
+    steps = plan([], is_compiled=True, cores=1)
+    assert [len(step) for step in steps] == [1, 1, 1, 1]
+    for mode in ("compiled", "pure"):
+        assert arguments(steps, mode) == arguments(plan([], is_compiled=True, cores=2), mode)
+
+
+def test_what_is_given_runs_in_both_modes_and_pure_alone_where_nothing_is_compiled():
+    steps = plan(["tests/unit/ocsp"], is_compiled=True, cores=2)
+    assert [(part.mode, part.arguments) for step in steps for part in step] == [
+        ("compiled", ["tests/unit/ocsp"]),
+        ("pure", ["tests/unit/ocsp"]),
+    ]
+    assert [[part.mode for part in step] for step in plan([], is_compiled=False, cores=2)] == [["pure"]]
+
+
+# Passes only while the other one runs.
+MEETS = """
+import os, time
+from pathlib import Path
+
+def test_meets():
+    here = Path(__file__)
+    here.with_suffix(".begun").touch()
+    end = time.monotonic() + 30
+    while len(list(here.parent.glob("*.begun"))) < 2:
+        assert time.monotonic() < end, "nobody came"
+        time.sleep(0.02)
+    assert os.environ["HEADGATE_EXPECT"] == {mode!r}
+    assert {passes}, "the {mode} one fails"
+"""
+
+
+def beside(tmp_path, **passes):
+    (tmp_path / "pytest.ini").write_text("[pytest]\n")
+    parts = []
+    for mode, passing in passes.items():
+        path = tmp_path / f"test_{mode}.py"
+        path.write_text(MEETS.format(mode=mode, passes=passing))
+        parts.append(Part(mode, "two", [str(path)]))
+    return run_beside(parts)
+
+
+@pytest.mark.parametrize("passes", [True, False])
+def test_parts_run_side_by_side_and_what_the_second_one_prints_comes_behind(tmp_path, capfd, passes):
+    assert beside(tmp_path, compiled=True, pure=passes) == [(0, []), (0 if passes else 1, [])]
+    printed = capfd.readouterr().out
+    before, _, after = printed.partition("== headgate: what two, pure, has printed ==")
+    assert "1 passed" in before
+    assert ("1 passed" if passes else "the pure one fails") in after
+    assert "the pure one fails" not in before
+    assert f"two, pure: {'passed' if passes else 'FAILED with code 1'} in" in before
