@@ -112,11 +112,19 @@ def target(dotted):
     return ".".join(parts) or None
 
 
-def breaches(name, tree):
+@functools.cache
+def imports_of(path):
+    """Return (line, dotted module, whether for types only) of each import of a file; most are asked for often."""
+    tree = parsed(path)
+    types = {line for node in tree.body if is_typing_only(node) for line, _ in imports(node)}
+    return [(line, dotted, line in types) for line, dotted in imports(tree)]
+
+
+def breaches(name, imported):
     """Return what a module imports against the ranks, one line each."""
     room = name.split(".")[0]
     found = []
-    for line, dotted in imports(tree):
+    for line, dotted in imported:
         other = target(dotted)
         if other is None:
             continue
@@ -141,7 +149,8 @@ def test_every_room_has_a_rank():
 
 
 def test_imports_follow_the_ranks():
-    assert [line for name, path in MODULES.items() for line in breaches(name, parsed(path))] == []
+    found = {name: [(line, dotted) for line, dotted, _ in imports_of(path)] for name, path in MODULES.items()}
+    assert [line for name, imported in found.items() for line in breaches(name, imported)] == []
 
 
 @pytest.mark.parametrize(
@@ -155,17 +164,15 @@ def test_imports_follow_the_ranks():
     ],
 )
 def test_a_breach_is_found(name, source):
-    assert len(breaches(name, ast.parse(source))) == 1
+    assert len(breaches(name, imports(ast.parse(source)))) == 1
 
 
 def test_no_cyclic_imports():
     """Modules, not rooms: a cycle within a room is one too. What is imported for types only does not count."""
     graph = {}
     for name, path in MODULES.items():
-        tree = parsed(path)
-        top = [node for node in tree.body if not is_typing_only(node)]
-        names = {target(dotted) for _, dotted in imports(ast.Module(top, [])) if target(dotted) != name}
-        graph[name] = sorted(other for other in names if other is not None)
+        names = {target(dotted) for _, dotted, for_types in imports_of(path) if not for_types}
+        graph[name] = sorted(names - {None, name})
     # Depth first: a module met again while it is still being visited closes a circle.
     done, path_now = set(), []
 
@@ -188,7 +195,7 @@ def test_engines_are_pure():
         f"{name}:{line} imports {dotted}"
         for name, path in MODULES.items()
         if name.split(".")[0] == "engine"
-        for line, dotted in imports(parsed(path))
+        for line, dotted, _ in imports_of(path)
         if dotted.split(".")[0] in IMPURE
     ]
     assert found == []
@@ -235,6 +242,7 @@ def test_no_file_is_too_long():
     assert found == {}
 
 
+@functools.cache
 def untested():
     """Return the modules of the mirrored rooms without tests.
 
@@ -245,10 +253,10 @@ def untested():
     for path in (ROOT / "tests").rglob("test_*.py"):
         folder = path.parent.relative_to(ROOT / "tests").parts[1:]
         stems.add((folder, path.stem))
-        imported |= {(folder[:1], target(dotted)) for _, dotted in imports(parsed(path))}
+        imported |= {(folder[:1], target(dotted)) for _, dotted, _ in imports_of(path)}
     for kind in ("tests/property", "tests/conformance", "tests/parity", "fuzz"):
         for path in (ROOT / kind).rglob("*.py"):
-            for other in {target(dotted) for _, dotted in imports(parsed(path))} - {None}:
+            for other in {target(dotted) for _, dotted, _ in imports_of(path)} - {None}:
                 imported.add((other.split(".")[0], other))
     missing = []
     for name, path in MODULES.items():
