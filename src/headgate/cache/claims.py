@@ -8,8 +8,9 @@ workers never get it both, whatever they do at the same moment, and a worker tha
 is says which worker's it is: that is read (F_GETLK) without its help. A file's locks are one list, which is why there
 are several.
 
-What has been fetched is remembered in a table: which worker has a key's response in memory. It is a hint: several
-keys share a place, the last one has it, and who is asked in vain says so. The hint is there before the claim is given
+What has been fetched is remembered in a table: which worker has a key's response in memory, or which workers, where
+there may be variants of it (Vary). It is a hint: several keys share a place, the last one has it, and who is asked in
+vain says so. The hint is there before the claim is given
 back, and is read after the claim was got: none falls in between.
 
 Hashes are Python's own, which are the same in all processes of one start, and which nobody outside can foresee.
@@ -85,15 +86,15 @@ class Claims:
 
     # -- claims
 
-    def take(self, key: bytes, past: int = NOBODY) -> int:
+    def take(self, key: bytes, past: tuple[int, ...] = ()) -> int:
         """Claim a key: MINE, it is ours until `give_back`; else the slot of who has claimed it, or has its response
-        in memory (`past`: never mind that one), or NOBODY."""
+        in memory (`past`: never mind these), or NOBODY."""
         code = hash(key) & _HASH
         failures = self.failures
         for _ in range(_TRIES):
             if self._lock(code):
-                holder = self.holder(key)
-                if holder in (NOBODY, self.slot, past):
+                holder = self.holder(key, past)
+                if holder in (NOBODY, self.slot) or holder in past:
                     return MINE
                 self.give_back(key)
                 return holder
@@ -143,33 +144,37 @@ class Claims:
 
     # -- what is in whose memory
 
-    def holder(self, key: bytes) -> int:
-        """Return the slot of the worker that has a key's response, as far as is known; else NOBODY."""
+    def holder(self, key: bytes, past: tuple[int, ...] = ()) -> int:
+        """Return the slot of a worker that has a response of a key, as far as is known, rather another one's than
+        ours or one of `past`; else NOBODY."""
         code = hash(key) & _HASH
         at = code % _BUCKETS * _WAYS
         tag = code >> 20 & _TAG
         places: list[int] = self._places[at : at + _WAYS].tolist()
+        found = NOBODY
         for place in places:
             if place >> 8 == tag and place & 0xFF:
-                return (place & 0xFF) - 1
-        return NOBODY
+                found = (place & 0xFF) - 1
+                if found != self.slot and found not in past:
+                    break
+        return found
 
-    def hold(self, key: bytes) -> None:
-        """This worker has the response of a key from now on."""
+    def hold(self, key: bytes, *, beside: bool = False) -> None:
+        """This worker has the response of a key from now on; `beside` others that have another variant of it."""
         if self.slot >= _SLOTS:
             return
         code = hash(key) & _HASH
         at = code % _BUCKETS * _WAYS
         tag = code >> 20 & _TAG
         places: list[int] = self._places[at : at + _WAYS].tolist()
+        mine = tag << 8 | self.slot + 1
         chosen = (code >> 44) % _WAYS
         for way, place in enumerate(places):
-            if place >> 8 == tag:
-                chosen = way
-                break
+            if place == mine or (place >> 8 == tag and not beside):
+                self._places[at + way] = place = 0
             if place == 0:
                 chosen = way
-        self._places[at + chosen] = tag << 8 | self.slot + 1
+        self._places[at + chosen] = mine
 
     def let_go(self, key: bytes) -> None:
         """It has that no more."""

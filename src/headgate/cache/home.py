@@ -33,7 +33,8 @@ FULL: Final = 4  # too many at once
 RESTING: Final = 5  # it failed just now
 PURGED: Final = 6  # it has not heard of a purge yet
 NOT_STORED: Final = 7  # the answer is not one that is stored
-UNSUITED: Final = 8  # the answer that was waited for suits another request; its configuration is another
+# What is there, or was waited for, suits another request (Vary); its configuration is another.
+UNSUITED: Final = 8
 MALFORMED: Final = 9
 GONE: Final = 10  # it has nothing of it, and fetches nothing
 

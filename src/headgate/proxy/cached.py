@@ -146,7 +146,8 @@ class CacheHandler(RouteAnswers):
         elif action in (VALIDATE, FETCH) and peers is not None and peers.claimed.has(key):
             self._fetch(exchange, key, decision, now)
         else:
-            self._decline(exchange, GONE)
+            # What is here may be for other values of Vary: those who want that still ask here.
+            self._decline(exchange, UNSUITED if decision.reason == words.VARY else GONE)
 
     def _decline(self, exchange: Exchange, why: int = UNSUITED) -> None:
         """Let another worker ask for itself, and say so if nothing that comes is stored."""

@@ -57,9 +57,9 @@ class Claimed:
         owner = self.claims.owner(key)
         return self.claims.holder(key) if owner == NOBODY else owner
 
-    def claim(self, flight: Awaited, past: int) -> int:
-        """Let a flight fetch its key for all (MINE), or return the slot of who does or has it, but for `past`, which
-        has nothing; else NOBODY."""
+    def claim(self, flight: Awaited, past: tuple[int, ...]) -> int:
+        """Let a flight fetch its key for all (MINE), or return the slot of who does or has it, but for those of
+        `past`, which have nothing for it; else NOBODY."""
         if flight.key in self.flights:
             self.flights[flight.key] = flight  # nobody waits any more for the one before
             return MINE
@@ -84,11 +84,11 @@ class Claimed:
         if flight is None or flight is not awaited:
             return
         del self.flights[key]
-        is_confirmed = (
-            isinstance(flight, Flight) and flight.variant is not None and flight.state == DISCARDING
-        )
-        if flight.stored is not None or is_confirmed:
-            self.claims.hold(key)
+        stored = flight.stored
+        if stored is None and isinstance(flight, Flight) and flight.state == DISCARDING:
+            stored = flight.variant
+        if stored is not None:
+            self.claims.hold(key, beside=bool(stored.vary))
         self.claims.give_back(key)
         self._look()
 

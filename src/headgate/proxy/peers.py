@@ -19,7 +19,7 @@ from __future__ import annotations
 
 from typing import Final, final
 
-from headgate.cache.claims import NOBODY, Claims
+from headgate.cache.claims import Claims
 from headgate.cache.home import (
     BROKEN,
     FIELD,
@@ -83,8 +83,8 @@ class Peer:
 
 @final
 class Ask(ConnectionWaiter):
-    """One question, the flight's `number`-th, and what has come of it: the attempt of its exchange. Content may stop
-    for `idle` s. A connection that was dialled for it is no other question's."""
+    """One question, after those to the slots of `past`, and what has come of it: the attempt of its exchange.
+    Content may stop for `idle` s. A connection that was dialled for it is no other question's."""
 
     __slots__ = (
         "alone",
@@ -92,18 +92,18 @@ class Ask(ConnectionWaiter):
         "flight",
         "idle",
         "is_signed",
-        "number",
         "owner",
+        "past",
         "peer",
         "timer",
     )
 
-    def __init__(self, owner: Peers, peer: Peer, flight: Flight, idle: float, number: int) -> None:
+    def __init__(self, owner: Peers, peer: Peer, flight: Flight, idle: float, past: tuple[int, ...]) -> None:
         self.owner = owner
         self.peer = peer
         self.flight = flight
         self.idle = idle
-        self.number = number
+        self.past = past
         self.connection: UpstreamStream | None = None
         self.timer: Timer | None = None
         self.is_signed = False
@@ -164,7 +164,7 @@ class Peers(Handler, ResponseReceiver):
         another worker is to be asked."""
         if self.idle.get(route, 0.0) <= 0.0 or asked.flags & CACHING:
             return True
-        owner = self.claimed.claim(lead, NOBODY)
+        owner = self.claimed.claim(lead, ())
         return not 0 <= owner < len(self.homes) or self.homes[owner] is None
 
     def ask(self, flight: Flight) -> bool:
@@ -172,9 +172,9 @@ class Peers(Handler, ResponseReceiver):
         idle = self.idle.get(flight.handler.number, 0.0)
         if idle <= 0.0 or flight.asked.fields.flags & CACHING:
             return False
-        return self._turn_to(flight, self.claimed.claim(flight, NOBODY), idle, 1)
+        return self._turn_to(flight, self.claimed.claim(flight, ()), idle, ())
 
-    def _turn_to(self, flight: Flight, owner: int, idle: float, number: int) -> bool:
+    def _turn_to(self, flight: Flight, owner: int, idle: float, past: tuple[int, ...]) -> bool:
         """Ask the worker of a slot, if it is one that may be asked."""
         leader = flight.leader
         if not 0 <= owner < len(self.homes) or (leader is not None and leader.peer_key):
@@ -183,11 +183,11 @@ class Peers(Handler, ResponseReceiver):
         if peer is None:
             return False
         if peer.rest_until > self.poller.now:
-            self.claimed.claim(flight, owner)
+            self.claimed.claim(flight, (*past, owner))
             return self._count(RESTING)
         if peer.asked >= self.share:
             return self._count(FULL)
-        self._ask(Ask(self, peer, flight, idle, number))
+        self._ask(Ask(self, peer, flight, idle, past))
         return True
 
     def _ask(self, ask: Ask) -> None:
@@ -381,9 +381,10 @@ class Peers(Handler, ResponseReceiver):
         flight = ask.flight
         if why == GONE:
             self.claimed.claims.forget(flight.key, ask.peer.slot)
-        if why != NOT_STORED and ask.number < _MAX_HOMES:
-            owner = self.claimed.claim(flight, ask.peer.slot)
-            if self._turn_to(flight, owner, ask.idle, ask.number + 1):
+        past = (*ask.past, ask.peer.slot)
+        if why != NOT_STORED and len(past) < _MAX_HOMES:
+            owner = self.claimed.claim(flight, past)
+            if self._turn_to(flight, owner, ask.idle, past):
                 return
         flight.go_by_itself(is_not_stored=why == NOT_STORED)
 

@@ -77,7 +77,7 @@ def test_a_worker_that_dies_has_no_claim_and_its_successor_nothing_in_memory(cla
     assert claims.take(b"k") == 1
     assert claims.owner(b"k") == 1
     assert claims.take(b"held") == 1, "asked for what it has"
-    assert claims.take(b"held", 1) == MINE, "it was asked in vain"
+    assert claims.take(b"held", (1,)) == MINE, "it was asked in vain"
     claims.give_back(b"held")
     os.kill(pid, signal.SIGKILL)
     os.waitpid(pid, 0)
@@ -176,3 +176,22 @@ def test_a_lock_that_is_taken_is_no_failure_and_one_that_is_refused_is_nobodys_a
     claims.give_back(b"k")
     assert claims.failures == 3
     assert claims.owner(b"k") == NOBODY
+
+
+def test_of_a_key_with_variants_each_worker_that_has_one_is_known(claims):
+    for slot in (0, 1, 1):
+        claims.belong(slot) if slot == 0 else setattr(claims, "slot", slot)
+        claims.hold(b"k", beside=True)
+    assert claims.holder(b"k") == 0, "another one's rather than ours"
+    assert claims.take(b"k", (0,)) == MINE
+    claims.give_back(b"k")
+    claims.slot = 2
+    assert {claims.holder(b"k"), claims.holder(b"k", (0,))} <= {0, 1}
+    assert (claims.holder(b"k", (0,)), claims.holder(b"k", (1,))) == (1, 0)
+    assert claims.take(b"k", (0, 1)) == MINE
+    claims.give_back(b"k")
+    claims.forget(b"k", 1)
+    assert claims.holder(b"k", (0,)) == 0, "the only one that is left"
+    claims.hold(b"k")
+    claims.slot = 3
+    assert claims.holder(b"k", (2,)) == 2, "what has no variants one worker has"
