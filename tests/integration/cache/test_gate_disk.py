@@ -1,5 +1,6 @@
 """The cache on disk through a real gate: restarts, a writer that dies, invalidations."""
 
+import contextlib
 import http.client
 import json
 import os
@@ -470,3 +471,34 @@ def is_stored(gate, story):
     while objects(gate) == before and time.monotonic() < end:
         time.sleep(0.1)
     return objects(gate) > before
+
+
+def fill_up(folder):
+    """Leave no room at all on a disk; return what takes it."""
+    filler = folder / "filler"
+    with filler.open("wb", buffering=0) as file, contextlib.suppress(OSError):
+        while file.write(bytes(1 << 12)):
+            pass
+    return filler
+
+
+def test_what_was_purged_or_changed_while_the_disk_was_full_is_not_found_after_a_restart(small, story):
+    """The writer cannot write that down: it does so before it ends, or the index goes."""
+    for path in ("/purged", "/changed", "/other"):
+        story.tell(path, b"old", FRESH, f"Cache-Tag: {path[1:]}")
+        ask(small, path)
+    wait_for("them to be on the disk", lambda: objects(small) == 3)
+    filler = fill_up(small.state)
+    for number in range(60):
+        story.tell(f"/more/{number}", bytes(50_000), FRESH)
+        ask(small, f"/more/{number}")
+    wait_for("a warning", lambda: small.events("cache-disk-unusable"))
+    assert ask(small, "/changed", "POST")[0] == 200
+    small.call("purge", "--tag", "purged")
+    for path in ("/purged", "/changed"):
+        story.tell(path, b"new", FRESH)
+    assert small.stop() == 0
+    filler.unlink()
+    small.start()
+    assert ask(small, "/purged")[1] == b"new"
+    assert ask(small, "/changed")[1] == b"new"

@@ -5,7 +5,9 @@ is one, and it is no worker. It may stand still for as long as the disk likes: w
 their sockets.
 
 Whatever goes wrong with the disk ends in a warning and a pause, after which it is opened again. While it is closed,
-packets are read and thrown away. An index that is damaged is thrown away too: it is a cache. After the machine went
+packets are read and thrown away, but for invalidations and purges: they are kept, and come first when it is open
+again. Where they cannot be written at the end either, or are too many to be kept, what is on the disk is thrown away.
+An index that is damaged is thrown away too: it is a cache. After the machine went
 down without our closing the index, a child process walks through it first, because a page that is not what it should
 be may crash whoever reads it.
 """
@@ -36,6 +38,10 @@ BATCH_PACKETS: Final = 1024
 BATCH_OCTETS: Final = 8 << 20
 # How long the disk is left alone after it failed.
 PAUSE: Final = 30.0
+# Octets of invalidations and purges that are kept meanwhile, with what each takes beside. One more, and the index
+# begins anew.
+MAX_KEPT: Final = 1 << 20
+_KEPT: Final = 64
 # Objects that are looked at, between two batches, for what purges have killed.
 _SWEEP: Final = 2000
 # Workers are gone before the writer is told to end; one that goes on talking is heard for so long, in seconds.
@@ -87,6 +93,9 @@ class Writer:
         self._batch_octets = 0
         self._batch_since = 0.0
         self._age = BATCH_AGE
+        self._kept: list[bytes] = []  # what came while the disk was away, and must not be lost
+        self._kept_octets = 0
+        self._is_outdated = False  # more of that came than is kept: nothing in the index can be believed
         self._strays_at = 0  # the directory of `files` that is looked through next
         self._is_sweeping = True
         self._workers: dict[socket.socket, int] = {}
@@ -147,6 +156,7 @@ class Writer:
         while any(key.fileobj is not self._stop for key in self.step(0.0)) and self._now() < end:
             pass
         self.flush()
+        self._end_pause()
         for worker in list(self._workers):
             self._leave(worker)
         self._selector.close()
@@ -184,7 +194,10 @@ class Writer:
         if before not in ("", boot):
             check_in_child(self.root, self.budget)
         self._note_boot(boot)
+        if self._is_outdated:
+            raise CorruptError("more was invalidated and purged than is kept while the disk was away")
         self.index = Index(self.root, self.budget)
+        self._begin_with_kept()
         self.index.unlink_incoming()
         self._strays_at = 0
         self._is_sweeping = True
@@ -197,7 +210,7 @@ class Writer:
             except (lmdb.Error, OSError):
                 pass  # it is being given up because it fails
             self.index = None
-        self._drop_batch()
+        self._keep_batch()
         self._closed_until = self._now() + PAUSE
         self._warn(
             word, f"{self.root}: {error}; again in {PAUSE:.0f} s, until then the cache is in memory only"
@@ -213,10 +226,28 @@ class Writer:
         try:
             for name in os.listdir(f"{self.root}/index"):
                 os.unlink(f"{self.root}/index/{name}")
+            self._is_outdated = False
+            self._forget_kept()
             self._note_boot("")
             self._open()
         except (lmdb.Error, OSError, CorruptError, *DAMAGED) as again:
             self._pause("cache-disk-unusable", again)
+
+    def _end_pause(self) -> None:
+        """At the end, where the disk is away: write what was kept, or leave no index to whoever comes next."""
+        if self.index is not None or not (self._kept or self._is_outdated):
+            return
+        self._closed_until = 0.0
+        self.open()
+        self.flush()
+        if self.index is None:
+            self._throw_away(OSError("what was invalidated and purged cannot be written"))
+        if self._kept or self._is_outdated:
+            self._warn(
+                "cache-disk-outdated",
+                f"{self.root}: what was invalidated and purged while the disk was away could neither be written nor "
+                "the index removed; when the disk is well, begin with `headgate purge --everything`",
+            )
 
     def _boot(self) -> str:
         if not self._boot_id:
@@ -288,7 +319,7 @@ class Writer:
             self.flush()
             self._answer(worker, packet[1:])
         elif self.index is None:
-            self.dropped += 1
+            self._keep(packet)
         elif kind == messages.TOUCH:
             for at in range(1, len(packet), 24):
                 self.index.touch(packet[at : at + 24])
@@ -367,6 +398,36 @@ class Writer:
         self.dropped += len(self._batch)
         self._batch = []
         self._batch_octets = 0
+
+    def _keep_batch(self) -> None:
+        """The disk has failed: keep what must not be lost, until it is opened again."""
+        for packet in self._batch:
+            self._keep(packet)
+        self._batch = []
+        self._batch_octets = 0
+
+    def _keep(self, packet: bytes) -> None:
+        if packet[0] not in (messages.REMOVE, messages.PURGE):
+            self.dropped += 1
+        elif not self._is_outdated:
+            self._kept.append(packet)
+            self._kept_octets += len(packet) + _KEPT
+            if self._kept_octets > MAX_KEPT:
+                self._is_outdated = True
+                self._forget_kept()
+
+    def _begin_with_kept(self) -> None:
+        """The disk is open: what was kept is the first batch."""
+        if self._kept:
+            self._batch = self._kept + self._batch
+            self._batch_octets += sum(map(len, self._kept))
+            self._batch_since = self._now()
+            self._age = URGENT_AGE
+            self._forget_kept()
+
+    def _forget_kept(self) -> None:
+        self._kept = []
+        self._kept_octets = 0
 
     # -- upkeep
 

@@ -344,3 +344,74 @@ def test_another_listener_takes_over_and_nobody_who_has_come_is_turned_away(rig,
     assert rig.sync()[1] == 3
     late.close()
     again.close()
+
+
+def failed(rig):
+    """Have the disk fail with the next record."""
+    rig.writer.index = FailingIndex(rig.writer.index, OSError(5, "Input/output error"))
+    rig.send(put(1000))
+
+
+def test_what_is_invalidated_and_purged_while_the_disk_is_away_is_so_when_it_is_back(rig):
+    rig.send(put(1), put(2, tags=[b"t"]), put(3))
+    assert rig.sync()[1] == 3
+    failed(rig)
+    rig.send(messages.remove(key_of(1), 0.0))  # in the batch that fails
+    assert rig.sync() == (0, 0)
+    rig.send(messages.purge(TAG, b"t", False, 7), put(4))
+    assert rig.writer.index is None
+    rig.now += PAUSE
+    rig.send(put(5))
+    rig.now += BATCH_AGE
+    rig.step(3)
+    assert rig.sync()[1] == 2, "what was neither: 3 and 5"
+    assert rig.writer.index.purges.generation == 7
+    assert [word for word, _ in rig.warnings] == ["cache-disk-unusable"]
+
+
+def test_one_octet_more_than_is_kept_while_the_disk_is_away_and_the_index_begins_anew(rig):
+    rig.send(put(1), put(2))
+    assert rig.sync()[1] == 2
+    failed(rig)
+    rig.sync()
+    packet = messages.remove(key_of(2), 0.0)
+    for _ in range(writer.MAX_KEPT // (len(packet) + 64)):
+        rig.writer._keep(packet)
+    assert not rig.writer._is_outdated
+    rig.writer._keep(packet)
+    rig.now += PAUSE
+    rig.step(2)
+    assert rig.sync() == (0, 0)
+    assert [word for word, _ in rig.warnings] == ["cache-disk-unusable", "cache-disk-damaged"]
+    rig.send(put(3))
+    assert rig.sync()[1] == 1
+
+
+def test_a_writer_that_ends_while_the_disk_is_away_writes_first_what_it_kept(rig):
+    rig.send(put(1), put(2))
+    rig.sync()
+    failed(rig)
+    rig.sync()
+    rig.send(messages.remove(key_of(1), 0.0))
+    rig.writer.close()
+    index = Index(str(rig.root), BUDGET)
+    assert index.state.objects == 1
+    index.close()
+
+
+def test_where_it_cannot_it_leaves_no_index(rig, monkeypatch):
+    rig.send(put(1))
+    rig.sync()
+    failed(rig)
+    rig.sync()
+    rig.send(messages.remove(key_of(1), 0.0))
+
+    def full(path):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(writer.layout, "make_directories", full)
+    rig.writer.close()
+    assert os.listdir(rig.root / "index") == []
+    words = [word for word, _ in rig.warnings]
+    assert "cache-disk-damaged" in words
+    assert "cache-disk-outdated" not in words
