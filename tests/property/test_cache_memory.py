@@ -8,8 +8,9 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
+from headgate.cache.cost import KEY_COST, cost_of
 from headgate.cache.entry import SOFT_PURGED, MemoryBody, StoredResponse
-from headgate.cache.memory import KEY_COST, MemoryStore, cost_of
+from headgate.cache.memory import MemoryStore
 from headgate.cache.purges import EVERYTHING, HOST, PREFIX, TAG, URL
 from headgate.http.fields import Fields
 
@@ -185,9 +186,7 @@ class MemoryMachine(RuleBasedStateMachine):
                 octets += KEY_COST + len(key) + sum(cost_of(variant) for variant in node.variants)
         assert (self.store.octets, self.store.variants, len(self.store)) == (octets, variants, nodes)
         assert octets <= self.store.budget
-        queues = self.store._small, self.store._main
-        assert sum(queue.octets for queue in queues) == octets
-        assert sum(queue.count for queue in queues) == nodes
+        assert (self.store._queues.octets, len(self.store._queues)) == (octets, nodes)
 
     def teardown(self):
         if hasattr(self, "store"):

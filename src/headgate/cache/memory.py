@@ -1,207 +1,30 @@
 """The cache in memory: one for each worker, bounded in octets, which are counted exactly.
 
-S3-FIFO (Yang et al., SOSP 2023; Traffic Server has it since 2026, for it beat LRU and CLFUS on each of their traces):
-what is new goes into a small queue, a tenth of the budget. At its end, what was asked for twice meanwhile moves to
-the main queue; the rest leaves and stays known as a ghost for a while, and who comes back as a ghost goes into the
-main queue at once. At the end of the main queue, each use since buys another round. So a scan of things that are
-asked for once never empties the cache, which SIEVE does not promise, and a hit moves nothing: it counts to three.
-
 A node is a key with all its variants (KeyEntry): they come and go together. Whoever reads a response holds it, so
 that eviction never takes content from under a reader; what a slow one holds then is counted in `loans`.
 
-Purges are in purges.py: a node remembers up to which generation it was judged, and the look-up of a judged one is a
-dictionary's, two comparisons and a count. `sweep` walks what nobody asks for.
+What a response costs is in cost.py, who leaves when there is no more room in queues.py, purges in purges.py: a node
+remembers up to which generation it was judged, and the look-up of a judged one is a dictionary's, two comparisons and
+a count. `sweep` walks what nobody asks for.
 """
 
-import gc
-from array import array
 from typing import Final, final
 
-from mypy_extensions import i64
-
 from headgate.cache.claims import Claims
+from headgate.cache.cost import KEY_COST, cost_of
 from headgate.cache.entry import INVALIDATED, SOFT_PURGED, KeyEntry, MemoryBody, StoredResponse
+from headgate.cache.fingerprints import Marks
 from headgate.cache.loans import Loans
-from headgate.cache.partial import PartialBody
 from headgate.cache.policy import VARIANTS
 from headgate.cache.purges import GONE, INVALID, KEEP, Purges
-from headgate.cache.store.bodies import CheckedBody
+from headgate.cache.queues import USES_COUNTED, Queues
 from headgate.cache.untracked import untrack
 
-_MAX_USES: Final = 3
-_USES_TO_STAY: Final = 2  # in the small queue
-# An eviction looks at this many nodes in use before it takes one: no put ever walks a million of them.
-_SECOND_CHANCES: Final = 64
 # Purges that everything stored was tried against stay in force this long for responses under way, in seconds.
 _REMEMBERED: Final = 60.0
 # One object has at most an eighth of the budget, one key a quarter: no stranger's choice of a URL empties the rest.
 OBJECT_SHARE: Final = 8
 _KEY_SHARE: Final = 4
-
-# What CPython and malloc spend beside the octets themselves, measured (tests/unit/cache/test_memory.py). Interpreted,
-# each number of a record is an object of its own, and each record has the header of the collector.
-_INTERPRETED: Final = 1 if gc.is_tracked(KeyEntry(b"")) else 0
-KEY_COST: Final = 250 + 60 * _INTERPRETED  # node, key, slot of the dictionary
-VARIANT_COST: Final = 310 + 130 * _INTERPRETED  # the record with its numbers, what is packed in one
-BODY_COST: Final = 50 + 40 * _INTERPRETED  # content that is not packed
-FILE_COST: Final = 540 + 60 * _INTERPRETED  # content in a file: its name, twice, and what of it was checked
-BLOCK_COST: Final = 42  # a checksum of it
-CHUNK_COST: Final = 48  # a piece of content: its bytes object
-_PLACE_COST: Final = 40  # where there are several: its place, and two slots in lists
-_PLACES_COST: Final = 150  # those lists
-PARTS_COST: Final = 450  # content with gaps: its record and four lists
-PART_COST: Final = 250  # one part of it: its body, its slots in the lists, two numbers
-PAIR_COST: Final = 190  # a selecting field: two bytes objects and two tuples
-_OCTETS_COST: Final = 64  # bytes of their own: ETag, tags
-
-
-def cost_of(variant: StoredResponse) -> int:
-    """Return how many octets of memory a response takes, content included where it is in memory."""
-    cost = VARIANT_COST + variant.octets_packed
-    if variant.etag:
-        cost += _OCTETS_COST + len(variant.etag)
-    for name, value in variant.vary:
-        cost += PAIR_COST + len(name) + len(value)
-    for tag in variant.tags:
-        cost += _OCTETS_COST + len(tag)
-    if variant.is_packed:
-        return cost
-    body = variant.body
-    if isinstance(body, MemoryBody):
-        cost += BODY_COST + _cost_of_content(body)
-    elif isinstance(body, PartialBody):
-        cost += _cost_of_parts(body)
-    elif isinstance(body, CheckedBody):
-        cost += _cost_of_file(body)
-    return cost
-
-
-def _cost_of_file(body: CheckedBody) -> int:
-    return FILE_COST + BLOCK_COST * len(body.content().blocks)
-
-
-def _cost_of_content(body: MemoryBody) -> int:
-    count = body.count
-    cost = body.size + CHUNK_COST * count
-    return cost + _PLACES_COST + _PLACE_COST * count if count > 1 else cost
-
-
-def _cost_of_parts(body: PartialBody) -> int:
-    """Count each body once, and all of it: of one that fills several gaps, or a small one, all is held."""
-    cost = PARTS_COST
-    counted: set[int] = set()
-    for part in body.bodies:
-        cost += PART_COST
-        if isinstance(part, MemoryBody) and id(part) not in counted:
-            counted.add(id(part))
-            cost += _cost_of_content(part)
-        elif isinstance(part, CheckedBody):
-            cost += _cost_of_file(part)
-    return cost
-
-
-@final
-class _Queue:
-    """Nodes in the order in which they came, doubly linked: any may leave."""
-
-    __slots__ = ("count", "newest", "octets", "oldest")
-
-    def __init__(self) -> None:
-        self.count = 0
-        self.octets = 0
-        self.newest: KeyEntry | None = None
-        self.oldest: KeyEntry | None = None
-
-    def push(self, node: KeyEntry) -> None:
-        newest = self.newest
-        node.older = newest
-        node.newer = None
-        if newest is None:
-            self.oldest = node
-        else:
-            newest.newer = node
-        self.newest = node
-        self.count += 1
-        self.octets += node.octets
-
-    def remove(self, node: KeyEntry) -> None:
-        older, newer = node.older, node.newer
-        if older is None:
-            self.oldest = newer
-        else:
-            older.newer = newer
-        if newer is None:
-            self.newest = older
-        else:
-            newer.older = older
-        node.older = node.newer = None
-        self.count -= 1
-        self.octets -= node.octets
-
-
-@final
-class _Ghosts:
-    """Keys that left the small queue lately: a table of fingerprints with the moment of leaving, 8 octets each.
-
-    Two keys in one place: the later one stays. A wrong answer, one in 2**31, costs a place in the main queue.
-    """
-
-    __slots__ = ("_mask", "_moment", "_table")
-
-    def __init__(self, places: int) -> None:
-        size = 1024
-        while size < places and size < 1 << 20:
-            size *= 2
-        self._mask: i64 = size - 1
-        self._moment: i64 = 0
-        self._table = array("q", bytes(8 * size))
-
-    def add(self, key: bytes) -> None:
-        self._moment = (self._moment + 1) & 0x7FFFFFFF
-        mixed = i64(hash(key)) & 0x3FFFFFFFFFFFFFFF
-        self._table[mixed & self._mask] = ((mixed >> 31) << 31) | self._moment
-
-    def take(self, key: bytes, span: int) -> bool:
-        """Tell whether `key` left within the last `span` departures, and forget it."""
-        mixed = i64(hash(key)) & 0x3FFFFFFFFFFFFFFF
-        place = mixed & self._mask
-        found = i64(self._table[place])
-        if found == 0 or found >> 31 != mixed >> 31:
-            return False
-        self._table[place] = 0
-        return ((self._moment - found) & 0x7FFFFFFF) < span
-
-
-@final
-class _Marks:
-    """Keys whose answers were not storable: a table of fingerprints with the second until which that counts, 8 octets
-    each, where a node would be fifty times as much for every URL that somebody makes up.
-
-    Two keys in one place: the later one stays. A wrong answer, one in 2**30: somebody does not wait for another.
-    """
-
-    __slots__ = ("_mask", "_table")
-
-    def __init__(self, places: int) -> None:
-        size = 1024
-        while size < places and size < 1 << 20:
-            size *= 2
-        self._mask: i64 = size - 1
-        self._table = array("q", bytes(8 * size))
-
-    def set(self, key: bytes, until: float) -> None:
-        mixed = i64(hash(key)) & 0x3FFFFFFFFFFFFFFF
-        self._table[mixed & self._mask] = ((mixed >> 32) << 32) | min(int(until), 0xFFFFFFFF)
-
-    def until(self, key: bytes) -> int:
-        """Return the second, 0 for none."""
-        mixed = i64(hash(key)) & 0x3FFFFFFFFFFFFFFF
-        found = i64(self._table[mixed & self._mask])
-        return int(found & 0xFFFFFFFF) if found >> 32 == mixed >> 32 else 0
-
-    def clear(self, key: bytes) -> None:
-        if self.until(key):
-            self._table[hash(key) & self._mask] = 0
 
 
 def _settle(variant: StoredResponse) -> None:
@@ -222,16 +45,13 @@ class MemoryStore:
     __slots__ = (
         "_forget_at",
         "_forgotten",
-        "_ghosts",
-        "_main",
         "_marks",
         "_max_key",
         "_nodes",
+        "_queues",
         "_round",
         "_round_at",
         "_round_generation",
-        "_small",
-        "_small_share",
         "_swept",
         "budget",
         "claims",
@@ -272,13 +92,12 @@ class MemoryStore:
         self.evicted_octets = 0
         self.purged = 0  # variants found dead
         self._max_key = budget // _KEY_SHARE
-        self._small_share = budget // 10
         self._nodes: dict[bytes, KeyEntry] = {}
         untrack(self._nodes)
-        self._small = _Queue()
-        self._main = _Queue()
-        self._ghosts = _Ghosts(budget // 8192)
-        self._marks = _Marks(budget // 1024)
+        self._queues = Queues(budget)
+        # Keys whose answers were not storable: a node would be fifty times as much for each URL that somebody makes
+        # up. Where a mark is wrong, somebody does not wait for another.
+        self._marks = Marks(budget // 1024)
         # The walk that `sweep` is on: keys that were there when it began.
         self._round: list[bytes] = []
         self._round_at = 0
@@ -301,7 +120,7 @@ class MemoryStore:
         if node is None or (node.judged != self.generation and not self._judge(node)):
             self.misses += 1
             return self._marked(key)
-        if node.uses < _MAX_USES:
+        if node.uses < USES_COUNTED:
             node.uses += 1
         self.hits += 1
         return node
@@ -508,20 +327,18 @@ class MemoryStore:
         node.judged = self.generation
         node.octets = KEY_COST + len(key)
         self._make_room(node.octets + more, None)
-        node.is_main = self._ghosts.take(key, max(self._main.count, 64))
         self._nodes[key] = node
         self.octets += node.octets
-        (self._main if node.is_main else self._small).push(node)
+        self._queues.come(node)
         return node
 
     def _grow(self, node: KeyEntry, octets: int) -> None:
-        node.octets += octets
         self.octets += octets
-        (self._main if node.is_main else self._small).octets += octets
+        self._queues.grow(node, octets)
 
     def _drop(self, node: KeyEntry) -> None:
         del self._nodes[node.key]
-        (self._main if node.is_main else self._small).remove(node)
+        self._queues.leave(node)
         self.octets -= node.octets
         self.variants -= len(node.variants)
         if len(self.loans):
@@ -597,42 +414,10 @@ class MemoryStore:
 
     def _make_room(self, octets: int, keep: KeyEntry | None) -> None:
         """Evict until `octets` more fit; `keep` stays."""
-        others = 0 if keep is None else 1
-        while self.octets + octets > self.budget and self._small.count + self._main.count > others:
-            if self._main.count == 0 or (self._small.count and self._small.octets > self._small_share):
-                self._evict_small(keep)
-            else:
-                self._evict_main(keep)
-
-    def _evict_small(self, keep: KeyEntry | None) -> None:
-        """The oldest of the small queue moves on to the main queue or leaves."""
-        node = self._small.oldest
-        if node is None:
-            return
-        if node is not keep and node.uses < _USES_TO_STAY:
-            self._ghosts.add(node.key)
-            self._evict(node)
-            return
-        self._small.remove(node)
-        node.is_main = True
-        node.uses = 0
-        self._main.push(node)
-
-    def _evict_main(self, keep: KeyEntry | None) -> None:
-        """The oldest of the main queue that nobody used leaves."""
-        for _ in range(_SECOND_CHANCES):
-            node = self._main.oldest
+        while self.octets + octets > self.budget:
+            node = self._queues.victim(keep)
             if node is None:
                 return
-            if node is not keep and node.uses == 0:
-                self._evict(node)
-                return
-            if node.uses:
-                node.uses -= 1
-            self._main.remove(node)
-            self._main.push(node)
-        node = self._main.oldest
-        if node is not None and node is not keep:
             self._evict(node)
 
     def _evict(self, node: KeyEntry) -> None:
