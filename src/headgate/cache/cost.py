@@ -25,6 +25,8 @@ PARTS_COST: Final = 450  # content with gaps: its record and four lists
 PART_COST: Final = 250  # one part of it: its body, its slots in the lists, two numbers
 PAIR_COST: Final = 190  # a selecting field: two bytes objects and two tuples
 _OCTETS_COST: Final = 64  # bytes of their own: ETag, tags
+NAMES_COST: Final = 72  # a list of names that no other response has
+NAME_COST: Final = 48  # one of them: its slot, and a bytes object
 
 
 def cost_of(variant: StoredResponse) -> int:
@@ -36,6 +38,11 @@ def cost_of(variant: StoredResponse) -> int:
         cost += PAIR_COST + len(name) + len(value)
     for tag in variant.tags:
         cost += _OCTETS_COST + len(tag)
+    names = variant.own_names
+    if names:
+        cost += NAMES_COST
+        for name in names:
+            cost += NAME_COST + len(name)
     if variant.is_packed:
         return cost
     body = variant.body

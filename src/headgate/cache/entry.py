@@ -163,10 +163,10 @@ class FileBody(Body):
 MOST_PACKED: Final = 2048
 _REASONS: Final = {phrase: phrase for phrase in REASONS.values()}
 _NO_NAMES: Final[list[bytes]] = []
-# Lists of names that responses share, by the names in one. Bounded in number, forgotten all at once: who makes up
-# names has lists of its own.
+# Lists of names that responses share, by the names in one: the first so many, never forgotten, so that it is known of
+# each response whether it has a list of its own, which it pays for.
 _KNOWN_NAMES: Final[dict[bytes, list[bytes]]] = {}
-_MAX_KNOWN_NAMES: Final = 1024
+MAX_KNOWN_NAMES: Final = 1024
 _MAX_KNOWN_LENGTH: Final = 2048
 
 
@@ -176,9 +176,7 @@ def _shared_names(names: list[bytes]) -> list[bytes]:
     known = _KNOWN_NAMES.get(joined)
     if known is None:
         known = names[:]
-        if len(joined) <= _MAX_KNOWN_LENGTH:
-            if len(_KNOWN_NAMES) >= _MAX_KNOWN_NAMES:
-                _KNOWN_NAMES.clear()
+        if len(joined) <= _MAX_KNOWN_LENGTH and len(_KNOWN_NAMES) < MAX_KNOWN_NAMES:
             _KNOWN_NAMES[joined] = known
     return known
 
@@ -329,6 +327,14 @@ class StoredResponse:
         if self._fields is None:
             return len(self._block)
         return len(b"\r\n".join(self._fields.lines)) + 2
+
+    @property
+    def own_names(self) -> list[bytes]:
+        """The names of what is packed, where no other response shares the list; else none."""
+        if len(_KNOWN_NAMES) < MAX_KNOWN_NAMES and self._content_at <= _MAX_KNOWN_LENGTH:
+            return _NO_NAMES
+        names = self._names
+        return _NO_NAMES if _KNOWN_NAMES.get(b"\n".join(names)) is names else names
 
     def __repr__(self) -> str:
         return f"<StoredResponse {self.status} {self.key.decode('latin-1')} length={self.length}>"

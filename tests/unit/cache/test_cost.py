@@ -7,7 +7,7 @@ import pytest
 
 MEASURE = """
 import gc, sys
-from headgate.cache.entry import MemoryBody
+from headgate.cache.entry import MAX_KNOWN_NAMES, MemoryBody
 from headgate.cache.memory import MemoryStore
 from headgate.cache.partial import PartialBody
 from headgate.cache.purges import EVERYTHING, HOST, PREFIX, TAG, URL
@@ -21,6 +21,8 @@ from headgate.telemetry.process_stats import resident_bytes
 
 count, chunks = 12_000, int(sys.argv[2])
 policy, store, files = Policy(), MemoryStore(1 << 32), OpenFiles()
+if sys.argv[1] == "names":
+    count = 3_000
 NAMES = [b"content-type", b"cache-control", b"date", b"content-length", b"etag", b"x-id", b"vary", b"cache-tag"]
 ASKED = [b"host", b"accept-language"]
 
@@ -31,8 +33,12 @@ def put(number):
         texts += [f'ETag: "{number:020}"', f"X-Id: {number:09}", "Vary: accept-language"]
         texts.append(f"Cache-Tag: p{number} q{number}")
         asked += [f"Accept-Language: de-{number}"]
+    names = NAMES[: len(texts)]
+    if sys.argv[1] == "names":
+        names = [b"x-%d-%d" % (number, at) for at in range(16)]
+        texts = [f"{name.decode()}: 1" for name in names]
     request = Request(b"GET", b"/", 11, Fields(ASKED[: len(asked)], [text.encode() for text in asked]))
-    response = Response(200, b"OK", 11, Fields(NAMES[: len(texts)], [text.encode() for text in texts]))
+    response = Response(200, b"OK", 11, Fields(names, [text.encode() for text in texts]))
     key = b"http://example.org/assets/%d" % number
     stored = build(key, request, response, policy, number, number)
     pieces = [b"%0100d" % number for _ in range(chunks)]
@@ -50,6 +56,9 @@ def put(number):
     assert store.put(stored)
 
 put(count)
+if sys.argv[1] == "names":
+    for number in range(-MAX_KNOWN_NAMES, 0):
+        put(number)
 gc.collect()
 resident, octets = resident_bytes(), store.octets
 for number in range(count):

@@ -1,5 +1,8 @@
 """Content at rest, in memory and in files."""
 
+import subprocess
+import sys
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -138,3 +141,31 @@ def test_variants_keep_their_order():
     entry.remove(three)
     entry.remove(two)
     assert (entry.first, entry.others, entry.variants) == (None, (), ())
+
+
+NAMES_PAST_THE_TABLE = """
+from headgate.cache.cost import NAME_COST, NAMES_COST, cost_of
+from headgate.cache.entry import MAX_KNOWN_NAMES, MemoryBody, StoredResponse
+from headgate.http.fields import Fields
+
+def packed(name):
+    stored = StoredResponse(b"http://a/", 200, b"OK", Fields([name], [name + b": 1"]), MemoryBody([b"x"]))
+    stored.pack()
+    return stored
+
+first = packed(b"x-%04d" % 0)
+for number in range(1, MAX_KNOWN_NAMES - 1):
+    packed(b"x-%04d" % number)
+last, beyond, again = packed(b"x-last"), packed(b"x-more"), packed(b"x-more")
+assert [stored.own_names for stored in (first, last)] == [[], []]
+assert [stored.own_names for stored in (beyond, again)] == [[b"x-more"], [b"x-more"]]
+assert cost_of(again) - cost_of(last) == NAMES_COST + NAME_COST + len(b"x-more")
+long = b"x" * 2049
+assert packed(long).own_names == [long]
+assert packed(b"x-0007").own_names == []
+"""
+
+
+def test_who_has_names_of_its_own_beyond_the_table_pays_for_them():
+    """In a process of its own: the table is one for all, and nothing is ever forgotten there."""
+    subprocess.run([sys.executable, "-c", NAMES_PAST_THE_TABLE], check=True, timeout=60)
