@@ -180,7 +180,7 @@ class Fill:
         if at < self.spooled:
             spool = self._spool
             if spool is None:
-                raise ValueError(f"octet {at} is gone")
+                raise OSError(f"octet {at} was in a file that is closed")
             most = min(limit, self.spooled - at)
             return spool.read(at, most)
         starts = self._starts

@@ -103,6 +103,9 @@ CACHE_DISK_DROPPED: Final = counter(
 _FOLDED = "Times that more waited for the writer than is kept, so that one word for all took their place."
 CACHE_DISK_FOLDED_REMOVALS: Final = counter("cache_disk_folded_total", _FOLDED, what="invalidations")
 CACHE_DISK_FOLDED_PURGES: Final = counter("cache_disk_folded_total", _FOLDED, what="purges")
+_GIVEN_UP = "Large answers that had to make room: stored no more, or a file closed that a client was reading."
+CACHE_DISK_GIVEN_UP: Final = counter("cache_disk_given_up_total", _GIVEN_UP, what="stored")
+CACHE_DISK_CUT_SHORT: Final = counter("cache_disk_given_up_total", _GIVEN_UP, what="read")
 CACHE_DISK_PAUSED: Final = gauge(
     "cache_disk_paused", "Processes that leave the disk alone for a while because it failed or was slow."
 )

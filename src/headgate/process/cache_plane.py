@@ -59,9 +59,9 @@ def disk_files(config: Config) -> int:
     """Return how many descriptors a worker may need for content on disk."""
     if not disk_budget(config):
         return 0
-    from headgate.proxy.disk_tier import MAX_UPLOADS  # noqa: PLC0415  # gates without a disk spare LMDB
+    from headgate.proxy.disk_tier import MAX_GIVEN_UP, MAX_UPLOADS  # noqa: PLC0415  # spares LMDB
 
-    return MAX_OPEN_FILES + MAX_UPLOADS
+    return MAX_OPEN_FILES + MAX_UPLOADS + MAX_GIVEN_UP
 
 
 def _open_disk(config: Config, event: Event) -> DiskStore:

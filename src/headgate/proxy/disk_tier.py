@@ -12,6 +12,8 @@ a full one would be worn out by what is asked for once.
 
 from __future__ import annotations
 
+import time
+from collections.abc import Callable
 from typing import Final, final
 
 from headgate.cache.entry import SOFT_PURGED, KeyEntry, MemoryBody, StoredResponse
@@ -27,9 +29,11 @@ from headgate.cache.store.layout import file_path
 from headgate.cache.store.messages import SMALL_CONTENT
 from headgate.counters import (
     CACHE_DISK_CORRUPT,
+    CACHE_DISK_CUT_SHORT,
     CACHE_DISK_DROPPED,
     CACHE_DISK_FOLDED_PURGES,
     CACHE_DISK_FOLDED_REMOVALS,
+    CACHE_DISK_GIVEN_UP,
     CACHE_DISK_HITS,
     CACHE_DISK_MISSES,
     CACHE_DISK_PAUSED,
@@ -42,8 +46,14 @@ _SETTLED: Final = 5.0
 MAX_REMOVING: Final = 16384
 # Purges that the writer has not taken for sure. One more, and one of everything stands for all of them.
 MAX_PURGING: Final = 16384
-# Responses that are written to files at once: descriptors of a worker, which connections need.
+# Responses that are written to files at once: descriptors of a worker, which connections need. One more takes the
+# place of the one that has not grown for longest, if that is so many seconds: its clients take nothing, or its origin
+# sends nothing. Who reads it reads on.
 MAX_UPLOADS: Final = 256
+STILL: Final = 5.0
+# Files that were given up and are still read, by clients that are behind. Of one more the oldest is closed: its
+# clients see that their answer is cut short when they take more.
+MAX_GIVEN_UP: Final = 256
 # Content that is written in one go, which takes some 10 ms of a worker.
 MAX_MOVED: Final = 8 * 1024**2
 # Octets of the budget that have to be free for everything to be written.
@@ -54,8 +64,15 @@ _FREE_SHARE: Final = 8
 class DiskTier:
     """The disk as the cache of one worker uses it."""
 
-    def __init__(self, disk: DiskStore, memory: MemoryStore, values: list[int]) -> None:
+    def __init__(
+        self,
+        disk: DiskStore,
+        memory: MemoryStore,
+        values: list[int],
+        now: Callable[[], float] = time.monotonic,
+    ) -> None:
         self.disk = disk
+        self._now = now
         self._memory = memory
         self._values = values
         # By URL: when it was invalidated (wall seconds), when the writer was told (monotonic; -1: not yet).
@@ -63,7 +80,8 @@ class DiskTier:
         self._purging: list[tuple[int, bytes, bool, int, float]] = []
         self._trusted_from = 0.0  # wall seconds
         self._connections = 0
-        self._uploads = 0
+        self._uploads: dict[Fill, float] = {}  # when each has grown; the one that has last is the last
+        self._given_up: dict[Fill, None] = {}
 
     def __repr__(self) -> str:
         return f"<DiskTier {self.disk.root}>"
@@ -150,11 +168,15 @@ class DiskTier:
 
     def takes(self, key: bytes) -> bool:
         """Tell whether content under a key may be uploaded now."""
-        return self.disk.is_up and self._uploads < MAX_UPLOADS and self._is_admitted(key)
+        return self.disk.is_up and self._has_place() and self._is_admitted(key)
+
+    def _has_place(self) -> bool:
+        uploads = self._uploads
+        return len(uploads) < MAX_UPLOADS or self._now() - uploads[next(iter(uploads))] >= STILL
 
     def begin(self, fill: Fill, variant: StoredResponse, limit: int) -> None:
         """Have content written while it comes in, `limit` octets of it at most, if it is worth it."""
-        if self._uploads >= MAX_UPLOADS or not self._may_have(variant):
+        if not self._has_place() or not self._may_have(variant):
             return
         upload = self.disk.upload()
         if upload is None:
@@ -166,17 +188,40 @@ class DiskTier:
             upload.close()
             self.disk.fail(error)
             return
-        self._uploads += 1
+        if len(self._uploads) >= MAX_UPLOADS:
+            self._values[CACHE_DISK_GIVEN_UP] += 1
+            self._give_up(next(iter(self._uploads)))
+        self._uploads[fill] = self._now()
+
+    def _give_up(self, fill: Fill) -> None:
+        """There will be no file of a fill; what is nowhere else is read from what there is of it."""
+        self._uploads.pop(fill, None)
+        fill.give_up_upload()
+        if fill.spooled == 0:
+            return
+        self._given_up[fill] = None
+        if len(self._given_up) > MAX_GIVEN_UP:
+            self._values[CACHE_DISK_CUT_SHORT] += 1
+            self.let_go(next(iter(self._given_up)))
+
+    def let_go(self, fill: Fill) -> None:
+        """Nobody reads a fill any more, or nobody shall."""
+        self._uploads.pop(fill, None)
+        self._given_up.pop(fill, None)
+        fill.close()
 
     def append(self, fill: Fill, data: bytes) -> None:
         """Let a fill take a piece that goes to the disk too."""
         begun = self.disk.begin()
         fill.append(data)
         self.disk.judge_speed(begun)
-        if fill.upload is None:
-            self._uploads -= 1
-            if fill.failure is not None:
-                self.disk.fail(fill.failure)
+        self._uploads.pop(fill, None)
+        if fill.upload is not None:
+            self._uploads[fill] = self._now()
+            return
+        self._give_up(fill)
+        if fill.failure is not None:
+            self.disk.fail(fill.failure)
 
     def finish(self, fill: Fill, variant: StoredResponse) -> CheckedBody | None:
         """All of the content is there: have it stored; None: it is not on the disk."""
@@ -184,7 +229,7 @@ class DiskTier:
         if upload is None:
             return None
         disk = self.disk
-        self._uploads -= 1
+        self._uploads.pop(fill, None)
         if self._may_have(variant):
             content = upload.finish()
             if self._send(variant, content):
@@ -193,7 +238,7 @@ class DiskTier:
                 body = CheckedBody(path, content, disk.files)
                 fill.settle(body)
                 return body
-        fill.give_up_upload()
+        self._give_up(fill)
         return None
 
     def move(self, variant: StoredResponse) -> bool:
@@ -219,8 +264,7 @@ class DiskTier:
     def drop(self, fill: Fill) -> None:
         """The rest of the content will never come."""
         if fill.upload is not None:
-            self._uploads -= 1
-            fill.give_up_upload()
+            self._give_up(fill)
 
     def is_there(self, variant: StoredResponse, body: CheckedBody) -> bool:
         """Tell whether content in a file can be served; else the response is dropped, but not where the disk is slow:

@@ -417,8 +417,7 @@ class Flight(Downstream, ReaderOwner, Awaited):
         fill = self.fill
         if fill is None or self.state != OVER or self.readers or self.cache.disk is None:
             return
-        self.cache.disk.drop(fill)
-        fill.close()
+        self.cache.disk.let_go(fill)
 
     def _let_go(self, client: Exchange, stored: StoredResponse) -> None:
         """What is being stored does not suit one who waited for it. If it is for other values of Vary, those who have

@@ -13,9 +13,11 @@ from headgate.cache.store.admission import Admission
 from headgate.cache.store.bodies import CheckedBody, OpenFiles, Upload
 from headgate.cache.store.format import FileContent
 from headgate.counters import (
+    CACHE_DISK_CUT_SHORT,
     CACHE_DISK_DROPPED,
     CACHE_DISK_FOLDED_PURGES,
     CACHE_DISK_FOLDED_REMOVALS,
+    CACHE_DISK_GIVEN_UP,
     CACHE_DISK_PAUSED,
     TABLE,
 )
@@ -280,7 +282,8 @@ def test_one_upload_too_many(tier, disk, monkeypatch, tmp_path):
     tier.begin(fills[2], response(key_of(2)), 20)
     assert fills[2].upload is not None
     for fill in fills:
-        fill.close()
+        tier.let_go(fill)
+    assert (tier._uploads, tier._given_up) == ({}, {})
 
 
 @pytest.fixture
@@ -296,9 +299,56 @@ def uploading(disk, tmp_path):
         return disk.begun[-1]
 
     disk.upload = upload
-    disk.judge_speed = lambda seconds: None
+    disk.begin = lambda: 0.0
+    disk.judge_speed = lambda begun: None
     yield disk
     disk.files.close_all()
+
+
+def spooling(tier, number):
+    """Content of ten octets on its way, nothing of which is in memory."""
+    fill = Fill(1)
+    tier.begin(fill, response(key_of(number)), 1000)
+    if fill.upload is not None:
+        tier.append(fill, b"%d" % number * 10)
+    return fill
+
+
+def test_one_upload_more_takes_the_place_of_the_one_that_is_still_for_longest(uploading, memory):
+    now = 0.0
+    values = [0] * len(TABLE)
+    tier = DiskTier(uploading, memory, values, lambda: now)
+    fills = [spooling(tier, number % 10) for number in range(module.MAX_UPLOADS)]
+    now = module.STILL - 0.1
+    assert not tier.takes(key_of(8))
+    assert spooling(tier, 8).upload is None
+    tier.append(fills[0], b"goes on")
+    now = module.STILL
+    assert tier.takes(key_of(8))
+    one_more = spooling(tier, 8)
+    assert (one_more.upload is not None, values[CACHE_DISK_GIVEN_UP]) == (True, 1)
+    assert [number for number, fill in enumerate(fills) if fill.upload is None] == [1]
+    # Whoever reads that reads on, and it is not kept.
+    assert fills[1].read(0, 99) == b"1" * 10
+    fills[1].append(b"more")
+    assert (fills[1].read(10, 99), fills[1].keeps) == (b"more", False)
+    for fill in [*fills, one_more]:
+        tier.let_go(fill)
+    assert (tier._uploads, tier._given_up) == ({}, {})
+
+
+def test_one_file_more_that_was_given_up_closes_the_oldest(uploading, tier):
+    fills = []
+    for number in range(module.MAX_GIVEN_UP + 1):
+        fills.append(spooling(tier, number % 10))
+        tier.drop(fills[-1])
+        assert tier._values[CACHE_DISK_CUT_SHORT] == (number == module.MAX_GIVEN_UP)
+    with pytest.raises(OSError, match="closed"):
+        fills[0].read(0, 9)
+    assert fills[1].read(0, 9) == b"1" * 9
+    for fill in fills:
+        tier.let_go(fill)
+    assert tier._given_up == {}
 
 
 def joined(size, number=1):
@@ -318,7 +368,7 @@ def test_what_is_moved_to_the_disk_at_the_limit_and_one_more(uploading, size, is
     assert isinstance(stored.body, CheckedBody) is is_moved
     assert [key for key, _ in uploading.stored] == [stored.key] * is_moved
     assert (memory.octets < 100_000) is is_moved
-    assert tier._uploads == 0
+    assert tier._uploads == {}
     for upload in uploading.begun:
         with open(upload.path, "rb") as file:
             assert file.read() == b"x" * (size // 2) + b"y" * (size - size // 2)
@@ -339,7 +389,7 @@ def test_what_the_writer_does_not_take_is_not_moved(uploading, tier, memory):
     uploading.hears = False
     assert not tier.move(stored)
     assert isinstance(stored.body, MemoryBody)
-    assert (tier._uploads, memory.get(stored.key).variants) == (0, (stored,))
+    assert (tier._uploads, memory.get(stored.key).variants) == ({}, (stored,))
 
 
 def test_the_counters_say_how_the_disk_is(tier, disk):
