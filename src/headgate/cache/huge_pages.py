@@ -12,12 +12,16 @@ Only memory that came since the worker began (what was there before is shared wi
 writes to it), and of that only what is nearly all in use: so a process grows by a seventh of it at most.
 
 The system's own word is obeyed: where transparent_hugepage/enabled says `never`, or prctl has them switched off,
-nothing is done. A page that the kernel has no room for just now is asked for again in the next round.
+nothing is done. A page that the kernel has no room for just now is asked for again in the next round; that this
+happens is told once, for a hit among very many takes longer without.
 """
 
 import ctypes
+import errno
+import os
 import threading
 import time
+from collections.abc import Callable
 from typing import Any, Final, final
 
 PAGE: Final = 2 << 20
@@ -25,13 +29,21 @@ _SMALL: Final = 4096
 _MADV_COLLAPSE: Final = 25
 # Of the small pages of one large one, so many may be missing.
 _MAX_MISSING: Final = PAGE // _SMALL // 8
-# Seconds of a step after which it is over, and of rest between two rounds when the last one has found something, or
-# nothing. A round looks at each page, 10 us for what is large already.
-_STEP: Final = 0.001
+# Seconds of rest between two rounds when the last one has found something, or nothing. A round looks at each page,
+# which is 10 us for what is large already.
 _REST: Final = 2.0
 _LONG_REST: Final = 60.0
-# The thread takes this share of a processor at most.
-_MOST: Final = 0.02
+# The thread takes this share of a processor, as long as there is something to do, and in one step no more than the
+# share of so many seconds: a gigabyte whose pages cost 0.3 ms each is put together in three.
+_SHARE: Final = 0.05
+_MOST_SAVED: Final = 1.0
+# What the kernel says of a page that it does not make (madvise(2)), for an operator.
+_MEANS: Final = {
+    errno.EINVAL: "a kernel before Linux 6.1 does not know how, a later one has them switched off for this process",
+    errno.ENOMEM: "it has no 2 MiB in one piece, or the control group is at its memory limit",
+    errno.EAGAIN: "something else has hold of the page just now",
+    errno.EBUSY: "something else has hold of the page just now",
+}
 _SWITCH: Final = "/sys/kernel/mm/transparent_hugepage/enabled"
 
 
@@ -65,46 +77,63 @@ def _ranges() -> list[int]:
 class HugePages:
     """Puts the memory of this process together: what came after this was made."""
 
-    def __init__(self) -> None:
+    def __init__(self, warn: Callable[[str, str], None] | None = None) -> None:
         self.done: set[int] = set()  # where pages have been made
         self.refused = 0  # for want of room, or because the kernel does not know how
+        self._refusal = 0  # errno of the first
+        self._warn = warn  # takes the word of an event, and what happened; None: it is told
         self._before: frozenset[int] = frozenset()
         self._libc: Any = None
         self._ranges: list[int] = []
-        self._next_step = 0.0
+        self._rests_until = 0.0
+        self._credit = _SHARE * _MOST_SAVED  # seconds that it may take now
+        self._stepped_at = 0.0
         self.thread: threading.Thread | None = None  # that puts together, or did last
         self._last = 0  # how many had been made before this round
         self._missing = ctypes.create_string_buffer(PAGE // _SMALL)
         if are_allowed():
-            self._libc = ctypes.CDLL(None)
+            self._libc = ctypes.CDLL(None, use_errno=True)
             self._libc.madvise.argtypes = (ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int)
             self._libc.mincore.argtypes = (ctypes.c_void_p, ctypes.c_size_t, ctypes.c_char_p)
             self._before = frozenset(_ranges())
 
     def step_aside(self, now: float) -> None:
         """Have a thread go on, if none is at it and there is something to do; `now` is monotonic seconds."""
-        if self._libc is None or now < self._next_step:
+        if self._libc is None:
             return
-        if self.thread is None or not self.thread.is_alive():
+        if self._refusal and self._warn is not None:
+            self._warn("cache-huge-pages", self._told())
+            self._warn = None
+        if now >= self._rests_until and (self.thread is None or not self.thread.is_alive()):
             self.thread = threading.Thread(target=self.step, args=(now,), name="huge pages", daemon=True)
             self.thread.start()
 
+    def _told(self) -> str:
+        code = self._refusal
+        means = _MEANS.get(code, "madvise with MADV_COLLAPSE")
+        return (
+            f"a page of 2 MiB was refused: {os.strerror(code)} (errno {code}): {means}; that part of the cache"
+            " stays in small pages, where a hit among very many takes longer. Asked for again every"
+            f" {_REST:g} to {_LONG_REST:g} s, told once"
+        )
+
     def step(self, now: float) -> None:
-        """Go on for a millisecond, or one page; `now` is monotonic seconds."""
-        if self._libc is None or now < self._next_step:
+        """Go on for the share of the time since the last step; `now` is monotonic seconds."""
+        if self._libc is None or now < self._rests_until:
             return
+        saved = self._credit + _SHARE * (now - self._stepped_at)
+        self._credit = min(saved, _SHARE * _MOST_SAVED)
+        self._stepped_at = now
         if not self._ranges:
             self._ranges = [at for at in _ranges() if at not in self._before]
             self.done.intersection_update(self._ranges)
             self._last = len(self.done)
-        begin = time.perf_counter()
-        took = 0.0
-        while self._ranges and took < _STEP:
+        while self._ranges and self._credit > 0.0:
+            begin = time.perf_counter()
             self._collapse(self._ranges.pop())
-            took = time.perf_counter() - begin
-        self._next_step = now + took / _MOST
+            self._credit -= time.perf_counter() - begin
         if not self._ranges:
-            self._next_step = now + (_REST if len(self.done) > self._last else _LONG_REST)
+            self._rests_until = now + (_REST if len(self.done) > self._last else _LONG_REST)
 
     def _collapse(self, at: int) -> None:
         """Make one page of what begins at `at`, if it is still there and in use."""
@@ -115,4 +144,5 @@ class HugePages:
         if self._libc.madvise(at, PAGE, _MADV_COLLAPSE) == 0:
             self.done.add(at)  # one that is large already is done at once
         else:
+            self._refusal = self._refusal or ctypes.get_errno()
             self.refused += 1

@@ -112,8 +112,8 @@ def build_cache(config: Config, values: list[int], event: Event) -> Cache | None
 
         tier = DiskTier(_open_disk(config, event), store, values)
     built = Cache(store, values, shows=cache.status_header, disk=tier, background_fill=cache.background_fill)
-    built.huge_pages = HugePages()
     built.warn = lambda word, detail: event(word, "warning", detail=detail)
+    built.huge_pages = HugePages(built.warn)
     return built
 
 

@@ -89,3 +89,67 @@ def test_what_comes_later_is_found_in_a_later_round():
         huge.step(float(second))
     assert len(huge.done) + huge.refused >= done + (8 if are_allowed() else 0)
     made.close()
+
+
+SWEPT = """
+import mmap, time
+from headgate.cache.huge_pages import PAGE, HugePages
+
+huge = HugePages()
+made = mmap.mmap(-1, 65 * PAGE, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+for at in range(0, len(made), 4096):
+    made[at] = 1
+steps = 0
+begun, cpu = time.perf_counter(), time.process_time()
+while len(huge.done) + huge.refused < 64 and steps < 2000:
+    huge.step(0.5 * steps)
+    steps += 1
+print(len(huge.done) + huge.refused)
+print((time.perf_counter() - begun) / (0.5 * steps), (time.process_time() - cpu) / (0.5 * steps))
+"""
+
+
+def test_a_step_for_each_sweep_takes_its_share_of_a_processor():
+    """Not a hundredth of it: a step of a millisecond each half second left a gigabyte in small pages for minutes."""
+    said = subprocess.run(
+        [sys.executable, "-c", SWEPT], capture_output=True, text=True, timeout=120, check=True
+    )
+    made, took, cpu = map(float, said.stdout.split())
+    if are_allowed():
+        assert made >= 64
+        assert took >= 0.01
+    assert cpu <= 0.2  # it began with the share of a second
+
+
+REFUSED = """
+import mmap
+from headgate.cache.huge_pages import PAGE, HugePages
+
+told = []
+huge = HugePages(lambda word, detail: told.append((word, detail)))
+made = mmap.mmap(-1, 9 * PAGE, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+for at in range(0, len(made), 4096):
+    made[at] = 1
+made.madvise(mmap.MADV_NOHUGEPAGE)
+for second in range(200):
+    huge.step_aside(60.0 * second)
+    if huge.thread is not None:
+        huge.thread.join(30.0)
+print(huge.refused)
+for word, detail in told:
+    print(word, detail)
+"""
+
+
+def test_a_page_that_is_refused_is_told_once():
+    """By a real refusal: of memory that is not to be in large pages."""
+    command = [sys.executable, "-c", REFUSED]
+    said = subprocess.run(
+        command, capture_output=True, text=True, timeout=120, check=True
+    ).stdout.splitlines()
+    if not are_allowed():
+        assert said == ["0"]
+        return
+    assert int(said[0]) >= 8
+    assert len(said) == 2
+    assert said[1].startswith("cache-huge-pages a page of 2 MiB was refused: Invalid argument (errno 22): ")
