@@ -108,9 +108,7 @@ class DiskTier:
             if not for_use:
                 entry.add(variant)
                 continue
-            if not _is_whole(variant):
-                disk.corrupt += 1
-                disk.remove(key, 0.0)
+            if not self._is_whole(variant):
                 continue
             variant.generation = memory.generation  # judged by the disk's purges, which are the same
             entry.add(variant)
@@ -119,6 +117,23 @@ class DiskTier:
             return known
         known = memory.peek(key)
         return known if known is not None and known.variants else entry
+
+    def _is_whole(self, variant: StoredResponse) -> bool:
+        """Tell whether the first octets can be read, where content is in a file; else it goes, but not where the disk
+        fails, or there is no descriptor left."""
+        body = file_of(variant.body)
+        if body is None:
+            return True
+        try:
+            body.read(0, 1)
+        except OSError as error:
+            if body.is_to_blame(error):
+                self.disk.corrupt += 1
+                self.disk.remove(variant.key, 0.0)
+            else:
+                self.disk.fail(error)
+            return False
+        return True
 
     # -- storing
 
@@ -267,13 +282,17 @@ class DiskTier:
             self._give_up(fill)
 
     def is_there(self, variant: StoredResponse, body: CheckedBody) -> bool:
-        """Tell whether content in a file can be served; else the response is dropped, but not where the disk is slow:
-        it is good again later."""
+        """Tell whether content in a file can be served; else the response is dropped, but not where the disk is slow
+        or fails: it is good again later."""
         if self.disk.is_slow:
             return False
-        if body.is_there():
-            self.disk.touch(variant_id(variant))
-            return True
+        try:
+            if body.is_there():
+                self.disk.touch(variant_id(variant))
+                return True
+        except OSError as error:
+            self.disk.fail(error)
+            return False
         self._memory.remove_variant(variant)
         if body.is_bad:
             self.disk.corrupt += 1
@@ -336,15 +355,3 @@ class DiskTier:
     def close(self) -> None:
         """Close what is open."""
         self.disk.close()
-
-
-def _is_whole(variant: StoredResponse) -> bool:
-    """Tell whether the first octets can be read, where content is in a file."""
-    body = file_of(variant.body)
-    if body is None:
-        return True
-    try:
-        body.read(0, 1)
-    except OSError:
-        return False
-    return True

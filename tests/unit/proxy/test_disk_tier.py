@@ -1,5 +1,7 @@
 """The disk behind the memory of one worker: what is written, found and said again. The disk is a stub."""
 
+import errno
+import resource
 import zlib
 
 import pytest
@@ -39,12 +41,16 @@ class Disk:
         self.admission = Admission(1024)
         self.purges = Purges()
         self.responses, self.removed, self.purged, self.stored = {}, [], [], []
+        self.failures = []
 
     def get(self, key):
         return self.responses.get(key, [])
 
     def has(self, key):
         return key in self.responses
+
+    def fail(self, error):
+        self.failures.append(error.errno)
 
     def store(self, variant, content=None, file=None):
         self.stored.append((variant.key, variant.generation))
@@ -127,6 +133,45 @@ def test_files_of_a_slow_disk_are_not_read_and_not_forgotten(tier, disk, memory,
     disk.is_slow = False
     assert tier.is_there(stored, body)
     assert memory.get(key_of(1)).variants == (stored,)
+
+
+@pytest.fixture
+def no_descriptors():
+    """Once it is called no file can be opened any more; what is open stays."""
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    yield lambda: resource.setrlimit(resource.RLIMIT_NOFILE, (3, before[1]))
+    resource.setrlimit(resource.RLIMIT_NOFILE, before)
+
+
+def test_without_a_descriptor_nothing_is_taken_for_damaged_or_gone(
+    tier, disk, memory, tmp_path, no_descriptors
+):
+    """The disk is left alone for a while, as where it fails: what is on it is as good as before."""
+    (tmp_path / "file").write_bytes(b"content")
+    content = FileContent(b"file", 7, [zlib.crc32(b"content")])
+    known, other = response(key_of(1)), response(key_of(2))
+    known.body = CheckedBody(str(tmp_path / "file"), content, OpenFiles())
+    other.body = CheckedBody(str(tmp_path / "file"), content, OpenFiles())
+    assert memory.put(known)
+    disk.responses[key_of(2)] = [other]
+    no_descriptors()
+    assert not tier.is_there(known, known.body)
+    assert tier.find(key_of(2)) is None
+    assert disk.failures == [errno.EMFILE] * 2
+    assert (disk.corrupt, disk.removed) == (0, [])
+    assert memory.get(key_of(1)).variants == (known,)
+
+
+def test_a_file_that_is_gone_or_damaged_is_no_failure_of_the_disk(tier, disk, tmp_path):
+    content = FileContent(b"file", 7, [zlib.crc32(b"content")])
+    (tmp_path / "file").write_bytes(b"damaged")
+    for number, name in enumerate(("file", "nowhere")):
+        stored = response(key_of(number))
+        stored.body = CheckedBody(str(tmp_path / name), content, OpenFiles())
+        disk.responses[key_of(number)] = [stored]
+        assert tier.find(key_of(number)) is None
+    assert (disk.corrupt, disk.failures) == (2, [])
+    assert [key for key, _ in disk.removed] == [key_of(0), key_of(1)]
 
 
 def test_a_free_disk_takes_everything_and_a_full_one_what_is_asked_for_twice(tier, disk):

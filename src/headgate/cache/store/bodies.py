@@ -172,16 +172,23 @@ class CheckedBody(Body):
         return self._content
 
     def is_there(self) -> bool:
-        """Tell whether its file can be read, and notice when it has changed.
+        """Tell whether its file can be read, and notice when it has changed. Raises OSError where nothing is wrong
+        with the file: there is no descriptor left, the disk fails.
 
         One without a name is not there, though it may be open: the disk does not count it any more, and another
         worker's may have taken its place.
         """
         try:
             has_name = self._recognise(self._files.take(self.path)) > 0
-        except OSError:
+        except OSError as error:
+            if not self.is_to_blame(error):
+                raise
             return False
         return has_name and not self.is_bad
+
+    def is_to_blame(self, error: OSError) -> bool:
+        """Tell whether an error says that the file is gone, or not what was written, and nothing of the disk."""
+        return self.is_bad or isinstance(error, FileNotFoundError)
 
     def hold(self) -> OpenFile | None:
         """Have the file stay open until `release`, even if it is unlinked (not if too many are open); None: it is

@@ -131,10 +131,13 @@ class DiskStore:
         for identifier, value in values:
             try:
                 variant = self._variant(key, decode(value[PLACE.size :]))
-            except (CorruptError, OSError):
+            except (CorruptError, FileNotFoundError):
                 self.corrupt += 1
                 self.remove(key, 0.0)
                 continue
+            except OSError as error:
+                self._pause(error)
+                return []
             if variant is not None:
                 found.append((value[: PLACE.size], variant))
                 self.touch(identifier)
