@@ -502,3 +502,19 @@ def test_what_was_purged_or_changed_while_the_disk_was_full_is_not_found_after_a
     small.start()
     assert ask(small, "/purged")[1] == b"new"
     assert ask(small, "/changed")[1] == b"new"
+
+
+def test_a_cache_whose_folder_is_removed_while_it_runs_begins_anew(gate, story):
+    """Nothing tells the writer: what it has open can be written for ever, and nobody finds it."""
+    story.tell("/before", b"before", FRESH)
+    ask(gate, "/before")
+    wait_for("it to be on the disk", lambda: objects(gate) == 1)
+    shutil.rmtree(gate.state / "cache")
+    wait_for("a warning", lambda: gate.events("cache-disk-damaged"))
+    wait_for("a new index", lambda: objects(gate) == 0)
+    assert "its index was removed" in gate.events("cache-disk-damaged")[0]["detail"]
+    story.tell("/after", b"after", FRESH)
+    ask(gate, "/after")
+    wait_for("it to be on the disk", lambda: objects(gate) == 1)
+    restart(gate)
+    assert is_hit(ask(gate, "/after"))

@@ -73,6 +73,7 @@ class Index:
         )
         try:
             layout.check_length(self._env, root)
+            self._inode = os.stat(f"{root}/index/data.mdb").st_ino
             self._open()
         except BaseException:
             self._env.close()
@@ -101,6 +102,13 @@ class Index:
             self.state = State() if state is None else State(*STATE_NUMBERS.unpack(state))
             purges = txn.get(layout.PURGES)
         self.purges = layout.unpack_purges(purges) if purges else Purges()
+
+    def is_named(self) -> bool:
+        """Tell whether the file that is open is the one that others find. Raises OSError."""
+        try:
+            return os.stat(f"{self.root}/index/data.mdb").st_ino == self._inode
+        except FileNotFoundError:
+            return False
 
     def close(self) -> None:
         """Close it; what is in a grave is unlinked."""
@@ -214,8 +222,12 @@ class Index:
         folder = f"{self.root}/files/{directory:02x}"
         graves = {path for _, path in self._graves}
         count = 0
+        try:
+            names = os.listdir(folder)
+        except FileNotFoundError:
+            return 0  # somebody removes everything: `is_named`
         with self._env.begin(db=self._files) as txn:
-            for name in os.listdir(folder):
+            for name in names:
                 if txn.get(name.encode()) is None and f"{folder}/{name}" not in graves:
                     _unlink(f"{folder}/{name}")
                     count += 1

@@ -42,6 +42,8 @@ PAUSE: Final = 30.0
 # begins anew.
 MAX_KEPT: Final = 1 << 20
 _KEPT: Final = 64
+# Between two looks whether the index has still its name, in seconds.
+_LOOK: Final = 1.0
 # Objects that are looked at, between two batches, for what purges have killed.
 _SWEEP: Final = 2000
 # Workers are gone before the writer is told to end; one that goes on talking is heard for so long, in seconds.
@@ -96,6 +98,7 @@ class Writer:
         self._kept: list[bytes] = []  # what came while the disk was away, and must not be lost
         self._kept_octets = 0
         self._is_outdated = False  # more of that came than is kept: nothing in the index can be believed
+        self._look_at = 0.0
         self._strays_at = 0  # the directory of `files` that is looked through next
         self._is_sweeping = True
         self._workers: dict[socket.socket, int] = {}
@@ -224,10 +227,12 @@ class Writer:
         self._drop_batch()
         self._warn("cache-disk-damaged", f"{self.root}: {error}; the cache on disk begins anew")
         try:
-            for name in os.listdir(f"{self.root}/index"):
-                os.unlink(f"{self.root}/index/{name}")
+            folder = f"{self.root}/index"
+            for name in os.listdir(folder) if os.path.isdir(folder) else ():
+                os.unlink(f"{folder}/{name}")
             self._is_outdated = False
             self._forget_kept()
+            layout.make_directories(self.root)
             self._note_boot("")
             self._open()
         except (lmdb.Error, OSError, CorruptError, *DAMAGED) as again:
@@ -441,6 +446,10 @@ class Writer:
             return
         now = self._now()
         try:
+            if now >= self._look_at:
+                self._look_at = now + _LOOK
+                if not index.is_named():
+                    raise CorruptError("its index was removed")
             if self._strays_at < 256:
                 index.unlink_strays(self._strays_at)
                 self._strays_at += 1

@@ -1,6 +1,7 @@
 """The writer: batches, orders, workers that die, disks that fail."""
 
 import os
+import shutil
 import socket
 import struct
 
@@ -415,3 +416,17 @@ def test_where_it_cannot_it_leaves_no_index(rig, monkeypatch):
     words = [word for word, _ in rig.warnings]
     assert "cache-disk-damaged" in words
     assert "cache-disk-outdated" not in words
+
+
+def test_an_index_that_is_removed_while_it_is_open_begins_anew(rig):
+    rig.send(put(1))
+    assert rig.sync()[1] == 1
+    shutil.rmtree(rig.root)
+    rig.now += 1.0
+    rig.step(2)
+    assert [(word, "its index was removed" in detail) for word, detail in rig.warnings] == [
+        ("cache-disk-damaged", True)
+    ]
+    rig.send(put(2))
+    assert rig.sync()[1] == 1
+    assert os.path.exists(rig.root / "index" / "data.mdb")
