@@ -308,18 +308,18 @@ class StoredResponse:
         is_small = isinstance(body, MemoryBody) and body.size <= MOST_PACKED
         if fields is None and not is_small:
             return
-        lines = self._block[: self._content_at]
+        content = self._block[self._content_at :]
+        if isinstance(body, MemoryBody) and is_small:
+            content = body.first if body.more is None else b"".join(body.more)
+            self._body = None
         if fields is not None:
-            lines = b"\r\n".join([*fields.lines, b""])
+            self._block = b"\r\n".join([*fields.lines, content])  # copied once
+            self._content_at = len(self._block) - len(content)
             self._names = _shared_names(fields.names)
             self._flags_of_fields = fields.flags
             self._fields = None
-        content = self._block[self._content_at :]
-        if isinstance(body, MemoryBody) and is_small:
-            content = b"".join(body.chunks)
-            self._body = None
-        self._content_at = len(lines)
-        self._block = lines + content
+        else:
+            self._block = self._block[: self._content_at] + content
 
     @property
     def octets_packed(self) -> int:
