@@ -5,8 +5,8 @@ property and conformance tests but for slow ones and those of packages without a
 integration files that take a real gate through its life. Each run says by HEADGATE_EXPECT what it is, and
 tests/conftest.py refuses to start when that is not so.
 
-What both runs have goes side by side where there are two cores: hardly a test of it looks at a clock. Integration
-tests have the machine to themselves. `plan` says what the parts are.
+The pure run goes side by side with what of the compiled one it repeats, where there are two cores: hardly a test of
+that looks at a clock. Other integration tests have the machine to themselves. `plan` says what the parts are.
 
 Integration tests run against real clocks, sockets and processes on machines that others use too: among thousands,
 one that the machine held up for a second must not refuse a change. So where at most MAX_UNSTEADY of them failed, and
@@ -204,15 +204,11 @@ def plan(given: list[str], is_compiled: bool, cores: int) -> list[list[Part]]:
     both = present(IN_BOTH)
     beside = [
         Part("compiled", "what both modes have", both),
-        Part("pure", "what both modes have", [*NOT_AGAIN, *both]),
+        Part("pure", "the suite", [*NOT_AGAIN, *present(IN_BOTH + SMOKE)]),
     ]
-    # The rest by what it is not: a room that is new is in it.
-    alone = [
-        Part("compiled", "the rest", [f"--ignore={room}" for room in both]),
-        Part("pure", "some of the rest", present(SMOKE)),
-    ]
-    first = [beside] if cores > 1 else [[part] for part in beside]
-    return [*first, *([part] for part in alone)]
+    # By what it is not: a room that is new is in it.
+    rest = Part("compiled", "the rest", [f"--ignore={room}" for room in both])
+    return [*([beside] if cores > 1 else [[part] for part in beside]), [rest]]
 
 
 def main() -> int:

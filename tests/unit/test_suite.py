@@ -5,6 +5,7 @@ import os
 import pytest
 from tools.suite import (
     IN_BOTH,
+    NOT_AGAIN,
     PLAIN,
     ROOT,
     SMOKE,
@@ -158,26 +159,18 @@ def test_what_is_left_out_of_the_pure_run_is_plain_in_both():
     assert [str(path) for path in kept if "only pure" in path.read_text()] == []
 
 
-def arguments(steps, mode):
-    return [argument for step in steps for part in step if part.mode == mode for argument in part.arguments]
-
-
-def test_the_compiled_run_is_the_whole_suite_and_integration_tests_have_the_machine_to_themselves():
-    beside, rest, smoke = plan([], is_compiled=True, cores=2)
-    assert [part.mode for part in beside] == ["compiled", "pure"]
+def test_the_compiled_run_is_the_whole_suite_and_the_pure_one_goes_beside_its_first_part():
+    beside, rest = plan([], is_compiled=True, cores=2)
+    assert [part.mode for part in (*beside, *rest)] == ["compiled", "pure", "compiled"]
     assert beside[0].arguments == list(IN_BOTH)
-    assert beside[1].arguments[-len(IN_BOTH) :] == list(IN_BOTH)
-    # What was left out of the first part, and nothing else, is left out of the second.
-    assert [part.arguments for part in rest] == [[f"--ignore={room}" for room in IN_BOTH]]
-    assert [part.arguments for part in smoke] == [list(SMOKE)]
-    assert [part.mode for part in (*rest, *smoke)] == ["compiled", "pure"]
+    assert beside[1].arguments == [*NOT_AGAIN, *IN_BOTH, *SMOKE]
+    # What is left out of the last part, and nothing else, is the first one.
+    assert rest[0].arguments == [f"--ignore={room}" for room in IN_BOTH]
 
 
 def test_with_one_core_the_same_parts_run_one_after_the_other():
-    steps = plan([], is_compiled=True, cores=1)
-    assert [len(step) for step in steps] == [1, 1, 1, 1]
-    for mode in ("compiled", "pure"):
-        assert arguments(steps, mode) == arguments(plan([], is_compiled=True, cores=2), mode)
+    (*beside,), *rest = plan([], is_compiled=True, cores=2)
+    assert plan([], is_compiled=True, cores=1) == [*([part] for part in beside), *rest]
 
 
 def test_what_is_given_runs_in_both_modes_and_pure_alone_where_nothing_is_compiled():
