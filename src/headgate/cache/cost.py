@@ -8,7 +8,9 @@ import gc
 from typing import Final
 
 from headgate.cache.entry import KeyEntry, MemoryBody, StoredResponse
-from headgate.cache.partial import PartialBody
+from headgate.cache.pieces import (
+    PartialBody,
+)
 from headgate.cache.store.bodies import CheckedBody
 
 # Interpreted, each number of a record is an object of its own, and each record has the header of the collector.

@@ -21,20 +21,20 @@ import time
 from typing import TYPE_CHECKING, Final, final
 
 from headgate.cache import outcome as words
-from headgate.cache.conditional import drop_conditions, evaluate, not_modified_fields, strong_validator
-from headgate.cache.directives import ONLY_IF_CACHED, request_directives
+from headgate.cache.conditional import evaluate, not_modified_fields, strong_validator
 from headgate.cache.entry import StoredResponse
 from headgate.cache.partial import piece_of
-from headgate.cache.ranges import WHOLE, Part, parse_range, select
-from headgate.connection.exchange import Downstream, Exchange
+from headgate.cache.ranges import Part, select
+from headgate.connection.exchange import Exchange
 from headgate.counters import CACHE_FIRST, CACHE_SENDFILE, CACHE_SLICES_BROKEN, CACHE_SLICES_DROPPED
-from headgate.engine.events import Request, Response
-from headgate.http.fields import CACHING, RANGE, Fields
+from headgate.engine.events import Response
+from headgate.http.fields import Fields
 from headgate.net.transport import NOT_SENT
-from headgate.proxy.on_behalf import NOBODY, context_of, exchange_for, tell
+from headgate.proxy.on_behalf import tell
 from headgate.proxy.partial import range_head
 from headgate.proxy.serving import PIECE
 from headgate.proxy.slice import Slice
+from headgate.proxy.slice_requests import SliceRequests
 
 if TYPE_CHECKING:
     from headgate.proxy.slices import SliceHandler
@@ -46,24 +46,6 @@ OVER: Final = 3
 
 # For so long an object that is not sliced is asked for the normal way, in seconds.
 _REMEMBERED: Final = 600.0
-# Slices that are looked for before an answer that may have nothing but what is stored: some 10 ms, in memory or in
-# the index of the disk; of more it is not known, and the answer is 504. So many more, where the first that is asked
-# for may be beyond the end.
-MAX_LOOKED: Final = 256
-# A first octet beyond this is in no object; the first slice says how long it is.
-_FAR: Final = 1 << 53
-# Why an answer is not stored, whoever asks for it.
-_OF_THE_ANSWER: Final = frozenset(
-    words.REASONS[reason]
-    for reason in [
-        words.NO_STORE,
-        words.PRIVATE,
-        words.NO_LIFETIME,
-        words.NO_USE,
-        words.VARY_ANY,
-        words.TOO_LARGE,
-    ]
-)
 
 
 @final
@@ -73,7 +55,7 @@ class Download:
     def __init__(self, handler: SliceHandler, client: Exchange) -> None:
         self.handler = handler
         self.client = client
-        self.context = context_of(client.context)
+        self.requests = SliceRequests(handler, client)
         self.size = handler.size
         self.state: int = LOOKING
         self.slices: dict[int, Slice] = {}
@@ -93,51 +75,16 @@ class Download:
 
     def begin(self) -> None:
         """Ask for the first slice that the client needs."""
-        self.first = self._first_slice()
-        if self.first > 0 and self._wants_stored_alone():
-            self.first = self._stored_before(self.first)
+        self.first = self.requests.first()
         self._ask(self.first, False)
         self.pump()
 
-    def _first_slice(self) -> int:
-        request = self.client.request
-        if request.method != b"GET" or request.fields.flags & RANGE == 0:
-            return 0
-        specs = parse_range(request.fields.get_all(b"range"))
-        if specs is None or specs[0].suffix >= 0 or specs[0].first >= _FAR:
-            return 0
-        return specs[0].first // self.size
-
-    def _stored_before(self, index: int) -> int:
-        """Return a slice that is stored and says that the object ends before slice `index`: no origin is to be asked
-        for what is beyond its end. Where none says so it is `index`."""
-        for looked in (index, 0, *range(index - 1, max(index - MAX_LOOKED + 1, 0), -1)):
-            variant = self.handler.usable(self._exchange(looked, NOBODY))
-            if variant is not None and variant.length >= 0:
-                return looked if variant.length <= index * self.size else index
-        return index
-
     def _ask(self, index: int, is_second: bool) -> None:
         wanted = Slice(self, index, is_second)
-        exchange = self._exchange(index, wanted)
+        exchange = self.requests.make(index, wanted)
         wanted.exchange = exchange
         self.slices[index] = wanted
         self.handler.inner.handle(exchange)
-
-    def _exchange(self, index: int, downstream: Downstream) -> Exchange:
-        """Return the exchange that asks for a slice."""
-        client = self.client
-        asked = client.request
-        fields = asked.fields.copy()
-        fields.remove(b"range")
-        drop_conditions(fields)
-        start = index * self.size
-        fields.add(b"range", b"bytes=%d-%d" % (start, start + self.size - 1), b"Range")
-        request = Request(b"GET", asked.target, 11, fields)
-        request.host = asked.host
-        exchange = exchange_for(client, self.context, downstream, request, client.started, self.handler.inner)
-        exchange.slice = index
-        return exchange
 
     def _leave(self, index: int) -> None:
         gone = self.slices.pop(index, None)
@@ -243,12 +190,12 @@ class Download:
             return
         exchange = wanted.exchange
         if exchange is not None and exchange.cache_stored and self.length > self.size:
-            is_so_for_all = exchange.cache_stored in _OF_THE_ANSWER
-            self._go_by(self.handler.policy.uncacheable_ttl if is_so_for_all else 0.0)
+            self._go_by(self.handler.unsliced_for(exchange.cache_stored))
             return
         request = self.client.request
         status = evaluate(request, described, time.time())
-        if request.method == b"GET" and status != 304 and self._has_to_refuse(status == 206):
+        is_for_content = request.method == b"GET" and status != 304
+        if is_for_content and self.requests.lacks_some(status == 206, self.length, self.validator):
             self.state = OVER
             self._leave_all()
             self.client.attempt = None
@@ -270,36 +217,6 @@ class Download:
             self._respond(200, b"OK", fields, 0 if is_head else self.length)
             if is_head:
                 self._finish()
-
-    def _has_to_refuse(self, is_range: bool) -> bool:
-        """Tell whether the client wants what is stored alone, and not all of that is (RFC 9111 section 5.2.1.7): once
-        the head is out it is too late to say so."""
-        if not self._wants_stored_alone():
-            return False
-        spans = [(0, self.length)]
-        if is_range:
-            selection = select(self.client.request.fields.get_all(b"range"), self.length)
-            if selection.status != WHOLE:
-                spans = selection.ranges
-        left = MAX_LOOKED
-        for start, end in spans:
-            for index in range(start // self.size, (end - 1) // self.size + 1):
-                left -= 1
-                if left < 0 or not self._is_stored(index):
-                    return True
-        return False
-
-    def _wants_stored_alone(self) -> bool:
-        fields = self.client.request.fields
-        return fields.flags & CACHING != 0 and request_directives(fields).flags & ONLY_IF_CACHED != 0
-
-    def _is_stored(self, index: int) -> bool:
-        variant = self.handler.usable(self._exchange(index, NOBODY))
-        return (
-            variant is not None
-            and variant.length == self.length
-            and (self.length <= self.size or strong_validator(variant) == self.validator)
-        )
 
     def _start_range(self, fields: Fields) -> bool:
         """Send the head of the range that is asked for; False: it is all."""

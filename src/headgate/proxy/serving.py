@@ -17,7 +17,12 @@ from headgate.cache.entry import Body, StoredResponse
 from headgate.cache.fill import WINDOW, Fill
 from headgate.cache.memory import MemoryStore
 from headgate.cache.outcome import cache_status
-from headgate.cache.partial import PartialBody, file_of
+from headgate.cache.partial import (
+    file_of,
+)
+from headgate.cache.pieces import (
+    PartialBody,
+)
 from headgate.cache.ranges import Part
 from headgate.cache.reuse import current_age, ttl
 from headgate.cache.store.bodies import CheckedBody, OpenFile

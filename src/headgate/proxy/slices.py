@@ -13,6 +13,7 @@ from __future__ import annotations
 import time
 from typing import Final, final
 
+from headgate.cache import outcome as words
 from headgate.cache.entry import StoredResponse
 from headgate.cache.key import primary_key, uri_key
 from headgate.cache.reuse import PASS, SERVE, SERVE_AND_REVALIDATE, decide
@@ -24,6 +25,19 @@ from headgate.proxy.download import Download
 
 # Objects that an origin does not slice, remembered so that it is not asked twice for each request.
 MAX_UNSLICED: Final = 4096
+
+# Why an answer is not stored, whoever asks for it.
+_OF_THE_ANSWER: Final = frozenset(
+    words.REASONS[reason]
+    for reason in [
+        words.NO_STORE,
+        words.PRIVATE,
+        words.NO_LIFETIME,
+        words.NO_USE,
+        words.VARY_ANY,
+        words.TOO_LARGE,
+    ]
+)
 
 
 @final
@@ -95,6 +109,11 @@ class SliceHandler(Handler):
         if len(self.unsliced) >= MAX_UNSLICED:
             del self.unsliced[next(iter(self.unsliced))]
         self.unsliced[self._uri(exchange)] = time.monotonic() + seconds
+
+    def unsliced_for(self, why: str) -> float:
+        """Return for so long what is not stored, and why, is asked for the normal way; 0: the next client may have
+        more luck."""
+        return self.policy.uncacheable_ttl if why in _OF_THE_ANSWER else 0.0
 
     def purge(self, exchange: Exchange) -> None:
         """Begin anew: what is stored of this object is of several versions."""

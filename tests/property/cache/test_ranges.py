@@ -6,7 +6,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from headgate.cache.entry import MemoryBody, StoredResponse
-from headgate.cache.partial import PartialBody, Piece, answer, combine, set_partial
+from headgate.cache.partial import (
+    Piece,
+    answer,
+    combine,
+    set_partial,
+)
+from headgate.cache.pieces import (
+    PartialBody,
+)
 from headgate.cache.ranges import (
     MAX_RANGES,
     PARTIAL,

@@ -9,7 +9,9 @@ MEASURE = """
 import gc, sys
 from headgate.cache.entry import MAX_KNOWN_NAMES, MemoryBody
 from headgate.cache.memory import MemoryStore
-from headgate.cache.partial import PartialBody
+from headgate.cache.pieces import (
+    PartialBody,
+)
 from headgate.cache.purges import EVERYTHING, HOST, PREFIX, TAG, URL
 from headgate.cache.policy import Policy
 from headgate.cache.store.bodies import CheckedBody, OpenFiles

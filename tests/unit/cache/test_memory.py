@@ -5,7 +5,9 @@ import pytest
 from headgate.cache.cost import KEY_COST, cost_of
 from headgate.cache.entry import INVALIDATED, SOFT_PURGED, FileBody, KeyEntry, MemoryBody, StoredResponse
 from headgate.cache.memory import MemoryStore
-from headgate.cache.partial import PartialBody
+from headgate.cache.pieces import (
+    PartialBody,
+)
 from headgate.cache.purges import EVERYTHING, HOST, PREFIX, TAG, URL
 from headgate.http.fields import Fields
 

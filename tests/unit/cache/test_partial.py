@@ -4,13 +4,9 @@ import pytest
 
 from headgate.cache.entry import FileBody, MemoryBody, StoredResponse
 from headgate.cache.partial import (
-    MAX_PIECES,
-    PartialBody,
     Piece,
     answer,
     combine,
-    covers,
-    gaps_within,
     holds,
     is_single,
     is_storable,
@@ -19,6 +15,12 @@ from headgate.cache.partial import (
     replaces,
     set_broken_off,
     set_partial,
+)
+from headgate.cache.pieces import (
+    MAX_PIECES,
+    PartialBody,
+    covers,
+    gaps_within,
 )
 from headgate.engine.events import Request, Response
 from headgate.http.fields import Fields

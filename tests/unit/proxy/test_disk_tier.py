@@ -9,7 +9,9 @@ import pytest
 from headgate.cache.entry import SOFT_PURGED, MemoryBody, StoredResponse
 from headgate.cache.fill import Fill
 from headgate.cache.memory import MemoryStore
-from headgate.cache.partial import body_at
+from headgate.cache.pieces import (
+    body_at,
+)
 from headgate.cache.purges import EVERYTHING, GONE, HOST, KEEP, URL, Purges
 from headgate.cache.store.admission import Admission
 from headgate.cache.store.bodies import CheckedBody, OpenFiles, Upload

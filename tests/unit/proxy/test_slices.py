@@ -18,10 +18,11 @@ from headgate.http.networks import Networks
 from headgate.net.poller import Poller
 from headgate.proxy.cached import CacheHandler
 from headgate.proxy.caching import Cache
-from headgate.proxy.download import MAX_LOOKED, OVER, Download
+from headgate.proxy.download import OVER, Download
 from headgate.proxy.on_behalf import Nobody
 from headgate.proxy.serving import PIECE
 from headgate.proxy.slice import Slice
+from headgate.proxy.slice_requests import MAX_LOOKED
 from headgate.proxy.slices import MAX_UNSLICED, SliceHandler
 
 FORWARDER = Forwarder(Networks(()))

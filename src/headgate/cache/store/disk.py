@@ -19,7 +19,12 @@ from typing import Final
 import lmdb
 
 from headgate.cache.entry import SOFT_PURGED, Body, MemoryBody, StoredResponse
-from headgate.cache.partial import body_at, only_body
+from headgate.cache.partial import (
+    only_body,
+)
+from headgate.cache.pieces import (
+    body_at,
+)
 from headgate.cache.purges import EVERYTHING, GONE, KEEP, Purges
 from headgate.cache.store import layout, messages
 from headgate.cache.store.admission import Admission

@@ -7,7 +7,9 @@ import pytest
 from tests.unit.cache.store.responses import WriterProcess, key_of, response, whole
 
 from headgate.cache.entry import SOFT_PURGED, MemoryBody
-from headgate.cache.partial import body_at
+from headgate.cache.pieces import (
+    body_at,
+)
 from headgate.cache.purges import HOST, TAG
 from headgate.cache.store import disk as module
 from headgate.cache.store import messages
