@@ -182,7 +182,7 @@ def run_beside(parts: list[Part]) -> list[tuple[int, list[str]]]:
         ended = [run_part(parts[0])]
         for part, output, future in running:
             ended.append(future.result())
-            print(f"== headgate: what {part.name}, {part.mode}, has printed ==", flush=True)
+            print(f"== headgate: printed by {part.name}, {part.mode}: ==", flush=True)
             with output:
                 output.seek(0)
                 sys.stdout.write(output.read().decode(errors="replace"))

@@ -213,7 +213,7 @@ def beside(tmp_path, **passes):
 def test_parts_run_side_by_side_and_what_the_second_one_prints_comes_behind(tmp_path, capfd, passes):
     assert beside(tmp_path, compiled=True, pure=passes) == [(0, []), (0 if passes else 1, [])]
     printed = capfd.readouterr().out
-    before, _, after = printed.partition("== headgate: what two, pure, has printed ==")
+    before, _, after = printed.partition("== headgate: printed by two, pure: ==")
     assert "1 passed" in before
     assert ("1 passed" if passes else "the pure one fails") in after
     assert "the pure one fails" not in before
