@@ -23,14 +23,12 @@ from typing import TYPE_CHECKING, Final, final
 from headgate.cache import outcome as words
 from headgate.cache.conditional import evaluate, not_modified_fields, strong_validator
 from headgate.cache.entry import StoredResponse
-from headgate.cache.partial import piece_of
 from headgate.cache.ranges import Part, select
 from headgate.connection.exchange import Exchange
-from headgate.counters import CACHE_FIRST, CACHE_SENDFILE, CACHE_SLICES_BROKEN, CACHE_SLICES_DROPPED
+from headgate.counters import CACHE_SENDFILE, CACHE_SLICES_BROKEN, CACHE_SLICES_DROPPED
 from headgate.engine.events import Response
 from headgate.http.fields import Fields
 from headgate.net.transport import NOT_SENT
-from headgate.proxy.on_behalf import tell
 from headgate.proxy.partial import range_head
 from headgate.proxy.serving import PIECE
 from headgate.proxy.slice import Slice
@@ -163,7 +161,7 @@ class Download:
         elif head.status in (200, 416):
             self._go_by(_REMEMBERED)
         else:
-            self._tell(wanted)
+            wanted.tell(self.client)
             self.state = PASSING
             self._again = True
             is_head = self.client.request.method == b"HEAD"
@@ -202,7 +200,7 @@ class Download:
             self.handler.inner.refuse(self.client, words.ONLY_IF_CACHED)
             return
         wanted.is_checked = True
-        self._tell(wanted)
+        wanted.tell(self.client)
         self.state = SENDING
         self._again = True
         fields = head.fields
@@ -236,22 +234,14 @@ class Download:
     def _described(self, wanted: Slice, head: Response) -> StoredResponse | None:
         """Read of the head of a slice what it is one of, the first time; None: it is not what was asked for, or one
         of something else."""
-        exchange = wanted.exchange
-        piece = piece_of(head)
-        start = wanted.index * self.size
-        if exchange is None or piece is None or piece.length < 0 or piece.start != start:
+        described = wanted.describe(head)
+        if described is None:
             return None
-        if piece.end != min(start + self.size, piece.length):
-            return None
-        now = time.time()
-        described = self.handler.inner.build(b"", exchange.request, head, now, now)
-        described.status = 200
-        described.length = piece.length
         validator = strong_validator(described)
         if self.length < 0:
-            self.length = piece.length
+            self.length = described.length
             self.validator = validator
-        elif self.length != piece.length or self.validator != validator:
+        elif self.length != described.length or self.validator != validator:
             return None
         return described
 
@@ -259,20 +249,6 @@ class Download:
         client = self.client
         client.context.announce(fields)
         client.downstream.respond(Response(status, reason, 11, fields, length))
-
-    def _tell(self, wanted: Slice) -> None:
-        """Let the log and the counters say of the client's request what became of its first slice."""
-        exchange = wanted.exchange
-        if exchange is None:
-            return
-        client = self.client
-        tell(client, exchange)
-        client.reason = exchange.reason
-        client.cache = exchange.cache
-        client.cache_reason = exchange.cache_reason
-        client.cache_stored = exchange.cache_stored
-        if exchange.cache:
-            self.handler.cache.values[CACHE_FIRST + words.OUTCOMES.index(exchange.cache)] += 1
 
     # -- content
 

@@ -6,14 +6,19 @@ pace is the origin's.
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING, final
 
+from headgate.cache.entry import StoredResponse
 from headgate.cache.fill import WINDOW
+from headgate.cache.outcome import OUTCOMES
+from headgate.cache.partial import piece_of
 from headgate.connection.exchange import Downstream, Exchange
+from headgate.counters import CACHE_FIRST
 from headgate.engine.events import Response
 from headgate.http.fields import Fields
 from headgate.net.transport import NOT_SENT
-from headgate.proxy.on_behalf import NOBODY
+from headgate.proxy.on_behalf import NOBODY, tell
 
 if TYPE_CHECKING:
     from headgate.proxy.download import Download
@@ -45,6 +50,35 @@ class Slice(Downstream):
     def respond(self, response: Response) -> None:
         if response.status >= 200:
             self.head = response
+
+    def describe(self, head: Response) -> StoredResponse | None:
+        """Return what its head says of the object, without content; None: it is not what was asked for."""
+        exchange = self.exchange
+        piece = piece_of(head)
+        size = self.download.size
+        start = self.index * size
+        if exchange is None or piece is None or piece.length < 0 or piece.start != start:
+            return None
+        if piece.end != min(start + size, piece.length):
+            return None
+        now = time.time()
+        described = self.download.handler.inner.build(b"", exchange.request, head, now, now)
+        described.status = 200
+        described.length = piece.length
+        return described
+
+    def tell(self, client: Exchange) -> None:
+        """Let the log and the counters say of a client's request what became of this slice, which is its first."""
+        exchange = self.exchange
+        if exchange is None:
+            return
+        tell(client, exchange)
+        client.reason = exchange.reason
+        client.cache = exchange.cache
+        client.cache_reason = exchange.cache_reason
+        client.cache_stored = exchange.cache_stored
+        if exchange.cache:
+            self.download.handler.cache.values[CACHE_FIRST + OUTCOMES.index(exchange.cache)] += 1
 
     def write(self, data: bytes) -> None:
         self._chunks.append(data)
