@@ -2,8 +2,8 @@
 
 A look-up happens when memory has nothing for a key; what is found goes into memory. Nothing waits for the writer:
 what it is told is written soon, or not at all. Two kinds of message must not be lost, because something wrong would
-be served else: that a URL was invalidated (RFC 9111 section 4.4), and purges. They are remembered for a while, obeyed
-here meanwhile, and said again when the writer is another one.
+be served else: that a URL was invalidated (RFC 9111 section 4.4), and purges. They are remembered until they are
+written, obeyed here meanwhile, and said again when the writer is another one.
 
 What is written: everything, as long as an eighth of the disk is free; then keys that are on it already, and those
 that memory has missed more than once of late. An idle disk costs nothing, and a restart shall find what was served;
@@ -341,6 +341,8 @@ class DiskTier:
         for uri, (moment, told) in list(self._removing.items()):
             if told < 0.0 or everything:
                 self._removing[uri] = (moment, now if disk.remove(uri, moment) else -1.0)
+            elif not disk.is_written:
+                self._removing[uri] = (moment, now)
             elif now - told > _SETTLED:
                 del self._removing[uri]
         left: list[tuple[int, bytes, bool, int, float]] = []
@@ -348,6 +350,8 @@ class DiskTier:
             if told < 0.0 or everything:
                 said = now if disk.tell_purge(kind, pattern, is_soft, generation) else -1.0
                 left.append((kind, pattern, is_soft, generation, said))
+            elif not disk.is_written:
+                left.append((kind, pattern, is_soft, generation, now))
             elif now - told <= _SETTLED:
                 left.append((kind, pattern, is_soft, generation, told))
         self._purging = left

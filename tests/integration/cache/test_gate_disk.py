@@ -518,3 +518,25 @@ def test_a_cache_whose_folder_is_removed_while_it_runs_begins_anew(gate, story):
     wait_for("it to be on the disk", lambda: objects(gate) == 1)
     restart(gate)
     assert is_hit(ask(gate, "/after"))
+
+
+def test_what_was_changed_while_the_disk_is_full_is_not_read_from_it(small, story):
+    """Not even by the one worker whose memory has let go of what it knew of the URL."""
+    story.tell("/changed", b"old", FRESH)
+    ask(small, "/changed")
+    wait_for("it to be on the disk", lambda: objects(small) == 1)
+    fill_up(small.state)
+    fetch_many(small, story, "first", 60)
+    wait_for("a warning", lambda: small.events("cache-disk-unusable"))
+    assert ask(small, "/changed", "POST")[0] == 200
+    story.tell("/changed", b"new", FRESH)
+    time.sleep(6.0)  # in which a writer that is well has long written that down
+    fetch_many(small, story, "second", 120)
+    assert ask(small, "/changed")[1] == b"new"
+
+
+def fetch_many(gate, story, name, count):
+    for number in range(count):
+        path = f"/{name}/{number}"
+        story.tell(path, bytes(50_000), FRESH)
+        ask(gate, path)

@@ -40,6 +40,7 @@ class Disk:
         self.hits = self.misses = self.sent = self.dropped = self.corrupt = 0
         self.is_up = self.hears = True
         self.is_slow = False
+        self.is_written = True
         self.admission = Admission(1024)
         self.purges = Purges()
         self.responses, self.removed, self.purged, self.stored = {}, [], [], []
@@ -443,3 +444,19 @@ def test_the_counters_say_how_the_disk_is(tier, disk):
     disk.dropped, disk.is_up = 3, False
     tier.sweep(0.0)
     assert (tier._values[CACHE_DISK_DROPPED], tier._values[CACHE_DISK_PAUSED]) == (3, 1)
+
+
+def test_what_was_invalidated_is_remembered_for_as_long_as_the_writer_cannot_write_it(tier, disk):
+    disk.responses[key_of(1)] = [response(key_of(1))]
+    tier.remove(key_of(1), 100.0, 50.0)
+    tier.sweep(100.0)
+    disk.is_written = False
+    for seconds in range(101, 140):
+        tier.sweep(float(seconds))
+    assert tier.find(key_of(1)) is None
+    disk.is_written = True
+    tier.sweep(143.0)
+    assert tier.find(key_of(1)) is None, "it is being written"
+    tier.sweep(145.0)
+    assert tier.find(key_of(1)) is not None, "it is not there any more, but with this stub"
+    assert [key for key, _ in disk.removed] == [key_of(1)], "told once"

@@ -73,6 +73,7 @@ class DiskStore:
         self.misses = 0
         self.sent = 0
         self.dropped = 0  # the writer did not take it, or is not there
+        self.is_written = True  # what the writer is told gets to the disk, as far as it has said
         self.corrupt = 0
         self._address = address
         self._warn = warn
@@ -267,7 +268,11 @@ class DiskStore:
         try:
             self._send_waiting()
             connected.send(messages.sync(token))
-            _, octets, objects = messages.SYNCED.unpack(connected.recv(1 + messages.SYNCED.size)[1:])
+            packet = connected.recv(64)
+            while packet and packet[0] == messages.WRITTEN:
+                self._heed(packet)
+                packet = connected.recv(64)
+            _, octets, objects = messages.SYNCED.unpack(packet[1:])
         except (OSError, struct.error):
             self._disconnect()
             return None
@@ -453,8 +458,8 @@ class DiskStore:
         if connected is None:
             return
         try:
-            if connected.recv(64, socket.MSG_DONTWAIT):
-                return
+            while packet := connected.recv(64, socket.MSG_DONTWAIT):
+                self._heed(packet)
         except BlockingIOError:
             return
         except OSError:
@@ -462,7 +467,13 @@ class DiskStore:
         self._disconnect()
         self._connected()
 
+    def _heed(self, packet: bytes) -> None:
+        """Take the writer's word."""
+        if packet[0] == messages.WRITTEN and len(packet) > 1:
+            self.is_written = packet[1] != 0
+
     def _disconnect(self) -> None:
+        self.is_written = True
         if self._socket is not None:
             self._socket.close()
             self._socket = None

@@ -6,6 +6,10 @@
     G generation(8) kind(1) soft(1) pattern
     S token(8)                        answered by S token, octets, objects when all before it is in the index
 
+and the writer to them, unasked, when it changes:
+
+    W is_written(1)                   whether what it is told gets to the disk now; so it is until it says otherwise
+
 Nobody waits: where the socket is full the packet is dropped and counted, and the object is not on the disk.
 """
 
@@ -17,6 +21,7 @@ REMOVE: Final = 0x52
 TOUCH: Final = 0x54
 PURGE: Final = 0x47
 SYNC: Final = 0x53
+WRITTEN: Final = 0x57
 
 # Beyond this much content a response has a file. LMDB takes whole pages for what is larger than half of one, and
 # packets have to fit a socket's buffer (net.core.wmem_default is 208 KiB).
@@ -47,6 +52,11 @@ def touch(variants: list[bytes]) -> bytes:
 def purge(kind: int, pattern: bytes, is_soft: bool, generation: int) -> bytes:
     """Return the packet of a purge."""
     return b"G" + PURGED.pack(generation, kind, is_soft) + pattern
+
+
+def written(is_written: bool) -> bytes:
+    """Return the packet that says whether the disk is in use."""
+    return bytes((WRITTEN, is_written))
 
 
 def sync(token: int) -> bytes:

@@ -101,6 +101,7 @@ class Writer:
         self._look_at = 0.0
         self._strays_at = 0  # the directory of `files` that is looked through next
         self._is_sweeping = True
+        self._said = True  # what workers know of whether the disk is in use
         self._workers: dict[socket.socket, int] = {}
         self._selector = selectors.DefaultSelector()
         listener.setblocking(False)
@@ -149,6 +150,7 @@ class Writer:
         if self._batch and self._now() >= self._batch_since + self._age:
             self.flush()
         self._upkeep()
+        self._say()
         return ready
 
     def close(self) -> None:
@@ -287,6 +289,8 @@ class Writer:
         credentials = worker.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12)
         self._workers[worker] = struct.unpack("3i", credentials)[0]
         self._selector.register(worker, selectors.EVENT_READ)
+        if not self._said:
+            _tell(worker, messages.written(False))
         return True
 
     def _leave(self, worker: socket.socket) -> None:
@@ -339,13 +343,17 @@ class Writer:
             if len(self._batch) >= BATCH_PACKETS or self._batch_octets >= BATCH_OCTETS:
                 self.flush()
 
+    def _say(self) -> None:
+        """Let workers know whether the disk is in use: what they have told us to remove they must not read."""
+        if (self.index is not None) != self._said:
+            self._said = not self._said
+            for worker in self._workers:
+                _tell(worker, messages.written(self._said))
+
     def _answer(self, worker: socket.socket, token: bytes) -> None:
         state = self.index.state if self.index is not None else None
         numbers = (0, 0) if state is None else (state.octets, state.objects)
-        try:
-            worker.send(b"S" + token[:8].ljust(8, b"\0") + struct.pack("<QQ", *numbers))
-        except OSError:
-            pass  # it asked and reads nothing, or is gone: nobody waits for it
+        _tell(worker, b"S" + token[:8].ljust(8, b"\0") + struct.pack("<QQ", *numbers))
 
     # -- batches
 
@@ -459,6 +467,13 @@ class Writer:
             self._throw_away(error)
         except (lmdb.Error, OSError) as error:
             self._pause("cache-disk-unusable", error)
+
+
+def _tell(worker: socket.socket, packet: bytes) -> None:
+    try:
+        worker.send(packet)
+    except OSError:
+        pass  # it reads nothing, or is gone: nobody waits for it
 
 
 def check_in_child(root: str, budget: int) -> None:

@@ -55,6 +55,8 @@ class Rig:
         self.worker.send(messages.sync(7))
         self.step()
         answer = self.worker.recv(100)
+        while answer[:1] == b"W":
+            answer = self.worker.recv(100)
         assert answer[:9] == b"S" + struct.pack("<Q", 7)
         return struct.unpack("<QQ", answer[9:])
 
@@ -430,3 +432,21 @@ def test_an_index_that_is_removed_while_it_is_open_begins_anew(rig):
     rig.send(put(2))
     assert rig.sync()[1] == 1
     assert os.path.exists(rig.root / "index" / "data.mdb")
+
+
+def test_workers_hear_whether_what_they_say_is_written(rig, disk):
+    failed(rig)
+    rig.worker.send(messages.sync(7))
+    rig.step()
+    assert rig.worker.recv(64)[:1] == b"S"
+    assert rig.worker.recv(64) == messages.written(False)
+    with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as late:
+        late.settimeout(2.0)
+        late.connect(str(disk / "writer.sock"))
+        rig.step()
+        assert late.recv(64) == messages.written(False)
+        rig.now += PAUSE
+        rig.step()
+        assert late.recv(64) == messages.written(True)
+        assert rig.worker.recv(64) == messages.written(True)
+    rig.step()
