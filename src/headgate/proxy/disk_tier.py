@@ -324,16 +324,16 @@ class DiskTier:
         """Once in a while: say again what was not heard, and let the counters know. `now` is monotonic seconds."""
         disk = self.disk
         disk.tick()
-        again = disk.connections != self._connections
+        again = disk.link.connections != self._connections
         if again or self._removing or self._purging:
-            self._connections = disk.connections
+            self._connections = disk.link.connections
             self._tell_again(now, again)
         values = self._values
         values[CACHE_DISK_HITS] = disk.hits
         values[CACHE_DISK_MISSES] = disk.misses
         values[CACHE_DISK_CORRUPT] = disk.corrupt
-        values[CACHE_DISK_SENT] = disk.sent
-        values[CACHE_DISK_DROPPED] = disk.dropped
+        values[CACHE_DISK_SENT] = disk.link.sent
+        values[CACHE_DISK_DROPPED] = disk.link.dropped
         values[CACHE_DISK_PAUSED] = 0 if disk.is_up else 1
 
     def _tell_again(self, now: float, everything: bool) -> None:
@@ -341,7 +341,7 @@ class DiskTier:
         for uri, (moment, told) in list(self._removing.items()):
             if told < 0.0 or everything:
                 self._removing[uri] = (moment, now if disk.remove(uri, moment) else -1.0)
-            elif not disk.is_written:
+            elif not disk.link.is_written:
                 self._removing[uri] = (moment, now)
             elif now - told > _SETTLED:
                 del self._removing[uri]
@@ -350,7 +350,7 @@ class DiskTier:
             if told < 0.0 or everything:
                 said = now if disk.tell_purge(kind, pattern, is_soft, generation) else -1.0
                 left.append((kind, pattern, is_soft, generation, said))
-            elif not disk.is_written:
+            elif not disk.link.is_written:
                 left.append((kind, pattern, is_soft, generation, now))
             elif now - told <= _SETTLED:
                 left.append((kind, pattern, is_soft, generation, told))

@@ -41,6 +41,7 @@ class Disk:
         self.is_up = self.hears = True
         self.is_slow = False
         self.is_written = True
+        self.link = self
         self.admission = Admission(1024)
         self.purges = Purges()
         self.responses, self.removed, self.purged, self.stored = {}, [], [], []

@@ -9,8 +9,6 @@ in memory only until then. All is opened on first use, after the fork.
 """
 
 import os
-import socket
-import struct
 import time
 from collections import deque
 from collections.abc import Callable
@@ -31,13 +29,12 @@ from headgate.cache.store.admission import Admission
 from headgate.cache.store.bodies import SLOW, CheckedBody, OpenFiles, Upload
 from headgate.cache.store.format import CorruptError, FileContent, Record, decode, encode, key_id
 from headgate.cache.store.layout import PLACE, file_path
+from headgate.cache.store.link import WriterLink
 
 _SLOW_RUNNING: Final = 3
 PAUSE: Final = 30.0
 # After so many reads the writer is told of them.
 _TOUCHES: Final = 64
-# What waits for the writer while its socket is full: it stands still while a batch goes to the disk.
-MAX_WAITING: Final = 4 << 20
 # How often the writer's list of purges is read, in seconds.
 _READ_PURGES: Final = 60.0
 # So long the list that is read may be without a purge that the writer has been told; so many are remembered. One
@@ -68,32 +65,24 @@ class DiskStore:
         self.purges = Purges()
         self.folded = 0  # how often there were too many purges within a minute
         self.octets = 0  # what is on the disk, as of the last `tick`
-        self.connections = 0  # with the writer, one after the other
         self.hits = 0
         self.misses = 0
-        self.sent = 0
-        self.dropped = 0  # the writer did not take it, or is not there
-        self.is_written = True  # what the writer is told gets to the disk, as far as it has said
         self.corrupt = 0
-        self._address = address
+        self.link = WriterLink(address, now)
         self._warn = warn
         self._now = now
         self._env: lmdb.Environment | None = None
         self._objects: lmdb._Database | None = None
         self._meta: lmdb._Database | None = None
         self._inode = 0
-        self._socket: socket.socket | None = None
         self._closed_until = 0.0
         self._slow_until = 0.0
-        self._connect_at = 0.0
         self._read_purges_at = 0.0
         self._slow = 0
         self._touched: list[bytes] = []
         self._recent: deque[tuple[float, int, bytes, bool, int]] = (
             deque()
         )  # purges that the writer may not have yet
-        self._waiting: deque[bytes] = deque()
-        self._waiting_octets = 0
 
     @property
     def is_up(self) -> bool:
@@ -213,7 +202,7 @@ class DiskStore:
             if not isinstance(body, MemoryBody) or body.size > messages.SMALL_CONTENT:
                 return False
             content = b"".join(body.chunks)
-        return self._send(messages.put(encode(variant, content or b"", file)))
+        return self.link.send(messages.put(encode(variant, content or b"", file)))
 
     def upload(self) -> Upload | None:
         """Begin a file for content that is too large for the index; None: the disk is not in use."""
@@ -238,7 +227,7 @@ class DiskStore:
 
     def remove(self, key: bytes, moment: float) -> bool:
         """Remove all variants of a key; what was asked for before `moment`, wall seconds, is not stored any more."""
-        return self._send(messages.remove(key, moment))
+        return self.link.send(messages.remove(key, moment))
 
     def purge(self, kind: int, pattern: bytes, is_soft: bool, generation: int) -> None:
         """Obey a purge at once; `generation` is its number on the whole machine."""
@@ -256,35 +245,18 @@ class DiskStore:
 
     def tell_purge(self, kind: int, pattern: bytes, is_soft: bool, generation: int) -> bool:
         """Tell the writer of a purge, which keeps it for good; one process says it. False: say it again."""
-        return self._send(messages.purge(kind, pattern, is_soft, generation))
+        return self.link.send(messages.purge(kind, pattern, is_soft, generation))
 
     def sync(self, timeout: float) -> tuple[int, int] | None:
         """Wait until all that was sent is in the index; return its octets and objects. For tests and tools."""
-        connected = self._connected()
-        if connected is None:
-            return None
-        token = time.monotonic_ns() & 0xFFFFFFFF
-        connected.settimeout(timeout)
-        try:
-            self._send_waiting()
-            connected.send(messages.sync(token))
-            packet = connected.recv(64)
-            while packet and packet[0] == messages.WRITTEN:
-                self._heed(packet)
-                packet = connected.recv(64)
-            _, octets, objects = messages.SYNCED.unpack(packet[1:])
-        except (OSError, struct.error):
-            self._disconnect()
-            return None
-        connected.setblocking(False)
-        return octets, objects
+        return self.link.sync(timeout)
 
     # -- upkeep
 
     def tick(self) -> None:
         """Once a second or so, or more often: notice an index that was made anew, and send what is waiting."""
-        self._look_at_writer()
-        self._send_waiting()
+        self.link.look()
+        self.link.send_waiting()
         self._send_touches()
         self.files.close_gone()
         if self.files.slow >= _SLOW_RUNNING:
@@ -310,7 +282,7 @@ class DiskStore:
         """Close everything."""
         self._send_touches()
         self._close_index()
-        self._disconnect()
+        self.link.close()
         self.files.close_all()
 
     # -- the index
@@ -433,89 +405,7 @@ class DiskStore:
             self._warn("cache-disk-unusable", detail)
         self._closed_until = self._now() + PAUSE
 
-    # -- the socket
-
-    def _connected(self) -> socket.socket | None:
-        if self._socket is not None:
-            return self._socket
-        if self._now() < self._connect_at:
-            return None
-        connecting = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        connecting.setblocking(False)
-        try:
-            connecting.connect(self._address)
-        except OSError:
-            connecting.close()
-            self._connect_at = self._now() + 1.0
-            return None
-        self._socket = connecting
-        self.connections += 1
-        return connecting
-
-    def _look_at_writer(self) -> None:
-        """Notice that the writer has died, also while there is nothing to tell it; go to the next one."""
-        connected = self._connected()
-        if connected is None:
-            return
-        try:
-            while packet := connected.recv(64, socket.MSG_DONTWAIT):
-                self._heed(packet)
-        except BlockingIOError:
-            return
-        except OSError:
-            pass
-        self._disconnect()
-        self._connected()
-
-    def _heed(self, packet: bytes) -> None:
-        """Take the writer's word."""
-        if packet[0] == messages.WRITTEN and len(packet) > 1:
-            self.is_written = packet[1] != 0
-
-    def _disconnect(self) -> None:
-        self.is_written = True
-        if self._socket is not None:
-            self._socket.close()
-            self._socket = None
-        self.dropped += len(self._waiting)
-        self._waiting.clear()
-        self._waiting_octets = 0
-
-    def _send(self, packet: bytes) -> bool:
-        """Send a packet, or let it wait; False: it was dropped."""
-        if len(packet) <= messages.MAX_PACKET and self._connected() is not None:
-            if self._send_waiting() and self._send_now(packet):
-                return True
-            if self._socket is None and self._connected() is not None and self._send_now(packet):
-                return True  # by the next writer
-            if self._socket is not None and self._waiting_octets + len(packet) <= MAX_WAITING:
-                self._waiting.append(packet)
-                self._waiting_octets += len(packet)
-                return True
-        self.dropped += 1
-        return False
-
-    def _send_now(self, packet: bytes) -> bool:
-        connected = self._socket
-        if connected is None:
-            return False
-        try:
-            connected.send(packet)
-        except BlockingIOError:  # the writer is behind
-            return False
-        except OSError:
-            self._disconnect()
-            return False
-        self.sent += 1
-        return True
-
-    def _send_waiting(self) -> bool:
-        """Send what waits; True: nothing does any more."""
-        while self._waiting:
-            if not self._send_now(self._waiting[0]):
-                return False
-            self._waiting_octets -= len(self._waiting.popleft())
-        return True
+    # -- what was read
 
     def touch(self, identifier: bytes) -> None:
         """Remember that a variant was read, and tell the writer of many at once."""
@@ -525,7 +415,7 @@ class DiskStore:
 
     def _send_touches(self) -> None:
         if self._touched:
-            self._send(messages.touch(self._touched))
+            self.link.send(messages.touch(self._touched))
             self._touched.clear()
 
 

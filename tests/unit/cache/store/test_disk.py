@@ -12,7 +12,7 @@ from headgate.cache.pieces import (
 )
 from headgate.cache.purges import HOST, TAG
 from headgate.cache.store import disk as module
-from headgate.cache.store import messages
+from headgate.cache.store import link, messages
 from headgate.cache.store.bodies import INCOMING, SLOW
 from headgate.cache.store.disk import PAUSE, DiskStore
 
@@ -246,7 +246,7 @@ def test_without_a_writer_nothing_is_stored_and_nobody_waits(disk, stores):
     assert store.get(key_of(1)) == []
     assert not store.store(response(key_of(1)))
     assert store.upload() is None
-    assert (store.dropped, store.warnings) == (1, [])
+    assert (store.link.dropped, store.warnings) == (1, [])
 
 
 def test_a_writer_that_comes_later_is_found(disk, stores, writers):
@@ -262,7 +262,7 @@ def test_a_writer_that_comes_later_is_found(disk, stores, writers):
 
 
 def test_a_writer_that_stands_still_costs_objects_not_time(writers, stores, monkeypatch):
-    monkeypatch.setattr(module, "MAX_WAITING", 1 << 20)
+    monkeypatch.setattr(link, "MAX_WAITING", 1 << 20)
     writer, store = writers(), stores()
     put(store, 0)
     store.sync(10.0)
@@ -271,13 +271,13 @@ def test_a_writer_that_stands_still_costs_objects_not_time(writers, stores, monk
     for number in range(100):
         store.store(response(key_of(number), bytes(60_000)))
     assert time.monotonic() - begun < 5.0
-    assert 0 < store.dropped < 100
+    assert 0 < store.link.dropped < 100
     os.kill(writer.process.pid, 18)  # SIGCONT
     deadline = time.monotonic() + 20.0
-    while store._waiting:
+    while store.link._waiting:
         store.tick()
         assert time.monotonic() < deadline
-    assert store.sync(20.0)[1] == 100 - store.dropped
+    assert store.sync(20.0)[1] == 100 - store.link.dropped
 
 
 def test_an_index_made_anew_is_noticed(writers, stores):
