@@ -16,7 +16,6 @@ import errno
 import fcntl
 import os
 import selectors
-import signal
 import socket
 import struct
 import time
@@ -26,8 +25,10 @@ from typing import Final
 import lmdb
 
 from headgate.cache.store import layout, messages
+from headgate.cache.store.check import check_in_child
 from headgate.cache.store.format import CorruptError
 from headgate.cache.store.index import Index
+from headgate.cache.store.kept import Kept
 
 # A batch is written when it is this old (seconds), has this many packets, or this many octets.
 BATCH_AGE: Final = 0.25
@@ -38,17 +39,12 @@ BATCH_PACKETS: Final = 1024
 BATCH_OCTETS: Final = 8 << 20
 # How long the disk is left alone after it failed.
 PAUSE: Final = 30.0
-# Octets of invalidations and purges that are kept meanwhile, with what each takes beside. One more, and the index
-# begins anew.
-MAX_KEPT: Final = 1 << 20
-_KEPT: Final = 64
 # Between two looks whether the index has still its name, in seconds.
 _LOOK: Final = 1.0
 # Objects that are looked at, between two batches, for what purges have killed.
 _SWEEP: Final = 2000
 # Workers are gone before the writer is told to end; one that goes on talking is heard for so long, in seconds.
 _LAST_READ: Final = 1.0
-_CHECK_TIMEOUT: Final = 20.0
 _BOOT_ID: Final = "/proc/sys/kernel/random/boot_id"
 
 # What an index says that is damaged, other than CorruptError.
@@ -95,9 +91,7 @@ class Writer:
         self._batch_octets = 0
         self._batch_since = 0.0
         self._age = BATCH_AGE
-        self._kept: list[bytes] = []  # what came while the disk was away, and must not be lost
-        self._kept_octets = 0
-        self._is_outdated = False  # more of that came than is kept: nothing in the index can be believed
+        self._kept = Kept()
         self._look_at = 0.0
         self._strays_at = 0  # the directory of `files` that is looked through next
         self._is_sweeping = True
@@ -199,7 +193,7 @@ class Writer:
         if before not in ("", boot):
             check_in_child(self.root, self.budget)
         self._note_boot(boot)
-        if self._is_outdated:
+        if self._kept.is_too_much:
             raise CorruptError("more was invalidated and purged than is kept while the disk was away")
         self.index = Index(self.root, self.budget)
         self._begin_with_kept()
@@ -232,8 +226,7 @@ class Writer:
             folder = f"{self.root}/index"
             for name in os.listdir(folder) if os.path.isdir(folder) else ():
                 os.unlink(f"{folder}/{name}")
-            self._is_outdated = False
-            self._forget_kept()
+            self._kept.forget()
             layout.make_directories(self.root)
             self._note_boot("")
             self._open()
@@ -242,14 +235,14 @@ class Writer:
 
     def _end_pause(self) -> None:
         """At the end, where the disk is away: write what was kept, or leave no index to whoever comes next."""
-        if self.index is not None or not (self._kept or self._is_outdated):
+        if self.index is not None or not self._kept:
             return
         self._closed_until = 0.0
         self.open()
         self.flush()
         if self.index is None:
             self._throw_away(OSError("what was invalidated and purged cannot be written"))
-        if self._kept or self._is_outdated:
+        if self._kept:
             self._warn(
                 "cache-disk-outdated",
                 f"{self.root}: what was invalidated and purged while the disk was away could neither be written nor "
@@ -420,27 +413,18 @@ class Writer:
         self._batch_octets = 0
 
     def _keep(self, packet: bytes) -> None:
-        if packet[0] not in (messages.REMOVE, messages.PURGE):
+        if not self._kept.keep(packet):
             self.dropped += 1
-        elif not self._is_outdated:
-            self._kept.append(packet)
-            self._kept_octets += len(packet) + _KEPT
-            if self._kept_octets > MAX_KEPT:
-                self._is_outdated = True
-                self._forget_kept()
 
     def _begin_with_kept(self) -> None:
         """The disk is open: what was kept is the first batch."""
-        if self._kept:
-            self._batch = self._kept + self._batch
-            self._batch_octets += sum(map(len, self._kept))
+        kept = self._kept.packets
+        if kept:
+            self._batch = kept + self._batch
+            self._batch_octets += sum(map(len, kept))
             self._batch_since = self._now()
             self._age = URGENT_AGE
-            self._forget_kept()
-
-    def _forget_kept(self) -> None:
-        self._kept = []
-        self._kept_octets = 0
+            self._kept.forget()
 
     # -- upkeep
 
@@ -474,43 +458,3 @@ def _tell(worker: socket.socket, packet: bytes) -> None:
         worker.send(packet)
     except OSError:
         pass  # it reads nothing, or is gone: nobody waits for it
-
-
-def check_in_child(root: str, budget: int) -> None:
-    """Walk through the index in a child process; raises CorruptError where the child does not come back well."""
-    child = os.fork()
-    if child == 0:
-        code = 1
-        try:
-            signal.alarm(int(_CHECK_TIMEOUT))
-            _walk(root, budget)
-            code = 0
-        finally:
-            os._exit(code)
-    _, status = os.waitpid(child, 0)
-    if status != 0:
-        raise CorruptError(
-            f"after the machine went down, the walk through the index ended with status {status}"
-        )
-
-
-def _walk(root: str, budget: int) -> None:
-    """Touch every page that holds keys, and see that the tables agree."""
-    env = lmdb.open(
-        f"{root}/index", map_size=layout.map_size(budget), max_dbs=4, readonly=True, lock=False, create=False
-    )
-    layout.check_length(env, root)
-    objects, order = env.open_db(layout.OBJECTS, create=False), env.open_db(layout.ORDER, create=False)
-    counts = []
-    with env.begin() as txn:
-        for table in (objects, order):
-            last = b""
-            count = 0
-            for key in txn.cursor(table).iternext(keys=True, values=False):
-                if key <= last:
-                    raise CorruptError("keys are out of order")
-                last = bytes(key)
-                count += 1
-            counts.append(count)
-    if counts[0] != counts[1]:
-        raise CorruptError(f"{counts[0]} objects, {counts[1]} in the order")

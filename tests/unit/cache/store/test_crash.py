@@ -15,8 +15,8 @@ import pytest
 from tests.unit.cache.store.crash_worker import BUDGET, KEYS, is_right
 from tests.unit.cache.store.responses import WriterProcess, key_of, whole
 
+from headgate.cache.store.check import check_in_child
 from headgate.cache.store.disk import DiskStore
-from headgate.cache.store.writer import check_in_child
 
 LONG_ENOUGH = 20.0
 ROOT = Path(__file__).parents[4]

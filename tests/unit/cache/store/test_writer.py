@@ -13,6 +13,7 @@ from headgate.cache.store import messages, writer
 from headgate.cache.store.bodies import INCOMING, Upload
 from headgate.cache.store.format import encode, variant_id
 from headgate.cache.store.index import Index
+from headgate.cache.store.kept import BESIDE, MAX_KEPT
 from headgate.cache.store.writer import BATCH_AGE, PAUSE, URGENT_AGE, Writer
 
 BUDGET = 4 << 20
@@ -378,9 +379,9 @@ def test_one_octet_more_than_is_kept_while_the_disk_is_away_and_the_index_begins
     failed(rig)
     rig.sync()
     packet = messages.remove(key_of(2), 0.0)
-    for _ in range(writer.MAX_KEPT // (len(packet) + 64)):
+    for _ in range(MAX_KEPT // (len(packet) + BESIDE)):
         rig.writer._keep(packet)
-    assert not rig.writer._is_outdated
+    assert not rig.writer._kept.is_too_much
     rig.writer._keep(packet)
     rig.now += PAUSE
     rig.step(2)
