@@ -14,17 +14,13 @@ import contextlib
 import random
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Final, Protocol
 
 import orjson
 import uvloop
 
-from headgate.admin.api import AdminApi, MetricsApi
-from headgate.admin.http import AdminSocketError, Handler, SmallServer
 from headgate.cache.purges import KINDS
 from headgate.clock import Clock, SystemClock
-from headgate.config.kinds import parse_address
 from headgate.config.model import Config
 from headgate.counters import (
     CACHE_PURGES_FIRST,
@@ -45,6 +41,7 @@ from headgate.process.certificates import rules_of
 from headgate.process.channel import AsyncChannel, Json, Kind, Message
 from headgate.process.control import KeeperControl
 from headgate.process.health_view import HealthView
+from headgate.process.keeper_sockets import KeeperSockets
 from headgate.process.memory import MemoryWatch
 from headgate.process.parts import Events
 from headgate.process.probes import Probes, targets_of
@@ -66,7 +63,6 @@ SWEEP: Final = 1.0
 FIRST_BATCH: Final = 64
 BATCH: Final = 1000
 REST_WAIT: Final = 5.0
-LISTEN_AGAIN: Final = 10.0
 # What may wait in the channel before staples are held back in their dictionary, where newer replace older.
 UNSENT_HIGH: Final = 1024 * 1024
 
@@ -146,7 +142,7 @@ class Keeper:
         self._publishing = asyncio.Event()
         self._stopping = asyncio.Event()
         self._status = 0
-        self._servers: list[SmallServer] = []
+        self._sockets = KeeperSockets(events, self._broke)
 
     async def run(self) -> int:
         """Serve until the supervisor says otherwise."""
@@ -171,13 +167,12 @@ class Keeper:
             spawn("sweep", self._sweep(), self._broke),
             spawn("first round", self._first_round(), self._broke),
             spawn("subjects", self._follow_snapshots(), self._broke),
-            *self._listen(),
+            *self._sockets.listen(self._config, self._control),
         ]
         try:
             await self._stopping.wait()
         finally:
-            for server in self._servers:
-                server.close()
+            self._sockets.close()
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
@@ -385,47 +380,6 @@ class Keeper:
             await self._probes.first_round()
         await self._flush()
         self._channel.send(Kind.STAPLES_TRIED)
-
-    # -- the sockets
-
-    def _listen(self) -> list["asyncio.Task[None]"]:
-        path = self._config.admin_socket
-        tasks = [self._serve("admin-socket", str(path), AdminApi(self._control), path)]
-        if self._config.metrics is not None:
-            address = self._config.metrics.address
-            tasks.append(self._serve("metrics", address, MetricsApi(self._control), None))
-        return tasks
-
-    def _serve(self, what: str, where: str, handler: Handler, path: Path | None) -> "asyncio.Task[None]":
-        server = SmallServer(handler, self._handler_failed)
-        self._servers.append(server)
-
-        async def listen() -> None:
-            while True:
-                try:
-                    if path is not None:
-                        await server.listen_unix(path)
-                    else:
-                        host, port = parse_address(where)
-                        await server.listen_tcp(host, port)
-                except AdminSocketError as exc:
-                    self._events.event(
-                        f"{what}-failed", "error", reason=str(exc), next=f"another try in {LISTEN_AGAIN:g} s"
-                    )
-                    await asyncio.sleep(LISTEN_AGAIN)
-                else:
-                    self._events.event(f"{what}-open", address=where)
-                    if path is None:
-                        return
-                    await server.until_lost(path)
-                    self._events.event(
-                        f"{what}-lost", "warning", reason=f"{where} was removed", next="it is opened anew"
-                    )
-
-        return spawn(what, listen(), self._broke)
-
-    def _handler_failed(self, name: str, exc: BaseException) -> None:
-        self._events.event("defect", "error", where=f"admin: {name}", error=f"{type(exc).__name__}: {exc}")
 
     # -- the sweep
 

@@ -2,8 +2,9 @@
 
 A look-up happens when memory has nothing for a key; what is found goes into memory. Nothing waits for the writer:
 what it is told is written soon, or not at all. Two kinds of message must not be lost, because something wrong would
-be served else: that a URL was invalidated (RFC 9111 section 4.4), and purges. They are remembered until they are
-written, obeyed here meanwhile, and said again when the writer is another one.
+be served else: that a URL was invalidated (RFC 9111 section 4.4), and purges. They are remembered for a while, and
+for as long as the writer says that it cannot write; obeyed here meanwhile, and said again when the writer is another
+one.
 
 What is written: everything, as long as an eighth of the disk is free; then keys that are on it already, and those
 that memory has missed more than once of late. An idle disk costs nothing, and a restart shall find what was served;
