@@ -276,6 +276,7 @@ COMPILED: Final[tuple[str, ...]] = (
     "headgate.proxy.caching",
     "headgate.proxy.awaited",
     "headgate.proxy.confirming",
+    "headgate.proxy.filling",
     "headgate.proxy.flight",
     "headgate.proxy.lead",
     "headgate.proxy.route_cache",
