@@ -5,8 +5,8 @@ two thousand pages lie. For each other one it walks the page tables, which are n
 2 MiB the tables of a gigabyte are two lines of a cache.
 
 Python's allocator asks for 1 MiB at a time, so no page fault ever finds room for a large page. So memory is put
-together afterwards (madvise with MADV_COLLAPSE), a little after each sweep: one page is a copy of 2 MiB, some 0.3 ms,
-and some 5 ms where a machine that is itself virtual has never had that memory. So it is done by a thread, without
+together afterwards (madvise with MADV_COLLAPSE), a little after each sweep: one page is a copy of 2 MiB, some 0.8 ms,
+and some 8 ms where a machine that is itself virtual has never had that memory. So it is done by a thread, without
 Python's lock: the loop waits only where it needs a new page of memory while one is copied.
 Only memory that came since the worker began (what was there before is shared with other processes until somebody
 writes to it), and of that only what is nearly all in use: so a process grows by a seventh of it at most.
@@ -34,7 +34,7 @@ _MAX_MISSING: Final = PAGE // _SMALL // 8
 _REST: Final = 2.0
 _LONG_REST: Final = 60.0
 # The thread takes this share of a processor, as long as there is something to do, and in one step no more than the
-# share of so many seconds: a gigabyte whose pages cost 0.3 ms each is put together in three.
+# share of so many seconds: a gigabyte whose pages cost 0.8 ms each is put together in eight.
 _SHARE: Final = 0.05
 _MOST_SAVED: Final = 1.0
 # What the kernel says of a page that it does not make (madvise(2)), for an operator.
@@ -129,9 +129,9 @@ class HugePages:
             self.done.intersection_update(self._ranges)
             self._last = len(self.done)
         while self._ranges and self._credit > 0.0:
-            begin = time.perf_counter()
+            begin = time.thread_time()  # to wait for a processor takes none
             self._collapse(self._ranges.pop())
-            self._credit -= time.perf_counter() - begin
+            self._credit -= time.thread_time() - begin
         if not self._ranges:
             self._rests_until = now + (_REST if len(self.done) > self._last else _LONG_REST)
 

@@ -100,12 +100,11 @@ made = mmap.mmap(-1, 65 * PAGE, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
 for at in range(0, len(made), 4096):
     made[at] = 1
 steps = 0
-begun, cpu = time.perf_counter(), time.process_time()
+begun = time.process_time()
 while len(huge.done) + huge.refused < 64 and steps < 2000:
     huge.step(0.5 * steps)
     steps += 1
-print(len(huge.done) + huge.refused)
-print((time.perf_counter() - begun) / (0.5 * steps), (time.process_time() - cpu) / (0.5 * steps))
+print(len(huge.done) + huge.refused, (time.process_time() - begun) / (0.5 * steps))
 """
 
 
@@ -114,11 +113,11 @@ def test_a_step_for_each_sweep_takes_its_share_of_a_processor():
     said = subprocess.run(
         [sys.executable, "-c", SWEPT], capture_output=True, text=True, timeout=120, check=True
     )
-    made, took, cpu = map(float, said.stdout.split())
+    made, share = map(float, said.stdout.split())
     if are_allowed():
         assert made >= 64
-        assert took >= 0.01
-    assert cpu <= 0.2  # it began with the share of a second
+        assert share >= 0.01
+    assert share <= 0.2  # it began with the share of a second
 
 
 REFUSED = """
