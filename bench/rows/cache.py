@@ -6,6 +6,7 @@ That a hit is one, and a miss too, is not believed but counted: by the requests 
 from dataclasses import replace
 from typing import Final
 
+from bench import measure
 from bench.lab import Lab, Lane, Sample
 from bench.load import Load, LoadError
 from bench.proxies import Profile, Proxy, Running
@@ -17,6 +18,10 @@ from bench.rows.many import SelfCompared
 _STRAY: Final = 8
 _FILL_SECONDS: Final = 10
 _FEW: Final = 1000
+# A gate puts the memory of a full cache together, with a twentieth of a processor (cache/huge_pages). What a hit among
+# very many costs is asked when that is over: none of it for so many seconds, and at most so many are waited for.
+_QUIET_SECONDS: Final = 5.0
+_MOST_QUIET_SECONDS: Final = 120.0
 
 
 def check_hits(before: int, after: int) -> None:
@@ -185,6 +190,9 @@ class ManyStored(CacheRow):
             seconds = _FILL_SECONDS if self._stored(lane) > _FEW else 1
             lab.per_request(running, running.url, Load("/stored/", first=number), seconds)
             number += lab.origin_requests() - before - 1 - Load.connections
+        if self._stored(lane) > _FEW:
+            lab.tell(f"waiting until memory is put together, {_MOST_QUIET_SECONDS:.0f} s at most")
+            measure.settle(running.pids(), _QUIET_SECONDS, _MOST_QUIET_SECONDS)
         self._hits(lab, lane, 1)
 
     def measure(self, lab: Lab, lane: Lane) -> Sample:

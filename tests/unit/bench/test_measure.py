@@ -37,3 +37,25 @@ def test_the_whole_tree_is_measured():
 
 def test_parents_are_read_for_names_with_parentheses():
     assert measure.parents()[os.getpid()] == os.getppid()
+
+
+# A thread that burns 0.2 s of CPU and ends, before the process waits.
+THREAD = (
+    "import threading, time\n"
+    "def burn():\n"
+    "    while time.thread_time() < 0.2: pass\n"
+    "thread = threading.Thread(target=burn)\n"
+    "thread.start(); thread.join()\n"
+    "print('done', flush=True); input()\n"
+)
+
+
+def test_what_threads_have_used_that_are_gone_counts():
+    process = subprocess.Popen([sys.executable, "-c", THREAD], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    try:
+        assert process.stdout.readline() == b"done\n"
+        assert measure.cpu_ns([process.pid]) > 0.2e9
+    finally:
+        process.stdin.close()
+        process.stdout.close()
+        process.wait(10)
