@@ -8,13 +8,14 @@ tests/conftest.py refuses to start when that is not so.
 The pure run goes side by side with what of the compiled one it repeats, where there are two cores: hardly a test of
 that looks at a clock. Other integration tests have the machine to themselves. `plan` says what the parts are.
 
-Integration tests run against real clocks, sockets and processes on machines that others use too: among thousands,
-one that the machine held up for a second must not refuse a change. So where at most MAX_UNSTEADY of them failed, and
-nothing else did, those are run once more, alone, in a fresh process. Who fails there too fails the run. Who passes is
-named behind all other output, `UNSTEADY: …`, with its failure above as pytest showed it: a race of the product shows
-there, and whoever reads it mends the test or the product, so that the list stays empty. Everything else counts at
-once: unit, property, conformance and parity tests, which have no such excuse, collection, crashes, and what a test
-finds while it tidies up, such as a defect that a gate has logged, which is the finding of all tests of its file.
+Integration tests run against real clocks, sockets and processes on machines that others use too: among thousands, one
+that the machine held up for a second must not refuse a change. So where at most MAX_UNSTEADY of them failed, and
+nothing else did, those are run once more, in a fresh process, when nothing runs beside it. Who fails there too fails
+the run. Who passes is named behind all other output, `UNSTEADY: …`, with its failure above as pytest showed it: a
+race of the product shows there, and whoever reads it mends the test or the product, so that the list stays empty.
+Everything else counts at once: unit, property, conformance and parity tests, which have no such excuse, collection,
+crashes, and what a test finds while it tidies up, such as a defect that a gate has logged, which is the finding of
+all tests of its file.
 """
 
 import json
@@ -23,7 +24,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Final
@@ -133,19 +134,22 @@ def may_be_repeated(code: int, ended: Recorder) -> list[str]:
     return list(failed) if excused else []
 
 
-def run_steadily(
-    arguments: list[str], root: Path, environment: dict[str, str], output: IO[bytes] | None = None
-) -> tuple[int, list[str]]:
-    """Run tests, and those once more that may be repeated; return the exit code, and the tests that passed then."""
-    code, ended = run_tests(arguments, root, environment, output)
-    again = may_be_repeated(code, ended)
+def run_again(code: int, again: list[str], root: Path, environment: dict[str, str]) -> tuple[int, list[str]]:
+    """Run tests that may be repeated, after a run that ended with `code`; return the exit code of both, and the tests
+    that passed then."""
     if not again:
         return code, []
     print(f"== headgate: once more, alone: {', '.join(again)} ==", flush=True)
-    second, ended = run_tests(again, root, environment, output)
+    second, ended = run_tests(again, root, environment)
     if second == 0 and sorted(ended.passed) == sorted(again):
         return 0, again
     return code, []
+
+
+def run_steadily(arguments: list[str], root: Path, environment: dict[str, str]) -> tuple[int, list[str]]:
+    """Run tests, and those once more that may be repeated; return the exit code, and the tests that passed then."""
+    code, ended = run_tests(arguments, root, environment)
+    return run_again(code, may_be_repeated(code, ended), root, environment)
 
 
 def tell_unsteady(tests: list[str]) -> None:
@@ -154,24 +158,30 @@ def tell_unsteady(tests: list[str]) -> None:
         print(f"UNSTEADY: {test} failed once and passed alone", flush=True)
 
 
-def run_part(part: Part, output: IO[bytes] | None = None) -> tuple[int, list[str]]:
-    """Run a part; return its exit code, and the tests that failed once and passed alone."""
+def environment_of(part: Part) -> dict[str, str]:
+    """Return the environment of a part's mode."""
     environment = {**os.environ, "HEADGATE_EXPECT": part.mode}
     environment.pop("PYTHONPATH", None)
     if part.mode == "pure":
         environment["PYTHONPATH"] = str(ROOT / "src")
+    return environment
+
+
+def run_part(part: Part, output: IO[bytes] | None = None) -> tuple[int, list[str]]:
+    """Run a part once; return its exit code, and the tests that may be repeated."""
     print(f"== headgate: {part.name}, {part.mode} ==", flush=True)
     began = time.monotonic()
-    code, unsteady = run_steadily(["--durations=8", *part.arguments], ROOT, environment, output)
+    code, ended = run_tests(["--durations=8", *part.arguments], ROOT, environment_of(part), output)
     words = "passed" if code == 0 else f"FAILED with code {code}"
     print(
         f"== headgate: {part.name}, {part.mode}: {words} in {time.monotonic() - began:.0f} s ==", flush=True
     )
-    return code, unsteady
+    return code, may_be_repeated(code, ended)
 
 
 def run_beside(parts: list[Part]) -> list[tuple[int, list[str]]]:
-    """Run parts at the same time: the first one's output at once, that of the others behind it."""
+    """Run parts at the same time: the first one's output at once, that of the others behind it. What is repeated runs
+    when all have ended: alone. Returns of each the exit code, and the tests that failed once and passed alone."""
     with ThreadPoolExecutor() as pool, tempfile.TemporaryDirectory() as folder:
         running = []
         for place, part in enumerate(parts[1:]):
@@ -179,15 +189,27 @@ def run_beside(parts: list[Part]) -> list[tuple[int, list[str]]]:
             # Two that write to one cache of pytest's would leave that of neither.
             quiet = Part(part.mode, part.name, ["-p", "no:cacheprovider", *part.arguments])
             running.append((part, output, pool.submit(run_part, quiet, output)))
-        ended = [run_part(parts[0])]
-        for part, output, future in running:
-            ended.append(future.result())
-            print(f"== headgate: printed by {part.name}, {part.mode}: ==", flush=True)
-            with output:
-                output.seek(0)
-                sys.stdout.write(output.read().decode(errors="replace"))
-                sys.stdout.flush()
-    return ended
+        try:
+            ended = [run_part(parts[0])]
+        finally:
+            # Where somebody stops it, too: what has failed so far is to be seen.
+            wait([future for _, _, future in running])
+            for part, output, _ in running:
+                print_output(part, output)
+        ended += [future.result() for _, _, future in running]
+    return [
+        run_again(code, again, ROOT, environment_of(part))
+        for part, (code, again) in zip(parts, ended, strict=True)
+    ]
+
+
+def print_output(part: Part, output: IO[bytes]) -> None:
+    """Print what a part has printed that another one ran beside."""
+    print(f"== headgate: printed by {part.name}, {part.mode}: ==", flush=True)
+    with output:
+        output.seek(0)
+        sys.stdout.write(output.read().decode(errors="replace"))
+        sys.stdout.flush()
 
 
 def present(paths: tuple[str, ...]) -> list[str]:

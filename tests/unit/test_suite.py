@@ -1,6 +1,9 @@
 """What `make test` runs, side by side and once more, and what it does not: real runs of pytest over small suites."""
 
 import os
+import signal
+import subprocess
+import sys
 
 import pytest
 from tools.suite import (
@@ -218,3 +221,71 @@ def test_parts_run_side_by_side_and_what_the_second_one_prints_comes_behind(tmp_
     assert ("1 passed" if passes else "the pure one fails") in after
     assert "the pure one fails" not in before
     assert f"two, pure: {'passed' if passes else 'FAILED with code 1'} in" in before
+
+
+# Goes on for two seconds after the other one has failed, or until that runs again.
+SLOW = """
+import time
+from pathlib import Path
+
+def test_slow():
+    here = Path(__file__).parent
+    for runs, seconds in ((1, 30), (2, 2)):
+        end = time.monotonic() + seconds
+        while time.monotonic() < end and not (here / f"run{runs}").exists():
+            time.sleep(0.02)
+    assert (here / "run1").exists()
+    (here / "over").touch()
+"""
+FAILS_ONCE = """
+from pathlib import Path
+
+def test_fails_once():
+    here = Path(__file__).parent
+    run = 2 if (here / "run1").exists() else 1
+    over = (here / "over").exists()
+    (here / f"run{run}").touch()
+    assert run == 2, "fails once"
+    assert over, "not alone"
+"""
+
+
+def test_what_is_run_once_more_is_so_when_nothing_runs_beside_it(tmp_path, monkeypatch):
+    folder = tmp_path / "tests" / "integration"
+    folder.mkdir(parents=True)
+    (tmp_path / "pytest.ini").write_text("[pytest]\n")
+    (tmp_path / "tools").symlink_to(ROOT / "tools")
+    (folder / "test_slow.py").write_text(SLOW)
+    (folder / "test_once.py").write_text(FAILS_ONCE)
+    monkeypatch.setattr("tools.suite.ROOT", tmp_path)
+    monkeypatch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")
+    slow, once = "tests/integration/test_slow.py", "tests/integration/test_once.py"
+    ended = run_beside([Part("compiled", "two", [slow]), Part("pure", "two", [once])])
+    assert ended == [(0, []), (0, [f"{once}::test_fails_once"])]
+
+
+def test_who_stops_it_sees_what_has_failed_in_either(tmp_path):
+    (tmp_path / "pytest.ini").write_text("[pytest]\n")
+    (tmp_path / "test_long.py").write_text("import time\ndef test_long(): time.sleep(30)\n")
+    (tmp_path / "test_bad.py").write_text("def test_bad(): raise ValueError('the pure one fails')\n")
+    names = [str(tmp_path / name) for name in ("test_long.py", "test_bad.py")]
+    script = (
+        "from tools.suite import Part, run_beside\n"
+        "run_beside([Part('compiled', 'two', [{!r}]), Part('pure', 'two', [{!r}])])"
+    )
+    running = subprocess.Popen(
+        [sys.executable, "-c", script.format(*names)],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        start_new_session=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+    )
+    with running, running.stdout:
+        for line in running.stdout:
+            if b"two, pure: FAILED" in line:
+                break
+        os.killpg(running.pid, signal.SIGINT)
+        rest = running.stdout.read()
+    assert running.returncode != 0
+    assert b"the pure one fails" in rest.partition(b"== headgate: printed by two, pure: ==")[2]
