@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Final
 
 PROC: Final = Path("/proc")
-# What the scheduler counts of a process: the kernel's number of that clock, which clock_getcpuclockid(3) puts into an id.
+# What the scheduler counts of a process: the kernel's number of that clock, which clock_getcpuclockid(3) puts into an
+# id.
 _CPUCLOCK_SCHED: Final = 2
 
 
