@@ -19,7 +19,8 @@ _STRAY: Final = 8
 _FILL_SECONDS: Final = 10
 _FEW: Final = 1000
 # A gate puts the memory of a full cache together, with a twentieth of a processor (cache/huge_pages). What a hit
-# among very many costs is asked when that is over: none of it for so many seconds, and at most so many are waited for.
+# among very many costs is asked when that is over: none of it for so many seconds, and at most so many are waited
+# for.
 _QUIET_SECONDS: Final = 5.0
 _MOST_QUIET_SECONDS: Final = 120.0
 
