@@ -2,9 +2,9 @@
 
 A look-up happens when memory has nothing for a key; what is found goes into memory. Nothing waits for the writer:
 what it is told is written soon, or not at all. Two kinds of message must not be lost, because something wrong would
-be served else: that a URL was invalidated (RFC 9111 section 4.4), and purges. They are remembered for a while, and
-for as long as the writer says that it cannot write; obeyed here meanwhile, and said again when the writer is another
-one.
+be served else: that a URL was invalidated (RFC 9111 section 4.4), and purges. They are remembered until the writer
+says that they are written, however long its disk stands still; obeyed here meanwhile, and said again when the writer
+is another one.
 
 What is written: everything, as long as an eighth of the disk is free; then keys that are on it already, and those
 that memory has missed more than once of late. An idle disk costs nothing, and a restart shall find what was served;
@@ -41,8 +41,6 @@ from headgate.counters import (
     CACHE_DISK_SENT,
 )
 
-# A batch of the writer's is a quarter of a second old at most; then what it was told is on the disk.
-_SETTLED: Final = 5.0
 # Invalidated URLs that are remembered meanwhile. One more, and nothing older than now is taken from the disk.
 MAX_REMOVING: Final = 16384
 # Purges that the writer has not taken for sure. One more, and one of everything stands for all of them.
@@ -342,20 +340,18 @@ class DiskTier:
         for uri, (moment, told) in list(self._removing.items()):
             if told < 0.0 or everything:
                 self._removing[uri] = (moment, now if disk.remove(uri, moment) else -1.0)
-            elif not disk.link.is_written:
-                self._removing[uri] = (moment, now)
-            elif now - told > _SETTLED:
+            elif told <= disk.link.written_until:
                 del self._removing[uri]
         left: list[tuple[int, bytes, bool, int, float]] = []
         for kind, pattern, is_soft, generation, told in self._purging:
             if told < 0.0 or everything:
                 said = now if disk.tell_purge(kind, pattern, is_soft, generation) else -1.0
                 left.append((kind, pattern, is_soft, generation, said))
-            elif not disk.link.is_written:
-                left.append((kind, pattern, is_soft, generation, now))
-            elif now - told <= _SETTLED:
+            elif told > disk.link.written_until:
                 left.append((kind, pattern, is_soft, generation, told))
         self._purging = left
+        if self._removing or left:
+            disk.link.ask(now)
 
     def close(self) -> None:
         """Close what is open."""

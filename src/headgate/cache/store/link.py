@@ -15,6 +15,10 @@ from headgate.cache.store import messages
 
 # What waits for the writer while its socket is full.
 MAX_WAITING: Final = 4 << 20
+# The token of what a worker asks without waiting, and how the answer begins.
+_ASKED: Final = 0
+_ANSWER: Final = messages.sync(_ASKED)
+_WRITTEN: Final = bytes((messages.WRITTEN,))
 
 
 @final
@@ -26,10 +30,12 @@ class WriterLink:
         self.sent = 0
         self.dropped = 0  # the writer did not take it, or is not there
         self.is_written = True  # what it is told gets to the disk, as far as it has said
+        self.written_until = -1.0  # what it was told by then is on the disk: it has said so (monotonic seconds)
         self._address = address
         self._now = now
         self._socket: socket.socket | None = None
         self._connect_at = 0.0
+        self._asked_at = -1.0  # when it was asked whether all is written, and has not answered yet
         self._waiting: deque[bytes] = deque()
         self._waiting_octets = 0
 
@@ -46,11 +52,12 @@ class WriterLink:
         try:
             self.send_waiting()
             connected.send(messages.sync(token))
-            packet = connected.recv(64)
-            while packet and packet[0] == messages.WRITTEN:
-                self._heed(packet)
+            answered, octets, objects = -1, 0, 0
+            while answered != token:
                 packet = connected.recv(64)
-            _, octets, objects = messages.SYNCED.unpack(packet[1:])
+                self._heed(packet)
+                if packet[:1] != _WRITTEN:
+                    answered, octets, objects = messages.SYNCED.unpack(packet[1:])
         except (OSError, struct.error):
             self.close()
             return None
@@ -91,11 +98,22 @@ class WriterLink:
 
     def _heed(self, packet: bytes) -> None:
         """Take the writer's word."""
-        if packet[0] == messages.WRITTEN and len(packet) > 1:
+        if packet[:1] == _WRITTEN and len(packet) > 1:
             self.is_written = packet[1] != 0
+        elif packet.startswith(_ANSWER):
+            if self.is_written:
+                self.written_until = max(self.written_until, self._asked_at)
+            self._asked_at = -1.0
+
+    def ask(self, now: float) -> None:
+        """Have the writer say when all is written that it was told up to now: it may stand still for long. One
+        question at a time; `now` is monotonic seconds."""
+        if self._asked_at < 0.0 and self.send(messages.sync(_ASKED)):
+            self._asked_at = now
 
     def close(self) -> None:
         self.is_written = True
+        self._asked_at = -1.0
         if self._socket is not None:
             self._socket.close()
             self._socket = None

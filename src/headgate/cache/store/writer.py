@@ -220,7 +220,7 @@ class Writer:
         if self.index is not None:
             self.index.close()
             self.index = None
-        self._drop_batch()
+        self._keep_batch()  # until the old index is gone
         self._warn("cache-disk-damaged", f"{self.root}: {error}; the cache on disk begins anew")
         try:
             folder = f"{self.root}/index"
@@ -319,6 +319,7 @@ class Writer:
         kind = packet[0]
         if kind == messages.SYNC:
             self.flush()
+            self._say()  # first: where the disk is away nothing is written
             self._answer(worker, packet[1:])
         elif self.index is None:
             self._keep(packet)

@@ -1,12 +1,14 @@
 """The disk as workers see it, over a writer in a process of its own: found, missed, degraded, killed."""
 
 import os
+import signal
 import time
 
 import pytest
 from tests.unit.cache.store.responses import WriterProcess, key_of, response, whole
 
 from headgate.cache.entry import SOFT_PURGED, MemoryBody
+from headgate.cache.memory import MemoryStore
 from headgate.cache.pieces import (
     body_at,
 )
@@ -15,6 +17,8 @@ from headgate.cache.store import disk as module
 from headgate.cache.store import link, messages
 from headgate.cache.store.bodies import INCOMING, SLOW
 from headgate.cache.store.disk import PAUSE, DiskStore
+from headgate.counters import TABLE
+from headgate.proxy.disk_tier import DiskTier
 
 BUDGET = 64 << 20
 
@@ -392,3 +396,24 @@ def test_a_part_is_found_at_its_place_and_one_of_another_length_is_a_miss(writer
     assert store.get(key_of(2)) == store.get(key_of(3)) == []
     assert store.corrupt == 2
     writer.kill()
+
+
+def test_what_was_invalidated_is_remembered_for_as_long_as_a_writer_stands_still(writers, stores):
+    writer, store = writers(), stores()
+    put(store, 1)
+    assert store.sync(20.0)[1] == 1
+    memory = MemoryStore(1 << 20)
+    tier = DiskTier(store, memory, [0] * len(TABLE))
+    assert tier.find(key_of(1)) is not None
+    memory.remove(key_of(1))
+    writer.process.send_signal(signal.SIGSTOP)  # as where its disk takes a minute to flush
+    tier.remove(key_of(1), 100.0, time.time() + 1.0)
+    tier.purge(HOST, b"other.example", False, 1, 100.0)
+    for second in range(101, 160):
+        tier.sweep(float(second))
+    assert tier.find(key_of(1)) is None
+    writer.process.send_signal(signal.SIGCONT)
+    assert store.sync(20.0)[1] == 0
+    tier.sweep(160.0)
+    assert (tier._removing, tier._purging) == ({}, [])
+    assert tier.find(key_of(1)) is None

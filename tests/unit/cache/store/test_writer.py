@@ -11,7 +11,7 @@ from tests.unit.cache.store.responses import key_of, listening, response
 from headgate.cache.purges import TAG
 from headgate.cache.store import messages, writer
 from headgate.cache.store.bodies import INCOMING, Upload
-from headgate.cache.store.format import encode, variant_id
+from headgate.cache.store.format import CorruptError, encode, variant_id
 from headgate.cache.store.index import Index
 from headgate.cache.store.kept import BESIDE, MAX_KEPT
 from headgate.cache.store.writer import BATCH_AGE, PAUSE, URGENT_AGE, Writer
@@ -421,6 +421,26 @@ def test_where_it_cannot_it_leaves_no_index(rig, monkeypatch):
     assert "cache-disk-outdated" not in words
 
 
+def test_what_is_invalidated_in_a_damaged_index_that_cannot_be_removed_is_kept(rig):
+    rig.send(put(1))
+    assert rig.sync()[1] == 1
+    rig.writer.index = FailingIndex(rig.writer.index, CorruptError("a page is not what it should be"))
+    data, away = rig.root / "index" / "data.mdb", rig.root / "data.mdb"
+    os.link(data, away)  # what a disk has still that refuses to remove it
+    for name in os.listdir(data.parent):
+        os.unlink(data.parent / name)
+    (data.parent / "stays").mkdir()
+    rig.send(put(2), messages.remove(key_of(1), 0.0))
+    rig.sync()
+    assert rig.writer.index is None
+    (data.parent / "stays").rmdir()
+    os.rename(away, data)
+    rig.now += PAUSE
+    rig.step(2)
+    assert rig.sync()[1] == 0
+    assert [word for word, _ in rig.warnings] == ["cache-disk-damaged", "cache-disk-unusable"]
+
+
 def test_an_index_that_is_removed_while_it_is_open_begins_anew(rig):
     rig.send(put(1))
     assert rig.sync()[1] == 1
@@ -439,8 +459,8 @@ def test_workers_hear_whether_what_they_say_is_written(rig, disk):
     failed(rig)
     rig.worker.send(messages.sync(7))
     rig.step()
+    assert rig.worker.recv(64) == messages.written(False), "before the answer, which says no more than that it came"
     assert rig.worker.recv(64)[:1] == b"S"
-    assert rig.worker.recv(64) == messages.written(False)
     with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as late:
         late.settimeout(2.0)
         late.connect(str(disk / "writer.sock"))
