@@ -168,6 +168,13 @@ class MemoryStore:
         self.puts += 1
         return True
 
+    def shorten(self, key: bytes, most: int) -> None:
+        """Let the oldest variants of a key go that are more than `most`, which is 1 or more."""
+        node = self._nodes.get(key)
+        while node is not None and len(node.variants) > most:
+            self.displaced += 1
+            self._take_away(node, node.variants[0])
+
     def lend(self, variant: StoredResponse, octets: int) -> None:
         """A slow reader holds content of a response, stored or not; `octets` of it, 0: all. To be given back to
         `loans`."""

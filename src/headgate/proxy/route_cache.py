@@ -177,17 +177,22 @@ class RouteCache(Handler):
         """Store what has come in; not `on_disk`: in memory alone, for somebody else sees to the disk."""
         stored.length = fill.size
         stored.is_complete = True
-        store = self.cache.store
-        before = store.displaced
+        before = self.cache.store.displaced
         self.cache.keep_fill(stored, fill, on_disk=on_disk)
-        if store.displaced != before:
-            self.cache.limited(self.policy.name, LIMIT_VARIANTS, store.displaced - before)
+        self._bound_variants(stored.key, before)
 
     def keep_whole(self, stored: StoredResponse) -> None:
         """Store what is complete, with its content in memory."""
-        store = self.cache.store
-        before = store.displaced
+        before = self.cache.store.displaced
         self.cache.keep(stored)
+        self._bound_variants(stored.key, before)
+
+    def _bound_variants(self, key: bytes, before: int) -> None:
+        """Let the oldest variants of a key go that are more than this route has, and tell how many gave way since
+        the store had displaced `before`: its own bound is the largest of all routes."""
+        store = self.cache.store
+        if self.policy.max_variants < store.max_variants:
+            store.shorten(key, self.policy.max_variants)
         if store.displaced != before:
             self.cache.limited(self.policy.name, LIMIT_VARIANTS, store.displaced - before)
 
@@ -214,7 +219,7 @@ class RouteCache(Handler):
             cache.changed(kept)
         elif old is None or replaces(old, stored):
             kept = stored
-            cache.keep(kept)
+            self.keep_whole(kept)
         else:
             return stored
         if cache.disk is not None and cache.disk.move(kept):

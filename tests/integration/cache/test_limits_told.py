@@ -12,6 +12,9 @@ upstream = "origin"
 [route.cache]
 max_variants = 2
 key_headers = ["x-part"]
+[[route]]
+path = "/many"
+upstream = "origin"
 [upstream.origin]
 endpoints = ["{url}"]
 """
@@ -63,3 +66,13 @@ def test_one_variant_too_many(gate, story):
         ask(gate, "/variants", f"X-Kind: {kind}")
     counted(gate, "variants", 3)
     assert len(told(gate, "more variants than fit")) == 1
+
+
+def test_each_route_has_a_limit_of_its_own(gate, story):
+    """The other one lets a key have 32."""
+    for path in ("/few", "/many"):
+        story.tell(path, b"x", MINUTE, "Vary: X-Kind")
+        for kind in range(3):
+            ask(gate, path, f"X-Kind: {kind}")
+    hits = [is_hit(ask(gate, path, "X-Kind: 0")[1]) for path in ("/few", "/many")]
+    assert hits == [False, True]

@@ -77,6 +77,20 @@ def test_one_variant_too_many():
     assert (store.octets, 3) == recounted(store, [key_of(1)])
 
 
+def test_fewer_variants_than_the_store_lets_a_key_have():
+    store = MemoryStore(1_000_000)
+    stored = [response(key_of(1), vary=[(b"accept", b"%d" % number)]) for number in range(4)]
+    for each in stored:
+        assert store.put(each)
+    store.shorten(key_of(1), 4)
+    assert store.displaced == 0
+    store.shorten(key_of(1), 1)
+    store.shorten(key_of(2), 1)
+    assert store.get(key_of(1)).variants == (stored[3],)
+    assert store.displaced == 3
+    assert (store.octets, 1) == recounted(store, [key_of(1)])
+
+
 def test_variants_of_one_key_have_a_quarter_of_the_budget():
     store = MemoryStore(BUDGET)
     for number in range(20):
