@@ -19,7 +19,7 @@ import lmdb
 from headgate.cache.purges import GONE, Purges
 from headgate.cache.store import layout
 from headgate.cache.store.bodies import INCOMING
-from headgate.cache.store.format import CorruptError, Record, decode, url_id, variant_id
+from headgate.cache.store.format import CorruptError, Record, decode, key_id, url_id, variant_id
 from headgate.cache.store.layout import CHARGED, PAGE, PLACE, STATE_NUMBERS, file_path
 
 # A file whose object is gone stays this long, in seconds, for workers that have just looked it up.
@@ -28,6 +28,8 @@ _GRACE: Final = 60.0
 _TOUCHED: Final = 65536
 # An eviction passes over this many objects that were read lately.
 _SECOND_CHANCES: Final = 64
+# As many variants of one key as a route may have: a look-up reads all of them.
+MAX_VARIANTS: Final = 256
 # Below this a value shares a page of LMDB with others.
 _SHARED: Final = 2000
 _SLOT: Final = 120  # of `objects` and `order` together, beside the record
@@ -269,6 +271,8 @@ class Index:
         self._drop(txn, found, state, graves)
         if name and not is_new:
             graves.remove(file_path(self.root, name))  # the same content, of which something new is said
+        if variant.vary:
+            self._shorten(txn, key_id(variant.key), state, graves)
         charge = charge_of(record, decoded.file.size if decoded.file is not None else 0)
         self._make_room(txn, charge, state, graves)
         if name:
@@ -326,6 +330,14 @@ class Index:
             else:
                 self._drop(txn, found, state, graves)
                 self.evictions += 1
+
+    def _shorten(self, txn: lmdb.Transaction, prefix: bytes, state: State, graves: list[str]) -> None:
+        """Let a key have one more variant: the oldest one goes."""
+        found = self._variants(txn, prefix)
+        if len(found) >= MAX_VARIANTS:
+            objects = self._objects
+            self._drop(txn, min(found, key=lambda each: bytes(txn.get(each, b"", objects))), state, graves)
+            self.evictions += 1
 
     def _move_to_end(self, txn: lmdb.Transaction, found: bytes, state: State) -> None:
         value = txn.get(found, db=self._objects)

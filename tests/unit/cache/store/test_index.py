@@ -13,7 +13,7 @@ from headgate.cache.purges import EVERYTHING, HOST, TAG
 from headgate.cache.store import layout
 from headgate.cache.store.bodies import INCOMING, Upload
 from headgate.cache.store.format import CorruptError, decode, encode, variant_id
-from headgate.cache.store.index import Index
+from headgate.cache.store.index import MAX_VARIANTS, Index
 from headgate.cache.store.layout import CHARGED, PLACE, file_path
 
 BUDGET = 4 << 20
@@ -79,6 +79,23 @@ def test_the_same_variant_replaces(index):
     index.put_all([record(1, 100), record(2), record(1, 3000)], 0.0)
     index.put_all([record(1, 10, vary=[(b"accept", b"a")])], 0.0)
     assert stored(index) == [key_of(2), key_of(1), key_of(1)]
+
+
+def test_variants_at_the_limit_and_one_more(index):
+    def variant(number):
+        return record(1, 10, vary=[(b"accept", b"%d" % number)])
+
+    index.put_all([record(2), record(3)], 0.0)
+    for number in range(MAX_VARIANTS):
+        index.put_all([variant(number)], 0.0)
+    index.put_all([variant(0)], 0.0)  # again: the youngest now
+    assert (len(stored(index)), index.evictions) == (MAX_VARIANTS + 2, 0)
+    index.put_all([variant(MAX_VARIANTS), variant(MAX_VARIANTS + 1)], 0.0)
+    assert (len(stored(index)), index.evictions) == (MAX_VARIANTS + 2, 2)
+    with index._env.begin(db=index._objects) as txn:
+        kept = [decode(value[PLACE.size :]).variant for _, value in txn.cursor()]
+    values = {int(each.vary[0][1]) for each in kept if each.vary}
+    assert values == {0, *range(3, MAX_VARIANTS + 2)}
 
 
 def test_the_oldest_leave(index):
