@@ -24,10 +24,14 @@ MAX_FIELDS: Final = 128
 # Lines that are remembered, and how long one may be: at most some 3 MiB for a worker.
 MAX_LINES: Final = 4096
 MAX_LINE_REMEMBERED: Final = 256
+# As many times as a request line is none of those, others get their chance. Of very many URLs none is asked for again
+# soon: to remember each would fill the processor's caches with them.
+PATIENCE: Final = 8 * MAX_LINES
 MAX_METHOD: Final = 64  # the longest registered one has 17
 
 _TOKEN: Final = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
-_TARGET: Final = re.compile(rb"[\x21-\x7e]+")
+# A search that finds nothing makes no match object.
+_find_invisible: Final = re.compile(rb"[^\x21-\x7e]").search
 _VALUE: Final = re.compile(rb"[\t\x20-\x7e\x80-\xff]*")
 _METHODS: Final = frozenset(
     (b"GET", b"HEAD", b"POST", b"PUT", b"DELETE", b"OPTIONS", b"PATCH", b"TRACE", b"CONNECT")
@@ -168,6 +172,7 @@ class RequestLine:
 
 
 _request_lines: Final[dict[bytes, RequestLine]] = {}
+_unknown: Final[list[int]] = [0]  # request lines that came since the memo is full
 
 
 def parse_request_line(line: bytes) -> RequestLine:
@@ -182,9 +187,12 @@ def parse_request_line(line: bytes) -> RequestLine:
     check_method(parts[0])
     check_target(parts[1])
     known = RequestLine(parts[0], parts[1], version)
-    if len(line) <= MAX_LINE_REMEMBERED:
-        if len(_request_lines) >= MAX_LINES:
+    if len(_request_lines) >= MAX_LINES:
+        _unknown[0] += 1
+        if _unknown[0] >= PATIENCE:
+            _unknown[0] = 0
             _request_lines.clear()
+    elif len(line) <= MAX_LINE_REMEMBERED:
         _request_lines[line] = known
     return known
 
@@ -217,7 +225,7 @@ def check_method(method: bytes) -> None:
 
 def check_target(target: bytes) -> None:
     """Refuse a request target with anything but visible ASCII (RFC 9112 section 3.2)."""
-    if _TARGET.fullmatch(target) is None:
+    if not target or _find_invisible(target) is not None:
         raise RemoteProtocolError(
             400, "bad-request-line", "the request target holds an octet that no URI has"
         )

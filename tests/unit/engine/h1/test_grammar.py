@@ -6,6 +6,7 @@ from headgate.engine.h1 import grammar
 from headgate.engine.h1.grammar import (
     MAX_LINE_REMEMBERED,
     MAX_LINES,
+    PATIENCE,
     check_method,
     check_target,
     is_token,
@@ -22,6 +23,7 @@ from headgate.http.fields import CONTENT_LENGTH, HOST
 def _empty_memos():
     grammar._lines.clear()
     grammar._request_lines.clear()
+    grammar._unknown[0] = 0
 
 
 def test_field_lines_are_remembered_up_to_a_bound():
@@ -39,7 +41,17 @@ def test_request_lines_are_remembered_up_to_a_bound():
         parse_request_line(b"GET /%d HTTP/1.1" % i)
     assert len(grammar._request_lines) == MAX_LINES
     parse_request_line(b"GET /more HTTP/1.1")
-    assert list(grammar._request_lines) == [b"GET /more HTTP/1.1"]
+    assert b"GET /more HTTP/1.1" not in grammar._request_lines
+    assert len(grammar._request_lines) == MAX_LINES
+
+
+def test_request_lines_that_are_remembered_make_room_in_the_end():
+    for i in range(MAX_LINES + PATIENCE - 1):
+        parse_request_line(b"GET /%d HTTP/1.1" % i)
+    assert b"GET /0 HTTP/1.1" in grammar._request_lines
+    parse_request_line(b"GET /last HTTP/1.1")
+    parse_request_line(b"GET /after HTTP/1.1")
+    assert list(grammar._request_lines) == [b"GET /after HTTP/1.1"]
 
 
 @pytest.mark.parametrize("over", [0, 1])
