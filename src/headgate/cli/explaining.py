@@ -85,7 +85,8 @@ def _from_file(path: Path, url: str, method: str, fields: list[str], why: NoGate
 def _print_route(out: Console, row: dict[str, object], asked: str) -> None:
     """Print what all workers have in common: listener, route, key and policy."""
     out.print(asked)
-    out.print(f"listener {row.get('listener')}, route {row.get('route')}, key {row.get('key') or '-'}")
+    key = ", ".join(str(row.get("key") or "-").split("\n"))  # a line feed is between its parts
+    out.print(f"listener {row.get('listener')}, route {row.get('route')}, key {key}")
     policy = row.get("policy")
     if not isinstance(policy, dict):
         return

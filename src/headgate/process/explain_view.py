@@ -12,6 +12,7 @@ from headgate.process.data_plane import DataPlane
 from headgate.process.explaining import find_route, question_of
 from headgate.proxy.cached import CacheHandler
 from headgate.proxy.explain import explain
+from headgate.proxy.slice_requests import first_slice, slice_request
 from headgate.proxy.slices import SliceHandler
 
 
@@ -31,14 +32,19 @@ def _explained(plane: DataPlane, message: Message) -> dict[str, object]:
     asked = question_of(message.text("url"), message.text("method"), told)
     found, route, hop = find_route(plane.config, plane.routers, asked)
     handler = route.handler if route is not None else None
+    request, piece = asked.request, -1
     if isinstance(handler, SliceHandler):
-        found["slices"] = handler.size  # what is stored of it has keys of its own
+        size = handler.size
+        if handler.slices(request, request.host, asked.secure):  # the first one that it needs is told of
+            piece = first_slice(request, size)
+            request = slice_request(request, piece, size)
+            found |= {"slices": size, "slice": piece}
         handler = handler.inner
     if isinstance(handler, CacheHandler):
-        found |= explain(handler, asked.request, asked.secure, time.time(), hop)
+        found |= explain(handler, request, asked.secure, time.time(), hop, piece)
         if plane.peers is not None and found["key"]:
             key = str(found["key"]).encode("latin-1")
-            home = plane.peers.home(key, handler.number, asked.request)
+            home = plane.peers.home(key, handler.number, request)
             if home is not None:
                 found["home"] = home
     return found

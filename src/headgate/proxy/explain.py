@@ -26,12 +26,18 @@ _FLAGS = (
 
 
 def explain(
-    handler: CacheHandler, request: Request, secure: bool, now: float, asked: ForwardedInfo | None = None
+    handler: CacheHandler,
+    request: Request,
+    secure: bool,
+    now: float,
+    asked: ForwardedInfo | None = None,
+    piece: int = -1,
 ) -> dict[str, object]:
-    """Tell the key of a request, what is stored under it, and what would be done; `now` is wall seconds."""
+    """Tell the key of a request, what is stored under it, and what would be done; `now` is wall seconds. `piece` is
+    the number of the slice that is asked for, -1 for the whole."""
     policy = handler.policy
     narrow(request.fields, policy)
-    key = primary_key(policy, secure, request.host, request.target, request.fields, asked)
+    key = primary_key(policy, secure, request.host, request.target, request.fields, asked, piece)
     if not key:
         return {"key": "", "action": "PASS", "outcome": "BYPASS", "reason": "bypassed", "stored": []}
     entry = handler.cache.store.peek(key)

@@ -27,6 +27,28 @@ MAX_LOOKED: Final = 256
 _FAR: Final = 1 << 53
 
 
+def first_slice(request: Request, size: int) -> int:
+    """Return the first slice of `size` octets that a request needs."""
+    if request.method != b"GET" or request.fields.flags & RANGE == 0:
+        return 0
+    specs = parse_range(request.fields.get_all(b"range"))
+    if specs is None or specs[0].suffix >= 0 or specs[0].first >= _FAR:
+        return 0
+    return specs[0].first // size
+
+
+def slice_request(asked: Request, index: int, size: int) -> Request:
+    """Return the request for a slice that a client's leads to."""
+    fields = asked.fields.copy()
+    fields.remove(b"range")
+    drop_conditions(fields)
+    start = index * size
+    fields.add(b"range", b"bytes=%d-%d" % (start, start + size - 1), b"Range")
+    request = Request(b"GET", asked.target, 11, fields)
+    request.host = asked.host
+    return request
+
+
 @final
 class SliceRequests:
     """The requests for slices on behalf of one client."""
@@ -42,17 +64,8 @@ class SliceRequests:
 
     def first(self) -> int:
         """Return the first slice that the client needs, or one that says that it is beyond the end."""
-        index = self._first()
+        index = first_slice(self.client.request, self.size)
         return self._stored_before(index) if index > 0 and self._wants_stored_alone() else index
-
-    def _first(self) -> int:
-        request = self.client.request
-        if request.method != b"GET" or request.fields.flags & RANGE == 0:
-            return 0
-        specs = parse_range(request.fields.get_all(b"range"))
-        if specs is None or specs[0].suffix >= 0 or specs[0].first >= _FAR:
-            return 0
-        return specs[0].first // self.size
 
     def _stored_before(self, index: int) -> int:
         """Return a slice that is stored and says that the object ends before slice `index`: no origin is to be asked
@@ -66,14 +79,7 @@ class SliceRequests:
     def make(self, index: int, downstream: Downstream) -> Exchange:
         """Return the exchange that asks for a slice."""
         client = self.client
-        asked = client.request
-        fields = asked.fields.copy()
-        fields.remove(b"range")
-        drop_conditions(fields)
-        start = index * self.size
-        fields.add(b"range", b"bytes=%d-%d" % (start, start + self.size - 1), b"Range")
-        request = Request(b"GET", asked.target, 11, fields)
-        request.host = asked.host
+        request = slice_request(client.request, index, self.size)
         exchange = exchange_for(client, self.context, downstream, request, client.started, self.handler.inner)
         exchange.slice = index
         return exchange

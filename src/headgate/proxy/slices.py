@@ -19,6 +19,7 @@ from headgate.cache.key import primary_key, uri_key
 from headgate.cache.reuse import PASS, SERVE, SERVE_AND_REVALIDATE, decide
 from headgate.connection.exchange import Exchange, Handler
 from headgate.counters import CACHE_SLICES_REFUSED
+from headgate.engine.events import Request
 from headgate.http.fields import OVERRIDE, Fields
 from headgate.proxy.cached import CacheHandler
 from headgate.proxy.download import Download
@@ -57,7 +58,7 @@ class SliceHandler(Handler):
         return f"<SliceHandler {self.size} before {self.inner!r}>"
 
     def handle(self, exchange: Exchange) -> None:
-        if not self._slices(exchange):
+        if exchange.is_connect or not self.slices(exchange.request, exchange.host, exchange.secure):
             exchange.handler = self.inner
             self.inner.handle(exchange)
             return
@@ -66,17 +67,16 @@ class SliceHandler(Handler):
         exchange.handler = self
         download.begin()
 
-    def _slices(self, exchange: Exchange) -> bool:
+    def slices(self, request: Request, host: bytes, secure: bool) -> bool:
         """Tell whether a request can be answered from slices."""
-        request = exchange.request
-        if exchange.is_connect or decide(request, None, self.policy, time.time()).action == PASS:
+        if decide(request, None, self.policy, time.time()).action == PASS:
             return False
         if request.fields.flags & OVERRIDE:
             return False
         names = request.fields.names
         if b"if-match" in names or b"if-unmodified-since" in names:
             return False
-        uri = self._uri(exchange)
+        uri = uri_key(self.policy, secure, host, request.target)
         until = self.unsliced.get(uri)
         if until is None:
             return uri != b""

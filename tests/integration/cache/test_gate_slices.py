@@ -2,6 +2,7 @@
 
 import hashlib
 import http.client
+import json
 import random
 import threading
 
@@ -64,6 +65,24 @@ def test_any_range_is_answered_from_slices(gate, story):
     assert ask(gate, "/any", Range="bytes=-7").body == BODY[-7:]
     assert ask(gate, "/any", Range=f"bytes={2 * MIB}-").body == BODY[2 * MIB :]
     assert len(story.asked("/any")) == SLICES
+
+
+def test_explain_tells_of_the_first_slice_that_a_request_needs(gate, story):
+    tell(story, "/told")
+    assert ask(gate, "/told", Range="bytes=0-9").status == 206
+    assert len(story.asked("/told")) == 1
+    url = f"http://127.0.0.1:{gate.http_ports[0]}/told"
+    for wanted, outcome, piece in [("0-", "HIT", 0), (f"{MIB - 1}-", "HIT", 0), (f"{MIB}-", "MISS", 1)]:
+        done = gate.run("explain", url, "-H", f"Range: bytes={wanted}", "--json")
+        (row,) = json.loads(done.stdout)["workers"]
+        assert (row["outcome"], row["slice"], row["slices"]) == (outcome, piece, MIB)
+        assert [held["ranges"] for held in row["stored"]] == ([[f"0-{MIB - 1}"]] if outcome == "HIT" else [])
+    assert f"key {url}, slice:0\n" in gate.run("explain", url).stdout
+    story.tell("/told-whole", b"x", LIVES)  # an origin that answers with 200
+    ask(gate, "/told-whole")
+    (row,) = json.loads(gate.run("explain", f"{url}-whole", "--json").stdout)["workers"]
+    assert (row["outcome"], "slice" in row) == ("HIT", False)
+    assert len(story.asked("/told")) == 1
 
 
 def test_several_ranges_in_the_order_of_the_request(gate, story):
