@@ -30,7 +30,8 @@ class WriterLink:
         self.sent = 0
         self.dropped = 0  # the writer did not take it, or is not there
         self.is_written = True  # what it is told gets to the disk, as far as it has said
-        self.written_until = -1.0  # what it was told by then is on the disk: it has said so (monotonic seconds)
+        # What it was told by then is on the disk: it has said so (monotonic seconds).
+        self.written_until = -1.0
         self._address = address
         self._now = now
         self._socket: socket.socket | None = None

@@ -50,6 +50,19 @@ def test_what_is_quick_by_the_clock_is_taken_as_it_is():
     watch.close()
 
 
+def test_what_comes_between_the_clock_and_the_kernels_word_is_not_waited():
+    ahead = [2 * SLOW]
+
+    def now():
+        read = time.monotonic()
+        burn(ahead.pop() if ahead else 0.0)  # the processor is another's just then
+        return read
+
+    watch = Stopwatch(now)
+    assert watch.waited(watch.begin(), 0.0) < SLOW
+    watch.close()
+
+
 def test_where_the_kernel_says_nothing_the_clock_decides(watch):
     watch._descriptor = os.open("/dev/null", os.O_RDONLY)
     begun = watch.begin()

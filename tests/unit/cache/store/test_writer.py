@@ -459,7 +459,9 @@ def test_workers_hear_whether_what_they_say_is_written(rig, disk):
     failed(rig)
     rig.worker.send(messages.sync(7))
     rig.step()
-    assert rig.worker.recv(64) == messages.written(False), "before the answer, which says no more than that it came"
+    assert rig.worker.recv(64) == messages.written(False), (
+        "before the answer, which says no more than that it came"
+    )
     assert rig.worker.recv(64)[:1] == b"S"
     with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as late:
         late.settimeout(2.0)
