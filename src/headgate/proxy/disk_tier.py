@@ -127,8 +127,7 @@ class DiskTier:
             body.read(0, 1)
         except OSError as error:
             if body.is_to_blame(error):
-                self.disk.corrupt += 1
-                self.disk.remove(variant.key, 0.0)
+                self.disk.spoiled(variant.key, str(error))
             else:
                 self.disk.fail(error)
             return False
@@ -294,8 +293,7 @@ class DiskTier:
             return False
         self._memory.remove_variant(variant)
         if body.is_bad:
-            self.disk.corrupt += 1
-            self.disk.remove(variant.key, 0.0)
+            self.disk.spoiled(variant.key, f"{body.path} is not what was written")
         return False
 
     # -- what has to reach the writer

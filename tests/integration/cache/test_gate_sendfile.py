@@ -254,9 +254,22 @@ def test_an_answer_under_way_is_finished_before_a_gate_ends(story, tmp_path):
         assert own.stop() == 0
 
 
-@pytest.mark.parametrize("block", [0, 3])
-def test_no_octet_of_a_block_that_is_not_what_was_written_goes_out(gate, story, block):
-    path, size = f"/torn/{block}", 2 * MIB + block
+def test_where_the_first_block_is_not_what_was_written_the_origin_is_asked(gate, story):
+    size = 2 * MIB + 5
+    content = stored(gate, story, "/torn-first", size)
+    assert ask(gate, "/torn-first")[1] == content
+    with file_of(gate, size).open("r+b") as torn:
+        torn.seek(1000)
+        torn.write(b"another")
+    assert ask(gate, "/torn-first")[1] == content
+    assert len(story.asked("/torn-first")) == 2
+    # Told at once, but for what follows another one within 30 s.
+    wait_for("it to be told", lambda: gate.events("cache-disk-corrupt"))
+
+
+def test_no_octet_of_a_block_that_is_not_what_was_written_goes_out(gate, story):
+    block, path = 3, "/torn"
+    size = 2 * MIB + block
     content = stored(gate, story, path, size)
     assert ask(gate, path)[1] == content
     with file_of(gate, size).open("r+b") as file:

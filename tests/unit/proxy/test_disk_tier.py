@@ -56,6 +56,10 @@ class Disk:
     def fail(self, error):
         self.failures.append(error.errno)
 
+    def spoiled(self, key, what):
+        self.corrupt += 1
+        self.removed.append((key, 0.0))
+
     def store(self, variant, content=None, file=None):
         self.stored.append((variant.key, variant.generation))
         return self.hears

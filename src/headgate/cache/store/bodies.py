@@ -172,14 +172,18 @@ class CheckedBody(Body):
         return self._content
 
     def is_there(self) -> bool:
-        """Tell whether its file can be read, and notice when it has changed. Raises OSError where nothing is wrong
-        with the file: there is no descriptor left, the disk fails.
+        """Tell whether its file can be read, and notice when it has changed: then its first block is checked, before
+        a head promises what cannot be sent. Raises OSError where nothing is wrong with the file: there is no
+        descriptor left, the disk fails.
 
         One without a name is not there, though it may be open: the disk does not count it any more, and another
         worker's may have taken its place.
         """
         try:
-            has_name = self._recognise(self._files.take(self.path)) > 0
+            file = self._files.take(self.path)
+            has_name = self._recognise(file) > 0
+            if has_name and self._unchecked and not self._checked[0]:
+                self._check(file.descriptor, 0)
         except OSError as error:
             if not self.is_to_blame(error):
                 raise

@@ -76,6 +76,7 @@ class DiskStore:
         self._meta: lmdb._Database | None = None
         self._inode = 0
         self._closed_until = 0.0
+        self._told_spoiled = -PAUSE
         self._slow_until = 0.0
         self._read_purges_at = 0.0
         self._slow = 0
@@ -126,9 +127,8 @@ class DiskStore:
         for identifier, value in values:
             try:
                 variant = self._variant(key, decode(value[PLACE.size :]))
-            except (CorruptError, FileNotFoundError):
-                self.corrupt += 1
-                self.remove(key, 0.0)
+            except (CorruptError, FileNotFoundError) as wrong:
+                self.spoiled(key, str(wrong))
                 continue
             except OSError as error:
                 self._pause(error)
@@ -224,6 +224,19 @@ class DiskStore:
     def fail(self, error: OSError) -> None:
         """An upload failed, or a body of ours: the disk is left alone for a while."""
         self._pause(error)
+
+    def spoiled(self, key: bytes, what: str) -> None:
+        """Something stored is not what was written, or gone: its URL goes. Told once in a while, and counted."""
+        self.corrupt += 1
+        self.remove(key, 0.0)
+        now = self._now()
+        if now - self._told_spoiled >= PAUSE:
+            self._told_spoiled = now
+            self._warn(
+                "cache-disk-corrupt",
+                f"{self.root}: {what}; the origin is asked in its place. More of it is told in {PAUSE:.0f} s at the"
+                " earliest; headgate_cache_disk_corrupt_total counts",
+            )
 
     def remove(self, key: bytes, moment: float) -> bool:
         """Remove all variants of a key; what was asked for before `moment`, wall seconds, is not stored any more."""

@@ -205,6 +205,18 @@ def test_a_file_that_changes_after_it_was_checked_is_checked_again(root, files):
         body.read(BLOCK, 10)
 
 
+def test_where_the_first_block_has_changed_it_is_not_there(root, files):
+    """So that nobody is sent a head without content: later ones are checked when it is their turn."""
+    path, found = uploaded(root)
+    body = CheckedBody(path, found, files)
+    assert body.is_there()
+    assert whole(body) == CONTENT
+    damage(path, 50)
+    os.utime(path, ns=(0, 0))
+    assert not body.is_there()
+    assert body.is_bad
+
+
 def test_another_file_in_its_place_is_checked_again(root):
     path, found = uploaded(root)
     files = OpenFiles(1)

@@ -204,7 +204,7 @@ def test_a_file_that_is_not_as_long_as_it_was_is_a_miss(writers, stores, harm):
     assert store.get(key_of(1)) == []
     assert store.corrupt == 1
     assert store.sync(10.0)[1] == 0  # it was removed for all
-    assert store.warnings == []
+    assert [word for word, _ in store.warnings] == ["cache-disk-corrupt"]
 
 
 def test_a_torn_file_is_never_read(writers, stores):
@@ -395,6 +395,7 @@ def test_a_part_is_found_at_its_place_and_one_of_another_length_is_a_miss(writer
     assert (found.body.read(99, 3), found.body.read(107, 3)) == (b"", b"")
     assert store.get(key_of(2)) == store.get(key_of(3)) == []
     assert store.corrupt == 2
+    assert [word for word, _ in store.warnings] == ["cache-disk-corrupt"]  # once, for a while
     writer.kill()
 
 
