@@ -78,6 +78,8 @@ class DiskTier:
         self._removing: dict[bytes, tuple[float, float]] = {}
         self._purging: list[tuple[int, bytes, bool, int, float]] = []
         self._trusted_from = 0.0  # wall seconds
+        self._began = time.time()
+        self._is_new = True  # what was invalidated before may not be on the disk
         self._connections = 0
         self._uploads: dict[Fill, float] = {}  # when each has grown; the one that has last is the last
         self._given_up: dict[Fill, None] = {}
@@ -321,6 +323,8 @@ class DiskTier:
         """Once in a while: say again what was not heard, and let the counters know. `now` is monotonic seconds."""
         disk = self.disk
         disk.tick()
+        if self._is_new:
+            self._learn(now)
         again = disk.link.connections != self._connections
         if again or self._removing or self._purging:
             self._connections = disk.link.connections
@@ -332,6 +336,18 @@ class DiskTier:
         values[CACHE_DISK_SENT] = disk.link.sent
         values[CACHE_DISK_DROPPED] = disk.link.dropped
         values[CACHE_DISK_PAUSED] = 0 if disk.is_up else 1
+
+    def _learn(self, now: float) -> None:
+        """Nobody tells a worker that begins what was invalidated before it: where that cannot be written now, nothing
+        older than the worker is read from the disk."""
+        link = self.disk.link
+        if not link.is_written:
+            self._trusted_from = max(self._trusted_from, self._began)
+        elif link.written_until < 0.0:
+            if link.connections:
+                link.ask(now)
+            return
+        self._is_new = False
 
     def _tell_again(self, now: float, everything: bool) -> None:
         disk = self.disk

@@ -40,6 +40,7 @@ class Disk:
         self.hits = self.misses = self.sent = self.dropped = self.corrupt = 0
         self.is_up = self.hears = True
         self.is_slow = False
+        self.is_written = True
         self.asked_at = self.written_until = -1.0
         self.link = self
         self.admission = Admission(1024)

@@ -15,9 +15,8 @@ from headgate.cache.store import messages
 
 # What waits for the writer while its socket is full.
 MAX_WAITING: Final = 4 << 20
-# The token of what a worker asks without waiting, and how the answer begins.
-_ASKED: Final = 0
-_ANSWER: Final = messages.sync(_ASKED)
+# What a worker asks without waiting for the answer, which begins with the same.
+_QUESTION: Final = messages.sync(0)
 _WRITTEN: Final = bytes((messages.WRITTEN,))
 
 
@@ -101,7 +100,7 @@ class WriterLink:
         """Take the writer's word."""
         if packet[:1] == _WRITTEN and len(packet) > 1:
             self.is_written = packet[1] != 0
-        elif packet.startswith(_ANSWER):
+        elif packet.startswith(_QUESTION):
             if self.is_written:
                 self.written_until = max(self.written_until, self._asked_at)
             self._asked_at = -1.0
@@ -109,7 +108,7 @@ class WriterLink:
     def ask(self, now: float) -> None:
         """Have the writer say when all is written that it was told up to now: it may stand still for long. One
         question at a time; `now` is monotonic seconds."""
-        if self._asked_at < 0.0 and self.send(messages.sync(_ASKED)):
+        if self._asked_at < 0.0 and self.send(_QUESTION):
             self._asked_at = now
 
     def close(self) -> None:
@@ -147,7 +146,8 @@ class WriterLink:
         except OSError:
             self.close()
             return False
-        self.sent += 1
+        if packet != _QUESTION:
+            self.sent += 1
         return True
 
     def send_waiting(self) -> bool:

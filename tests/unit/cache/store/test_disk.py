@@ -1,5 +1,6 @@
 """The disk as workers see it, over a writer in a process of its own: found, missed, degraded, killed."""
 
+import fcntl
 import os
 import signal
 import time
@@ -418,3 +419,25 @@ def test_what_was_invalidated_is_remembered_for_as_long_as_a_writer_stands_still
     tier.sweep(160.0)
     assert (tier._removing, tier._purging) == ({}, [])
     assert tier.find(key_of(1)) is None
+
+
+@pytest.mark.parametrize("is_away", [False, True])
+def test_a_worker_that_begins_while_nothing_can_be_written_believes_nothing_older(writers, stores, disk, is_away):
+    before = writers()
+    store = stores()
+    put(store, 1)
+    assert store.sync(20.0)[1] == 1
+    before.stop()
+    with open(disk / "cache" / "lock", "rb") as lock:
+        if is_away:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+        writers()
+        later = stores()
+        tier = DiskTier(later, MemoryStore(1 << 20), [0] * len(TABLE))
+        deadline = time.monotonic() + 20.0
+        while tier._is_new:
+            tier.sweep(time.monotonic())
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+        assert later.link.is_written is not is_away
+        assert (tier.find(key_of(1)) is None) is is_away
