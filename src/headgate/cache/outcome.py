@@ -51,20 +51,21 @@ UPGRADE: Final = 20  # the exchange may become a tunnel (RFC 9110 section 7.8)
 KNOWN_UNCACHEABLE: Final = 21  # answers to this key were not storable lately
 INVALIDATED: Final = 22  # an unsafe request went by since (4.4)
 CLIENT_NO_STORE: Final = 23  # nothing of the answer is stored (5.2.1.5)
+PRECONDITION: Final = 24  # If-Match or If-Unmodified-Since: for the origin to evaluate (4.3.2)
 # Why: of responses. Up to STORED the response is kept, from there on it is not.
-STORED: Final = 24
-STATUS: Final = 25  # a status that is never kept here (3)
-NOT_UNDERSTOOD: Final = 26  # must-understand and a status that we do not know (5.2.2.3)
-NO_STORE: Final = 27  # 5.2.2.5
-PRIVATE: Final = 28  # 5.2.2.7
-AUTHORIZATION: Final = 29  # 3.5
-SET_COOKIE: Final = 30  # 7.3
-NO_LIFETIME: Final = 31  # nothing says how long it is fresh, and nothing may be guessed (3, 4.2.2)
-NO_USE: Final = 32  # stale from the beginning, and nothing to confirm it by
-VARY_ANY: Final = 33  # Vary: * fits no request (4.1)
-TOO_LARGE: Final = 34
-RANGE: Final = 35  # a 206 that cannot be kept (3.3, 3.4)
-NO_ROOM: Final = 36  # the store took it not
+STORED: Final = 25
+STATUS: Final = 26  # a status that is never kept here (3)
+NOT_UNDERSTOOD: Final = 27  # must-understand and a status that we do not know (5.2.2.3)
+NO_STORE: Final = 28  # 5.2.2.5
+PRIVATE: Final = 29  # 5.2.2.7
+AUTHORIZATION: Final = 30  # 3.5
+SET_COOKIE: Final = 31  # 7.3
+NO_LIFETIME: Final = 32  # nothing says how long it is fresh, and nothing may be guessed (3, 4.2.2)
+NO_USE: Final = 33  # stale from the beginning, and nothing to confirm it by
+VARY_ANY: Final = 34  # Vary: * fits no request (4.1)
+TOO_LARGE: Final = 35
+RANGE: Final = 36  # a 206 that cannot be kept (3.3, 3.4)
+NO_ROOM: Final = 37  # the store took it not
 
 REASONS: Final[tuple[str, ...]] = (
     "none",
@@ -91,6 +92,7 @@ REASONS: Final[tuple[str, ...]] = (
     "known-uncacheable",
     "invalidated",
     "client-no-store",
+    "precondition",
     "stored",
     "status",
     "not-understood",
@@ -108,7 +110,6 @@ REASONS: Final[tuple[str, ...]] = (
 
 # RFC 9211 section 2.2: eight words say why a request was forwarded.
 _FORWARDED_FOR: Final[dict[int, bytes]] = {
-    FRESH: b"request",  # a precondition for the origin
     NOT_STORED: b"uri-miss",
     KNOWN_UNCACHEABLE: b"uri-miss",
     INVALIDATED: b"stale",
@@ -124,6 +125,7 @@ _FORWARDED_FOR: Final[dict[int, bytes]] = {
     CLIENT_MIN_FRESH: b"request",
     CLIENT_NO_STORE: b"request",
     ONLY_IF_CACHED: b"request",
+    PRECONDITION: b"request",
     PARTIAL: b"partial",
     METHOD: b"method",
     BYPASSED: b"bypass",

@@ -38,6 +38,7 @@ RULES: Final[dict[str, str]] = {
     "known-uncacheable": "answers to this key were not storable lately",
     "invalidated": "an unsafe request went by since: confirmed before its next use (RFC 9111 section 4.4)",
     "client-no-store": "the client wants nothing of it stored, and nothing fits (RFC 9111 section 5.2.1.5)",
+    "precondition": "If-Match and If-Unmodified-Since are the origin's to evaluate (RFC 9111 section 4.3.2)",
 }
 
 

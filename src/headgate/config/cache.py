@@ -187,7 +187,7 @@ class RouteCache(Table):
     `private`."""
     default_ttl: DurationOrZero | None = None
     """Lifetime of responses whose origin gives none; absent: they live a tenth of the time since Last-Modified, a day
-    at most, and are not stored without one."""
+    at most, and without one are confirmed before each use, or not stored where there is no ETag either."""
     min_ttl: DurationOrZero = 0.0
     """Least lifetime, where the origin gives one."""
     max_ttl: Duration | None = None
@@ -195,8 +195,8 @@ class RouteCache(Table):
     negative_ttl: dict[ErrorStatus, Duration] = Field(default_factory=dict)
     """Lifetimes of errors whose origin gives none, by status: `{ 404 = "10s" }`."""
     heuristic: ShareOrZero = 0.1
-    """Share of the time since Last-Modified that a response lives whose origin gives no lifetime; "0%": it is not
-    stored."""
+    """Share of the time since Last-Modified that a response lives whose origin gives no lifetime; "0%": it is
+    confirmed before each use."""
     heuristic_max: Duration = 86400.0
     """Longest lifetime by `heuristic`. Reason: what has not changed for years may change tomorrow, and Traffic Server
     guesses no more than a day either."""

@@ -57,7 +57,7 @@ def fault(expected: str, hint: str = "") -> PydanticCustomError:
 def parse_duration(text: str) -> float:
     """Return seconds, exact to the millisecond. Raises `ValueError` when `text` is no duration."""
     if not isinstance(text, str) or not _DURATION.fullmatch(text):
-        hint = f'write "{text}s" for seconds' if _is_number(text) else ""
+        hint = f'write "{text}s" for seconds' if _is_number(text) and not str(text).startswith("-") else ""
         raise fault(_WANT_DURATION, hint)
     parts = _DURATION_PART.findall(text)
     sizes = [_MILLISECONDS[unit] for _, unit in parts]

@@ -317,7 +317,7 @@ class CacheHandler(RouteAnswers):
             variant = found
         status = evaluate(client.request, variant, now)
         if status == FORWARD:
-            self._pass(client, reason, b"")
+            self._pass(client, words.PRECONDITION, b"")
             return
         self.note(client, outcome, reason)
         if status == 200 and variant.is_packed and is_plain(client):

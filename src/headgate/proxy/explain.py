@@ -4,11 +4,12 @@ The same functions decide that decide about requests; nothing is counted, nothin
 """
 
 from headgate.cache import entry as e
+from headgate.cache.conditional import FORWARD, evaluate
 from headgate.cache.entry import KeyEntry, StoredResponse
 from headgate.cache.key import primary_key
 from headgate.cache.narrowing import narrow
-from headgate.cache.outcome import OUTCOMES, REASONS
-from headgate.cache.reuse import ACTIONS, current_age, decide
+from headgate.cache.outcome import BYPASS, OUTCOMES, PRECONDITION, REASONS
+from headgate.cache.reuse import ACTIONS, PASS, SERVE, SERVE_AND_REVALIDATE, Decision, current_age, decide
 from headgate.cache.vary import ABSENT, choose
 from headgate.engine.events import Request
 from headgate.http.forwarded import ForwardedInfo
@@ -50,6 +51,9 @@ def explain(
             entry = KeyEntry(key)
             entry.variants += tuple(found)
     decision = decide(request, entry, policy, now)
+    if decision.action in (SERVE, SERVE_AND_REVALIDATE) and decision.variant is not None:
+        if evaluate(request, decision.variant, now) == FORWARD:
+            decision = Decision(PASS, BYPASS, PRECONDITION)
     variants = entry.variants if entry is not None else ()
     fitting = choose(variants, request.fields) if variants else None
     return {

@@ -68,6 +68,7 @@ def test_before_and_after(gate, story):
             "request",
         ),
         (["--method", "POST"], "BYPASS", "method", "fwd=method"),
+        (["-H", "Accept-Language: de", "-H", 'If-Match: "z"'], "BYPASS", "precondition", "fwd=request"),
     ],
 )
 def test_it_is_what_then_happens(gate, story, arguments, outcome, reason, said):

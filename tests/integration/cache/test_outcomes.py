@@ -219,7 +219,7 @@ def client_no_store(case):
 # over.
 REQUESTS = [
     (fresh, "HIT", "fresh", "hit; ttl="),
-    (for_the_origin, "BYPASS", "fresh", "fwd=request"),
+    (for_the_origin, "BYPASS", "precondition", "fwd=request"),
     (not_stored, "MISS", "not-stored", "fwd=uri-miss; fwd-status=200; ttl="),
     (vary, "MISS", "vary", "fwd=vary-miss"),
     (a_part, "MISS", "partial", "fwd=partial"),

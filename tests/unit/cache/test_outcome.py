@@ -64,7 +64,7 @@ def test_rfc9211_2_1_what_was_forwarded_for_is_no_hit():
     assert cache_status(o.STALE, o.IF_ERROR, -5, forwarded_status=503) == (
         b"headgate; fwd=stale; fwd-status=503; ttl=-5; detail=stale-if-error"
     )
-    assert cache_status(o.BYPASS, o.FRESH) == b"headgate; fwd=request"
+    assert cache_status(o.BYPASS, o.PRECONDITION) == b"headgate; fwd=request; detail=precondition"
 
 
 def test_rfc9211_2_1_a_hit_is_what_nothing_was_forwarded_for():

@@ -49,6 +49,7 @@ def test_what_is_no_duration(value):
 def test_a_number_without_a_unit_is_told_how_seconds_are_written():
     assert refusal(parse_duration, 10)["hint"] == 'write "10s" for seconds'
     assert refusal(parse_duration, "10")["hint"] == 'write "10s" for seconds'
+    assert refusal(parse_duration, -10)["hint"] == refusal(parse_duration, "-10")["hint"] == ""
     assert refusal(parse_duration, True)["hint"] == ""
 
 
