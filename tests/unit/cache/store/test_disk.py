@@ -422,7 +422,9 @@ def test_what_was_invalidated_is_remembered_for_as_long_as_a_writer_stands_still
 
 
 @pytest.mark.parametrize("is_away", [False, True])
-def test_a_worker_that_begins_while_nothing_can_be_written_believes_nothing_older(writers, stores, disk, is_away):
+def test_a_worker_that_begins_while_nothing_can_be_written_believes_nothing_older(
+    writers, stores, disk, is_away
+):
     before = writers()
     store = stores()
     put(store, 1)
