@@ -51,9 +51,9 @@ def explain(
             entry = KeyEntry(key)
             entry.variants += tuple(found)
     decision = decide(request, entry, policy, now)
-    if decision.action in (SERVE, SERVE_AND_REVALIDATE) and decision.variant is not None:
-        if evaluate(request, decision.variant, now) == FORWARD:
-            decision = Decision(PASS, BYPASS, PRECONDITION)
+    answer = decision.variant if decision.action in (SERVE, SERVE_AND_REVALIDATE) else None
+    if answer is not None and evaluate(request, answer, now) == FORWARD:
+        decision = Decision(PASS, BYPASS, PRECONDITION)
     variants = entry.variants if entry is not None else ()
     fitting = choose(variants, request.fields) if variants else None
     return {
