@@ -25,9 +25,11 @@ _ASKED: Final = 100
 _FOLDER: Final = "state/cache"
 
 
-def fill(folder: Path, count: int, tell: Callable[[str], None]) -> None:
-    """Have `count` answers stored in `folder`; `tell` hears how far that is."""
-    command = [sys.executable, "-m", "bench.micro.cache_store", str(count), "--fill", str(folder), HOST]
+def fill(folder: Path, count: int, port: int, tell: Callable[[str], None]) -> None:
+    """Have `count` answers stored in `folder`, for a gate at `port`, which is in their keys; `tell` hears how far that
+    is."""
+    host = f"{HOST}:{port}"
+    command = [sys.executable, "-m", "bench.micro.cache_store", str(count), "--fill", str(folder), host]
     with (
         tempfile.TemporaryFile("w+") as errors,
         subprocess.Popen(command, stdout=subprocess.PIPE, stderr=errors, text=True) as filling,
@@ -43,7 +45,7 @@ def hit(port: int, number: int) -> bool:
     """Ask for one of them; tell whether the answer came from the store. Raises OSError."""
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=5.0)
     try:
-        connection.request("GET", f"/stored/{number}", headers={"Host": HOST})
+        connection.request("GET", f"/stored/{number}", headers={"Host": f"{HOST}:{port}"})
         answer = connection.getresponse()
         answer.read()
         return answer.getheader("Age") is not None
@@ -75,9 +77,9 @@ class OnDisk(Row):
     def started(self, lab: Lab, lane: Lane, *, is_full: bool) -> tuple[Running, Path]:
         """Start a gate, over the full folder or an empty one."""
         job: Job = lab.job(lane)
-        full = lab.base / f"stored-{self.count}"
+        full = lab.base / f"stored-{self.count}-{job.port}"
         if not full.exists():
-            fill(full, self.count, lab.tell)
+            fill(full, self.count, job.port, lab.tell)
         folder = job.directory / _FOLDER
         if is_full:
             folder.parent.mkdir(parents=True, mode=0o700)
