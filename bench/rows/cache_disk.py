@@ -26,8 +26,7 @@ _FOLDER: Final = "state/cache"
 
 
 def fill(folder: Path, count: int, port: int, tell: Callable[[str], None]) -> None:
-    """Have `count` answers stored in `folder`, for a gate at `port`, which is in their keys; `tell` hears how far that
-    is."""
+    """Have `count` answers stored in `folder`, for a gate at `port`, which is in their keys; `tell` hears how far."""
     host = f"{HOST}:{port}"
     command = [sys.executable, "-m", "bench.micro.cache_store", str(count), "--fill", str(folder), host]
     with (
